@@ -1,0 +1,39 @@
+# make demo   CAMPE on real weights and pictures, from a bare machine to one HTML report
+# make test   the quick tests            make test-slow   the long ones, real weights among them
+# make check  formatting, lint, types    make fix         mend what can be mended
+# make bench  every speed claim, both sides in one run
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo test test-slow check fix bench install
+.DEFAULT_GOAL := test
+
+install: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/polyprompt demo --out runs/demo
+
+test: install
+	$(BIN)/pytest
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+fix: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python benchmarks/align.py

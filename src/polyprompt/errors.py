@@ -1,0 +1,62 @@
+"""Every error a user can meet, in one tree; each message names the thing, the value and the way out.
+
+    PolypromptError            one line for the user, exit code 2
+    ├── ConfigError            a setting that cannot be
+    │   └── UnknownNameError   a name that does not exist; near names are offered
+    ├── DataError              captions, labels, tables
+    │   └── ImageError         one picture that cannot be read
+    ├── TowerError             a backbone that cannot be opened, or not used this way
+    ├── FileError              a file that is damaged, foreign or in the way
+    │   └── CacheError         a cache that cannot be written
+    └── TrainingError          a run that cannot go on
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PolypromptError(Exception):
+    """Base of all errors that are the input's fault and not ours."""
+
+
+class ConfigError(PolypromptError):
+    """A setting that cannot be: which one, its value, what is allowed."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that does not exist, with the nearest ones that do."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
+        super().__init__(f"no {kind} is called {name!r}. {hint}")
+
+
+class DataError(PolypromptError):
+    """Captions, labels or tables that do not fit together."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be read; `source` names it."""
+
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source}: {why}")
+        self.source = source
+        self.why = why
+
+
+class TowerError(PolypromptError):
+    """A backbone that cannot be opened, or that cannot be used this way."""
+
+
+class FileError(PolypromptError):
+    """A file that is damaged, comes from elsewhere or stands in the way."""
+
+
+class CacheError(FileError):
+    """A cache that cannot be written: no room, or over its cap."""
+
+
+class TrainingError(PolypromptError):
+    """A run that cannot go on; what was computed before stays on disk."""
