@@ -1,0 +1,151 @@
+"""What a sample is: a picture that is read when it is needed, pairs of pictures and captions, labelled pictures."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from PIL.Image import Image
+
+from polyprompt.errors import DataError, ImageError
+from polyprompt.files import digest
+from polyprompt.towers.pictures import open_picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture somewhere: in a file, in a tar, in a table, or still to be drawn. Nothing is read before it is asked for.
+
+    Pictures can be pickled (for data-loading processes) if `read` and `decode` can: use `functools.partial` of a
+    module's function, not a lambda.
+    """
+
+    key: str
+    """Its name in errors and results; unique within a data set."""
+    read: Callable[[], bytes]
+    """Fetches the bytes that determine the picture: an image file's, or an SVG's."""
+    decode: Callable[[bytes], Image] = open_picture
+    """Turns these bytes into an RGB image; raises `ImageError` where it cannot."""
+
+    def open(self) -> Image:
+        """The picture, RGB.
+
+        Raises:
+            ImageError: it is missing or unreadable; the message begins with the key.
+        """
+        data = self._bytes()
+        try:
+            return self.decode(data)
+        except ImageError as error:
+            raise ImageError(self.key, error.why) from None
+
+    def digest(self) -> str:
+        """Hex sha256 of the bytes.
+
+        Raises:
+            ImageError: the bytes cannot be read.
+        """
+        return hashlib.sha256(self._bytes()).hexdigest()
+
+    def _bytes(self) -> bytes:
+        try:
+            return self.read()
+        except FileNotFoundError:
+            raise ImageError(self.key, "no such file; restore it, or take it out of the table") from None
+        except OSError as error:
+            raise ImageError(self.key, f"cannot be read ({error.strerror or error})") from None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures with one or more captions each; caption i describes `images[image_of[i]]`.
+
+    Raises:
+        DataError: the parts do not fit together.
+    """
+
+    name: str
+    images: tuple[Picture, ...]
+    captions: tuple[str, ...]
+    image_of: tuple[int, ...]
+    skipped: tuple[str, ...] = ()
+    """One line for each picture that was left out because it cannot be read."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise DataError(f"{self.name}: no pictures")
+        if len(self.captions) != len(self.image_of):
+            raise DataError(
+                f"{self.name}: {len(self.captions)} captions, but image_of has {len(self.image_of)} entries; "
+                "each caption needs one"
+            )
+        if set(self.image_of) != set(range(len(self.images))):
+            raise DataError(
+                f"{self.name}: image_of must name each of the {len(self.images)} pictures at least once, and no other"
+            )
+        _refuse_double_keys(self.name, self.images)
+
+    def fingerprint(self) -> str:
+        """Hex sha256 over the captions, the keys and every picture's bytes, in order; the name does not count."""
+        pictures = [part for picture in self.images for part in (picture.key, picture.digest())]
+        return digest(str(len(self.images)), *pictures, *map(str, self.image_of), *self.captions)
+
+    def keep(self, images: Sequence[int]) -> "Pairs":
+        """These pictures alone, in the order given, with all their captions."""
+        captions_of: dict[int, list[str]] = {image: [] for image in images}
+        for caption, image in zip(self.captions, self.image_of, strict=True):
+            if image in captions_of:
+                captions_of[image].append(caption)
+        kept = [(new, caption) for new, image in enumerate(images) for caption in captions_of[image]]
+        return replace(
+            self,
+            images=tuple(self.images[image] for image in images),
+            captions=tuple(caption for _, caption in kept),
+            image_of=tuple(new for new, _ in kept),
+        )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with a class each: picture i shows `class_names[labels[i]]`. Labels count from 0.
+
+    Raises:
+        DataError: the parts do not fit together.
+    """
+
+    name: str
+    pictures: tuple[Picture, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.labels):
+            raise DataError(f"{self.name}: {len(self.pictures)} pictures, but {len(self.labels)} labels; give one each")
+        for picture, label in zip(self.pictures, self.labels, strict=True):
+            if not 0 <= label < len(self.class_names):
+                raise DataError(
+                    f"{self.name}: {picture.key} has label {label}; "
+                    f"with {len(self.class_names)} classes it must be 0 to {len(self.class_names) - 1}"
+                )
+        seen: set[str] = set()
+        for name in self.class_names:
+            if name in seen:
+                raise DataError(
+                    f"{self.name}: two classes are called {name!r}; a text model cannot tell them apart, rename one"
+                )
+            seen.add(name)
+
+    def keep(self, pictures: Sequence[int]) -> "Labelled":
+        """These pictures alone, in the order given; the classes stay as they are."""
+        return replace(
+            self,
+            pictures=tuple(self.pictures[i] for i in pictures),
+            labels=tuple(self.labels[i] for i in pictures),
+        )
+
+
+def _refuse_double_keys(name: str, pictures: Sequence[Picture]) -> None:
+    seen: set[str] = set()
+    for picture in pictures:
+        if picture.key in seen:
+            raise DataError(f"{name}: two pictures have the key {picture.key!r}; a key names one picture")
+        seen.add(picture.key)

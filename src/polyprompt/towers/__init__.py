@@ -1,0 +1,1 @@
+"""Pretrained encoders cut open: embed, blocks, read-out."""
