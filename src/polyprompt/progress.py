@@ -1,0 +1,115 @@
+"""How far a long step is and how long it still takes, on stderr: a bar on a terminal, now and then a line elsewhere.
+
+    for caption in track(captions, "Encoding captions"):
+        ...
+
+Steps that end within a few seconds print no lines. Of several training processes only the first one speaks.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+FIRST_LINE = 3.0
+"""Seconds before the first plain line."""
+LINE_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Advance(Protocol):
+    """Say that `count` more units are done; `note` (a loss, say) is shown beside them."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None: ...  # noqa: D102
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """`items`, one by one, while progress is shown; `total` is asked of `items` if not given."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # pyright: ignore[reportArgumentType]
+    with progress(what, total) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+def progress(what: str, total: int | None, done: int = 0) -> AbstractContextManager[Advance]:
+    """Progress of a step that is not a plain loop: `with progress("Training", steps) as advance: ... advance()`.
+
+    Args:
+        what: names the step.
+        total: how many units it has; without it no time left can be told.
+        done: units that an earlier run has done already; they do not count towards the speed.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        return nullcontext(lambda count=1, note="": None)
+    return _bar(what, total, done) if sys.stderr.isatty() else _lines(what, total, done, time.monotonic)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, done: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(what, total=total, completed=done, note="")
+        yield lambda count=1, note="": bar.update(task, advance=count, note=note)
+
+
+@contextmanager
+def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) -> Iterator[Advance]:
+    start = clock()
+    due = start + FIRST_LINE
+    here = 0
+
+    def advance(count: int = 1, note: str = "") -> None:
+        nonlocal here, due
+        here += count
+        now = clock()
+        if now < due:
+            return
+        due = now + LINE_EVERY
+        line = f"{what}: {done + here:,}"
+        if total is not None:
+            left = (now - start) / max(here, 1) * (total - done - here)
+            line += f" of {total:,} ({100 * (done + here) // max(total, 1)} %), {duration(left)} left"
+        _say(f"{line}, {note}" if note else line)
+
+    yield advance
+    if (took := clock() - start) >= FIRST_LINE:
+        _say(f"{what}: {done + here:,} done in {duration(took)}")
+
+
+def _say(line: str) -> None:
+    print(f"polyprompt: {line}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "8 s", "3 min 20 s", "2 h 05 min"."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,0 +1,1 @@
+"""Training: schedules, the order of the data, checkpoints, and the one loop that CAMPE and the prompt methods share."""

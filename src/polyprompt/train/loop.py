@@ -1,0 +1,341 @@
+"""The training loop, for every task: batches in, named losses out, and nothing lost whatever stops it.
+
+A task is a module that maps a batch to named numbers, `loss` among them. One process or several (`accelerate launch`,
+torchrun; data parallel), a run goes through the same batches; killed at any moment and resumed, it ends with the same
+weights, to the last bit on a CPU.
+"""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from polyprompt.errors import ConfigError, FileError, TrainingError
+from polyprompt.files import tell
+from polyprompt.progress import progress
+from polyprompt.train import checkpoint
+from polyprompt.train.batches import Batches, share
+from polyprompt.train.checkpoint import Cursor
+from polyprompt.train.precision import Precision
+from polyprompt.train.schedule import cosine_rate, published_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How to train; what is learned, and at which rates, is said by the parameter groups."""
+
+    epochs: int
+    """Passes over the data."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW with torch's betas, or SGD with momentum 0.9 as CoOp and MaPLe use it."""
+    weight_decay: float = 0.01
+    """For groups that do not bring their own; 5e-4 in the CoOp family."""
+    schedule: Literal["cosine", "published", "constant"] = "cosine"
+    """Warm-up and cosine per step; the CoOp family's per epoch; or none."""
+    warmup: float = 0.05
+    """Share of all steps in which the cosine schedule warms up."""
+    clip: float | None = 1.0
+    """Largest norm of the whole gradient; None for no limit."""
+    precision: Precision = "fp32"
+    """bf16: autocast, weights and optimiser stay in fp32."""
+    seed: int = 0
+    """Of the generators that dropout and the like draw from."""
+    log_every: int = 10
+    """Steps between lines in log.jsonl."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints, besides the one after each epoch."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints, if they shall also be counted in steps."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("log_every", 1), ("checkpoint_steps", 1), ("seed", 0), ("weight_decay", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ConfigError(f"{name} is {value}; it must be {least} or more")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup is {self.warmup}; it is a share of the steps, from 0 to less than 1")
+        for name in ("clip", "checkpoint_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}; it must be larger than 0")
+
+
+def fit(
+    task: nn.Module,
+    batches: Batches,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    groups: Sequence[Mapping[str, Any]],
+    every_epoch: Callable[[int], Mapping[str, Any]] | None = None,
+    resume: bool = False,
+) -> None:
+    """Train `task` in place; `folder` gets `log.jsonl` and `checkpoints/`.
+
+    Args:
+        task: called with what `batches.fetch` returns; gives scalar tensors by name. `loss` is minimised, and all are
+            logged. In several processes each sees its share of the batch, and gradients and logged numbers are
+            averaged: a loss that compares the items of a batch has to gather them, as those in `nn/losses.py` do.
+        batches: the data and its order.
+        settings: how to train.
+        folder: of the run; one that all machines see, if there are several.
+        groups: `{"params": [...], "lr": peak rate, "name": ...}` and what else torch's optimisers know per group. Each
+            parameter of `task` that requires a gradient is in one group.
+        every_epoch: called with the epoch's number, from 1, after each epoch (in every process). It may change the
+            buffers of `task`; what it returns goes into the epoch's line of the log. A run that was killed may call it
+            again for the same epoch, with the same task.
+        resume: go on from the newest checkpoint in `folder`, if there is one.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite; no step was taken with it, and the checkpoints are kept.
+        ConfigError: groups, batch size and number of processes, or the run to be resumed, do not fit.
+        FileError: `folder` holds a run and `resume` is not set, all its checkpoints are damaged, or the disk is full.
+        KeyboardInterrupt: Ctrl-C; the step was ended and a checkpoint written.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    _check_groups(task, groups)
+    if not resume and ((folder / "log.jsonl").exists() or checkpoint.found(folder / "checkpoints")):
+        raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
+    accelerator = Accelerator(mixed_precision="no")  # see `_Run.step`
+    if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise ConfigError(
+            f"accelerate is set to {accelerator.distributed_type.value}, and training here is data parallel only. "
+            "Use `accelerate launch --multi_gpu` or torchrun."
+        )
+    set_seed(settings.seed, device_specific=True)
+    run = _Run(accelerator, task, batches, settings, groups, folder)
+    at = run.restore() if resume else Cursor()
+    run.open_log(at)
+
+    with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
+        while at.epoch <= settings.epochs:
+            task.train()
+            order = batches.epoch(at.epoch)
+            while at.batch < len(order):
+                began = time.perf_counter()
+                terms = run.step(at, order[at.batch])
+                took = time.perf_counter() - began
+                at = replace(at, batch=at.batch + 1, step=at.step + 1, seconds=at.seconds + took)
+                advance(note=f"loss {terms['loss']:.4g}")
+                if at.step % settings.log_every == 0 or at.step in (1, run.steps):
+                    speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
+                    run.log({"step": at.step, "epoch": at.epoch, **terms, **run.rates(), **speed})
+                stop, due = run.agree(interrupted(), run.due(at))
+                if stop or due:
+                    run.save(at)
+                if stop:
+                    raise KeyboardInterrupt
+            began = time.perf_counter()
+            facts = every_epoch(at.epoch) if every_epoch else {}
+            at = replace(at, seconds=at.seconds + time.perf_counter() - began)
+            run.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
+            at = replace(at, epoch=at.epoch + 1, batch=0)
+            run.save(at)
+            if any(run.agree(interrupted())):
+                raise KeyboardInterrupt
+
+
+def _check_groups(task: nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Every parameter that requires a gradient is in one group, and no other is in any."""
+    grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
+    named = dict(task.named_parameters())
+    wrong = [name for name, parameter in named.items() if grouped[id(parameter)] != int(parameter.requires_grad)]
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}: "
+            "a parameter that learns belongs in exactly one group, and one that is frozen in none"
+        )
+
+
+class _Run:
+    """What a run holds while it lasts: model, optimiser and files, and what its processes have to agree on."""
+
+    def __init__(
+        self,
+        accelerator: Any,
+        task: nn.Module,
+        batches: Batches,
+        settings: TrainSettings,
+        groups: Sequence[Mapping[str, Any]],
+        folder: Path,
+    ) -> None:
+        share(batches.epoch(1)[0], 0, accelerator.num_processes)  # says at once if a batch cannot be shared
+        self.accelerator, self.task, self.batches, self.settings = accelerator, task, batches, settings
+        self.model = accelerator.prepare(task)
+        self.peaks = {str(group.get("name", number)): group["lr"] for number, group in enumerate(groups)}
+        options = [{**group, "params": list(group["params"])} for group in groups]
+        if settings.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(options, momentum=0.9, weight_decay=settings.weight_decay)
+        else:
+            self.optimizer = torch.optim.AdamW(options, weight_decay=settings.weight_decay)
+        self.steps = settings.epochs * len(batches)
+        self.log_path, self.checkpoints = folder / "log.jsonl", folder / "checkpoints"
+        self.saved = time.monotonic()
+
+    # Training
+
+    def step(self, at: Cursor, items: Sequence[int]) -> dict[str, float]:
+        """One step of the optimiser; the task's numbers, averaged over the processes."""
+        from accelerate.utils import send_to_device
+
+        self._set_rates(at)
+        own = share(items, self.accelerator.process_index, self.accelerator.num_processes)
+        batch = send_to_device(self.batches.fetch(own), self.accelerator.device)
+        # torch's own autocast, for accelerate's is fixed for all runs of a process by the first of them
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            outputs = self.model(batch)
+        values = torch.stack([value.detach().float() for value in outputs.values()])
+        terms = dict(zip(outputs, self.accelerator.reduce(values, "mean").tolist(), strict=True))
+        if not math.isfinite(terms["loss"]):
+            raise self._stuck("the loss", at, terms)
+        self.accelerator.backward(outputs["loss"])
+        learned = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if not math.isfinite(nn.utils.clip_grad_norm_(learned, self.settings.clip or math.inf).item()):
+            raise self._stuck("the gradient", at, terms)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return terms
+
+    def _set_rates(self, at: Cursor) -> None:
+        """Give every group its rate for the step to come."""
+        warmup = min(round(self.settings.warmup * self.steps), self.steps - 1)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks.values(), strict=True):
+            match self.settings.schedule:
+                case "cosine":
+                    group["lr"] = cosine_rate(at.step, self.steps, peak, warmup)
+                case "published":
+                    group["lr"] = published_rate(at.epoch, self.settings.epochs, peak)
+                case "constant":
+                    group["lr"] = peak
+
+    def rates(self) -> dict[str, Any]:
+        """The rates of the step just done, for the log: the first group's, and all by name if there are several."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return {"lr": rates[0]} | ({"rates": dict(zip(self.peaks, rates, strict=True))} if len(rates) > 1 else {})
+
+    def _stuck(self, what: str, at: Cursor, terms: Mapping[str, float]) -> TrainingError:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        saved = checkpoint.found(self.checkpoints)
+        kept = f"{saved[0]} is kept, and --resume goes on from there" if saved else "no checkpoint was written yet"
+        return TrainingError(
+            f"step {at.step + 1} (epoch {at.epoch}): {what} is not finite ({numbers}) at learning rate {rate:.3g}. "
+            f"Try a smaller rate, a longer warm-up, or --precision fp32; {kept}."
+        )
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """Each flag: whether any process has it."""
+        if self.accelerator.num_processes == 1:
+            return list(flags)
+        raised = torch.tensor([float(flag) for flag in flags], device=self.accelerator.device)
+        return [total > 0 for total in self.accelerator.reduce(raised, "sum").tolist()]
+
+    # Checkpoints
+
+    def due(self, at: Cursor) -> bool:
+        """Whether the time, or the number of steps, for a checkpoint has come."""
+        every = self.settings.checkpoint_steps
+        late = time.monotonic() - self.saved >= 60 * self.settings.checkpoint_minutes
+        return late or (every is not None and at.step % every == 0)
+
+    def save(self, at: Cursor) -> None:
+        """Write a checkpoint; all processes take part, for each has random generators."""
+        states = {name: state[None].to(self.accelerator.device) for name, state in checkpoint.random_state().items()}
+        randoms = {name: self.accelerator.gather(state) for name, state in states.items()}
+        if self.accelerator.is_main_process:
+            with self._writing(), open(self.log_path, "ab") as log:
+                os.fsync(log.fileno())
+                at = replace(at, log_bytes=log.tell())
+            checkpoint.save(self.checkpoints, at, self.task, self.optimizer, randoms, self._plan())
+        self.saved = time.monotonic()
+
+    def restore(self) -> Cursor:
+        """Back to the newest sound checkpoint, or to the start if there is none."""
+        from accelerate.utils import set_seed
+
+        with self.accelerator.main_process_first():  # it sets damaged ones aside before the others look
+            restored = checkpoint.restore(self.checkpoints, self.task, self.optimizer, self._plan())
+        at, randoms = restored or (Cursor(), {})
+        steps = self.accelerator.gather(torch.tensor([at.step], device=self.accelerator.device))
+        if steps.unique().numel() > 1:
+            raise FileError(f"{self.checkpoints}: the processes see different ones. Use a disk that all of them share.")
+        if restored and len(randoms["torch"]) == self.accelerator.num_processes:
+            checkpoint.set_random_state({name: row[self.accelerator.process_index] for name, row in randoms.items()})
+        elif restored:  # other processes than before: no generator can go on, but dropout need not repeat itself
+            set_seed(self.settings.seed + at.step, device_specific=True)
+        if self.accelerator.is_main_process:
+            tell(f"Resuming after step {at.step:,}" if restored else "No checkpoint to resume from; starting at step 0")
+        return at
+
+    def _plan(self) -> dict[str, Any]:
+        """What has to be the same when the run goes on: the order of the data, and the kind of the optimiser."""
+        return {
+            "batch size": self.batches.size,
+            "number of items": len(self.batches.image_of),
+            "seed of the data": self.batches.seed,
+            "optimizer": self.settings.optimizer,
+        }
+
+    # The log
+
+    def open_log(self, at: Cursor) -> None:
+        """Cut what a killed run logged behind its last checkpoint: those steps are done, and logged, again."""
+        if not self.accelerator.is_main_process:
+            return
+        with self._writing():
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            with open(self.log_path, "ab") as log:
+                log.truncate(min(at.log_bytes, log.tell()))
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one line to the log."""
+        if not self.accelerator.is_main_process:
+            return
+        # There and back, to turn NaN and infinities, which are not JSON, into null.
+        text = json.dumps(json.loads(json.dumps(line), parse_constant=lambda name: None))
+        with self._writing(), open(self.log_path, "ab") as log:
+            log.write(f"{text}\n".encode())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileError(
+                f"{self.log_path}: cannot be written ({error.strerror}). Mend that, then go on with --resume."
+            ) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a wish that the loop asks for between steps; the second one acts at once."""
+    wished = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # Python gives signals to the main thread only
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def wish(number: int, frame: Any) -> None:
+        nonlocal wished
+        wished = True
+        signal.signal(signal.SIGINT, before)
+        tell("Stopping: ending this step and writing a checkpoint. Ctrl-C again stops at once, without it.")
+
+    signal.signal(signal.SIGINT, wish)
+    try:
+        yield lambda: wished
+    finally:
+        signal.signal(signal.SIGINT, before)
