@@ -13,7 +13,7 @@ from polyprompt.towers.pictures import open_picture
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture somewhere: in a file, in a tar, in a table, or still to be drawn. Nothing is read before it is asked for.
+    """A picture somewhere: in a file, a tar or a table, or still to be drawn. Nothing is read before it is asked for.
 
     Pictures can be pickled (for data-loading processes) if `read` and `decode` can: use `functools.partial` of a
     module's function, not a lambda.

@@ -22,7 +22,7 @@ from polyprompt.errors import ConfigError, ImageError, UnknownNameError
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: a few kilobytes of file can ask for gigabytes of pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What is opened. Not all that Pillow knows: it would start Ghostscript for an EPS file."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
@@ -153,9 +153,10 @@ class Preprocess:
                 "picture", f"{picture.width} x {picture.height} pixels is too long and thin to resize; crop it"
             )
         target = [enlarged] if self.resize == "short" else [enlarged, enlarged]
-        picture = F.resize(picture, target, InterpolationMode(self.interpolation))  # pyright: ignore[reportArgumentType]
-        picture = F.center_crop(picture, [self.size, self.size])  # pyright: ignore[reportArgumentType]
-        return F.normalize(F.to_tensor(picture), list(self.mean), list(self.std))
+        pixels: Any = picture  # torchvision's annotations know tensors only
+        pixels = F.resize(pixels, target, InterpolationMode(self.interpolation))
+        pixels: Any = F.center_crop(pixels, [self.size, self.size])
+        return F.normalize(F.to_tensor(pixels), list(self.mean), list(self.std))
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for a config file."""
