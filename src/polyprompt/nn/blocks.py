@@ -1,0 +1,48 @@
+"""A plain pre-norm transformer block, for new layers on top of a frozen trunk (Xiong et al. 2020, arXiv:2002.04745)."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.errors import ConfigError
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)); every token sees every other, GELU, no dropout.
+
+    The same function as `nn.TransformerEncoderLayer(norm_first=True, activation="gelu", dropout=0)`, without its
+    separate inference path, whose results and gradients differ between modes.
+
+    Raises:
+        ConfigError: `heads` does not divide `width`.
+    """
+
+    def __init__(self, width: int, heads: int, *, mlp_ratio: int = 4) -> None:
+        super().__init__()
+        check_heads(width, heads)
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+        for layer in (self.qkv, self.proj, self.mlp[0], self.mlp[2]):
+            assert isinstance(layer, nn.Linear)
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
+        """Token states after the block."""
+        tokens = tokens + self.proj(self.attend(self.qkv(self.norm1(tokens))))
+        return tokens + self.mlp(self.norm2(tokens))
+
+    def attend(self, qkv: Float[Tensor, "b m three_d"]) -> Float[Tensor, "b m d"]:
+        """Softmax attention of all tokens over all tokens; queries, keys and values lie side by side in `qkv`."""
+        queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+        return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Refuse a number of attention heads that does not divide the width."""
+    if heads < 1 or width % heads:
+        raise ConfigError(f"heads is {heads}; it must divide the width {width}")

