@@ -32,7 +32,7 @@ GRIDS = {
         "img_size": 64, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4,
     },
     "coat_lite_tiny": {"embed_dims": (16, 16, 16, 16), "serial_depths": (1, 1, 1, 1)},  # a class token, unsaid
-    "mixer_s32_224": {"img_size": 64},  # tokens without a class token
+    "mixer_s32_224": {},  # tokens without a class token
 }  # fmt: skip
 
 

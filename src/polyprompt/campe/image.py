@@ -1,0 +1,133 @@
+"""CAMPE's image side: a picture's tokens -> blocks -> attention pooling, one query and one map per segment.
+
+Kim and Angelova 2025 (arXiv:2508.02762) use a ViT with attention pooling, cut its embedding into K segments of D/K
+numbers and show one attention map per segment; the rest is chosen here and named:
+
+- a ViT trains its own last blocks; any other trunk, or a ViT frozen as a whole, gets a few new ones on its tokens
+- segment k has its own query and its own map (nn/pool.py), as on the text side
+- pooling looks at the picture's own tokens alone: class token, registers and prompts act through the blocks, so every
+  attention map covers the picture and sums to 1
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.errors import ConfigError, TowerError
+from polyprompt.nn.blocks import Block
+from polyprompt.nn.pool import AttentionPool
+from polyprompt.nn.prompts import append, replace_last
+from polyprompt.towers.base import Prompts
+from polyprompt.towers.image import ImageTower
+from polyprompt.types import Pixels, Segments
+
+
+class ImageSide(nn.Module):
+    """An image tower, trained blocks on it, and attention pooling into K segments.
+
+    Args:
+        tower: the cut-open model; its trained blocks are used, or new ones are put on it.
+        queries: K, one per segment.
+        dim: D, the width of the joint space; K divides it.
+        new_blocks: transformer blocks put on the tower's tokens, which are normalised, mapped to `width` and given a
+            learned position each. None: one, unless the tower trains blocks of its own.
+        width: numbers per token in the new blocks.
+
+    Raises:
+        ConfigError: K does not divide D, or new blocks on a tower that trains its own.
+    """
+
+    def __init__(
+        self, tower: ImageTower, *, queries: int, dim: int, new_blocks: int | None = None, width: int = 384
+    ) -> None:
+        super().__init__()
+        if queries < 1 or dim % queries:
+            raise ConfigError(
+                f"dim is {dim}, which {queries} segments do not divide; both sides need D / K whole numbers"
+            )
+        if new_blocks is None:
+            new_blocks = 0 if tower.blocks else 1
+        if new_blocks < 0 or (new_blocks and tower.blocks):
+            raise ConfigError(
+                f"new blocks is {new_blocks}, with {len(tower.blocks)} trained blocks of {tower.name}'s own; "
+                "use one or the other."
+            )
+        self.tower = tower
+        if isinstance(tower.norm, nn.Identity):  # the pool and the new blocks' entrance expect normalised tokens
+            tower.norm = nn.LayerNorm(tower.width)
+        self.new_blocks = nn.ModuleList(Block(width, heads_for(width)) for _ in range(new_blocks))
+        if new_blocks:
+            self.entrance = nn.Linear(tower.width, width)
+            self.positions = nn.Parameter(torch.randn(tower.prefix + self.cells, width) * 0.02)
+            self.norm = nn.LayerNorm(width)
+        else:
+            width = tower.width
+        self.width = width
+        self.pool = AttentionPool(width, queries=queries, segment=dim // queries, heads=heads_for(width))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The trained blocks: new ones, or the tower's own."""
+        return self.new_blocks if self.new_blocks else self.tower.blocks
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of an attention map."""
+        return self.tower.grid
+
+    @property
+    def cells(self) -> int:
+        """Tokens of the picture itself, m in an attention map."""
+        return self.tower.grid[0] * self.tower.grid[1]
+
+    def forward(self, pixels: Pixels) -> tuple[Segments, Float[Tensor, "b k m"]]:
+        """Pictures to segments, with gradients wherever something is trained."""
+        return self.segments(self.tower.trunk_tokens(pixels))
+
+    @torch.no_grad()
+    def frozen_tokens(self, pixels: Pixels) -> Float[Tensor, "b n c"]:
+        """What the frozen trunk makes of pictures: the same in every epoch, to be cached; `segments` goes on from it.
+
+        Raises:
+            TowerError: the trunk is trained.
+        """
+        if self.tower.trunk_trained:
+            raise TowerError(
+                f"image tower {self.tower.name}: all of it is trained, so nothing can be cached; "
+                "train its last blocks alone, or do without the cache."
+            )
+        return self.tower.trunk_tokens(pixels)
+
+    def segments(
+        self, tokens: Float[Tensor, "b n c"], prompts: Prompts | None = None
+    ) -> tuple[Segments, Float[Tensor, "b k m"]]:
+        """Trunk tokens to segments, not normalised, and where each looked.
+
+        Args:
+            tokens: from `frozen_tokens`, or the tower's `trunk_tokens`.
+            prompts: vectors of `width` numbers, put behind the tokens at the input of block `start` and replaced in the
+                blocks after it. Blocks are counted among the trained ones.
+
+        Returns:
+            segments, and attention over the picture's own tokens in reading order: the mean over heads, rows sum to 1.
+
+        Raises:
+            ConfigError: more layers of prompts than blocks.
+        """
+        if prompts is not None and prompts.end > len(self.blocks):
+            raise ConfigError(
+                f"image prompts reach block {prompts.end}, but the image side has {len(self.blocks)} trained blocks"
+            )
+        states = self.entrance(self.tower.norm(tokens)) + self.positions if self.new_blocks else tokens
+        for index, block in enumerate(self.blocks):
+            if prompts is not None and prompts.start <= index < prompts.end:
+                put_in = append if index == prompts.start else replace_last
+                states = put_in(states, prompts.layers[index - prompts.start])
+            states = block(states)
+        states = self.norm(states) if self.new_blocks else self.tower.norm(states)
+        return self.pool(states[:, self.tower.prefix : self.tower.prefix + self.cells])
+
+
+def heads_for(width: int) -> int:
+    """As many attention heads as divide the width and leave each at least 64 numbers, as in ViTs; at least one."""
+    return max(heads for heads in range(1, max(1, width // 64) + 1) if width % heads == 0)
