@@ -1,0 +1,106 @@
+"""How the benchmarks measure: two sides in turn, peak memory in a process of its own, one JSON per claim."""
+
+import datetime
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch", "clip_benchmark", "numpy")
+
+
+def machine() -> dict:
+    """The processor, its cores and memory, the threads torch uses, the load by others when asked."""
+    import torch
+
+    cpu = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in open("/proc/cpuinfo") if ":" in line}
+    return {
+        "processor": cpu.get("model name", platform.processor()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict:
+    """Time both sides in turn; who goes first changes every round, so that drift of the machine hits both.
+
+    Returns `seconds` of each side, and `ratios` theirs / ours of each round with their median. The caller warms up.
+    """
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    sides = [("ours", ours), ("theirs", theirs)]
+    for turn in range(rounds):
+        for name, work in sides if turn % 2 == 0 else reversed(sides):
+            times[name].append(seconds(work))
+    ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
+    return {"seconds": times, "ratios": ratios, "ratio": statistics.median(ratios)}
+
+
+def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object) -> int:
+    """Bytes that `prepare(*arguments)()` adds at its peak to what its process held before, Linux only.
+
+    `prepare` is a module's own function. It runs in a new process, loads, warms up, and returns the work to measure.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    answers = spawn.SimpleQueue()
+    process = spawn.Process(target=_peak, args=(answers, prepare, arguments))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{prepare.__name__} failed in its own process, exit code {process.exitcode}")
+    return answers.get()
+
+
+def _peak(answers, prepare, arguments) -> None:
+    work = prepare(*arguments)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is held now
+    before = _status("VmRSS")
+    work()
+    answers.put(_status("VmHWM") - before)
+
+
+def _status(field: str) -> int:
+    for line in open("/proc/self/status"):
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def write(name: str, result: dict) -> Path:
+    """Write `result` with machine, date, versions and command to results/NAME.json, and print it."""
+    installed = {}
+    for package in PACKAGES:
+        try:
+            installed[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    head = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **installed},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(text := json.dumps(head | result, indent=2) + "\n")
+    print(text)
+    return path
