@@ -1,8 +1,11 @@
 """What a sample is: a picture that is read when it is needed, pairs of pictures and captions, labelled pictures."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from PIL.Image import Image
 
@@ -55,6 +58,19 @@ class Picture:
             raise ImageError(self.key, f"cannot be read ({error.strerror or error})") from None
 
 
+def key_of(name: str) -> str:
+    """The key of a picture that a table calls `name`: "./a//b.jpg" and "a/b.jpg" are one."""
+    return PurePosixPath(name).as_posix()
+
+
+def find_picture(folder: Path, name: str, key: str | None = None) -> Picture | None:
+    """The picture `name` in `folder` or in its `images/`; None if it is in neither. The key is `name` if not given."""
+    for path in (folder / name, folder / "images" / name):
+        if os.path.isfile(path):  # Path.is_file raises for names that are too long
+            return Picture(name if key is None else key, partial(Path.read_bytes, path))
+    return None
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Pictures with one or more captions each; caption i describes `images[image_of[i]]`.
@@ -89,8 +105,8 @@ class Pairs:
         pictures = [part for picture in self.images for part in (picture.key, picture.digest())]
         return digest(str(len(self.images)), *pictures, *map(str, self.image_of), *self.captions)
 
-    def keep(self, images: Sequence[int]) -> "Pairs":
-        """These pictures alone, in the order given, with all their captions."""
+    def keep(self, images: Sequence[int], *, skipped: Sequence[str] | None = None) -> "Pairs":
+        """These pictures alone, in the order given, with all their captions; `skipped` stays if not given."""
         captions_of: dict[int, list[str]] = {image: [] for image in images}
         for caption, image in zip(self.captions, self.image_of, strict=True):
             if image in captions_of:
@@ -101,6 +117,7 @@ class Pairs:
             images=tuple(self.images[image] for image in images),
             captions=tuple(caption for _, caption in kept),
             image_of=tuple(new for new, _ in kept),
+            skipped=self.skipped if skipped is None else tuple(skipped),
         )
 
 

@@ -1,0 +1,138 @@
+"""Image-caption data from wherever it lies: tables, Karpathy's JSON, webdataset tars, Hugging Face `datasets`, OpenMoji.
+
+Captions are text and stay as they are written, special-token strings and control characters included; only white space
+around them is taken off. A new format is one file in `readers/` with `fits` and `rows`, and its name in `READERS`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from polyprompt.data.items import Pairs, Picture
+from polyprompt.data.readers import hub, karpathy, tables, tars
+from polyprompt.data.rows import Row
+from polyprompt.errors import DataError, ImageError, UnknownNameError
+from polyprompt.progress import track
+
+READERS = (hub, tables, karpathy, tars)
+"""Asked in this order whether a source is theirs."""
+
+
+class BadPicturesError(DataError):
+    """More pictures are missing or unreadable than allowed; `lines` says of each what is wrong, one line each."""
+
+    def __init__(self, name: str, lines: Sequence[str], allowed: int) -> None:
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        super().__init__(
+            f"{name}: {lines[0]}{more}. Mend or remove it, or let up to {max(len(lines), 10)} pictures "
+            f"be skipped (max_bad, now {allowed})."
+        )
+        self.lines = tuple(lines)
+
+
+def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0) -> Pairs:
+    """Pictures with their captions, in the order of the source.
+
+    Args:
+        source: a table (.csv, .tsv, .jsonl) or a folder with one called `captions`; Karpathy's JSON; webdataset tars or
+            a folder of them; a folder that `datasets` saved, or "hf:name"; "openmoji", "openmoji:lines".
+        split: "train", or several: "train+restval". All of them if not given.
+        max_bad: how many pictures may be missing or unreadable; they are left out with their captions and listed in
+            `Pairs.skipped`. With 0, files are only looked for, and one that is unreadable raises when it is opened;
+            above 0, each is opened once now.
+
+    Raises:
+        UnknownNameError: there is no such split; near names are offered.
+        BadPicturesError: more than `max_bad` pictures are missing or unreadable.
+        DataError: no pictures, an empty caption, or a source that cannot be read as what it seems to be.
+    """
+    if source in ("openmoji", "openmoji:lines"):
+        from polyprompt.data.catalog.openmoji import openmoji
+
+        return openmoji(split, lines=source.endswith(":lines"))
+    reader = next((reader for reader in READERS if reader.fits(source)), None)
+    if reader is None:
+        raise DataError(
+            f"{source}: {'no captions found in it' if Path(source).exists() else 'no such file or folder'}. "
+            f"Give a folder with {', '.join(tables.NAMES[:3])} or *.tar, a Karpathy JSON, a folder saved by datasets, "
+            "hf:NAME or openmoji."
+        )
+    pairs = _assemble(Path(source).name, reader.rows(source), split, max_bad)
+    return skip_unreadable(pairs, max_bad) if max_bad else pairs
+
+
+def skip_unreadable(pairs: Pairs, max_bad: int) -> Pairs:
+    """The pairs whose pictures can be opened; each picture is opened once, on all processors.
+
+    Raises:
+        BadPicturesError: more than `max_bad` are skipped, those in `pairs.skipped` included.
+        DataError: none is left.
+    """
+    good, bad = [], list(pairs.skipped)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for image, error in enumerate(
+            track(threads.map(_error_of, pairs.images), "Opening pictures", len(pairs.images))
+        ):
+            if error is None:
+                good.append(image)
+            else:
+                bad.append(error)
+    if len(bad) > max_bad:
+        raise BadPicturesError(pairs.name, bad, max_bad)
+    return pairs.keep(good, skipped=bad)
+
+
+def _error_of(picture: Picture) -> str | None:
+    try:
+        picture.open()
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def _assemble(name: str, rows: Iterable[Row], split: str | None, max_bad: int) -> Pairs:
+    wanted = split.split("+") if split is not None else []
+    splits: set[str] = set()
+    images: dict[str, Picture] = {}
+    number_of: dict[str, int] = {}
+    missing: dict[str, str] = {}
+    captions: list[str] = []
+    image_of: list[int] = []
+    for row in rows:
+        if row.split is not None:
+            splits.add(row.split)
+        if wanted and row.split not in wanted:
+            continue
+        caption = _checked(row)
+        if row.picture is None:
+            missing.setdefault(row.key, f"{row.where}: no picture {row.key!r}")
+            continue
+        images.setdefault(row.key, row.picture)
+        image_of.append(number_of.setdefault(row.key, len(number_of)))
+        captions.append(caption)
+    for one in wanted:
+        if not splits:
+            raise DataError(f"{name}: the data has no splits; leave split {one!r} out, or add a column 'split'")
+        if one not in splits:
+            raise UnknownNameError(f"split of {name}", one, splits)
+    if len(missing) > max_bad:
+        raise BadPicturesError(name, list(missing.values()), max_bad)
+    if not images:
+        raise DataError(f"{name}: no pictures; the data has no rows")
+    name = name if split is None else f"{name}:{split}"
+    return Pairs(name, tuple(images.values()), tuple(captions), tuple(image_of), tuple(missing.values()))
+
+
+def _checked(row: Row) -> str:
+    caption = row.caption.strip()
+    if not caption:
+        raise DataError(f"{row.where}: the caption of {row.key} is empty; write one or delete the row")
+    try:
+        caption.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{row.where}: letter {error.start} of the caption, {caption[error.start]!r}, is half a character "
+            "(a lone surrogate); write it whole"
+        ) from None
+    return caption

@@ -1,0 +1,1 @@
+"""One file per format of image-caption data; each has `fits(source)` and `rows(source)`."""
