@@ -106,6 +106,7 @@ def fit(
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
+    groups = [{**group, "params": list(group["params"])} for group in groups]
     _check_groups(task, groups)
     if not resume and ((folder / "log.jsonl").exists() or checkpoint.found(folder / "checkpoints")):
         raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
@@ -169,18 +170,17 @@ class _Run:
         task: nn.Module,
         batches: Batches,
         settings: TrainSettings,
-        groups: Sequence[Mapping[str, Any]],
+        groups: Sequence[dict[str, Any]],
         folder: Path,
     ) -> None:
         share(batches.epoch(1)[0], 0, accelerator.num_processes)  # says at once if a batch cannot be shared
         self.accelerator, self.task, self.batches, self.settings = accelerator, task, batches, settings
         self.model = accelerator.prepare(task)
         self.peaks = {str(group.get("name", number)): group["lr"] for number, group in enumerate(groups)}
-        options = [{**group, "params": list(group["params"])} for group in groups]
         if settings.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(options, momentum=0.9, weight_decay=settings.weight_decay)
+            self.optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
         else:
-            self.optimizer = torch.optim.AdamW(options, weight_decay=settings.weight_decay)
+            self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         self.steps = settings.epochs * len(batches)
         self.log_path, self.checkpoints = folder / "log.jsonl", folder / "checkpoints"
         self.saved = time.monotonic()

@@ -1,0 +1,81 @@
+import io
+import sys
+
+import pytest
+
+from polyprompt import progress
+from polyprompt.progress import duration, track
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(capsys) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_lines_come_now_and_then_and_tell_the_time_left(capsys):
+    clock = Clock()
+    with progress._lines("Reading", 100, 20, clock) as advance:
+        for second in range(40):
+            clock.now = second + 1.0
+            advance(note="loss 0.5")
+    assert lines_of(capsys) == [
+        "polyprompt: Reading: 23 of 100 (23 %), 1 min 17 s left, loss 0.5",
+        "polyprompt: Reading: 33 of 100 (33 %), 1 min 07 s left, loss 0.5",
+        "polyprompt: Reading: 43 of 100 (43 %), 57 s left, loss 0.5",
+        "polyprompt: Reading: 53 of 100 (53 %), 47 s left, loss 0.5",
+        "polyprompt: Reading: 60 done in 40 s",
+    ]
+
+
+def test_without_a_total_there_is_no_time_left(capsys):
+    clock = Clock()
+    with progress._lines("Reading", None, 0, clock) as advance:
+        clock.now = 5.0
+        advance(1200)
+    assert lines_of(capsys) == ["polyprompt: Reading: 1,200", "polyprompt: Reading: 1,200 done in 5 s"]
+
+
+def test_what_is_quick_says_nothing_and_passes_its_items_on(capsys):
+    assert list(track("abc", "Reading")) == ["a", "b", "c"]
+    assert list(track(iter("abc"), "Reading")) == ["a", "b", "c"]
+    assert lines_of(capsys) == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
+    said = terminal.getvalue()
+    assert "Outer" in said
+    assert "Inner 2" in said
+    assert "3/3" in said
+
+
+def test_only_the_first_of_several_processes_speaks(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("RANK", "1")
+    assert list(track(range(3), "Reading")) == [0, 1, 2]
+    with progress.progress("Reading", 2) as advance:
+        advance(2, note="x")
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-1.0, "0 s"), (8.4, "8 s"), (59.7, "1 min 00 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 05 min")],
+)
+def test_durations_read_as_people_say_them(seconds, said):
+    assert duration(seconds) == said

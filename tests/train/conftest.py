@@ -1,0 +1,58 @@
+"""Processes that start in milliseconds, forked from one that has imported everything."""
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ["ACCELERATE_USE_CPU"] = "true"
+
+
+@pytest.fixture(scope="session")
+def start_processes(tmp_path_factory):
+    """`start(function, world=1, **arguments)`: the started processes, each with `.output`, a file of what it prints."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "safetensors.torch", "toy_contrast"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+    def start(function, world=1, **arguments):
+        from toy_contrast import in_process
+
+        folder = tmp_path_factory.mktemp("output")
+        port = free_port()
+        processes = []
+        for rank in range(world):
+            output = folder / f"{rank}.txt"
+            process = context.Process(target=in_process, args=(rank, world, port, output, function, arguments))
+            process.start()
+            process.output = output
+            processes.append(process)
+        return processes
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_processes(start_processes):
+    """The same, waited for; the exit codes."""
+
+    def run(function, world=1, **arguments):
+        processes = start_processes(function, world, **arguments)
+        for process in processes:
+            process.join(60)
+        return [process.exitcode for process in processes]
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

@@ -1,0 +1,100 @@
+"""Whatever stops a run, at any moment: it goes on to the same weights, to the last bit, and logs each step once."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+from safetensors.torch import load_file
+from toy_contrast import noisy, record_shares, train
+
+from polyprompt.train import checkpoint
+
+LONG = {"epochs": 60, "checkpoint_steps": 2}
+TIMINGS = ("seconds", "pairs_per_second")
+
+
+def log_of(folder) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+
+
+def same_bits(left, right) -> bool:
+    left, right = load_file(left / "final.safetensors"), load_file(right / "final.safetensors")
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, run_processes):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run_processes(train, folder=folder, **LONG) == [0]
+    return folder
+
+
+def test_a_run_killed_at_random_times_ends_with_the_same_bits(tmp_path, undisturbed, start_processes, run_processes):
+    kills, landed = 20, 0
+    draw = random.Random(0)
+    while landed < kills:
+        (process,) = start_processes(train, folder=tmp_path, resume=True, **LONG)
+        wait_for_progress(tmp_path, process)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # not yet at its end, and not failed
+        landed += 1
+    assert run_processes(train, folder=tmp_path, resume=True, **LONG) == [0]
+    assert same_bits(tmp_path, undisturbed)
+    assert log_of(tmp_path) == log_of(undisturbed)
+    assert [line["step"] for line in log_of(tmp_path) if "loss" in line] == list(range(1, 181))
+    assert len(checkpoint.found(tmp_path / "checkpoints")) == 2
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def wait_for_progress(folder, process) -> None:
+    """Until the process has written a line of its own."""
+    log = folder / "log.jsonl"
+    before = log.stat().st_mtime_ns if log.exists() else 0
+    while process.is_alive() and not (log.exists() and log.stat().st_mtime_ns > before):
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_ctrl_c_ends_the_step_saves_and_goes_on_with_the_same_bits(optimizer, tmp_path, start_processes, run_processes):
+    options = {"fetch": noisy, "epochs": 4, "optimizer": optimizer, "schedule": "published"}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run_processes(record_shares, folder=whole, **options) == [0]
+    (process,) = start_processes(record_shares, folder=stopped, ctrl_c=(0, 5), **options)
+    process.join(60)
+    assert process.exitcode == 1
+    assert "Stopping: ending this step" in process.output.read_text()
+    assert "KeyboardInterrupt" in process.output.read_text()
+    names = [path.name for path in checkpoint.found(stopped / "checkpoints")]
+    assert names == ["epoch-0002-batch-000002", "epoch-0002-batch-000000"]
+    assert run_processes(record_shares, folder=stopped, resume=True, **options) == [0]
+    assert same_bits(stopped, whole)
+    assert log_of(stopped) == log_of(whole)
+    assert (stopped / "items-0.jsonl").read_text() == (whole / "items-0.jsonl").read_text()
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_handler_is_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+
+    def impatient(items):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, fetch=impatient)
+    assert not checkpoint.found(tmp_path / "checkpoints")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    train(tmp_path)
+    final, log = load_file(tmp_path / "final.safetensors"), (tmp_path / "log.jsonl").read_bytes()
+    again = train(tmp_path, resume=True)
+    assert all(tensor.equal(final[name]) for name, tensor in checkpoint.learned_state(again).items())
+    assert (tmp_path / "log.jsonl").read_bytes() == log
