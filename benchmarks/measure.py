@@ -21,9 +21,8 @@ def machine() -> dict:
     """The processor, its cores and memory, the threads torch uses, the load by others when asked."""
     import torch
 
-    cpu = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in open("/proc/cpuinfo") if ":" in line}
     return {
-        "processor": cpu.get("model name", platform.processor()),
+        "processor": _field("/proc/cpuinfo", "model name"),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -73,16 +72,20 @@ def _peak(answers, prepare, arguments) -> None:
     work = prepare(*arguments)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is held now
-    before = _status("VmRSS")
+    before = _kib("VmRSS")
     work()
-    answers.put(_status("VmHWM") - before)
+    answers.put((_kib("VmHWM") - before) * 1024)
 
 
-def _status(field: str) -> int:
-    for line in open("/proc/self/status"):
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {field}")
+def _kib(name: str) -> int:
+    return int(_field("/proc/self/status", name).removesuffix(" kB"))
+
+
+def _field(path: str, name: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        if line.split(":")[0].strip() == name:
+            return line.split(":", 1)[1].strip()
+    raise RuntimeError(f"{path} has no {name}")
 
 
 def write(name: str, result: dict) -> Path:

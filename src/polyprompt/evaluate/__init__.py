@@ -1,0 +1,1 @@
+"""Figures from embeddings: pure functions, no models."""
