@@ -225,6 +225,10 @@ def test_the_fingerprint_follows_every_number_and_the_architecture():
     changed = copy.deepcopy(model)
     next(iter(changed.buffers())).view(-1)[0] += 1e-3
     assert fingerprint(changed) != first
+    reshaped = copy.deepcopy(model)
+    weight = next(iter(reshaped.parameters()))
+    weight.data = weight.data.flatten()  # the same bytes
+    assert fingerprint(reshaped) != first
     heads = [timm.create_model("vit_tiny_patch16_224", **TINY | {"num_heads": h}) for h in (2, 4)]
     heads[1].load_state_dict(heads[0].state_dict())  # the same tensors, another function
     assert fingerprint(heads[0]) != fingerprint(heads[1])

@@ -84,8 +84,7 @@ class ImageTower(nn.Module):
                 f"image tower {self.name}: got {pixels.shape[-2]} x {pixels.shape[-1]} pixels; "
                 f"it takes {size} x {size}, which its `preprocess` makes from any picture."
             )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trained):
-            return self._tokens(pixels)
+        return self._tokens(pixels)
 
     def train(self, mode: bool = True) -> "ImageTower":
         """Training mode for what is trained; a frozen trunk stays in evaluation mode."""
@@ -167,7 +166,7 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
         if pretrained:
             weights = {"pretrained": True}
     else:
-        architecture = _known(name)
+        architecture = timm_name(name)
         if pretrained:
             weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(_weights_of(name, architecture))}}
     try:
@@ -222,7 +221,7 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
     )
 
 
-def _known(name: str) -> str:
+def timm_name(name: str) -> str:
     """timm's name for a tower.
 
     Raises:
