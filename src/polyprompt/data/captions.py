@@ -1,4 +1,4 @@
-"""Image-caption data from wherever it lies: tables, Karpathy's JSON, webdataset tars, Hugging Face `datasets`, OpenMoji.
+"""Image-caption data wherever it lies: tables, Karpathy's JSON, webdataset tars, Hugging Face `datasets`, OpenMoji.
 
 Captions are text and stay as they are written, special-token strings and control characters included; only white space
 around them is taken off. A new format is one file in `readers/` with `fits` and `rows`, and its name in `READERS`.

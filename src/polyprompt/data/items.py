@@ -143,13 +143,14 @@ class Labelled:
                     f"{self.name}: {picture.key} has label {label}; "
                     f"with {len(self.class_names)} classes it must be 0 to {len(self.class_names) - 1}"
                 )
-        seen: set[str] = set()
-        for name in self.class_names:
-            if name in seen:
+        seen: dict[str, str] = {}
+        for name in self.class_names:  # as prompts spell them; CLIP's tokenizer knows no upper case
+            spelt = name.replace("_", " ").casefold().strip()
+            if spelt in seen:
                 raise DataError(
-                    f"{self.name}: two classes are called {name!r}; a text model cannot tell them apart, rename one"
+                    f"{self.name}: the classes {seen[spelt]!r} and {name!r} have one name for a text model; rename one"
                 )
-            seen.add(name)
+            seen[spelt] = name
 
     def keep(self, pictures: Sequence[int]) -> "Labelled":
         """These pictures alone, in the order given; the classes stay as they are."""

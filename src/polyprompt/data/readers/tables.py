@@ -1,7 +1,7 @@
 """Tables of captions: csv (comma, quotes), tsv (tab, a quote is an ordinary letter), jsonl (one object a line).
 
-The first line names the columns. Pictures are named relative to the table's folder, or to `images/` inside it. A cell of
-a jsonl table may hold a list of captions.
+The first line names the columns. Pictures are named relative to the table's folder, or to `images/` inside it. A cell
+of a jsonl table may hold a list of captions.
 """
 
 import csv

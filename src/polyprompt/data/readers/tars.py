@@ -1,8 +1,8 @@
 """webdataset shards: tar files in which the members of one sample share their name up to the first dot.
 
 `000012.jpg` with `000012.txt` (one caption), or with `000012.json` (an object with a caption, or a list of them).
-Nothing is unpacked: the shard is indexed once, and a picture is read at its offset. The split is the json's, or else the
-word in the shard's name (`train-0001.tar`, `val/0001.tar`).
+Nothing is unpacked: the shard is indexed once, and a picture is read at its offset. The split is the json's, or else
+the word in the shard's name (`train-0001.tar`, `val/0001.tar`).
 
 Source: the format of the webdataset library (https://github.com/webdataset/webdataset); the tests read its files.
 """
