@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ["ACCELERATE_USE_CPU"] = "true"
+os.environ["ACCELERATE_USE_CPU"] = "true"  # bits are compared, and only CPUs repeat them
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,7 @@ def run_processes(start_processes):
         processes = start_processes(function, world, **arguments)
         for process in processes:
             process.join(60)
+            process.kill()  # one that waits for another for ever
         return [process.exitcode for process in processes]
 
     return run
