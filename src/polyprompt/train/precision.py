@@ -28,7 +28,7 @@ class Choice:
 
 @cache
 def choose_precision(device: str = "cpu") -> Choice:
-    """bf16 where it multiplies at least 1.5 times faster than fp32, else fp32; measured once per process, in a few 10 ms.
+    """bf16 where it multiplies at least 1.5 times faster than fp32, else fp32; measured once per process, in 30 ms.
 
     Processors without bf16 instructions emulate it and lose; the measurement finds out without a list of processors.
     """
