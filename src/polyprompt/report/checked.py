@@ -1,0 +1,23 @@
+"""JSON files read as the type that they should be, or refused in one line."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from polyprompt.errors import FileError
+from polyprompt.files import read_json
+
+
+def read_checked(kind: Any, path: Path) -> Any:
+    """The content of a JSON file as `kind`, a pydantic model or any type that pydantic knows.
+
+    Raises:
+        FileError: the file is missing, is not JSON, or is something else; the message names the first wrong field.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise FileError(f"{path}: damaged or foreign, {place + ': ' if place else ''}{fault['msg']}.") from None

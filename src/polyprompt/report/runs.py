@@ -1,0 +1,159 @@
+"""Reading run folders: results, log and samples, checked; and which runs differ by nothing but their seed."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from polyprompt.errors import FileError
+from polyprompt.report import samples
+from polyprompt.report.checked import read_checked
+from polyprompt.report.samples import Samples
+
+Recalls = dict[Annotated[str, Field(pattern=r"^recall@[1-9]\d*$")], Annotated[float, Field(ge=0, le=1)]]
+"""{"recall@1": 0.25, ...}"""
+UNLIKE = {"seed", "name", "out", "folder", "resume"}
+"""Settings in which two runs of one experiment may differ."""
+
+
+class Found(BaseModel):
+    """What retrieval on one set gave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_to_text: Recalls
+    text_to_image: Recalls
+    images: int | None = None
+    captions: int | None = None
+    aspects: dict[str, float | None] = {}
+
+
+class Results(BaseModel):
+    """The parts of results.json that are shown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = ""
+    command: str = ""
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    machine: str | dict[str, Any] = ""
+    date: str = ""
+    seconds: float | None = None
+    retrieval: dict[str, Found] = {}
+    cost: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    results: Results
+    steps: Sequence[Mapping[str, Any]]
+    """Lines of log.jsonl that carry a loss, in the order of their steps."""
+    epochs: Sequence[Mapping[str, Any]]
+    """Lines of log.jsonl that carry figures on the development set."""
+    samples: Samples | None
+
+    @property
+    def name(self) -> str:
+        """What the run calls itself, or its folder's name."""
+        return self.results.name or self.folder.resolve().name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by nothing but their seed."""
+
+    name: str
+    runs: Sequence[Run]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that are known."""
+        return [run.results.seed for run in self.runs if run.results.seed is not None]
+
+
+def read_run(folder: Path) -> Run:
+    """A run folder, finished or not; samples may be missing.
+
+    Raises:
+        FileError: it is no run folder, or a file in it is damaged; the message names the file.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such run folder. Give the folder that training wrote with --out.")
+    results, log = folder / "results.json", folder / "log.jsonl"
+    if not results.is_file() and not log.is_file():
+        raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")
+    found = read_checked(Results, results) if results.is_file() else Results()
+    config = read_checked(dict[str, Any], folder / "config.json") if (folder / "config.json").is_file() else {}
+    lines = _read_log(log) if log.is_file() else []
+    return Run(
+        folder=folder,
+        config=config,
+        results=found if found.seed is not None else found.model_copy(update={"seed": config.get("seed")}),
+        steps=_last_of_each_step(line for line in lines if "loss" in line),
+        epochs=_last_of_each_step(line for line in lines if "dev" in line),
+        samples=samples.read(folder / "samples") if (folder / "samples").is_dir() else None,
+    )
+
+
+def group(runs: Sequence[Run]) -> list[Group]:
+    """Runs of one experiment put together, in the order in which the experiments first appear."""
+    same: dict[str, list[Run]] = {}
+    for run in runs:
+        settings = {key: value for key, value in run.config.items() if key not in UNLIKE}
+        # Without a config nothing shows that two runs are alike, but the name that they give themselves.
+        key = json.dumps(settings, sort_keys=True, default=str) if settings else run.results.name or str(run.folder)
+        same.setdefault(key, []).append(run)
+    named = [(_common_name([run.name for run in members]), members) for members in same.values()]
+    names = [name for name, _ in named]
+    return [
+        Group(name if names.count(name) == 1 else f"{name} ({members[0].folder.name})", members)
+        for name, members in named
+    ]
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """What the names share, without what numbers the seeds: "k6-seed0" and "k6-seed1" are "k6"."""
+    if len(names) == 1:
+        return names[0]
+    shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return re.sub(r"[-_ .]*(seed|s)?[-_ .]*$", "", "".join(letters[0] for letters in shared)) or names[0]
+
+
+def _last_of_each_step(lines: Any) -> list[Mapping[str, Any]]:
+    """In order; a run that was killed and resumed may have logged a step twice, and the last one counts."""
+    return [line for _, line in sorted({line["step"]: line for line in lines}.items())]
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot be read ({error}).") from error
+    rows = text.split("\n")
+    lines = []
+    for number, row in enumerate(rows, 1):
+        try:
+            line = json.loads(row) if row.strip() else {}
+        except ValueError as error:
+            if number == len(rows):  # no line end: the run was killed, or is still at it
+                continue
+            raise FileError(f"{path}: line {number} is damaged, not JSON ({error}).") from error
+        if not isinstance(line, dict) or (line and not _is_number(line.get("step"))):
+            raise FileError(f"{path}: line {number} is damaged, it has no step.")
+        lines.append(line)
+    return [line for line in lines if line]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
