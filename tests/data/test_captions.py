@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -428,6 +429,13 @@ def test_a_damaged_saved_data_set_and_an_unreachable_one(tmp_path):
     with pytest.raises(DataError, match=r"hf:nobody/nothing: the datasets library cannot open it") as caught:
         read_pairs("hf:nobody/nothing")
     assert one_line(caught)
+
+
+@pytest.mark.parametrize(("library", "source"), [("datasets", "hf:who/what"), ("braceexpand", "{0..9}.tar")])
+def test_a_library_that_is_not_installed_is_named(monkeypatch, library, source):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(DataError, match=rf"{library} library; pip install 'polyprompt\[data\]'"):
+        read_pairs(source)
 
 
 def test_hub_names_carry_a_config(monkeypatch, tmp_path):

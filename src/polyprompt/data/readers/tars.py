@@ -46,8 +46,12 @@ def _shards(source: str) -> list[Path]:
         return sorted(Path(source).glob("**/*.tar"))
     patterns = [source]
     if "{" in source:
-        from braceexpand import braceexpand  # comes with webdataset
-
+        try:
+            from braceexpand import braceexpand
+        except ImportError:
+            raise DataError(
+                f"{source}: braces need the braceexpand library; pip install 'polyprompt[data]', or use *"
+            ) from None
         patterns = list(braceexpand(source))
     shards = [path for pattern in patterns for path in sorted(glob(pattern)) or [pattern]]
     return [Path(path) for path in shards]
@@ -78,10 +82,6 @@ def _refuse_damage(shard: Path, tar: tarfile.TarFile) -> None:
         file.seek(tar.offset)
         if file.read(BLOCK).strip(b"\0"):
             raise DataError(f"{shard}: damaged at byte {tar.offset}; fetch it again")
-        size = file.seek(0, 2)
-    for member in tar.getmembers()[-1:]:
-        if member.offset_data + member.size > size:
-            raise DataError(f"{shard}: ends within {member.name}; fetch it again")
 
 
 def _rows_of(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> Iterator[Row]:
