@@ -307,8 +307,6 @@ def _cut(config: "PretrainedConfig", depth: int | None) -> "PretrainedConfig":
         raise ConfigError(f"text depth is {depth}; the text tower has {config.num_hidden_layers} blocks")
     config = copy.deepcopy(config)
     config.num_hidden_layers = depth
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:depth]
     return config
 
 
