@@ -100,6 +100,8 @@ def says(part: float, share: float | None) -> str:
 
 def warning_about(parts: Sequence[float]) -> str:
     """What a reader of these shares must know, in a sentence; nothing where they are plain."""
+    if sum(parts) <= 0:
+        return "The score is not above zero, so there are no shares of it."
     if shares(parts)[0] is None:
         return "The contributions mostly cancel: a share of the score would say nothing, so none is given."
     if min(parts) < 0:

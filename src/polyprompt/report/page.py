@@ -155,7 +155,7 @@ def _panel(title: str, curves: Sequence[plots.Curve], legend: str = "") -> Itera
 
 
 def _curve(
-    lines: Sequence[Mapping[str, Any]], path: Sequence[str], colour: int, *, dashed: bool = False, times: float = 1
+    lines: Sequence[Mapping[str, Any]], path: Sequence[str], colour: int, *, dashed: bool = False, times: int = 1
 ) -> plots.Curve:
     """What the lines hold at `path`, over their steps; what is no finite number is left out."""
     points = []
@@ -182,15 +182,14 @@ def _aspects(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _likeness(run: Run) -> str:
+def _likeness(run: Run) -> list[str]:
     """The two figures that say how alike the aspects are, for each set that the run was evaluated on."""
-    said = [
+    return [
         f"{data}: "
         + ", ".join(f"{says} {printed(found.aspects[key], '.2f')}" for key, says in ASPECTS.items() if key in known)
         for data, found in run.results.retrieval.items()
         if (known := {key for key in ASPECTS if found.aspects.get(key) is not None})
     ]
-    return "; ".join(said)
 
 
 def _looks(groups: Sequence[Group]) -> list[dict[str, Any]]:

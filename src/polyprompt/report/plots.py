@@ -32,8 +32,8 @@ POINTS = 160
 class Curve:
     """One line of a plot; `colour` is the number of its experiment."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float | int]
+    y: Sequence[float | int]
     colour: int
     dashed: bool = False
 
@@ -43,7 +43,7 @@ class Dots:
     """One row of a plot: a figure of an experiment, one value per seed."""
 
     name: str
-    values: Sequence[float]
+    values: Sequence[float | int]
     colour: int
 
 
@@ -55,7 +55,9 @@ def curves(lines: Sequence[Curve], label: str) -> str:
         style = (0, (3, 2)) if line.dashed else "solid"
         # A lone point is no line.
         mark = "o" if len(x) == 1 else ""
-        axes.plot(x, y, color=_series(line.colour), linewidth=1.4, marker=mark, markersize=3.5, linestyle=style)
+        axes.plot(
+            x, y, color=_series(line.colour), linewidth=1.4, alpha=0.85, marker=mark, markersize=3.5, linestyle=style
+        )
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_xlabel("step", color=MUTED, fontsize=8)
     axes.xaxis.set_major_locator(_few_whole())
@@ -79,7 +81,7 @@ def dots(rows: Sequence[Dots], label: str) -> str:
     return _svg(figure, label)
 
 
-def heat(matrix: Sequence[Sequence[float | None]], names: Sequence[str], label: str) -> str:
+def heat(matrix: Sequence[Sequence[float | int | None]], names: Sequence[str], label: str) -> str:
     """A square of numbers from -1 to 1: warm above zero, cool below, the stronger the further from it."""
     k = len(matrix)
     figure, axes = _canvas(0.9 + 0.46 * k, 0.5 + 0.46 * k)
@@ -133,7 +135,7 @@ def _svg(figure: Figure, label: str) -> str:
     return re.sub(r"\n\s*", "\n", re.sub(r'<svg width="[^"]*" height="[^"]*"', head, svg, count=1))
 
 
-def _averaged(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+def _averaged(x: Sequence[float | int], y: Sequence[float | int]) -> tuple[list[float], list[float]]:
     """Neighbours averaged until at most `POINTS` are left."""
     size = -(-len(x) // POINTS)
     parts = [slice(at, at + size) for at in range(0, len(x), max(size, 1))]

@@ -8,7 +8,7 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,7 @@ class Samples(_Part):
     searches: tuple[Search, ...]
 
     @model_validator(mode="after")
-    def _one_for_each_prompt(self) -> Self:
+    def _one_for_each_prompt(self) -> "Samples":
         k = len(self.prompts)
         if k < 1 or [len(row) for row in self.correlation] != [k] * k:
             raise ValueError(f"correlation is not {k} x {k} for {k} prompts")
