@@ -242,6 +242,9 @@ def test_preprocessing_comes_from_timms_notes():
         squashing = timm.create_model("vit_base_patch16_clip_384.laion2b_ft_in1k", num_classes=0)
     found = preprocess_of(squashing, "")
     assert (found.size, found.resize, found.crop) == (384, "squash", 1.0)
+    with torch.device("meta"):
+        framing = timm.create_model("volo_d5_512", num_classes=0)
+    assert preprocess_of(framing, "").crop == 1.0  # timm says 1.15
 
 
 @pytest.mark.slow

@@ -220,7 +220,7 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
             "std": config["std"],
             "interpolation": config["interpolation"],
             "resize": "squash" if config["crop_mode"] == "squash" else "short",
-            "crop": float(config["crop_pct"]),
+            "crop": min(1.0, config["crop_pct"]),  # VOLO's 1.15 would add a black frame
         }
     )
 
