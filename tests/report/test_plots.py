@@ -67,6 +67,11 @@ def test_one_dot_per_seed():
     assert {"k = 6 $x$", "日本"} <= set(texts(root))
 
 
+def test_dots_stand_on_an_axis_from_nought():
+    root = parsed(dots([Dots("a", [50.0], 0), Dots("b", [50.1], 1)], "recall"))
+    assert texts(root)[0] == "0"
+
+
 def test_a_heat_map_prints_its_numbers_and_colours_by_sign():
     svg = heat([[1.0, -0.5], [-0.5, None]], ["subject", "scene"], "likeness")
     found = texts(parsed(svg))

@@ -15,6 +15,7 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from polyprompt.files import digest
 from polyprompt.report.words import printed
@@ -60,7 +61,7 @@ def curves(lines: Sequence[Curve], label: str) -> str:
         )
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_xlabel("step", color=MUTED, fontsize=8)
-    axes.xaxis.set_major_locator(_few_whole())
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return _svg(figure, label)
 
 
@@ -76,7 +77,7 @@ def dots(rows: Sequence[Dots], label: str) -> str:
         axes.plot(row.values, [y] * len(row.values), "o", color=colour, markersize=4.5, alpha=0.9, markeredgewidth=0)
     axes.set_yticks(range(len(rows)), [_cut(row.name) for row in rows], fontsize=8, color=INK, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.06 * max(value for row in rows for value in row.values) or 1)  # from 0: no difference blown up
     axes.grid(axis="x", color=LINE, linewidth=0.6)
     return _svg(figure, label)
 
@@ -141,12 +142,6 @@ def _averaged(x: Sequence[float | int], y: Sequence[float | int]) -> tuple[list[
     parts = [slice(at, at + size) for at in range(0, len(x), max(size, 1))]
     means = [[sum(values[part]) / len(values[part]) for part in parts] for values in (x, y)]
     return means[0], means[1]
-
-
-def _few_whole():
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5, integer=True)
 
 
 def _series(number: int) -> str:
