@@ -1,8 +1,8 @@
 """Files written whole or not at all, hashed, and checked when they are opened; the cache folder; pinned downloads.
 
-A file or folder is first written under a hidden temporary name beside its place, brought to the disk (fsync), and then
-renamed: whoever is killed, or runs out of room, leaves the old content or nothing. A folder carries `manifest.json`, the
-sha256 of each of its files. Caches are rebuilt when the manifest does not hold (`built_once`); anything else that is
+A file or folder is first written under a hidden temporary name beside its place, brought to the disk (fsync), and
+then renamed: whoever is killed, or runs out of room, leaves the old content or nothing. A folder carries
+`manifest.json`, the sha256 of each of its files. Caches are rebuilt when the manifest does not hold (`built_once`); anything else that is
 damaged is an error that names the file.
 """
 
@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the place of `path` when the block ends, and vanishes when the block fails.
+    """A temporary path to write to; it takes the place of `path` when the block ends, and vanishes when it fails.
 
     Raises:
         FileError: the file cannot be written (`CacheError` inside the cache folder); the old one is still there.
@@ -49,7 +49,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes `folder`, with its manifest, when the block ends, and vanishes when it fails.
+    """A temporary folder to fill; it becomes `folder`, with a manifest, when the block ends, or vanishes when it fails.
 
     Raises:
         FileError: `folder` exists already, or cannot be written (`CacheError` inside the cache folder).
@@ -97,7 +97,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def set_aside(path: str | Path) -> Path:
-    """Rename a damaged or foreign file or folder to `NAME.damaged`, in place of an earlier one; returns the new path."""
+    """Rename a damaged or foreign file or folder to `NAME.damaged`, in place of an earlier one; the new path."""
     path = Path(path)
     aside = path.with_name(path.name + ".damaged")
     _remove(aside)
@@ -167,8 +167,8 @@ def check_manifest(folder: str | Path) -> dict[str, str]:
     for name, expected in manifest.items():
         if (found := sha256(folder / name)) != expected:
             raise FileError(
-                f"{folder / name}: damaged or changed, its sha256 is {found[:12]}… and {MANIFEST} says {expected[:12]}…. "
-                "Make it again, or copy it again from where it came."
+                f"{folder / name}: damaged or changed, its sha256 is {found[:12]}… and {MANIFEST} says "
+                f"{expected[:12]}…. Make it again, or copy it again from where it came."
             )
     return manifest
 
@@ -177,7 +177,9 @@ def check_manifest(folder: str | Path) -> dict[str, str]:
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder in the user's cache, made if missing: $POLYPROMPT_CACHE, or $XDG_CACHE_HOME/polyprompt, or ~/.cache/polyprompt.
+    """A folder in the user's cache, made if missing.
+
+    The cache is $POLYPROMPT_CACHE, or else $XDG_CACHE_HOME/polyprompt, or else ~/.cache/polyprompt.
 
     Raises:
         CacheError: it cannot be made.
