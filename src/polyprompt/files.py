@@ -2,14 +2,15 @@
 
 A file or folder is first written under a hidden temporary name beside its place, brought to the disk (fsync), and
 then renamed: whoever is killed, or runs out of room, leaves the old content or nothing. A folder carries
-`manifest.json`, the sha256 of each of its files. Caches are rebuilt when the manifest does not hold (`built_once`); anything else that is
-damaged is an error that names the file.
+`manifest.json`, the sha256 of each of its files. Caches are rebuilt when the manifest does not hold (`built_once`);
+anything else that is damaged is an error that names the file.
 """
 
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,12 +38,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary(path)
     try:
-        yield temporary
-        _bring_to_disk(temporary)
-        os.replace(temporary, path)
-        _bring_to_disk(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with _writing(path):
+            yield temporary
+            _bring_to_disk(temporary)
+            os.replace(temporary, path)
+            _bring_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,15 +59,14 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         raise FileError(f"{folder}: exists already. Choose another name, or remove it first.")
     temporary = _temporary(folder)
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        write_manifest(temporary)
-        for path in sorted(temporary.rglob("*")):
-            _bring_to_disk(path)
-        os.rename(temporary, folder)
-        _bring_to_disk(folder.parent)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
+        with _writing(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+            write_manifest(temporary)
+            for path in sorted(temporary.rglob("*")):
+                _bring_to_disk(path)
+            os.rename(temporary, folder)
+            _bring_to_disk(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -185,10 +184,8 @@ def cache_folder(*parts: str) -> Path:
         CacheError: it cannot be made.
     """
     folder = _cache_root().joinpath(*parts)
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
     return folder
 
 
@@ -201,16 +198,14 @@ def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> 
     Raises:
         CacheError: there is no room for it. Errors of `build` pass through.
     """
-    from filelock import FileLock
-
     folder = Path(folder)
-    if _holds(folder):
+    if _damage(folder) is None:
         return folder
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if _holds(folder):  # another process built it while this one waited
+    with _one_process_at_a_time(folder):
+        if (damage := _damage(folder)) is None:  # another process built it while this one waited
             return folder
         if folder.exists():
-            tell(f"{folder} is damaged: set aside as {set_aside(folder).name}, and made again")
+            tell(f"{damage} It is only a cache: set aside as {set_aside(folder).name}, and made again.")
         for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
             _remove(left_over)
         tell(f"{what}, this once, into {folder}")
@@ -222,16 +217,14 @@ def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> 
 def pinned_wheel(name: str, version: str, expected: str) -> Path:
     """A wheel in the cache folder, downloaded by pip without its dependencies if it is not there yet; never installed.
 
-    `expected` is the sha256 that the wheel must have, in hex.
-    pip's own settings (index, proxy, certificates) apply. A cached wheel that changed is set aside and fetched again.
+    `expected` is the sha256 that the wheel must have, in hex. pip's own settings (index, proxy, certificates) apply. A
+    cached wheel that changed is set aside and fetched again.
 
     Raises:
         FileError: pip cannot get it, or what came has another sha256: that wheel is set aside as NAME.damaged.
     """
-    from filelock import FileLock
-
     folder = cache_folder("wheels", f"{name}-{version}")
-    with FileLock(folder / ".lock"):
+    with _one_process_at_a_time(folder):
         for wheel in folder.glob("*.whl"):
             if sha256(wheel) == expected:
                 return wheel
@@ -273,12 +266,12 @@ def _cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyprompt"
 
 
-def _holds(folder: Path) -> bool:
+def _damage(folder: Path) -> FileError | None:
+    """What is wrong with a folder, if anything is."""
     try:
         check_manifest(folder)
-    except FileError:
-        return False
-    return True
+    except FileError as error:
+        return error
 
 
 def _temporary(path: Path) -> Path:
@@ -304,15 +297,47 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold a lock beside `folder`; the system lets go of it when this process ends, however it ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    with _writing(folder):
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            tell(f"Waiting for another process that makes {folder}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one line what keeps `path` from being written."""
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    except Exception as error:
+        # safetensors puts the system's errors into a class of its own that shows their number in its text only.
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise _cannot_write(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+        raise
+
+
 def _cannot_read(path: str | Path, error: OSError) -> FileError:
     return FileError(f"{path}: cannot be read ({error.strerror or error}).")
 
 
 def _cannot_write(path: Path, error: OSError) -> FileError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    why = f"{path}: cannot be written ({error.strerror or error}), and nothing there was changed."
+    why = error.strerror or str(error)
+    if error.filename and ".tmp" not in str(error.filename):
+        why += f": {error.filename}"
+    first = "Free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that"
     if path.is_relative_to(_cache_root()):
-        return CacheError(
-            f"{why} {'Free some room' if full else 'Mend that'}, or set POLYPROMPT_CACHE to another folder."
-        )
-    return FileError(f"{why} {'Free some room' if full else 'Mend that'}, or choose another place.")
+        return CacheError(f"{path}: cannot be written ({why}). {first}, or set POLYPROMPT_CACHE to another folder.")
+    return FileError(f"{path}: cannot be written ({why}). {first}, or choose another place.")

@@ -87,7 +87,7 @@ def _convert_smollm2(folder: Path) -> None:
 
     # transformers (5.23) refuses to save a model that came from GGUF, so its parts are saved one by one.
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=packed.name, dtype="float32")
-    del model.config.quantization_config
+    vars(model.config).pop("quantization_config")
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)

@@ -1,7 +1,7 @@
 """OpenMoji: pictures of emoji with their names, in colour and as line drawings.
 
-"All emojis designed by OpenMoji – the open-source emoji and icon project. License: CC BY-SA 4.0." The names are CLDR's, the
-further captions are the aliases that chat programs use; both come from the package `emoji`.
+"All emojis designed by OpenMoji – the open-source emoji and icon project. License: CC BY-SA 4.0." The names are CLDR's,
+the further captions are the aliases that chat programs use; both come from the package `emoji`.
 
 What is left out: skin tones; the flags of countries and regions, whose names tell nothing about the picture; emoji that
 the pinned release does not draw. Emoji drawn alike to the last byte ("cook" and "man cook") are one picture
@@ -37,8 +37,9 @@ BLANK = f'<svg xmlns="{SVG}" viewBox="0 0 72 72"/>'
 def openmoji(split: str | None = None, *, lines: bool = False) -> Pairs:
     """OpenMoji pictures, 224 px on white, with one or more captions each; the first caption is the CLDR name.
 
-    1,625 pictures and about 2,250 captions in all. A picture's key is the file name of its code points, `1F622.png`. It is in the same split in colour and as a line drawing. Line drawings that are alike (the hearts of all
-    colours) are one picture with the captions of all. Fetched and drawn once, into the cache folder.
+    1,625 pictures and about 2,250 captions in all. A picture's key is the file name of its code points, `1F622.png`.
+    It is in the same split in colour and as a line drawing. Line drawings that are alike (the hearts of all colours)
+    are one picture with the captions of all. Fetched and drawn once, into the cache folder.
 
     Args:
         split: "train", "dev" or "test"; all three without it.
@@ -77,9 +78,9 @@ def split_of(code: str) -> str:
 
 
 def captions_by_code(drawn: Iterable[str]) -> dict[str, list[str]]:
-    """The captions of each drawing that shows a named emoji: {"1F622": ["crying face", "cry"]}; the name comes first.
+    """The captions of each drawing of a named emoji, the name first: {"1F622": ["crying face", "cry"]}.
 
-    An alias is left out if it is no words ("+1", "clock4", "tv"), repeats the name, or belongs to another emoji as well.
+    An alias is left out if it is no words ("+1", "clock4", "tv"), repeats the name, or is said of another emoji too.
 
     Args:
         drawn: code points of the drawings, in hex, joined by "-"; with or without FE0F, as OpenMoji has them.
@@ -170,4 +171,4 @@ def _bare(text: str) -> str:
 
 
 def _says_something(alias: str) -> bool:
-    return len(alias) > 2 and all(letter.isalpha() or letter in " -'’" for letter in alias)
+    return len(alias) > 2 and all(letter.isalpha() or letter in " -'" for letter in alias)
