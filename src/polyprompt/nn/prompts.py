@@ -1,7 +1,8 @@
 """Prompts in a sequence of token states: put in at the input, replaced in deeper blocks, started from words.
 
-A text is a row of token ids. A learned vector has no id of its own, so `slot(r)`, a negative number, stands for row r of
-a prompt tensor. Two texts that name the same row share it; a class or an image with a context of its own names others.
+A text is a row of token ids. A learned vector has no id of its own, so `slot(r)`, a negative number, stands for row r
+of a prompt tensor. Two texts that name the same row share it; a class or an image with a context of its own names
+others.
 """
 
 import torch
@@ -21,9 +22,7 @@ def slots(first: int, count: int) -> list[int]:
     return [slot(row) for row in range(first, first + count)]
 
 
-def put(
-    states: Float[Tensor, "n d"], places: Int[Tensor, "s"], vectors: Float[Tensor, "s d"]
-) -> Float[Tensor, "n d"]:
+def put(states: Float[Tensor, "n d"], places: Int[Tensor, "s"], vectors: Float[Tensor, "s d"]) -> Float[Tensor, "n d"]:
     """`states` with `vectors[i]` at `places[i]`; what stood there gets no gradient."""
     return states.index_copy(0, places, vectors.to(states.dtype))
 

@@ -1,10 +1,10 @@
 """Texts that begin alike, computed once: token rows merged into a tree whose nodes stand for shared beginnings.
 
-Under a causal mask a token's state depends on what stands before it and on nothing else, so texts with a common beginning
-have common states, at every depth. `pack` gives each distinct beginning one node; the layers of a transformer then run on
-the nodes, side by side, and only attention looks along the paths. Start token, learned context and the beginnings of
-class names are thereby computed once for all classes, and no row is longer than it has to be. The numbers are those of
-the plain way (tests/nn/test_trie.py).
+Under a causal mask a token's state depends on what stands before it and on nothing else, so texts with a common
+beginning have common states, at every depth. `pack` gives each distinct beginning one node; the layers of a transformer
+then run on the nodes, side by side, and only attention looks along the paths. Start token, learned context and the
+beginnings of class names are thereby computed once for all classes, and no row is longer than it has to be. The numbers
+are those of the plain way (tests/nn/test_trie.py).
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,8 @@ from polyprompt.types import Pixels
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What one tower is handed: `layers[0]` enters at the input of block `start`, `layers[i]` replaces it `i` blocks later.
+    """What one tower is handed: `layers[0]` enters at the input of block `start`, `layers[i]` replaces it `i` blocks
+    later.
 
     From the last of them on the prompt tokens stay as they come out of the blocks; they are never removed.
     Text towers: a row per slot (nn/prompts.py). Image towers: a row per prompt token, the same for all images.

@@ -1,0 +1,90 @@
+"""CoOp: learned context words around the class name (Zhou et al. 2022, arXiv:2109.01134).
+
+Authors' code: KaiyangZhou/CoOp, trainers/coop.py. tests/test_golden.py compares logits, losses, gradients and steps.
+What differs: words that are fewer tokens than `context` are an error, where the authors take `context` from the words.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from polyprompt.errors import ConfigError, DataError
+from polyprompt.methods.base import Both, Prompted, Published
+from polyprompt.methods.consistency import Consistency
+from polyprompt.methods.wording import begun, check_counts, context_rows, context_start, spoken
+from polyprompt.nn.prompts import slots
+from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of CoOp."""
+
+    context: int = 16
+    """Learned vectors (M in the paper)."""
+    words: str = ""
+    """What the context starts from; words beyond its length stay in the text. Without words it starts at random."""
+    position: Literal["end", "middle", "front"] = "end"
+    """Where the class name stands."""
+    per_class: bool = False
+    """A context of its own for each class (CSC). It cannot be used for other classes."""
+    std: float = 0.02
+    """Standard deviation of a random start."""
+    start: int = 0
+    """The block of the text tower that the context enters."""
+    consistency: Consistency | None = None
+    """PromptSRC's losses and averaging."""
+
+    def __post_init__(self) -> None:
+        check_counts("coop", context=self.context)
+        if self.position not in ("end", "middle", "front"):
+            raise ConfigError(f'coop: position is {self.position!r}; it is "end", "middle" or "front"')
+
+    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
+        """An untrained CoOp; `seed` draws its random start."""
+        check_prompts(encoder.text, "text", 1, self.start)
+        layout = Context(self, encoder.text, class_names, torch.Generator().manual_seed(seed))
+        return Prompted(self, encoder, class_names, layout, self.consistency)
+
+
+class Context(nn.Module):
+    """One context for all classes [p d], or one each [c p d]."""
+
+    image_start = None
+
+    def __init__(self, config: Config, text: TextTower, class_names: Sequence[str], draw: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.owners = tuple(spoken(name) for name in class_names) if config.per_class else ()
+        copies = [context_start(text, config.context, config.words, config.std, draw) for _ in self.owners or [0]]
+        self.context = nn.Parameter(torch.stack(copies) if config.per_class else copies[0])
+
+    def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
+        """Context and class name."""
+        count, position = self.config.context, self.config.position
+        context = begun(text, count, self.config.words)
+        if not self.owners:
+            return context_rows(text, context, class_names, position)
+        rows = []
+        for name in class_names:
+            if spoken(name) not in self.owners:
+                raise DataError(
+                    f"coop: no context was learned for class {name!r}; with per_class there is one for each of "
+                    f"{', '.join(self.owners[:5])}{', ...' if len(self.owners) > 5 else ''} and no other"
+                )
+            own = slots(self.owners.index(spoken(name)) * count, count)
+            rows += context_rows(text, own + context[count:], [name], position)
+        return rows
+
+    def prompts(self) -> Both:
+        """The context, at the text's input."""
+        return Both(Prompts((self.context.flatten(0, -2),), self.config.start), None)
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "few-shot": Published(config=Config(), rate=0.002, epochs=200, batch=32),
+    "base-to-new": Published(config=Config(context=4, words="a photo of a"), rate=0.002, epochs=200, batch=32),
+}

@@ -1,0 +1,51 @@
+"""Deep language prompting: IVLP (ivlp.py) without prompts in the image tower; a baseline of the MaPLe paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from polyprompt.methods import ivlp
+from polyprompt.methods.base import Prompted, Published
+from polyprompt.methods.consistency import Consistency
+from polyprompt.methods.wording import check_counts
+from polyprompt.towers.base import DualEncoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of deep language prompting."""
+
+    context: int = 4
+    """Learned vectors in front of the class name."""
+    depth: int = 12
+    """Blocks with prompts of their own, the input included."""
+    words: str = "a photo of a"
+    """What the context starts from; see ivlp.py."""
+    std: float = 0.02
+    """Standard deviation of a random start."""
+    start: int = 0
+    """The block that prompts enter."""
+    consistency: Consistency | None = None
+    """PromptSRC's losses and averaging."""
+
+    def __post_init__(self) -> None:
+        check_counts("language", context=self.context, depth=self.depth)
+
+    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
+        """Untrained prompts; `seed` draws their random start."""
+        layout = ivlp.Config(
+            text_context=self.context,
+            text_depth=self.depth,
+            image_depth=0,
+            words=self.words,
+            std=self.std,
+            text_start=self.start,
+            consistency=self.consistency,
+        )
+        method = layout.build(encoder, class_names, seed=seed)
+        method.config = self
+        return method
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "base-to-new": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+}

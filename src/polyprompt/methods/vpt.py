@@ -1,0 +1,56 @@
+"""VPT: prompts in the image tower alone (Jia et al. 2022, arXiv:2203.12119), as the MaPLe repository adapts CLIP with
+it.
+
+Authors' code: muzairkhattak/multimodal-prompt-learning, trainers/vpt.py. Shallow is depth 1. IVLP (ivlp.py) without
+text prompts; class features come from a fixed template and are computed once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from polyprompt.methods import ivlp
+from polyprompt.methods.base import Prompted, Published
+from polyprompt.methods.consistency import Consistency
+from polyprompt.methods.wording import check_counts
+from polyprompt.towers.base import DualEncoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of VPT."""
+
+    context: int = 8
+    """Learned vectors behind the patches."""
+    depth: int = 12
+    """Blocks with prompts of their own, the input included; 1 is VPT-shallow."""
+    template: str = "a photo of a {}."
+    """What stands around the class name."""
+    std: float = 0.02
+    """Standard deviation of the random start."""
+    start: int = 0
+    """The block that prompts enter."""
+    consistency: Consistency | None = None
+    """PromptSRC's losses and averaging."""
+
+    def __post_init__(self) -> None:
+        check_counts("vpt", context=self.context, depth=self.depth)
+
+    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
+        """Untrained prompts; `seed` draws them."""
+        layout = ivlp.Config(
+            text_depth=0,
+            image_context=self.context,
+            image_depth=self.depth,
+            template=self.template,
+            std=self.std,
+            image_start=self.start,
+            consistency=self.consistency,
+        )
+        method = layout.build(encoder, class_names, seed=seed)
+        method.config = self
+        return method
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "base-to-new": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+}

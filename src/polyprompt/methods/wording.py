@@ -1,0 +1,111 @@
+"""Words around class names: templates, contexts of slots, and what a context starts from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyprompt.errors import ConfigError, DataError
+from polyprompt.nn.prompts import from_words, normal, slots
+from polyprompt.towers.base import TextTower
+
+
+def check_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Class names as they are, once it is clear that they can be told apart.
+
+    Raises:
+        DataError: fewer than two, an empty one, or two that read the same.
+    """
+    if len(class_names) < 2:
+        raise DataError(f"{len(class_names)} class name ({', '.join(class_names)}); a classifier needs at least 2")
+    seen: dict[str, str] = {}
+    for name in class_names:
+        key = spoken(name)
+        if not key:
+            raise DataError(f"class name {name!r} is empty; every class needs a name to prompt with")
+        if key in seen:
+            raise DataError(f"class names {seen[key]!r} and {name!r} read the same; give each class a name of its own")
+        seen[key] = name
+    return tuple(class_names)
+
+
+def spoken(name: str) -> str:
+    """A class name as it stands in a prompt: underscores are spaces."""
+    return name.replace("_", " ").strip()
+
+
+def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequence[str]) -> Any:
+    """Rows laid out by the tower; a row that does not fit is named by its class.
+
+    Raises:
+        DataError: a class name is too long for the text tower.
+    """
+    for row, name in zip(rows, class_names, strict=False):
+        if len(row) > text.room:
+            raise DataError(
+                f"class name {name!r} makes a prompt of {len(row)} tokens, the text tower reads at most {text.room}; "
+                f"shorten the name or the context"
+            )
+    return text.prepare(rows)
+
+
+def filled(text: TextTower, templates: Sequence[str], class_names: Sequence[str]) -> list[list[int]]:
+    """Rows without slots: each template with each class name in it, class by class.
+
+    Raises:
+        ConfigError: a template has no `{}`.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ConfigError(f"template {template!r}: needs one {{}} where the class name goes")
+    return [text.words(template.format(spoken(name))) for name in class_names for template in templates]
+
+
+def behind(text: TextTower, words: str) -> list[int]:
+    """Token ids of words that stand behind others."""
+    return text.words(f"X {words}")[len(text.words("X")) :]
+
+
+def context_rows(
+    text: TextTower, context: Sequence[int], class_names: Sequence[str], position: str = "end"
+) -> list[list[int]]:
+    """One row per class: context and `<name>.`, as CoOp sets them.
+
+    Args:
+        context: token ids and slots, the same for all classes.
+        position: of the class name. "end": behind the context; "middle": after its first half (the smaller one if odd);
+            "front": before it. The full stop comes last.
+    """
+    front = {"end": len(context), "middle": len(context) // 2, "front": 0}[position]
+    rows = []
+    for name in class_names:
+        sentence = behind(text, f"{spoken(name)}.")
+        length = 0 if position == "end" else len(behind(text, spoken(name)))
+        rows.append([*context[:front], *sentence[:length], *context[front:], *sentence[length:]])
+    return rows
+
+
+def context_start(text: TextTower, count: int, words: str, std: float, draw: torch.Generator) -> Float[Tensor, "p d"]:
+    """What a context starts from: the vectors of `words`, or random ones if there are none."""
+    if not words:
+        return normal(count, text.width, std, draw)
+    ids = text.words(words)
+    return from_words(text.vectors(ids[:count]), count, words).float()
+
+
+def check_counts(method: str, **counts: int) -> None:
+    """Refuses numbers of tokens or blocks below 1.
+
+    Raises:
+        ConfigError: names the field.
+    """
+    for field, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"{method}: {field} is {value}; it must be at least 1")
+
+
+def begun(text: TextTower, count: int, words: str) -> list[int]:
+    """A context of `count` slots; the words it starts from go on where they are more."""
+    return [*slots(0, count), *(text.words(words)[count:] if words else [])]

@@ -1,0 +1,126 @@
+"""The pre-norm transformer block that CLIP, SigLIP and their descendants share, open to prompts and to sharing.
+
+Parameter names are those of OpenAI's CLIP (github.com/openai/CLIP); other families are renamed to them when they are
+read. A block is told how its tokens attend, and which rows of its result are wanted: the last block computes the
+read-out row alone.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.errors import TowerError
+
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values to what was gathered; heads lie side by side in the last axis."""
+
+Rows: TypeAlias = Callable[[Tensor], Tensor]
+"""Picks the token states whose results are wanted."""
+
+
+def quick_gelu(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    """x * sigmoid(1.702 x): OpenAI's stand-in for GELU."""
+    return F.silu(1.702 * x) / 1.702
+
+
+def gelu_tanh(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    """GELU by its tanh approximation, as SigLIP has it."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": gelu_tanh,
+}
+
+
+class Scale(nn.Module):
+    """Layer scale (Touvron et al. 2021): one learned factor per channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """x * gamma."""
+        return x * self.gamma
+
+
+class Attention(nn.Module):
+    """The projections of multi-head attention; what looks at what is the caller's business."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None) -> Float[Tensor, "*q d"]:
+        """Attention over all of `states`, for all of them or for `rows(states)` alone."""
+        if rows is None:
+            queries, keys, values = F.linear(states, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        else:
+            width = states.shape[-1]
+            queries = F.linear(rows(states), self.in_proj_weight[:width], self.in_proj_bias[:width])
+            both = F.linear(states, self.in_proj_weight[width:], self.in_proj_bias[width:])
+            keys, values = both.chunk(2, dim=-1)
+        return self.out_proj(attend(queries, keys, values))
+
+
+class MLP(nn.Module):
+    """Two linear maps with an activation between them."""
+
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise TowerError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        self.activation = ACTIVATIONS[activation]
+        self.c_fc = nn.Linear(width, hidden)
+        self.c_proj = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """c_proj(activation(c_fc(x)))."""
+        return self.c_proj(self.activation(self.c_fc(x)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, width: int, hidden: int, activation: str, eps: float, *, scaled: bool = False) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width)
+        self.ls_1 = Scale(width) if scaled else nn.Identity()
+        self.ln_2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, hidden, activation)
+        self.ls_2 = Scale(width) if scaled else nn.Identity()
+
+    def forward(self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None) -> Float[Tensor, "*q d"]:
+        """Token states after the block: of all tokens, or of `rows(states)` alone."""
+        kept = states if rows is None else rows(states)
+        kept = kept + self.ls_1(self.attn(self.ln_1(states), attend, rows))
+        return kept + self.ls_2(self.mlp(self.ln_2(kept)))
+
+
+class Stack(nn.Module):
+    """Blocks, under the name that OpenAI's layout gives them."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(blocks)
+
+    def __len__(self) -> int:
+        return len(self.resblocks)
+
+
+def attend_all(
+    queries: Float[Tensor, "b q d"], keys: Float[Tensor, "b m d"], values: Float[Tensor, "b m d"], heads: int
+) -> Float[Tensor, "b q d"]:
+    """Softmax attention of every query over every token."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

@@ -1,0 +1,59 @@
+"""From text to token ids, as a pretrained text tower expects them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from polyprompt.errors import TowerError
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A tokenizer, reduced to what a text tower needs."""
+
+    encode: Callable[[str], list[int]]
+    """Token ids of a text, without start and end tokens."""
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    pad: int
+    vocabulary: int
+    """Number of ids; the tower needs a vector for each."""
+    decode: Callable[[list[int]], str] | None = None
+    """From ids back to text."""
+
+
+@cache
+def openai_words() -> Words:
+    """The byte-pair encoding of OpenAI's CLIP (49,408 ids, lower case), as open_clip ships it."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    return Words(
+        tokenizer.encode,
+        start=(tokenizer.sot_token_id,),
+        end=(tokenizer.eot_token_id,),
+        pad=0,
+        vocabulary=tokenizer.vocab_size,
+        decode=tokenizer.decode,
+    )
+
+
+def huggingface_words(tokenizer: Any, *, clean: Callable[[str], str] = str, pad: int | None = None) -> Words:
+    """A transformers tokenizer; its own start and end tokens are found by looking at what it adds to a word.
+
+    Args:
+        clean: what upstream does to a text first.
+        pad: the id behind the end token, where it is not the tokenizer's own.
+    """
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(clean(text), add_special_tokens=False)["input_ids"]
+
+    bare, full = encode("a"), tokenizer(clean("a"))["input_ids"]
+    places = [i for i in range(len(full)) if full[i : i + len(bare)] == bare]
+    if not bare or not places:
+        raise TowerError(f"{tokenizer.name_or_path}: this tokenizer has no id for the word 'a'")
+    start, end = full[: places[0]], full[places[0] + len(bare) :]
+    pad = tokenizer.pad_token_id if pad is None else pad
+    return Words(encode, tuple(start), tuple(end), 0 if pad is None else pad, len(tokenizer), tokenizer.decode)

@@ -1,0 +1,125 @@
+"""Reading golden cases: everything, sizes and names included, comes from their files."""
+
+import json
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt, zeroshot
+from polyprompt.methods.consistency import Consistency
+from polyprompt.methods.original import original_names
+from polyprompt.towers.openai import from_openai
+
+FOLDER = Path(os.environ.get("POLYPROMPT_GOLDEN") or Path(__file__).parent / "golden")
+TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
+
+
+def names() -> list[str]:
+    """Every case in the folder: a pair of a json and a safetensors file."""
+    return sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".safetensors").exists())
+
+
+def checkpoints() -> list[str]:
+    """Every folder of checkpoints; a suffix behind a case's name marks another file of the same case."""
+    return sorted(path.name for path in (FOLDER / "checkpoints").glob("*") if path.is_dir())
+
+
+class Case:
+    """One golden case."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.facts = json.loads((FOLDER / f"{name}.json").read_text())
+        self.tensors = {key: widened(value) for key, value in load_file(FOLDER / f"{name}.safetensors").items()}
+        self.class_names = self.facts["classnames"]
+        self.recorded = self.facts["recorded"]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        state = {k.removeprefix("clip."): v for k, v in self.tensors.items() if k.startswith("clip.")}
+        ids, rows = state.pop("token_embedding.ids"), state.pop("token_embedding.rows")
+        embedding = torch.zeros(int(state["vocab_size"]), rows.shape[1])
+        embedding[ids.long()] = rows
+        return {**state, "token_embedding.weight": embedding}
+
+    @cached_property
+    def encoder(self) -> Any:
+        return from_openai(self.state, self.name)
+
+    @property
+    def config(self) -> Any:
+        """Our settings for the authors' ones."""
+        cfg, trainer = self.facts.get("cfg", {}), self.facts["trainer"]
+        words = self.recorded.get("ctx_init_text") or ""
+        words = words if self.recorded["prompts"][0].startswith(f"{words} ") else ""  # long contexts start at random
+        used = self.recorded.get("n_ctx_used")
+        match trainer:
+            case "ZeroshotCLIP":
+                return zeroshot.Config(templates=(self.recorded["template"],))
+            case "CoOp":
+                csc = cfg["CSC"] and not words
+                return coop.Config(context=used, words=words, position=cfg["CLASS_TOKEN_POSITION"], per_class=csc)
+            case "CoCoOp":
+                return cocoop.Config(context=used, words=words)
+            case "VPT":
+                return vpt.Config(context=cfg["N_CTX_VISION"], depth=cfg["PROMPT_DEPTH_VISION"])
+            case "MaPLe":
+                return maple.Config(context=used, depth=cfg["PROMPT_DEPTH"], words=words)
+            case "IVLP" | "PromptSRC" if not cfg["PROMPT_DEPTH_VISION"]:
+                return language.Config(context=used, depth=cfg["PROMPT_DEPTH_TEXT"], words=words)
+            case "IVLP" | "PromptSRC":
+                settings = {
+                    "text_context": used,
+                    "text_depth": cfg["PROMPT_DEPTH_TEXT"],
+                    "image_context": cfg["N_CTX_VISION"],
+                    "image_depth": cfg["PROMPT_DEPTH_VISION"],
+                    "words": words,
+                }
+                if trainer == "IVLP":
+                    return ivlp.Config(**settings)
+                return promptsrc.Config(**settings, consistency=self.consistency)
+        raise AssertionError(f"{self.name}: unknown trainer {trainer}")
+
+    @property
+    def consistency(self) -> Consistency:
+        cfg = self.facts["cfg"]
+        return replace(
+            Consistency(),
+            text=float(cfg["TEXT_LOSS_WEIGHT"]),
+            image=float(cfg["IMAGE_LOSS_WEIGHT"]),
+            templates=tuple(self.recorded["teacher_templates"]),
+            mean=float(cfg["GPA_MEAN"]),
+            std=float(cfg["GPA_STD"]),
+        )
+
+    def build(self) -> Any:
+        """The method with its parameters as the authors' run began."""
+        method = self.config.build(self.encoder, self.class_names)
+        self.put("init", method)
+        return method
+
+    def named(self, method: Any) -> dict[str, torch.nn.Parameter]:
+        """Our parameters under the authors' names."""
+        return {theirs: method.learned()[own] for own, theirs in original_names(method).items()}
+
+    def put(self, prefix: str, method: Any) -> None:
+        with torch.no_grad():
+            for name, parameter in self.named(method).items():
+                parameter.copy_(self.tensors[f"{prefix}.{name}"])
+
+    def expected(self, prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(f"{prefix}."): v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
+
+    def close(self, ours: Tensor, key: str) -> None:
+        expected = self.tensors[key].to(ours.dtype)
+        torch.testing.assert_close(ours.detach(), expected, **TOLERANCE, msg=lambda m: f"{self.name}, {key}: {m}")
+
+
+def widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float8_e4m3fn, torch.float16) else tensor
