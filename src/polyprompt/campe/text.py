@@ -1,0 +1,228 @@
+"""CAMPE's text side: one caption, K prompts behind it, K read-outs joined to one embedding.
+
+Kim and Angelova 2025 (arXiv:2508.02762). No code was published; what the paper leaves open is chosen here and named:
+
+- one linear map a prompt, without bias, d -> D / K; `shared_map` uses the same one for all prompts
+- every prompt restarts behind the caption (nn/tree.py)
+- `adaptive`, where the adaptive token lives: an ordinary word ("words"), the word and a learned vector added where the
+  trained blocks begin ("late"), or a learned embedding at the input ("input"), which reaches back through frozen blocks
+- the final norm is trained; where the LLM is cut short it is replaced by one fitted to the states at the cut
+
+Other read-outs of the same LLM are the baselines: its last token, the mean over the caption, and adaptive tokens in a
+row behind the caption, read out together (after DeFo, arXiv:2210.04714).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polyprompt.errors import ConfigError
+from polyprompt.nn.tree import Branch, PromptTree, Sequences, grow
+from polyprompt.towers.llm import LLM, Flow
+from polyprompt.types import Hidden, Segments
+
+WORDS = (
+    "subject", "people", "action", "scene", "color", "background", "object", "mood",
+    "place", "time", "size", "number", "shape", "material", "light", "style",
+)  # fmt: skip
+"""What the K adaptive tokens start from, unless the user says otherwise."""
+
+ReadOut = Literal["prompts", "last", "mean", "tokens"]
+Adaptive = Literal["words", "late", "input"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOut:
+    """What the text side makes of a batch of captions."""
+
+    segments: Segments
+    read_outs: Float[Tensor, "b k d"]
+    """States behind the final norm, before the maps: what the diversity loss acts on."""
+    negated: Segments | None
+
+
+def prompt_tree(llm: LLM, words: Sequence[str], template: str, negated_template: str | None) -> PromptTree:
+    """The tree of K prompts, and of their negations if there is a template for them.
+
+    Raises:
+        ConfigError: a template without exactly one {} for the adaptive word.
+    """
+    prompts = [_branch(llm, template, word) for word in words]
+    return grow(prompts, [_branch(llm, negated_template, word) for word in words] if negated_template else [])
+
+
+def token_row(llm: LLM, words: Sequence[str]) -> PromptTree:
+    """Adaptive tokens in one row behind the caption, all of them read out: the DeFo-like baseline."""
+    ids = [llm.behind(f" {word}")[0][-1] for word in words]
+    nodes = tuple(range(len(ids)))
+    return PromptTree(tuple(ids), tuple(node - 1 for node in nodes), slots=nodes, readouts=nodes)
+
+
+def _branch(llm: LLM, template: str, word: str) -> Branch:
+    if template.count("{}") != 1:
+        raise ConfigError(
+            f"template {template!r} has {template.count('{}')} adaptive slots; write exactly one {{}}, "
+            'as in "the {} of the image means:".'
+        )
+    ids, places = llm.behind(" " + template.format(word))
+    end = 1 + template.index("{}") + len(word)
+    slot = next((i for i, (_, stop) in enumerate(places) if stop >= end), None)
+    if slot is None or not word.strip():
+        raise ConfigError(f"the adaptive word {word!r} cannot be found in the tokens of {template!r}; use a plain word.")
+    return Branch(tuple(ids), slot)
+
+
+class FittedNorm(nn.Module):
+    """Standardises each coordinate by the mean and deviation of the states it was fitted to; scale and shift learn.
+
+    Stands for the LLM's final norm where that does not fit: in the middle of a network a few coordinates are huge.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    @torch.no_grad()
+    def fit(self, states: Float[Tensor, "r d"]) -> None:
+        """Takes mean and deviation from these states."""
+        self.mean.copy_(states.mean(dim=0))
+        self.deviation.copy_(states.std(dim=0).clamp_min(1e-6))
+
+    def forward(self, states: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        """States with mean 0 and deviation 1 in each coordinate, times weight, plus bias."""
+        return (states - self.mean) / self.deviation * self.weight + self.bias
+
+
+class TextSide(nn.Module):
+    """A decoder with a prompt tree behind each caption, and maps into the joint space.
+
+    Args:
+        llm: the tower, cut to the depth that is used.
+        tree: the prompts; an empty one for "last" and "mean".
+        read_out: which states are read.
+        dim: D, the width of the joint space.
+        last_n: trained blocks, counted from the end; 0 trains the norm and the maps alone.
+        adaptive: where the adaptive tokens live.
+        shared_map: one map for all prompts.
+        fitted_norm: replace the LLM's final norm by one fitted to the read-outs.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        tree: PromptTree,
+        *,
+        read_out: ReadOut = "prompts",
+        dim: int = 384,
+        last_n: int = 1,
+        adaptive: Adaptive = "late",
+        shared_map: bool = False,
+        fitted_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.segments_count = len(tree.readouts) if read_out == "prompts" else 1
+        if dim % self.segments_count:
+            near = round(dim / self.segments_count) * self.segments_count or self.segments_count
+            raise ConfigError(f"dim is {dim}, which {self.segments_count} prompts do not divide; use {near}, for instance.")
+        if not 0 <= last_n <= llm.depth:
+            raise ConfigError(f"last_n is {last_n}; the text tower has {llm.depth} blocks, so 0 to {llm.depth}.")
+        if adaptive == "late" and tree.slots and last_n == 0:
+            raise ConfigError('adaptive "late" adds vectors where trained blocks begin, and last_n is 0; use "words".')
+        self.llm, self.tree, self.read_out, self.dim, self.adaptive = llm, tree, read_out, dim, adaptive
+        self.split = llm.depth - last_n
+        for block in llm.blocks[self.split :]:
+            block.requires_grad_(True)
+        if fitted_norm:
+            llm.norm = FittedNorm(llm.width)
+        llm.norm.requires_grad_(True)
+        maps = 1 if shared_map else self.segments_count
+        self.maps = nn.Parameter(torch.randn(maps, llm.width, dim // self.segments_count) * llm.width**-0.5)
+        if adaptive == "late" and tree.slots:
+            self.vectors = nn.Parameter(torch.zeros(len(tree.slots), llm.width))
+        elif adaptive == "input" and tree.slots:
+            slots = torch.tensor([[tree.ids[slot] for slot in tree.slots]])
+            self.vectors = nn.Parameter(llm.token_embeddings(slots)[0].clone())
+
+    @property
+    def cacheable(self) -> bool:
+        """States below the split do not depend on anything that learns."""
+        return self.adaptive != "input" or not self.tree.slots
+
+    @torch.no_grad()
+    def frozen(self, batch: Sequences) -> Hidden:
+        """States entering the first trained block."""
+        hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
+        return self.llm.run(hidden, flow, 0, self.split)
+
+    def forward(self, batch: Sequences, hidden: Hidden | None = None) -> TextOut:
+        """Segments of a batch; `hidden` is what `frozen` gave for it, read from a cache perhaps."""
+        tree = self._tree_of(batch)
+        start, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
+        if not self.cacheable:
+            hidden = self._through_frozen_blocks(batch, flow)
+        elif hidden is None:
+            with torch.no_grad():
+                hidden = self.llm.run(start, flow, 0, self.split)
+        if self.adaptive == "late" and tree.slots:
+            slots = batch.width + torch.tensor(tree.slots)
+            hidden = hidden.index_add(1, slots, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
+        states = self.llm.norm(self._read(hidden, flow, self._rows(batch, tree), batch))
+        if self.read_out == "mean":
+            real = torch.arange(batch.width) < batch.lengths[:, None]
+            states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
+        elif self.read_out == "tokens":
+            states = states.mean(dim=1, keepdim=True)
+        positive, negated = states[:, : self.segments_count], states[:, self.segments_count :]
+        return TextOut(self._map(positive), positive, self._map(negated) if negated.shape[1] else None)
+
+    def _tree_of(self, batch: Sequences) -> PromptTree:
+        """The whole tree, or the one without negations, whichever the batch was laid out for."""
+        behind = batch.ids.shape[1] - batch.width
+        return self.tree if behind == len(self.tree) else self.tree.positive()
+
+    def _rows(self, batch: Sequences, tree: PromptTree) -> Int[Tensor, "b r"]:
+        match self.read_out:
+            case "last":
+                return batch.lengths[:, None] - 1
+            case "mean":
+                return torch.arange(batch.width).expand(len(batch.ids), -1)
+            case _:
+                return (batch.width + torch.tensor(tree.readouts + tree.negated)).expand(len(batch.ids), -1)
+
+    def _read(
+        self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"], batch: Sequences
+    ) -> Float[Tensor, "b r d"]:
+        """The trained blocks; the last of them for the rows that are read out alone."""
+        if self.split == self.llm.depth:
+            return hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
+        hidden = self.llm.run(hidden, flow, self.split, self.llm.depth - 1)
+        return self.llm.run_rows(hidden, flow, self.llm.depth - 1, rows)
+
+    def _through_frozen_blocks(self, batch: Sequences, flow: Flow) -> Hidden:
+        """The "input" mode: the caption without gradient, the tree behind it with one, to its embeddings."""
+        width, tree = batch.width, self._tree_of(batch)
+        slots = width + torch.tensor(tree.slots)
+        embeddings = self.llm.token_embeddings(batch.ids).index_copy(1, slots, self.vectors.expand(len(batch.ids), -1, -1))
+        hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask, embeddings)
+        with torch.no_grad():
+            alone = batch.mask[:, :width, :width]
+            caption, its = self.llm.embed(batch.ids[:, :width], batch.positions[:, :width], alone)
+            before, caption = self.llm.keys_values(caption, its, 0, self.split)
+        behind = self.llm.run_behind(hidden[:, width:], flow, 0, self.split, width, before)
+        return torch.cat([caption, behind], dim=1)
+
+    def _map(self, states: Float[Tensor, "b k d"]) -> Segments:
+        return torch.einsum("bkd,kde->bke", states, self.maps.expand(states.shape[1], -1, -1))
+
+
+def join(segments: Segments) -> Float[Tensor, "b D"]:
+    """K segments as one unit vector; normalised as a whole, so the segments keep their shares (section 3.1)."""
+    return F.normalize(segments.flatten(1), dim=-1)

@@ -1,0 +1,147 @@
+"""A prompt tree: many prompts behind one caption, in one masked pass.
+
+CAMPE (Kim and Angelova 2025, arXiv:2508.02762) sets K prompts ("the [APT-k] of the image means:") behind one caption.
+They share beginnings, and a prompt shares all but its end with its negation, so they are kept as a tree. Everything
+follows from `parents`: a node sees itself and its ancestors, its position is the number of its ancestors (so every prompt
+restarts behind the caption), and its state equals that of the same words run alone (tests/nn/test_tree.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from polyprompt.types import Mask, Tokens
+
+CAPTION = -1
+"""The parent of a node that stands directly behind the caption."""
+
+
+class Branch(NamedTuple):
+    """One prompt as token ids; `slot` is the place in it that holds the adaptive token, if any."""
+
+    ids: tuple[int, ...]
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTree:
+    """Nodes behind a caption; each stands after its parent.
+
+    `slots[k]` is the node of prompt k's adaptive token, `readouts[k]` its last node, `negated[k]` that of its negation.
+    """
+
+    ids: tuple[int, ...] = ()
+    parents: tuple[int, ...] = ()
+    slots: tuple[int, ...] = ()
+    readouts: tuple[int, ...] = ()
+    negated: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def ancestors(self, node: int) -> list[int]:
+        """`node` and the nodes before it, from the caption on."""
+        chain = []
+        while node != CAPTION:
+            chain.append(node)
+            node = self.parents[node]
+        return chain[::-1]
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """Token ids from behind the caption to `node`; with the caption they determine its state."""
+        return tuple(self.ids[i] for i in self.ancestors(node))
+
+    def sees(self) -> Bool[Tensor, "s s"]:
+        """`sees[i, j]`: node j is node i or an ancestor of it."""
+        mask = torch.zeros(len(self), len(self), dtype=torch.bool)
+        for node in range(len(self)):
+            mask[node, self.ancestors(node)] = True
+        return mask
+
+    def keep(self, leaves: Sequence[int]) -> list[int]:
+        """The nodes that `leaves` need: themselves and their ancestors, in order."""
+        return sorted({node for leaf in leaves for node in self.ancestors(leaf)})
+
+    def take(self, nodes: Sequence[int]) -> "PromptTree":
+        """The tree of `nodes` alone, which must hold the parents of all of them."""
+        place = {CAPTION: CAPTION} | {node: i for i, node in enumerate(nodes)}
+        return PromptTree(
+            ids=tuple(self.ids[node] for node in nodes),
+            parents=tuple(place[self.parents[node]] for node in nodes),
+            slots=tuple(place[node] for node in self.slots if node in place),
+            readouts=tuple(place[node] for node in self.readouts if node in place),
+            negated=tuple(place[node] for node in self.negated if node in place),
+        )
+
+    def positive(self) -> "PromptTree":
+        """The tree without its negations: what inference runs."""
+        return self.take(self.keep(self.readouts))
+
+
+def grow(prompts: Sequence[Branch], negations: Sequence[Branch] = ()) -> PromptTree:
+    """Joins prompts, and their negations, at their common beginnings.
+
+    Prompt k and negation k share the adaptive token k; two prompts never share one, whatever word it starts from.
+    """
+    ids: list[int] = []
+    parents: list[int] = []
+    slots: dict[int, int] = {}
+    nodes: dict[tuple[int, int, int | None], int] = {}
+
+    def leaf(branch: Branch, prompt: int) -> int:
+        node = CAPTION
+        for place, token in enumerate(branch.ids):
+            adaptive = prompt if place == branch.slot else None
+            key = (node, token, adaptive)
+            if key not in nodes:
+                nodes[key] = len(ids)
+                ids.append(token)
+                parents.append(node)
+            node = nodes[key]
+            if adaptive is not None:
+                slots[prompt] = node
+        return node
+
+    readouts = tuple(leaf(branch, k) for k, branch in enumerate(prompts))
+    negated = tuple(leaf(branch, k) for k, branch in enumerate(negations))
+    return PromptTree(tuple(ids), tuple(parents), tuple(slots[k] for k in sorted(slots)), readouts, negated)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """A batch of captions with one tree behind each: `width` caption places, padded at their end, then the tree."""
+
+    ids: Tokens
+    positions: Tokens
+    mask: Mask
+    lengths: Int[Tensor, "b"]
+    width: int
+
+
+def sequences(captions: Sequence[Sequence[int]], tree: PromptTree, pad: int = 0) -> Sequences:
+    """Lays captions and the tree out for one pass.
+
+    A caption is causal; a node of the tree sees the whole caption, its ancestors and itself. Padding is seen by itself
+    alone, so it changes nothing and no row of the mask is empty.
+    """
+    lengths = torch.tensor([len(caption) for caption in captions])
+    width, rows = int(lengths.max()), len(captions)
+    ids = torch.full((rows, width + len(tree)), pad)
+    for row, caption in enumerate(captions):
+        ids[row, : len(caption)] = torch.tensor(caption)
+    ids[:, width:] = torch.tensor(tree.ids, dtype=torch.long)
+
+    sees = tree.sees()
+    places = torch.arange(width)
+    real = places < lengths[:, None]
+    positions = torch.cat([places.expand(rows, -1), lengths[:, None] + sees.sum(dim=1)[None] - 1], dim=1)
+
+    mask = torch.eye(width + len(tree), dtype=torch.bool).repeat(rows, 1, 1)
+    mask[:, :width, :width] |= torch.ones(width, width, dtype=torch.bool).tril() & real[:, None, :] & real[:, :, None]
+    mask[:, width:, :width] = real[:, None, :]
+    mask[:, width:, width:] = sees
+    return Sequences(ids, positions, mask, lengths, width)

@@ -1,0 +1,313 @@
+"""Any Hugging Face decoder as a text tower: embed -> blocks -> norm, each callable by itself.
+
+The model is cut open without a line per family. Its own forward pass runs once with a listener in the place of each
+block; that gives the states entering block 0 (scaled or with learned positions, as the model does it) and the arguments
+each block expects (rotary angles, positions). Masks are replaced by ours, cut to the block's sliding window *by position*,
+since in a tree the index of a token says nothing about its distance. tests/towers/test_llm.py holds it against the
+uncut models of ten families.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from polyprompt.errors import DataError, TowerError
+from polyprompt.files import digest
+from polyprompt.types import Hidden, Mask, Tokens
+
+_OURS = ("hidden_states", "past_key_values", "use_cache", "attention_mask")
+"""Arguments of a block that we give ourselves."""
+
+Exchange = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Tap:
+    """Stands where a block expects its key-value cache: is handed the keys and values the block made [b, h, n, e] and
+    answers with those to attend to."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.update = lambda keys, values, *_, **__: exchange(keys, values)
+
+
+class _CaughtError(Exception):
+    """Ends a block's forward pass where its keys and values are made; nothing after them is wanted."""
+
+
+class _Listener(nn.Module):
+    """Takes a block's place while the model prepares its input, and notes the arguments the block would get."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.signature = inspect.signature(block.forward)
+        self.attention_type = getattr(block, "attention_type", None)  # some models ask a block for its kind of mask
+        self.heard: dict[str, Any] = {}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        call = self.signature.bind(*args, **kwargs).arguments
+        call |= call.pop("kwargs", {})
+        self.heard = {k: v for k, v in call.items() if k not in _OURS}
+        return call["hidden_states"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What runs through the blocks beside the states: each block's own arguments, and who may look at whom."""
+
+    arguments: list[dict[str, Any]]
+    mask: Bool[Tensor, "b q n"]
+    positions: Int[Tensor, "b q"]
+    key_positions: Tokens
+
+    def rows(self, rows: Int[Tensor, "b k"]) -> "Flow":
+        """The flow for some rows alone, which look at all others as before."""
+        wide = rows[..., None].expand(-1, -1, self.mask.shape[-1])
+        return Flow(
+            [{name: _pick(value, rows) for name, value in block.items()} for block in self.arguments],
+            self.mask.gather(1, wide),
+            self.positions.gather(1, rows),
+            self.key_positions,
+        )
+
+
+def _pick(value: Any, rows: Int[Tensor, "b k"]) -> Any:
+    """The given rows of whatever has one row a token: angles (cos, sin) [b, n, e] and positions [b, n]."""
+    if isinstance(value, tuple):
+        return tuple(_pick(part, rows) for part in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.gather(1, rows.reshape(*rows.shape, *[1] * (value.ndim - 2)).expand(-1, -1, *value.shape[2:]))
+
+
+class LLM(nn.Module):
+    """A pretrained decoder cut open.
+
+    Args:
+        decoder: a transformers model without its language-model head, such as `LlamaModel`.
+        tokenizer: its fast tokenizer.
+        name: what the user called it.
+        depth: blocks kept, counted from the input; the rest is dropped.
+    """
+
+    def __init__(self, decoder: nn.Module, tokenizer: Any, name: str, depth: int | None = None) -> None:
+        super().__init__()
+        blocks_name, blocks = _only_blocks(decoder, name)
+        norm_name = _final_norm(decoder, name)
+        if depth is not None and not 1 <= depth <= len(blocks):
+            raise TowerError(
+                f"{name}: text depth is {depth}; the model has {len(blocks)} blocks, so 1 to {len(blocks)}."
+            )
+        config = cast(Any, decoder).config
+        self.name, self.tokenizer = name, tokenizer
+        self.width: int = config.hidden_size
+        self.full_depth = len(blocks)
+        self.fingerprint = fingerprint(decoder, tokenizer)
+        self._windows = [_window(block, config) for block in blocks]
+        probe = torch.arange(3, 9).remainder(config.vocab_size)[None]
+        with torch.no_grad():
+            expected = cast(Any, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = getattr(decoder, norm_name) or nn.Identity()
+        setattr(decoder, blocks_name, nn.ModuleList(_Listener(block) for block in blocks))
+        setattr(decoder, norm_name, nn.Identity())
+        self.entrance = decoder
+        self.requires_grad_(False)
+        self._prove(probe, expected)
+        if depth is not None:
+            self.blocks = self.blocks[:depth]
+        self.eval()
+
+    @property
+    def depth(self) -> int:
+        """Blocks in use."""
+        return len(self.blocks)
+
+    def train(self, mode: bool = True) -> "LLM":
+        """Stays in evaluation mode: no dropout, so cached states stay true."""
+        return super().train(False)
+
+    def _prove(self, ids: Tokens, expected: Hidden) -> None:
+        """The parts must give what the whole gave; a family that hides something from them is refused here."""
+        n = ids.shape[1]
+        with torch.no_grad():
+            hidden, flow = self.embed(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())
+            found = self.norm(self.run(hidden, flow, 0, len(self.blocks)))
+        if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+            raise TowerError(
+                f"{self.name}: this model cannot be cut into blocks; its parts do not give what the whole gives."
+            )
+
+    def token_embeddings(self, ids: Tokens) -> Hidden:
+        """The rows of the input table, before anything the model adds to them."""
+        return cast(Any, self.entrance).get_input_embeddings()(ids)
+
+    def embed(
+        self, ids: Tokens, positions: Tokens, mask: Mask, embeddings: Hidden | None = None
+    ) -> tuple[Hidden, Flow]:
+        """States entering block 0, and what the blocks need beside them.
+
+        `embeddings` replaces the rows of the input table, for prompts that are learned there.
+        """
+        given = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
+        hidden = cast(Any, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
+        listeners = next(m for m in self.entrance.children() if isinstance(m, nn.ModuleList))
+        return hidden, Flow([cast(_Listener, listener).heard for listener in listeners], mask, positions, positions)
+
+    def run(self, hidden: Hidden, flow: Flow, start: int, stop: int) -> Hidden:
+        """Blocks `start` to `stop - 1`."""
+        for index in range(start, stop):
+            hidden = self._block(index, hidden, flow)
+        return hidden
+
+    def run_rows(self, hidden: Hidden, flow: Flow, index: int, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+        """Block `index` for some rows alone: keys and values of all, everything else of `rows`. Exact."""
+        keys, values = self._keys_values(index, hidden, flow)
+        picked = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
+        return self._block(index, picked, flow.rows(rows), Tap(lambda *_: (keys, values)))
+
+    def run_behind(
+        self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
+    ) -> Hidden:
+        """Blocks `start` to `stop - 1` for the rows from `width` on; `before` holds the keys and values of the others."""
+        flow = flow.rows(torch.arange(width, flow.positions.shape[1]).expand(len(hidden), -1))
+        for index, (keys, values) in zip(range(start, stop), before, strict=True):
+            hidden = self._block(index, hidden, flow, Tap(_join(keys, values)))
+        return hidden
+
+    def keys_values(
+        self, hidden: Hidden, flow: Flow, start: int, stop: int
+    ) -> tuple[list[tuple[Tensor, Tensor]], Hidden]:
+        """As `run`, with the keys and values [b, h, n, e] that each block made on the way."""
+        kept: list[tuple[Tensor, Tensor]] = []
+
+        def keep(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            kept.append((keys, values))
+            return keys, values
+
+        for index in range(start, stop):
+            hidden = self._block(index, hidden, flow, Tap(keep))
+        return kept, hidden
+
+    def _keys_values(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
+        caught: list[Tensor] = []
+
+        def catch(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            caught.extend((keys, values))
+            raise _CaughtError
+
+        with contextlib.suppress(_CaughtError):
+            self._block(index, hidden, flow, Tap(catch))
+        keys, values = caught
+        return keys, values
+
+    def _block(self, index: int, hidden: Hidden, flow: Flow, tap: Tap | None = None) -> Hidden:
+        mask, window = flow.mask, self._windows[index]
+        if window is not None:
+            mask = mask & (flow.positions[:, :, None] - flow.key_positions[:, None, :] < window)
+        least = torch.finfo(hidden.dtype).min
+        added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None]
+        out = self.blocks[index](hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
+        return out[0] if isinstance(out, tuple) else out
+
+    def tokens(self, captions: Sequence[str], most: int) -> tuple[list[list[int]], int]:
+        """Token ids of captions, each cut to `most`; and how many had to be cut.
+
+        A caption is text and never control: "<s>" in it becomes the characters "<", "s", ">". What the tokenizer puts
+        in front of every text (Llama's and Gemma's first token) is put in front; what it puts behind is left out.
+        """
+        front = self._front()
+        rows = self.tokenizer(list(captions), add_special_tokens=False, split_special_tokens=True).input_ids
+        for caption, row in zip(captions, rows, strict=True):
+            if not row:
+                raise DataError(f"caption {caption!r} is empty; give each text at least one word.")
+        whole = [front + row for row in rows]
+        return [row[:most] for row in whole], sum(len(row) > most for row in whole)
+
+    def behind(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of `text` as they stand behind other text, with each token's start and end in it."""
+        anchor = "a"  # a neighbour, since some tokenizers treat the beginning of a text differently
+        coded = self.tokenizer(
+            anchor + text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
+        )
+        pairs = [
+            (token, (start - len(anchor), end - len(anchor)))
+            for token, (start, end) in zip(coded.input_ids, coded.offset_mapping, strict=True)
+            if start >= len(anchor)
+        ]
+        return [token for token, _ in pairs], [place for _, place in pairs]
+
+    def _front(self) -> list[int]:
+        first = self.tokenizer.bos_token_id
+        return [first] if first is not None and self.tokenizer("a").input_ids[0] == first else []
+
+
+def open_llm(source: str, depth: int | None = None) -> LLM:
+    """The packaged "smollm2-135m", a folder in Hugging Face layout, or a hub id, as float32.
+
+    Raises:
+        TowerError: no such model here or on the hub, no fast tokenizer, or a depth beyond its blocks.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    if source == "smollm2-135m":
+        from polyprompt.towers.packaged import smollm2
+
+        path = str(smollm2())
+    else:
+        path = source
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModel.from_pretrained(path, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TowerError(
+            f'text tower {source!r} cannot be opened ({reason}). Give "smollm2-135m", a folder with config.json, '
+            "model.safetensors and tokenizer.json, or a hub id that can be reached."
+        ) from None
+    if not tokenizer.is_fast:
+        raise TowerError(
+            f"text tower {source!r} has no tokenizer.json; token places are needed to find the adaptive word."
+        )
+    return LLM(model, tokenizer, source, depth)
+
+
+def fingerprint(model: nn.Module, tokenizer: Any) -> str:
+    """sha256 over a model's config, tensors and tokenizer: equal towers give equal states."""
+    state = model.state_dict()
+    parts: list[str | bytes] = [cast(Any, model).config.to_json_string(), tokenizer.backend_tokenizer.to_str()]
+    for name in sorted(state):
+        parts += [name, state[name].contiguous().flatten().view(torch.uint8).numpy().tobytes()]
+    return digest(*parts)
+
+
+def _only_blocks(decoder: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
+    lists = [(key, list(part)) for key, part in decoder.named_children() if isinstance(part, nn.ModuleList)]
+    if len(lists) != 1:
+        raise TowerError(f"{name}: not a plain decoder (it has {len(lists)} lists of blocks, one is needed).")
+    return lists[0]
+
+
+def _final_norm(decoder: nn.Module, name: str) -> str:
+    for norm in ("norm", "ln_f", "final_layer_norm"):
+        if hasattr(decoder, norm):
+            return norm
+    raise TowerError(
+        f"{name}: no final norm found (norm, ln_f or final_layer_norm); not a decoder this library can cut."
+    )
+
+
+def _window(block: nn.Module, config: Any) -> int | None:
+    """How many positions back a block looks, its own included; None: all of them."""
+    for part in block.children():
+        if hasattr(part, "sliding_window"):
+            return cast(int | None, part.sliding_window)
+    return getattr(config, "sliding_window", None)
+
+
+def _join(keys: Tensor, values: Tensor) -> Exchange:
+    return lambda more_keys, more_values: (torch.cat([keys, more_keys], dim=2), torch.cat([values, more_values], dim=2))

@@ -1,0 +1,106 @@
+"""A decoder cut open gives what the uncut one gives, for ten families, in trees as in separate passes."""
+
+import pytest
+import torch
+from conftest import FAMILIES, toy_decoder
+
+from polyprompt.errors import DataError, TowerError
+from polyprompt.nn.tree import Branch, grow, sequences
+from polyprompt.towers.llm import LLM
+
+CAPTIONS = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16, 17]]
+PROMPTS = [Branch((20, 30 + k, 21, 22, 23), slot=1) for k in range(3)]
+NEGATIONS = [Branch((20, 30 + k, 21, 24, 22, 23), slot=1) for k in range(3)]
+TREE = grow(PROMPTS, NEGATIONS)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+def pass_of(llm, captions, tree, rows_only=False):
+    """States of all nodes behind the last block and the norm [b, width + s, d]."""
+    batch = sequences(captions, tree)
+    hidden, flow = llm.embed(batch.ids, batch.positions, batch.mask)
+    if not rows_only:
+        return llm.norm(llm.run(hidden, flow, 0, llm.depth)), batch
+    rows = (batch.width + torch.tensor(tree.readouts + tree.negated)).expand(len(captions), -1)
+    hidden = llm.run(hidden, flow, 0, llm.depth - 1)
+    return llm.norm(llm.run_rows(hidden, flow, llm.depth - 1, rows)), batch
+
+
+@torch.no_grad()
+def test_a_tree_pass_equals_separate_passes_of_the_uncut_model(family, toy_tokenizer):
+    uncut = toy_decoder(family)
+    llm = LLM(toy_decoder(family), toy_tokenizer, family)
+    states, batch = pass_of(llm, CAPTIONS, TREE)
+    for row, caption in enumerate(CAPTIONS):
+        for branch, leaf in zip(PROMPTS + NEGATIONS, TREE.readouts + TREE.negated, strict=True):
+            alone = uncut(input_ids=torch.tensor([caption + list(branch.ids)]), use_cache=False).last_hidden_state
+            torch.testing.assert_close(states[row, batch.width + leaf], alone[0, -1], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(states[row, : len(caption)], alone[0, : len(caption)], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_batch_composition_changes_nothing(family, toy_tokenizer):
+    llm = LLM(toy_decoder(family), toy_tokenizer, family)
+    together, batch = pass_of(llm, CAPTIONS, TREE)
+    for row, caption in enumerate(CAPTIONS):
+        alone, own = pass_of(llm, [caption], TREE)
+        torch.testing.assert_close(together[row, batch.width :], alone[0, own.width :], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_last_block_for_the_read_outs_alone(family, toy_tokenizer):
+    llm = LLM(toy_decoder(family), toy_tokenizer, family)
+    full, batch = pass_of(llm, CAPTIONS, TREE)
+    rows, _ = pass_of(llm, CAPTIONS, TREE, rows_only=True)
+    leaves = batch.width + torch.tensor(TREE.readouts + TREE.negated)
+    torch.testing.assert_close(rows, full[:, leaves], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_tree_behind_given_keys_and_values(family, toy_tokenizer):
+    llm = LLM(toy_decoder(family), toy_tokenizer, family)
+    full, batch = pass_of(llm, CAPTIONS, TREE)
+    hidden, flow = llm.embed(batch.ids, batch.positions, batch.mask)
+    width = batch.width
+    captions, its = llm.embed(batch.ids[:, :width], batch.positions[:, :width], batch.mask[:, :width, :width])
+    before, _ = llm.keys_values(captions, its, 0, llm.depth)
+    behind = llm.norm(llm.run_behind(hidden[:, width:], flow, 0, llm.depth, width, before))
+    torch.testing.assert_close(behind, full[:, width:], rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_and_deaf_to_train_mode(toy_tokenizer):
+    llm = LLM(toy_decoder("gpt2"), toy_tokenizer, "gpt2").train()
+    assert not any(parameter.requires_grad for parameter in llm.parameters())
+    assert not any(part.training for part in llm.modules())
+
+
+def test_captions_are_text_and_never_control(toy_tokenizer):
+    llm = LLM(toy_decoder("llama"), toy_tokenizer, "llama")
+    (ids,), _ = llm.tokens(["<s>a<end>"], 99)
+    assert len(ids) == 9  # one token a byte
+    assert toy_tokenizer.bos_token_id not in ids
+
+
+def test_long_captions_are_cut_and_counted(toy_tokenizer):
+    llm = LLM(toy_decoder("llama"), toy_tokenizer, "llama")
+    ids, cut = llm.tokens(["a dog", "two dogs play"], 6)
+    assert ([len(row) for row in ids], cut) == ([5, 6], 1)
+    with pytest.raises(DataError, match="'' is empty"):
+        llm.tokens(["a dog", ""], 6)
+
+
+def test_a_text_behind_another_keeps_its_places(toy_tokenizer):
+    llm = LLM(toy_decoder("llama"), toy_tokenizer, "llama")
+    ids, places = llm.behind(" the end")
+    assert toy_tokenizer.decode(ids) == " the end"
+    assert [" the end"[start:end] for start, end in places] == list(" the end")
+
+
+@pytest.mark.parametrize("depth", [0, 4])
+def test_a_depth_beyond_the_model_is_refused(depth, toy_tokenizer):
+    with pytest.raises(TowerError, match="has 3 blocks, so 1 to 3"):
+        LLM(toy_decoder("llama"), toy_tokenizer, "toy", depth)
