@@ -1,0 +1,80 @@
+"""Imports point one way: a module may import its own room and the rooms above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROWS = [
+    {"errors", "types", "progress"},
+    {"files"},
+    {"nn"},
+    {"towers"},
+    {"campe", "methods"},
+    {"data"},
+    {"evaluate"},
+    {"train"},
+    {"bench"},
+    {"report"},
+    {"search"},
+    {"serve", "skins"},
+    {"cli"},
+]
+HEIGHT = {name: height for height, names in enumerate(ROWS) for name in names}
+PACKAGE = Path(__file__).parents[1] / "src" / "polyprompt"
+
+
+def test_imports_point_one_way():
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for line, name in wrong_imports(path.relative_to(PACKAGE), path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("nn/a.py", "from polyprompt.towers.llm import LLM", [(1, "towers")]),
+        ("nn/a.py", "from polyprompt import files, towers", [(1, "towers")]),
+        ("nn/a.py", "def f():\n    import polyprompt.cli.main", [(2, "cli")]),
+        ("methods/a.py", "from polyprompt.campe import text", [(1, "campe")]),
+        ("towers/a.py", "from ..campe import text", [(1, "a relative name")]),
+        ("attic/a.py", "from polyprompt.errors import DataError", [(1, "errors from a room without a row")]),
+        ("errors.py", "from polyprompt.types import Pixels", [(1, "types")]),
+        ("campe/a.py", "import torch\nfrom polyprompt.campe.image import ImageSide\nimport polyprompt.nn.tree", []),
+        ("cli/a.py", "from polyprompt import __version__", []),
+        ("__init__.py", "from polyprompt.cli import main", []),
+    ],
+)
+def test_a_wrong_import_is_seen(path, source, wrong):
+    assert wrong_imports(Path(path), source) == wrong
+
+
+def wrong_imports(path: Path, source: str) -> list[tuple[int, str]]:
+    """Line and name of each import that a module may not have; the package's own `__init__` may import anything."""
+    here = path.with_suffix("").parts[0]
+    if here.startswith("__"):
+        return []
+    return [
+        (node.lineno, name if here in HEIGHT else f"{name} from a room without a row")
+        for node in ast.walk(ast.parse(source))
+        for name in imported(node)
+        if name != here and HEIGHT.get(name, len(ROWS)) >= HEIGHT.get(here, -1)
+    ]
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The rooms that an import statement names; relative imports are not used here."""
+    match node:
+        case ast.ImportFrom(level=level) if level:
+            return ["a relative name"]
+        case ast.ImportFrom(module=str(module), names=aliases):
+            modules = [f"{module}.{alias.name}" for alias in aliases]
+        case ast.Import(names=aliases):
+            modules = [alias.name for alias in aliases]
+        case _:
+            return []
+    rooms = [module.split(".")[1] for module in modules if module.startswith("polyprompt.")]
+    return [room for room in rooms if not room.startswith("__")]
