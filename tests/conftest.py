@@ -85,9 +85,6 @@ def toy_decoder(family: str, window: int = 4, blocks: int = 3):
             ).decoder
         case _:
             raise ValueError(family)
-    for name, parameter in model.named_parameters():  # norms and biases that do something
-        if parameter.ndim == 1:
-            parameter.data += 0.1 * torch.randn_like(parameter)
-        else:
-            parameter.data += 0.1 * torch.randn_like(parameter)
+    for parameter in model.parameters():  # norms and biases that do something
+        parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()

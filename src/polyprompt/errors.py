@@ -1,14 +1,14 @@
 """Every error a user can meet, in one tree; each message names the thing, the value and the way out.
 
-    PolypromptError            one line for the user, exit code 2
-    ├── ConfigError            a setting that cannot be
-    │   └── UnknownNameError   a name that does not exist; near names are offered
-    ├── DataError              captions, labels, tables
-    │   └── ImageError         one picture that cannot be read
-    ├── TowerError             a backbone that cannot be opened, or not used this way
-    ├── FileError              a file that is damaged, foreign or in the way
-    │   └── CacheError         a cache that cannot be written
-    └── TrainingError          a run that cannot go on
+PolypromptError            one line for the user, exit code 2
+├── ConfigError            a setting that cannot be
+│   └── UnknownNameError   a name that does not exist; near names are offered
+├── DataError              captions, labels, tables
+│   └── ImageError         one picture that cannot be read
+├── TowerError             a backbone that cannot be opened, or not used this way
+├── FileError              a file that is damaged, foreign or in the way
+│   └── CacheError         a cache that cannot be written
+└── TrainingError          a run that cannot go on
 """
 
 import difflib

@@ -1,9 +1,9 @@
 """Shape letters, the same in the whole package, and the tensor aliases that use them.
 
-    b  items in a batch           n  nodes or tokens in a sequence     s  nodes of the suffix tree
-    t  texts, c classes           m  image tokens                      p  prompt tokens
-    i  images                     d  a tower's width                   D  the joint embedding's width
-    k  prompts or segments (K)    h  heads
+b  items in a batch           n  nodes or tokens in a sequence     s  nodes of the suffix tree
+t  texts, c classes           m  image tokens                      p  prompt tokens
+i  images                     d  a tower's width                   D  the joint embedding's width
+k  prompts or segments (K)    h  heads
 """
 
 from typing import TypeAlias

@@ -2,8 +2,8 @@
 
 CAMPE (Kim and Angelova 2025, arXiv:2508.02762) sets K prompts ("the [APT-k] of the image means:") behind one caption.
 They share beginnings, and a prompt shares all but its end with its negation, so they are kept as a tree. Everything
-follows from `parents`: a node sees itself and its ancestors, its position is the number of its ancestors (so every prompt
-restarts behind the caption), and its state equals that of the same words run alone (tests/nn/test_tree.py).
+follows from `parents`: a node sees itself and its ancestors, its position is the number of its ancestors (so every
+prompt restarts behind the caption), and its state equals that of the same words run alone (tests/towers/test_llm.py).
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,9 @@
 
 The model is cut open without a line per family. Its own forward pass runs once with a listener in the place of each
 block; that gives the states entering block 0 (scaled or with learned positions, as the model does it) and the arguments
-each block expects (rotary angles, positions). Masks are replaced by ours, cut to the block's sliding window *by position*,
-since in a tree the index of a token says nothing about its distance. tests/towers/test_llm.py holds it against the
-uncut models of ten families.
+each block expects (rotary angles, positions). Masks are replaced by ours, cut to the block's sliding window *by
+position*, since in a tree the index of a token says nothing about its distance. tests/towers/test_llm.py holds it
+against the uncut models of ten families.
 """
 
 import contextlib
@@ -173,7 +173,7 @@ class LLM(nn.Module):
     def run_behind(
         self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
     ) -> Hidden:
-        """Blocks `start` to `stop - 1` for the rows from `width` on; `before` holds the keys and values of the others."""
+        """Blocks `start` to `stop - 1` for the rows from `width` on; `before`: keys and values of the others."""
         flow = flow.rows(torch.arange(width, flow.positions.shape[1]).expand(len(hidden), -1))
         for index, (keys, values) in zip(range(start, stop), before, strict=True):
             hidden = self._block(index, hidden, flow, Tap(_join(keys, values)))
