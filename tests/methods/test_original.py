@@ -53,7 +53,7 @@ def test_export_writes_the_same_keys_and_values_back(folder, tmp_path):
     ours = torch.load(written, weights_only=True)["state_dict"]
     listed = json.loads((FOLDER / "checkpoints" / f"{case.name}.json").read_text())["state_dict"][theirs.parent.name]
     assert {key: list(value.shape) for key, value in ours.items()} == {key: shape for key, (_, shape) in listed.items()}
-    if not case.facts["trainer"] == "PromptSRC":  # its samples hold frozen weights that were averaged as well
+    if case.facts["trainer"] != "PromptSRC":  # its samples hold frozen weights that were averaged as well
         for key, value in (
             torch.load(theirs, weights_only=True)["state_dict"].items() if "pickled" not in folder else ()
         ):
