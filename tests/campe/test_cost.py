@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 import transformers as hf
-from conftest import FAMILIES, toy_decoder
 from torch import nn
+from toy_decoders import FAMILIES, toy_decoder
 
 from polyprompt.campe.cost import Alive, cost, open_text_config
 from polyprompt.errors import ConfigError, TowerError

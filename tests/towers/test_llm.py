@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import FAMILIES, toy_decoder
+from toy_decoders import FAMILIES, toy_decoder
 
 from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.tree import Branch, grow, sequences
