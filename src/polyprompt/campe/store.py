@@ -170,4 +170,6 @@ def check_room(folder: Path, size: int, cap_gb: float) -> None:
         there = there.parent
     free = shutil.disk_usage(there).free / 1e9
     if gb > free:
-        raise CacheError(f"the cache would take {gb:.1f} GB, {folder} has {free:.1f} GB left. Set POLYPROMPT_CACHE elsewhere.")
+        raise CacheError(
+            f"the cache would take {gb:.1f} GB, {folder} has {free:.1f} GB left. Set POLYPROMPT_CACHE elsewhere."
+        )

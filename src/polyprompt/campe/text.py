@@ -73,7 +73,9 @@ def _branch(llm: LLM, template: str, word: str) -> Branch:
     end = 1 + template.index("{}") + len(word)
     slot = next((i for i, (_, stop) in enumerate(places) if stop >= end), None)
     if slot is None or not word.strip():
-        raise ConfigError(f"the adaptive word {word!r} cannot be found in the tokens of {template!r}; use a plain word.")
+        raise ConfigError(
+            f"the adaptive word {word!r} cannot be found in the tokens of {template!r}; use a plain word."
+        )
     return Branch(tuple(ids), slot)
 
 
@@ -131,7 +133,9 @@ class TextSide(nn.Module):
         self.segments_count = len(tree.readouts) if read_out == "prompts" else 1
         if dim % self.segments_count:
             near = round(dim / self.segments_count) * self.segments_count or self.segments_count
-            raise ConfigError(f"dim is {dim}, which {self.segments_count} prompts do not divide; use {near}, for instance.")
+            raise ConfigError(
+                f"dim is {dim}, which {self.segments_count} prompts do not divide; use {near}, for instance."
+            )
         if not 0 <= last_n <= llm.depth:
             raise ConfigError(f"last_n is {last_n}; the text tower has {llm.depth} blocks, so 0 to {llm.depth}.")
         if adaptive == "late" and tree.slots and last_n == 0:
@@ -197,9 +201,7 @@ class TextSide(nn.Module):
             case _:
                 return (batch.width + torch.tensor(tree.readouts + tree.negated)).expand(len(batch.ids), -1)
 
-    def _read(
-        self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"], batch: Sequences
-    ) -> Float[Tensor, "b r d"]:
+    def _read(self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"], batch: Sequences) -> Float[Tensor, "b r d"]:
         """The trained blocks; the last of them for the rows that are read out alone."""
         if self.split == self.llm.depth:
             return hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
@@ -210,7 +212,9 @@ class TextSide(nn.Module):
         """The "input" mode: the caption without gradient, the tree behind it with one, to its embeddings."""
         width, tree = batch.width, self._tree_of(batch)
         slots = width + torch.tensor(tree.slots)
-        embeddings = self.llm.token_embeddings(batch.ids).index_copy(1, slots, self.vectors.expand(len(batch.ids), -1, -1))
+        embeddings = self.llm.token_embeddings(batch.ids).index_copy(
+            1, slots, self.vectors.expand(len(batch.ids), -1, -1)
+        )
         hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask, embeddings)
         with torch.no_grad():
             alone = batch.mask[:, :width, :width]

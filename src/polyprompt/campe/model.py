@@ -1,0 +1,225 @@
+"""CAMPE whole: texts and pictures to unit vectors of K segments; saved as what it learned and the names of the rest."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.image import ImageSide
+from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token_row
+from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.files import check_manifest, read_json, whole_folder, write_json, write_text
+from polyprompt.nn.tree import PromptTree, sequences
+from polyprompt.towers.image import ImageTower, open_image_tower
+from polyprompt.towers.llm import LLM, open_llm
+from polyprompt.towers.pictures import Preprocess, open_picture
+
+Pictures = Sequence[str | Path | Image.Image] | Float[Tensor, "i 3 height width"]
+BATCH = 64
+
+
+class CAMPE(nn.Module):
+    """A decoder LLM and an image tower in one space, `settings.dim` numbers wide, in K segments."""
+
+    def __init__(self, settings: ModelSettings, llm: LLM, tower: ImageTower) -> None:
+        super().__init__()
+        text = settings.text
+        self.settings = settings
+        self.text = TextSide(
+            llm,
+            _tree(settings, llm),
+            read_out=text.read_out,
+            dim=settings.dim,
+            last_n=text.last_n,
+            adaptive=text.adaptive,
+            shared_map=text.shared_map,
+            fitted_norm=llm.depth < llm.full_depth,
+        )
+        image = settings.image
+        self.image = ImageSide(
+            tower,
+            queries=image.queries or self.text.segments_count,
+            dim=settings.dim,
+            new_blocks=image.new_blocks,
+            width=image.width,
+        )
+        sigmoid = settings.loss.contrast == "sigmoid"
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
+        self.bias = nn.Parameter(torch.tensor(-10.0), requires_grad=sigmoid)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What each segment is asked, readable."""
+        text = self.settings.text
+        if text.read_out != "prompts":
+            return (text.read_out,)
+        return tuple(text.template.format(word) for word in text.adaptive_words())
+
+    @property
+    def logit_scale(self) -> Float[Tensor, ""]:
+        """The learned inverse temperature, at most 100 as in CLIP."""
+        return self.log_scale.exp().clamp(max=100)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a picture becomes pixels."""
+        return self.image.tower.preprocess
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
+        """Unit rows, one a text.
+
+        Raises:
+            DataError: an empty text.
+        """
+        ids, _ = self.text.llm.tokens(texts, self.settings.text.max_tokens)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # texts of a length together: little padding
+        tree, out = self.text.tree.positive(), torch.empty(len(ids), self.settings.dim)
+        for at in range(0, len(order), BATCH):
+            part = order[at : at + BATCH]
+            out[part] = join(self.text(sequences([ids[i] for i in part], tree)).segments)
+        return out
+
+    @torch.no_grad()
+    def encode_image(self, images: Pictures) -> Float[Tensor, "i D"]:
+        """Unit rows, one a picture: paths, PIL pictures or preprocessed pixels.
+
+        Raises:
+            ImageError: a picture that cannot be read.
+        """
+        return torch.cat([join(self.image(pixels)[0]) for pixels in self._batches(images)])
+
+    @torch.no_grad()
+    def attention(self, images: Pictures) -> Float[Tensor, "i q rows columns"]:
+        """Where each segment looks: maps that sum to 1."""
+        maps = torch.cat([self.image(pixels)[1] for pixels in self._batches(images)])
+        return maps.unflatten(-1, self.image.grid)
+
+    def segment_scores(self, texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"]) -> Float[Tensor, "t i k"]:
+        """Each segment's share of the cosine of two sets of embeddings; the sum over k is the cosine."""
+        k = self.text.segments_count
+        return torch.einsum("tke,ike->tik", texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
+
+    def similarity(
+        self, texts: Sequence[str], images: Pictures, aspect_weights: Sequence[float] | None = None
+    ) -> Float[Tensor, "t i"]:
+        """sum_k w_k <t_k, v_k> over segments of the two normalised embeddings; without weights the cosine."""
+        return self.weighted(self.encode_text(texts), aspect_weights) @ self.encode_image(images).T
+
+    def weighted(self, texts: Float[Tensor, "t D"], aspect_weights: Sequence[float] | None) -> Float[Tensor, "t D"]:
+        """Queries with their segments scaled, not normalised again: any vector index then gives weighted scores.
+
+        Raises:
+            ConfigError: not one weight for each prompt.
+        """
+        if aspect_weights is None:
+            return texts
+        k = self.text.segments_count
+        if len(aspect_weights) != k:
+            names = ", ".join(self.prompts)
+            raise ConfigError(f"{len(aspect_weights)} aspect weights for {k} prompts; give one for each of: {names}.")
+        return (texts.unflatten(1, (k, -1)) * torch.tensor(aspect_weights)[:, None]).flatten(1)
+
+    def learned(self) -> dict[str, Tensor]:
+        """The tensors that training changed, by name."""
+        fitted = [name for name, part in self.named_modules() if isinstance(part, FittedNorm)]
+        kept = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        kept |= {name: b for name, b in self.named_buffers() if name.rsplit(".", 1)[0] in fitted}
+        return kept
+
+    def save_pretrained(self, folder: str | Path, card: str = "") -> None:
+        """Writes what was learned, the settings and the fingerprints of both backbones; `card` is the README.
+
+        Raises:
+            FileError: the folder exists, or cannot be written.
+        """
+        with whole_folder(Path(folder)) as temporary:
+            save_file({k: v.contiguous().clone() for k, v in self.learned().items()}, temporary / "model.safetensors")
+            write_json(
+                temporary / "config.json",
+                {
+                    "format": "polyprompt-campe-1",
+                    "settings": self.settings.model_dump(mode="json"),
+                    "fingerprints": {"text": self.text.llm.fingerprint, "image": self.image.tower.fingerprint},
+                },
+            )
+            write_text(temporary / "README.md", card or "# A CAMPE model made with polyprompt\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "CAMPE":
+        """Opens a saved model.
+
+        Raises:
+            FileError: a file is missing or damaged, a backbone is not the one it was trained on, tensors do not fit.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise FileError(f"{folder}: no saved model here (config.json is missing). Give a run's model folder.")
+        check_manifest(folder)
+        saved: dict[str, Any] = read_json(folder / "config.json")
+        if saved.get("format") != "polyprompt-campe-1":
+            raise FileError(
+                f"{folder}/config.json: format is {saved.get('format')!r}, this version reads polyprompt-campe-1."
+            )
+        model = build(checked(ModelSettings, saved["settings"]))
+        found = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
+        for side, expected in saved["fingerprints"].items():
+            if found[side] != expected:
+                name = getattr(model.settings, side).tower
+                raise FileError(
+                    f"{folder}: trained on a {side} tower {name!r} ({expected[:12]}), the one found here is "
+                    f"another ({found[side][:12]}). Use the same weights."
+                )
+        tensors, own = load_file(folder / "model.safetensors"), model.learned()
+        odd = sorted(set(tensors) ^ set(own))
+        if odd or any(tensors[name].shape != own[name].shape for name in own):
+            raise FileError(
+                f"{folder}/model.safetensors: does not fit its config ({', '.join(odd[:3]) or 'other shapes'})."
+            )
+        model.load_state_dict(tensors, strict=False)
+        return model.eval()
+
+    def _batches(self, images: Pictures):
+        if isinstance(images, Tensor):
+            yield from images.split(BATCH)
+            return
+        if not len(images):
+            raise DataError("no pictures were given; give at least one path or PIL picture.")
+        for at in range(0, len(images), BATCH):
+            yield torch.stack([self.preprocess(open_picture(picture)) for picture in images[at : at + BATCH]])
+
+
+def build(settings: ModelSettings) -> CAMPE:
+    """A model with fresh prompts and maps on the backbones that the settings name."""
+    llm = open_llm(settings.text.tower, settings.text.depth)
+    tower = open_image_tower(settings.image.tower, trained_blocks=settings.image.trained_blocks)
+    return CAMPE(settings, llm, tower)
+
+
+def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:
+    text = settings.text
+    match text.read_out:
+        case "prompts":
+            negated = text.negated_template if settings.loss.negation else None
+            return prompt_tree(llm, text.adaptive_words(), text.template, negated)
+        case "tokens":
+            return token_row(llm, text.adaptive_words())
+        case _:
+            return PromptTree()
+
+
+def load(run: str | Path) -> CAMPE:
+    """The model of a run folder, or of a saved model's own folder.
+
+    Raises:
+        FileError: there is none, or it is damaged.
+    """
+    folder = Path(run)
+    return cast(CAMPE, CAMPE.from_pretrained(folder / "model" if (folder / "model").is_dir() else folder))

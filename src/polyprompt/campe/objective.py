@@ -1,0 +1,56 @@
+"""CAMPE's training loss: contrast, diversity of the read-outs, negated prompts; each weighted and logged apart."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.campe.model import CAMPE
+from polyprompt.campe.text import join
+from polyprompt.nn.losses import diversity, negation, sigmoid_contrast, softmax_contrast
+from polyprompt.nn.tree import Sequences
+from polyprompt.types import Hidden, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Captions and their pictures, one row each; from a cache where `hidden` and `tokens` are given."""
+
+    captions: Sequences
+    hidden: Hidden | None
+    tokens: Float[Tensor, "b m c"] | None
+    pixels: Pixels | None
+
+
+class Objective(nn.Module):
+    """Maps a batch to named losses; "loss" is their weighted sum.
+
+    `diversity` acts on the centred read-outs before their maps, since segments behind maps of their own have no common
+    coordinates and a cosine between them says nothing.
+    """
+
+    def __init__(self, model: CAMPE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """The terms, before weighting, and their weighted sum."""
+        model, weights = self.model, self.model.settings.loss
+        text = model.text(batch.captions, batch.hidden)
+        if batch.tokens is not None:
+            segments, _ = model.image.segments(batch.tokens)
+        else:
+            segments, _ = model.image(batch.pixels)
+        texts, images, scale = join(text.segments), join(segments), model.logit_scale
+        if weights.contrast == "sigmoid":
+            terms = {"contrast": sigmoid_contrast(texts, images, scale, model.bias)}
+        else:
+            terms = {"contrast": softmax_contrast(texts, images, scale)}
+        loss = terms["contrast"]
+        if weights.diversity and text.read_outs.shape[1] > 1:
+            terms["diversity"] = diversity(text.read_outs)
+            loss = loss + weights.diversity * terms["diversity"]
+        if text.negated is not None:
+            terms["negation"] = negation(images, texts, join(text.negated), scale, columns=weights.negation_columns)
+            loss = loss + weights.negation * terms["negation"]
+        return {"loss": loss, **terms, "scale": scale.detach()}

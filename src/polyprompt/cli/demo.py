@@ -1,0 +1,41 @@
+"""`polyprompt demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+QUERIES = (
+    "a sad cat", "something to eat", "a happy face", "weather", "a musical instrument", "a person working",
+    "a vehicle", "an animal that swims", "a heart", "sports", "a tool", "a building",
+)  # fmt: skip
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the page.")] = Path("runs/demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 20,
+) -> None:
+    """CAMPE and a single-prompt baseline on real weights and real pictures, ending in one HTML page."""
+    from polyprompt.campe.config import TextSettings
+    from polyprompt.campe.model import load
+    from polyprompt.data.captions import read_pairs
+    from polyprompt.files import read_json, tell, write_json
+    from polyprompt.report.page import write_page
+    from polyprompt.report.samples import collect
+    from polyprompt.train.align import AlignSettings, align, evaluate
+
+    runs = []
+    for name, prompts in (("campe-6-prompts", 6), ("one-prompt", 1)):
+        run = out / name
+        settings = AlignSettings(name=name, data="openmoji", epochs=epochs, text=TextSettings(prompts=prompts))
+        runs.append(run)
+        if (run / "samples").is_dir():
+            tell(f"{run}: finished before; remove it to train again.")
+            continue
+        model = load(run) if (run / "model").is_dir() else align(settings, run, resume=True)
+        results = read_json(run / "results.json")
+        results["retrieval"]["openmoji:lines test"] = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
+        write_json(run / "results.json", results)
+        collect(model, read_pairs("openmoji", "test"), QUERIES, run / "samples")
+    write_page(runs, out / "report.html")
+    typer.echo(f"Open {out / 'report.html'}")

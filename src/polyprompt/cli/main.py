@@ -1,0 +1,28 @@
+"""The `polyprompt` command: arguments in, one call, result out; a user's mistake is one line and exit code 2."""
+
+import importlib
+import os
+import sys
+
+import typer
+
+from polyprompt.errors import PolypromptError
+
+COMMANDS = ("demo", "align", "search", "evaluate", "explain", "report", "cost")
+
+app = typer.Typer(help=__import__("polyprompt").__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+for name in COMMANDS:
+    app.command(name)(importlib.import_module(f"polyprompt.cli.{name}").command)
+
+
+def main() -> None:
+    """Runs a command; 2 for bad input, 130 for Ctrl-C."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except PolypromptError as error:
+        print(f"polyprompt: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("polyprompt: stopped; what was finished is kept. Add --resume to go on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,58 @@
+"""`polyprompt search`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyprompt.errors import ConfigError, DataError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a saved model's.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    images: Annotated[Path, typer.Option(help="Folder of pictures, searched with its subfolders.")],
+    aspect_weights: Annotated[str | None, typer.Option(help="One weight for each prompt: 1.25,1,1,1,1,0.75")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Results to show.")] = 10,
+    grid: Annotated[Path | None, typer.Option(help="Write the results as a picture, too (.png).")] = None,
+) -> None:
+    """Rank the pictures of a folder by a text.
+
+    Example: polyprompt search runs/demo/campe-6-prompts "a sad cat" --images photos
+    """
+    from polyprompt.campe.model import load
+    from polyprompt.progress import track
+    from polyprompt.report.grids import Hit, write_png
+    from polyprompt.report.grids import grid as picture_grid
+    from polyprompt.towers.pictures import open_picture
+
+    weights = _weights(aspect_weights)
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"{images}: no pictures in it. Give a folder with {', '.join(sorted(SUFFIXES))} files.")
+    model = load(run)
+    import torch
+
+    embedded = torch.cat(
+        [model.encode_image(files[at : at + 64]) for at in track(range(0, len(files), 64), "Pictures")]
+    )
+    scores = (model.weighted(model.encode_text([query]), weights) @ embedded.T)[0]
+    best = scores.topk(min(top, len(files)))
+    hits = list(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+    for score, i in hits:
+        typer.echo(f"{score:.4f}  {files[i]}")
+    if grid:
+        write_png(grid, picture_grid([(query, [Hit(open_picture(files[i]), s, files[i].name) for s, i in hits])]))
+
+
+def _weights(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--aspect-weights {text!r}: write numbers with commas between, as 1.25,1,1,1,1,0.75."
+        ) from None

@@ -1,0 +1,261 @@
+"""`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
+
+import datetime
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from polyprompt.campe.cache import ImageTokens, TextStates
+from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.model import CAMPE, build
+from polyprompt.campe.objective import Batch, Objective
+from polyprompt.campe.store import CacheDtype
+from polyprompt.campe.text import FittedNorm, join
+from polyprompt.data.captions import read_pairs
+from polyprompt.data.items import Pairs
+from polyprompt.errors import FileError
+from polyprompt.evaluate.aspects import centred_cosine, redundancy
+from polyprompt.evaluate.retrieval import recall
+from polyprompt.files import read_json, tell, write_json
+from polyprompt.nn.tree import sequences
+from polyprompt.progress import track
+from polyprompt.train.batches import Batches
+from polyprompt.train.loop import TrainSettings, fit
+from polyprompt.train.precision import choose_precision
+
+BLOCK = 128
+"""Captions or pictures scored together."""
+
+
+class AlignSettings(ModelSettings):
+    """A whole run; every field can stand in a YAML file or behind --set."""
+
+    name: str = "campe"
+    data: str = "openmoji"
+    train_split: str | None = "train"
+    dev_split: str | None = "dev"
+    test_split: str | None = "test"
+    max_bad: int = Field(0, ge=0)
+    epochs: int = Field(20, ge=1)
+    batch: int = Field(128, ge=2)
+    rate: float = Field(1e-3, gt=0)
+    """Of everything new: maps, adaptive tokens, image blocks, pool."""
+    tower_rate: float = Field(1e-4, gt=0)
+    """Of pretrained blocks and norms that are trained."""
+    weight_decay: float = Field(0.05, ge=0)
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    cache: bool = True
+    cache_dtype: CacheDtype = "bf16"
+    cache_gb: float = Field(20, gt=0)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pairs with what the frozen parts make of them: from the cache, or computed anew for each batch."""
+
+    model: CAMPE
+    pairs: Pairs
+    ids: list[list[int]]
+    states: TextStates | None
+    tokens: ImageTokens | None
+    negations: bool
+
+    def pixels(self, item: int) -> Tensor:
+        """Picture `item`, preprocessed."""
+        return self.model.preprocess(self.pairs.images[item].open())
+
+    def batch(self, captions: Sequence[int]) -> Batch:
+        """Captions and the pictures they describe."""
+        images = [self.pairs.image_of[i] for i in captions]
+        laid, hidden = self.texts(captions)
+        if self.tokens:
+            return Batch(laid, hidden, self.tokens.read(images), None)
+        return Batch(laid, hidden, None, torch.stack([self.pixels(i) for i in images]))
+
+    def texts(self, captions: Sequence[int]) -> tuple[Any, Tensor | None]:
+        """Captions laid out, and their cached states if there are any."""
+        if self.states:
+            return self.states.read(captions)
+        tree = self.model.text.tree if self.negations else self.model.text.tree.positive()
+        return sequences([self.ids[i] for i in captions], tree), None
+
+
+def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool, bf16: bool) -> Prepared:
+    """Fills the caches of `pairs`; `negations` says whether the negated prompts are wanted too.
+
+    Raises:
+        CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
+    """
+    ids, cut = model.text.llm.tokens(pairs.captions, settings.text.max_tokens)
+    if cut:
+        tell(
+            f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens."
+        )
+    states = tokens = None
+    if settings.cache and model.text.cacheable:
+        tree = model.text.tree if negations else model.text.tree.positive()
+        states = TextStates(model.text, ids, tree, settings.cache_dtype, bf16)
+        states.fill(settings.cache_gb)
+    if settings.cache and not model.image.tower.trunk_trained:
+        look = Prepared(model, pairs, ids, None, None, negations).pixels
+        tokens = ImageTokens(model.image, look, [picture.digest() for picture in pairs.images], settings.cache_dtype)
+        tokens.fill(settings.cache_gb)
+    return Prepared(model, pairs, ids, states, tokens, negations)
+
+
+@torch.no_grad()
+def embed(data: Prepared, what: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings of all captions [m, D] and pictures [n, D], and the read-outs [m, k, d]."""
+    model = data.model.eval()
+    texts, reads, images = [], [], []
+    for at in track(range(0, len(data.ids), BLOCK), f"{what}: captions"):
+        laid, hidden = data.texts(range(at, min(at + BLOCK, len(data.ids))))
+        out = model.text(laid, hidden)
+        texts.append(join(out.segments))
+        reads.append(out.read_outs)
+    for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):
+        part = range(at, min(at + BLOCK, len(data.pairs.images)))
+        if data.tokens:
+            segments, _ = model.image.segments(data.tokens.read(part))
+        else:
+            segments, _ = model.image(torch.stack([data.pixels(i) for i in part]))
+        images.append(join(segments))
+    return torch.cat(texts), torch.cat(images), torch.cat(reads)
+
+
+def score(texts: Tensor, images: Tensor, read_outs: Tensor, pairs: Pairs, segments: int) -> dict[str, Any]:
+    """Recall in both directions, and how alike the K aspects are."""
+    shape = (segments, -1)
+    return {
+        **recall(images, texts, torch.tensor(pairs.image_of)),
+        "images": len(images),
+        "captions": len(texts),
+        "aspects": {
+            "centred_cosine": centred_cosine(read_outs),
+            "redundancy": redundancy(texts.unflatten(1, shape), images.unflatten(1, shape)),
+        },
+    }
+
+
+def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
+    """Trains a model and leaves a run folder: config.json, log.jsonl, results.json, checkpoints/, model/.
+
+    Raises:
+        PolypromptError: whatever is wrong with settings, data or disk; what was computed stays.
+    """
+    began = time.perf_counter()
+    config = settings.model_dump(mode="json")
+    if (out / "config.json").exists():
+        if not resume:
+            raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+        if read_json(out / "config.json") != config:
+            raise FileError(
+                f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
+            )
+    precision = choose_precision() if settings.precision == "auto" else None
+    if precision:
+        tell(precision.sentence)
+    numbers = precision.precision if precision else settings.precision
+    train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
+    dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
+    torch.manual_seed(settings.seed)
+    model = build(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "config.json", config)
+    bf16 = numbers == "bf16"
+    data = prepare(model, train, settings, negations=bool(settings.loss.negation), bf16=bf16)
+    dev_data = prepare(model, dev, settings, negations=False, bf16=bf16) if dev else None
+    _fit_norm(data)
+    task = Objective(model)
+
+    def every_epoch(epoch: int) -> dict[str, Any]:
+        if dev_data is None:
+            return {}
+        return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.segments_count)}
+
+    fit(
+        task,
+        Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed),
+        TrainSettings(
+            epochs=settings.epochs, seed=settings.seed, precision=numbers, weight_decay=settings.weight_decay
+        ),
+        out,
+        groups=_groups(task, settings),
+        every_epoch=every_epoch,
+        resume=resume,
+    )
+    results: dict[str, Any] = {
+        "kind": "align",
+        "name": settings.name,
+        "command": shlex.join(["polyprompt", *sys.argv[1:]]),
+        "config": config,
+        "seed": settings.seed,
+        "versions": {name: version(name) for name in ("polyprompt", "torch", "transformers", "timm")},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {numbers}",
+        "date": datetime.date.today().isoformat(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "retrieval": {},
+    }
+    if settings.test_split:
+        test = read_pairs(settings.data, settings.test_split, max_bad=settings.max_bad)
+        results["retrieval"][f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
+    write_json(out / "results.json", results)
+    if not (out / "model").exists():
+        model.save_pretrained(out / "model", _card(settings, results))
+    return model
+
+
+def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
+    """Recall and aspects of a set that the model has not seen, in full precision."""
+    data = prepare(model, pairs, settings, negations=False, bf16=False)
+    return score(*embed(data, pairs.name), pairs, model.text.segments_count)
+
+
+def _fit_norm(data: Prepared) -> None:
+    """A norm fitted to the cut takes its figures from the first captions' states."""
+    norm = data.model.text.llm.norm
+    if isinstance(norm, FittedNorm):
+        out = data.model.text(*data.texts(range(min(512, len(data.ids)))))
+        norm.fit(out.read_outs.detach().flatten(0, 1))
+
+
+def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
+    """New parameters at `rate`, pretrained ones at `tower_rate`; scale, bias and adaptive tokens without decay."""
+    model = task.model
+    pretrained = {id(p) for part in (model.text.llm, model.image.tower) for p in part.parameters() if p.requires_grad}
+    plain = {id(p) for p in (model.log_scale, model.bias, getattr(model.text, "vectors", model.bias))}
+    learned = [p for p in task.parameters() if p.requires_grad]
+    new = [p for p in learned if id(p) not in pretrained | plain]
+    groups = [
+        {"params": new, "lr": settings.rate, "name": "new"},
+        {"params": [p for p in learned if id(p) in pretrained], "lr": settings.tower_rate, "name": "towers"},
+        {"params": [p for p in learned if id(p) in plain], "lr": settings.rate, "name": "plain", "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {settings.name}",
+        "",
+        f"A CAMPE model (arXiv:2508.02762): {settings.text.tower} and {settings.image.tower}, "
+        f"{settings.dim} numbers in {settings.text.prompts if settings.text.read_out == 'prompts' else 1} segments.",
+        f"Trained with `{results['command']}` on {results['date']} ({results['machine']}).",
+        "",
+    ]
+    for name, found in results["retrieval"].items():
+        for way in ("image_to_text", "text_to_image"):
+            figures = ", ".join(f"{k} {v:.3f}" for k, v in found[way].items())
+            lines.append(f"- {name}, {way.replace('_', ' ')}: {figures}")
+    return "\n".join([*lines, "", 'Open it with `polyprompt.load("this folder")`.', ""])
