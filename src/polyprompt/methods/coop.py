@@ -6,7 +6,6 @@ What differs: words that are fewer tokens than `context` are an error, where the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
@@ -27,8 +26,8 @@ class Config:
     """Learned vectors (M in the paper)."""
     words: str = ""
     """What the context starts from; words beyond its length stay in the text. Without words it starts at random."""
-    position: Literal["end", "middle", "front"] = "end"
-    """Where the class name stands."""
+    position: str = "end"
+    """Where the class name stands: "end", "middle" or "front"."""
     per_class: bool = False
     """A context of its own for each class (CSC). It cannot be used for other classes."""
     std: float = 0.02

@@ -1,0 +1,286 @@
+"""What every method promises on every family of encoders; a new file in methods/ is tested unasked."""
+
+import pytest
+import torch
+from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
+
+from polyprompt import methods
+from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
+from polyprompt.methods.base import Method
+from polyprompt.methods.consistency import Consistency
+from polyprompt.methods.saved import load, save
+from polyprompt.towers.clip import PLAIN
+
+SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
+SMALL = {
+    "zeroshot": {},
+    "coop": {"context": 3},
+    "cocoop": {"context": 1, "reduction": 4, "words": "a"},
+    "vpt": {"context": 2, "depth": 2},
+    "language": {"context": 2, "depth": 2, "words": "a photo"},
+    "ivlp": {"text_depth": 2, "image_depth": 3, "words": "a photo"},
+    "maple": {"depth": 2, "words": "a photo"},
+    "promptsrc": {"text_depth": 2, "image_depth": 2, "words": "a photo", "consistency": SOFT},
+}
+VARIANTS = {
+    **{name: (name, settings) for name, settings in SMALL.items()},
+    "coop, middle": ("coop", {"context": 3, "position": "middle"}),
+    "coop, front": ("coop", {"context": 3, "position": "front"}),
+    "coop, per class": ("coop", {"context": 2, "per_class": True}),
+    "coop with consistency": ("coop", {"context": 3, "consistency": SOFT}),
+    "vpt, shallow": ("vpt", {"context": 2, "depth": 1}),
+    "vpt with consistency": ("vpt", {"context": 2, "depth": 2, "consistency": SOFT}),
+    "maple with consistency": ("maple", {"depth": 2, "words": "a photo", "consistency": SOFT}),
+    "maple, late": ("maple", {"depth": 1, "words": "a photo", "text_start": 1, "image_start": 2}),
+    "ivlp, late": ("ivlp", {"text_depth": 2, "image_depth": 1, "words": "", "text_start": 1, "image_start": 1}),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def encoder(request):
+    return toy_encoder(request.param)
+
+
+@pytest.fixture(params=VARIANTS)
+def method(request, encoder):
+    name, settings = VARIANTS[request.param]
+    return methods.config_of(name)(**settings).build(encoder, NAMES, seed=1)
+
+
+def labels(count: int = 6) -> torch.Tensor:
+    return torch.arange(count) % len(NAMES)
+
+
+def test_every_method_is_listed_and_here():
+    assert set(SMALL) == set(methods.NAMES)
+
+
+def test_the_promise_is_kept(method):
+    assert isinstance(method, Method)
+
+
+def test_gradients_reach_all_that_is_learned_and_nothing_else(method):
+    frozen = method.frozen(toy_images())
+    loss = method.loss(frozen, labels())["loss"]
+    learned = {id(parameter) for parameter in method.learned().values()}
+    if not learned:
+        assert not loss.requires_grad
+        return
+    loss.backward()
+    for name, parameter in method.named_parameters():
+        reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        assert reached == (id(parameter) in learned), name
+        parameter.grad = None
+
+
+def test_parts_of_the_loss_add_up(method):
+    losses = method.loss(method.frozen(toy_images()), labels())
+    torch.testing.assert_close(losses["loss"], sum(value for key, value in losses.items() if key != "loss"))
+
+
+def test_savings_change_no_number(method):
+    """Plain: all classes at full length, every token through every block."""
+    expected = method.logits(method.frozen(toy_images()))
+    from polyprompt.towers.clip import Savings
+
+    method.encoder.saving(PLAIN)
+    try:
+        plain = method.for_classes(NAMES)
+        torch.testing.assert_close(plain.logits(plain.frozen(toy_images())), expected, atol=1e-4, rtol=1e-5)
+    finally:
+        method.encoder.saving(Savings())
+
+
+def test_permuting_classes_permutes_logits(method):
+    frozen = method.frozen(toy_images())
+    order = [2, 0, 3, 1]
+    permuted = method.for_classes([NAMES[i] for i in order])
+    torch.testing.assert_close(permuted.logits(frozen), method.logits(frozen)[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_new_class_names(method):
+    names = ("zebra", "cat", "large striped horse")
+    if getattr(method.config, "per_class", False):
+        with pytest.raises(DataError, match="no context was learned for class 'zebra'"):
+            method.for_classes(names)
+        return
+    new = method.for_classes(names)
+    frozen = method.frozen(toy_images())
+    assert new.logits(frozen).shape == (6, 3)
+    torch.testing.assert_close(new.logits(frozen)[:, 1], method.logits(frozen)[:, 0], atol=1e-5, rtol=1e-5)
+
+
+def test_saved_and_loaded_to_the_last_bit(method, encoder, tmp_path):
+    before = method.logits(method.frozen(toy_images()))
+    for parameter in method.learned().values():
+        parameter.data += 0.01
+    save(method, tmp_path / "adapter")
+    back = load(tmp_path / "adapter", encoder)
+    assert back.config == method.config
+    after = back.logits(back.frozen(toy_images()))
+    assert torch.equal(after, method.logits(method.frozen(toy_images())))
+    assert torch.equal(after, before) != bool(method.learned())
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    }
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", "pt") as file:
+        assert set(file.keys()) == set(method.learned())
+
+
+def test_twenty_steps_lower_the_loss(method):
+    if not method.learned():
+        return
+    frozen, target = method.frozen(toy_images()), labels()
+    optimizer = torch.optim.Adam(list(method.learned().values()), lr=0.01)
+    method.train()
+    first = method.loss(frozen, target)["loss"]
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = method.loss(frozen, target)["loss"]
+        loss.backward()
+        optimizer.step()
+    assert method.loss(frozen, target)["loss"] < first - 0.003
+
+
+def test_class_features_are_kept_until_a_prompt_changes(method):
+    if not hasattr(method, "layout") or method.layout is None or type(method).__name__ == "CoCoOp":
+        return
+    frozen = method.frozen(toy_images())
+    with torch.no_grad():
+        first = method.class_features()
+        assert method.class_features() is first
+        before = method.logits(frozen)
+        for parameter in method.learned().values():
+            parameter.add_(0.1)
+        assert not torch.equal(method.logits(frozen), before)
+
+
+def test_without_prompts_a_layout_is_zeroshot(encoder):
+    """Prompts that are the words they start from, put where the words stand, change nothing."""
+    template = "a photo of a {}."
+    zero = methods.config_of("zeroshot")(templates=(template,)).build(encoder, NAMES)
+    count = len(encoder.text.words("a photo of a"))
+    same = coop.Config(context=count, words="a photo of a").build(encoder, NAMES)
+    frozen = zero.frozen(toy_images())
+    torch.testing.assert_close(same.logits(frozen), zero.logits(frozen), atol=1e-5, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_start(method, encoder):
+    again = type(method.config).build(method.config, encoder, NAMES, seed=1)
+    other = type(method.config).build(method.config, encoder, NAMES, seed=2)
+    for name, parameter in method.learned().items():
+        assert torch.equal(parameter, again.learned()[name])
+    drawn = [n for n, p in method.learned().items() if not torch.equal(p, other.learned()[n])]
+    started = type(method).__name__ != "ZeroShot" and not (drawn or method.config.words)
+    assert not started
+
+
+def test_averaging_is_a_weighted_mean_of_the_epochs(encoder):
+    method = maple.Config(depth=2, words="a photo", consistency=SOFT).build(encoder, NAMES)
+    snapshots = []
+    for epoch in (1, 2, 3):
+        for parameter in method.learned().values():
+            parameter.data += 0.1 * epoch
+        snapshots.append({name: p.detach().clone() for name, p in method.learned().items()})
+        method.epoch_end(epoch, 3)
+        method.epoch_end(epoch, 3)
+    densities = torch.tensor([torch.tensor(-0.5 * ((e - 2.0) / 2.0) ** 2).exp() for e in (1, 2, 3)])
+    weights = densities / densities.sum()
+    for name, parameter in method.learned().items():
+        mean = sum(weight * snapshot[name] for weight, snapshot in zip(weights, snapshots, strict=True))
+        torch.testing.assert_close(parameter.detach(), mean)
+
+
+def test_autocast_in_bfloat16_gives_nearly_the_same(method):
+    expected = method.logits(method.frozen(toy_images()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = method.logits(method.frozen(toy_images()))
+    torch.testing.assert_close(half.float(), expected.float(), atol=0.6, rtol=0.1)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat"], "1 class name"),
+        (["cat", "dog", "cat"], "'cat' and 'cat' read the same"),
+        (["big_dog", "big dog"], "'big_dog' and 'big dog' read the same"),
+        (["cat", " "], "' ' is empty"),
+        (["cat", "d" * 200], r"makes a prompt of \d+ tokens, the text tower reads at most"),
+    ],
+)
+@pytest.mark.parametrize("name", SMALL)
+def test_class_names_that_cannot_be(name, names, message, encoder):
+    if name in ("zeroshot", "vpt") and "prompt of" in message:
+        message = "tokens"
+    with pytest.raises(DataError, match=message) as error:
+        methods.config_of(name)(**SMALL[name]).build(encoder, names)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (maple.Config(depth=4, words="a photo"), "depth 4, but the text tower has 3 blocks"),
+        (ivlp.Config(text_depth=4, image_depth=1), "text prompts: depth 4, but the text tower has 3"),
+        (ivlp.Config(text_depth=1, image_depth=9), "image prompts: depth 9, but the image tower has 3"),
+        (vpt.Config(depth=2, start=2), "depth 2, from block 2 on, but the image tower has 3"),
+        (language.Config(depth=12), "depth 12"),
+        (promptsrc.Config(), "depth 9"),
+        (maple.Config(depth=1, context=3, words="ab"), "'ab' is 2 tokens long, too short to start 3 context vectors"),
+    ],
+)
+def test_settings_that_do_not_fit_the_encoder(config, message, encoder):
+    with pytest.raises(ConfigError, match=message):
+        config.build(encoder, NAMES)
+
+
+@pytest.mark.parametrize("name", ["vpt", "ivlp", "maple", "promptsrc"])
+def test_a_convolutional_image_tower_says_why_it_takes_no_prompts(name):
+    with pytest.raises(ConfigError, match="is convolutional and has no tokens"):
+        methods.config_of(name)(**SMALL[name]).build(toy_encoder("resnet"), NAMES)
+
+
+@pytest.mark.parametrize("name", ["zeroshot", "coop", "cocoop", "language"])
+def test_text_methods_run_on_a_convolutional_image_tower(name):
+    method = methods.config_of(name)(**SMALL[name]).build(toy_encoder("resnet"), NAMES)
+    assert method(toy_images()).shape == (6, 4)
+
+
+def test_another_encoder_is_refused(encoder, tmp_path):
+    save(coop.Config(context=2).build(encoder, NAMES), tmp_path / "adapter")
+    with pytest.raises(FileError, match="with other weights"):
+        load(tmp_path / "adapter", toy_encoder("clip", seed=5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"contxt": 3}, "no setting of coop is called 'contxt'. Did you mean 'context'"),
+        ({"context": "3"}, "context is '3'; it must be of type int"),
+        ({"context": 0}, "context is 0; it must be at least 1"),
+        ({"position": "back"}, "position is 'back'"),
+        ({"consistency": {"txt": 1}}, "no setting of coop's consistency is called 'txt'"),
+        ({"consistency": {"std": 0.0}}, "std is 0.0"),
+    ],
+)
+def test_settings_from_a_file_are_checked(settings, message):
+    from polyprompt.methods.saved import config_from
+
+    with pytest.raises(ConfigError, match=message):
+        config_from("coop", settings)
+
+
+@pytest.mark.parametrize("name", [name for name in methods.NAMES if name != "zeroshot"])
+def test_published_settings_fit_a_vision_transformer_of_twelve_blocks(name):
+    setting = methods.published(name, "base-to-new")
+    for field in ("depth", "text_depth", "image_depth"):
+        assert getattr(setting.config, field, 1) <= 12
+    assert 0 < setting.rate < 0.01

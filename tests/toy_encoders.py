@@ -1,0 +1,52 @@
+"""Tiny dual encoders of each family, with random weights."""
+
+import torch
+from torch import nn
+
+from polyprompt.towers.clip import CLIP, ImageTransformer, OpaqueImage, Probe, TextTransformer
+from polyprompt.towers.openai import resnet_reason
+from polyprompt.towers.pictures import Preprocess
+from polyprompt.towers.transformer import Block
+from polyprompt.towers.words import Words
+
+FAMILIES = ("clip", "siglip")
+NAMES = ("cat", "tabby_cat", "dog", "big dog")
+SIZE, LAYERS, EMBEDDING = 16, 3, 32
+
+
+def toy_encoder(family: str, seed: int = 0) -> CLIP:
+    """A CLIP (class token, causal text) or a SigLIP (probe, texts that see all of themselves)."""
+    draw = torch.Generator().manual_seed(seed)
+    clip = family != "siglip"
+    words = Words(lambda text: [5 + byte for byte in text.encode()], (1,) if clip else (), (2,), pad=0, vocabulary=270)
+    text = TextTransformer(
+        blocks(32), length=60, heads=2, words=words, vocabulary=270, embedding=EMBEDDING, causal=clip, bias=not clip
+    )
+    preprocess = Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)
+    image: nn.Module = ImageTransformer(
+        blocks(48 if clip else EMBEDDING),
+        preprocess=preprocess,
+        patch=4,
+        heads=2,
+        embedding=EMBEDDING if clip else None,
+        readout="class" if clip else Probe(EMBEDDING, 40, 2, "gelu", 1e-6),
+        class_token=clip,
+        patch_bias=not clip,
+        pre_norm=clip,
+    )
+    if family == "resnet":
+        pool = nn.Sequential(nn.Conv2d(3, EMBEDDING, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        image = OpaqueImage(pool, preprocess, resnet_reason("toy"))
+    for module in (text, image):
+        for parameter in module.parameters():
+            scale = 0.3 if parameter.ndim > 1 else 0.1
+            parameter.data = scale * torch.randn(parameter.shape, generator=draw) + (parameter.ndim == 1)
+    return CLIP(image, text, torch.tensor(2.5), f"toy-{family}")
+
+
+def blocks(width: int) -> list[Block]:
+    return [Block(width, 2 * width, "quick_gelu", 1e-5) for _ in range(LAYERS)]
+
+
+def toy_images(count: int = 6, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
