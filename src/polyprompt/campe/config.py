@@ -22,14 +22,14 @@ class TextSettings(Settings):
     tower: str = "smollm2-135m"
     depth: int | None = None
     read_out: ReadOut = "prompts"
-    prompts: int = Field(6, ge=1)
+    prompts: int = Field(default=6, ge=1)
     words: tuple[str, ...] | None = None
     template: str = "the {} of the image means:"
     negated_template: str = "the {} of the image does NOT mean:"
     adaptive: Adaptive = "late"
     last_n: int = 1
     shared_map: bool = False
-    max_tokens: int = Field(64, ge=1)
+    max_tokens: int = Field(default=64, ge=1)
 
     def adaptive_words(self) -> tuple[str, ...]:
         """The word each adaptive token starts from; "tokens" always takes sixteen.
@@ -52,8 +52,8 @@ class ImageSettings(Settings):
     tower: str = "efficientnet-lite0"
     trained_blocks: int | Literal["all"] = 0
     new_blocks: int | None = None
-    width: int = Field(384, ge=8)
-    queries: int | None = Field(None, ge=1)
+    width: int = Field(default=384, ge=8)
+    queries: int | None = Field(default=None, ge=1)
     """Attention maps; as many as prompts unless said otherwise."""
 
 
@@ -61,15 +61,15 @@ class LossSettings(Settings):
     """Losses and their weights; 0 turns one off (campe/objective.py)."""
 
     contrast: Literal["softmax", "sigmoid"] = "softmax"
-    diversity: float = Field(0.1, ge=0)
-    negation: float = Field(0.1, ge=0)
+    diversity: float = Field(default=0.1, ge=0)
+    negation: float = Field(default=0.1, ge=0)
     negation_columns: Literal["own", "all", "hinge"] = "own"
 
 
 class ModelSettings(Settings):
     """All that is needed to build a model anew."""
 
-    dim: int = Field(384, ge=1)
+    dim: int = Field(default=384, ge=1)
     text: TextSettings = TextSettings()
     image: ImageSettings = ImageSettings()
     loss: LossSettings = LossSettings()

@@ -146,7 +146,7 @@ class CAMPE(nn.Module):
                 temporary / "config.json",
                 {
                     "format": "polyprompt-campe-1",
-                    "settings": self.settings.model_dump(mode="json"),
+                    "settings": self.settings.model_dump(mode="json", include=set(ModelSettings.model_fields)),
                     "fingerprints": {"text": self.text.llm.fingerprint, "image": self.image.tower.fingerprint},
                 },
             )

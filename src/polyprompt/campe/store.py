@@ -69,7 +69,8 @@ class RowStore:
     """
 
     def __init__(self, folder: Path, lengths: Sequence[int], width: int, dtype: CacheDtype) -> None:
-        self.folder, self.width, self.dtype = folder, width, dtype
+        self.folder, self.width = folder, width
+        self.dtype: CacheDtype = dtype
         self.offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) * row_bytes(width, dtype)
         self._chunks: list[dict[str, int | str]] = []
         self._map: np.memmap | None = None
@@ -95,8 +96,8 @@ class RowStore:
         """What the rest will take on disk."""
         return int(self.offsets[-1] - self.offsets[self.done])
 
-    def append(self, rows: Sequence[Float[Tensor, "r d"]]) -> None:
-        """Adds the next items, all of them or none.
+    def append(self, rows: Sequence[Tensor]) -> None:
+        """Adds the next items, [lengths[i], width] each, all of them or none.
 
         Raises:
             CacheError: no room on the disk; what was there before stays.

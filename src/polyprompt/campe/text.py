@@ -85,6 +85,9 @@ class FittedNorm(nn.Module):
     Stands for the LLM's final norm where that does not fit: in the middle of a network a few coordinates are huge.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))

@@ -53,7 +53,8 @@ def command(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set {assignment!r}: write key=value, as in --set text.depth=24.")
-        given[key] = _yaml(value, f"--set {key}")
+        found = _yaml(value, f"--set {key}")
+        given[key] = value if isinstance(found, dict) else found  # "means:" is a text, not YAML's mapping
     for key, value in given.items():
         if value is not None:
             _put(values, key.split("."), value)

@@ -21,5 +21,7 @@ def command(
     from polyprompt.campe.cost import cost, open_text_config
 
     found = cost(open_text_config(text_tower), image_tower, tokens=tokens, prompts=prompts, dim=dim)
-    for row in found.as_rows():
-        typer.echo("  ".join(f"{cell!s:>22}" for cell in row))
+    rows = found.as_rows()
+    for line in (rows[0].keys(), *(row.values() for row in rows)):
+        cells = (f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in line)
+        typer.echo("  ".join(f"{cell:>22}" for cell in cells))

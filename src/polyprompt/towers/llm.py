@@ -253,6 +253,9 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
         TowerError: no such model here or on the hub, no fast tokenizer, or a depth beyond its blocks.
     """
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     if source == "smollm2-135m":
         from polyprompt.towers.packaged import smollm2

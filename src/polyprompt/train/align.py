@@ -45,19 +45,19 @@ class AlignSettings(ModelSettings):
     train_split: str | None = "train"
     dev_split: str | None = "dev"
     test_split: str | None = "test"
-    max_bad: int = Field(0, ge=0)
-    epochs: int = Field(20, ge=1)
-    batch: int = Field(128, ge=2)
-    rate: float = Field(1e-3, gt=0)
+    max_bad: int = Field(default=0, ge=0)
+    epochs: int = Field(default=20, ge=1)
+    batch: int = Field(default=128, ge=2)
+    rate: float = Field(default=1e-3, gt=0)
     """Of everything new: maps, adaptive tokens, image blocks, pool."""
-    tower_rate: float = Field(1e-4, gt=0)
+    tower_rate: float = Field(default=1e-4, gt=0)
     """Of pretrained blocks and norms that are trained."""
-    weight_decay: float = Field(0.05, ge=0)
-    seed: int = Field(0, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    seed: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     cache: bool = True
     cache_dtype: CacheDtype = "bf16"
-    cache_gb: float = Field(20, gt=0)
+    cache_gb: float = Field(default=20.0, gt=0)
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,7 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
     """
     ids, cut = model.text.llm.tokens(pairs.captions, settings.text.max_tokens)
     if cut:
-        tell(
-            f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens."
-        )
+        tell(f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens.")
     states = tokens = None
     if settings.cache and model.text.cacheable:
         tree = model.text.tree if negations else model.text.tree.positive()
@@ -163,10 +161,12 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
             raise FileError(
                 f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
             )
-    precision = choose_precision() if settings.precision == "auto" else None
-    if precision:
-        tell(precision.sentence)
-    numbers = precision.precision if precision else settings.precision
+    if settings.precision == "auto":
+        choice = choose_precision()
+        tell(choice.sentence)
+        numbers = choice.precision
+    else:
+        numbers = settings.precision
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)

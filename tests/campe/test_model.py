@@ -1,0 +1,178 @@
+"""CAMPE whole, on toy towers: read-outs against separate passes, saving, weights, what learns."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.model import CAMPE
+from polyprompt.campe.objective import Batch, Objective
+from polyprompt.campe.text import join
+from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.nn.tree import sequences
+
+TEXTS = ["two dogs play in the snow", "a cat", "a red car on a road"]
+WAYS = [
+    {},
+    {"text.adaptive": "words"},
+    {"text.adaptive": "input"},
+    {"text.last_n": 2},
+    {"text.last_n": 0, "text.adaptive": "words"},
+    {"text.shared_map": True},
+    {"text.depth": 2},
+    {"text.read_out": "last"},
+    {"text.read_out": "mean"},
+    {"text.read_out": "tokens"},
+    {"loss.contrast": "sigmoid"},
+]
+
+
+def batch_of(model, pictures, tree=None):
+    ids, _ = model.text.llm.tokens(TEXTS, 64)
+    pixels = torch.stack([model.preprocess(picture) for picture in pictures[: len(TEXTS)]])
+    return Batch(sequences(ids, tree or model.text.tree), None, model.image.frozen_tokens(pixels), None)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_what_learns_gets_a_gradient_and_nothing_else(way, toy_campe, toy_pictures):
+    model = toy_campe(**way)
+    Objective(model)(batch_of(model, toy_pictures))["loss"].backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_saved_and_opened_it_gives_the_same_bits(way, toy_campe, toy_pictures, tmp_path, monkeypatch):
+    model = toy_campe(**way)
+    model.save_pretrained(tmp_path / "model")
+    fresh = toy_campe(**way)
+    for p in fresh.parameters():
+        if p.requires_grad:
+            p.data.normal_()
+    monkeypatch.setattr("polyprompt.campe.model.build", lambda settings: fresh)
+    opened = CAMPE.from_pretrained(tmp_path / "model")
+    assert torch.equal(opened.similarity(TEXTS, toy_pictures), model.similarity(TEXTS, toy_pictures))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("adaptive", ["words", "late", "input"])
+def test_read_outs_equal_one_pass_for_each_prompt(adaptive, toy_campe):
+    """Each prompt alone behind each caption, without tree, batch or shortcut."""
+    model = toy_campe(**{"text.adaptive": adaptive})
+    side, llm = model.text, model.text.llm
+    together = model.encode_text(TEXTS)
+    for row, caption in enumerate(TEXTS):
+        parts = []
+        for k, leaf in enumerate(side.tree.readouts):
+            (ids,), _ = llm.tokens([caption], 64)
+            ids = torch.tensor([ids + list(side.tree.path(leaf))])
+            slot = ids.shape[1] - len(side.tree.ancestors(leaf)) + side.tree.ancestors(leaf).index(side.tree.slots[k])
+            n = ids.shape[1]
+            embeddings = llm.token_embeddings(ids)
+            if adaptive == "input":
+                embeddings[0, slot] = side.vectors[k]
+            causal = torch.ones(1, n, n).tril().bool()
+            hidden, flow = llm.embed(ids, torch.arange(n)[None], causal, embeddings)
+            hidden = llm.run(hidden, flow, 0, side.split)
+            if adaptive == "late":
+                hidden[0, slot] += side.vectors[k]
+            state = llm.norm(llm.run(hidden, flow, side.split, llm.depth))[0, -1]
+            parts.append(state @ side.maps[k])
+        torch.testing.assert_close(together[row], F.normalize(torch.cat(parts), dim=0), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_tree_with_negations_gives_the_same_segments(toy_campe):
+    model = toy_campe()
+    ids, _ = model.text.llm.tokens(TEXTS, 64)
+    both = model.text(sequences(ids, model.text.tree))
+    torch.testing.assert_close(join(both.segments), model.encode_text(TEXTS), rtol=1e-5, atol=1e-5)
+    assert both.negated.shape == both.segments.shape
+    assert model.text(sequences(ids, model.text.tree.positive())).negated is None
+
+
+@torch.no_grad()
+def test_aspect_weights_scale_the_segments_of_the_query(toy_campe, toy_pictures):
+    model = toy_campe()
+    weights = [1.25, 1.0, 0.5]
+    texts, images = model.encode_text(TEXTS), model.encode_image(toy_pictures)
+    slow = sum(w * texts[:, 4 * k : 4 * k + 4] @ images[:, 4 * k : 4 * k + 4].T for k, w in enumerate(weights))
+    torch.testing.assert_close(model.similarity(TEXTS, toy_pictures, weights), slow)
+    torch.testing.assert_close(model.segment_scores(texts, images).sum(-1), model.similarity(TEXTS, toy_pictures))
+    with pytest.raises(ConfigError, match="2 aspect weights for 3 prompts"):
+        model.similarity(TEXTS, toy_pictures, [1.0, 1.0])
+
+
+@torch.no_grad()
+def test_one_attention_map_for_each_segment(toy_campe, toy_pictures):
+    maps = toy_campe().attention(toy_pictures)
+    assert maps.shape[:2] == (5, 3)
+    torch.testing.assert_close(maps.sum(dim=(2, 3)), torch.ones(5, 3))
+
+
+def test_twenty_steps_lower_the_loss(toy_campe, toy_pictures):
+    model = toy_campe()
+    task, batch = Objective(model), batch_of(model, toy_pictures)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(20):
+        loss = task(batch)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dim": 10}, "dim is 10, which 3 prompts do not divide"),
+        ({"text.template": "the image means:"}, "0 adaptive slots"),
+        ({"text.template": "the {} of {}:"}, "2 adaptive slots"),
+        ({"text.prompts": 17}, "17 and there are 16 words"),
+        ({"text.last_n": 4}, "the text tower has 3 blocks"),
+        ({"text.last_n": 0}, 'use "words"'),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_are_one_clear_line(settings, words, toy_campe):
+    with pytest.raises(ConfigError, match=words) as caught:
+        toy_campe(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused_with_the_near_one():
+    with pytest.raises(ConfigError, match=r"no setting is called 'text.promts'. Did you mean text.prompts"):
+        checked(ModelSettings, {"text": {"promts": 3}})
+
+
+def test_an_empty_text_is_refused(toy_campe):
+    with pytest.raises(DataError, match="is empty"):
+        toy_campe().encode_text(["a dog", ""])
+
+
+def test_another_backbone_or_a_flipped_bit_is_refused(toy_campe, tmp_path, monkeypatch):
+    model = toy_campe()
+    model.save_pretrained(tmp_path / "model")
+    other = toy_campe()
+    other.text.llm.fingerprint = "0" * 64
+    monkeypatch.setattr("polyprompt.campe.model.build", lambda settings: other)
+    with pytest.raises(FileError, match="Use the same weights"):
+        CAMPE.from_pretrained(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(FileError, match=r"model\.safetensors"):
+        CAMPE.from_pretrained(tmp_path / "model")
+    with pytest.raises(FileError, match="no saved model here"):
+        CAMPE.from_pretrained(tmp_path)
+
+
+def test_the_settings_stand_in_the_saved_folder(toy_campe, tmp_path):
+    model = toy_campe()
+    model.save_pretrained(tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["settings"]["dim"] == 12

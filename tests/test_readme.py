@@ -1,0 +1,58 @@
+"""Every command of the README is one that the program takes, and its Python runs, on a toy model."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from PIL import Image
+
+import polyprompt as pp
+from polyprompt.cli.main import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_is_taken_as_it_stands(line):
+    program, name, *words = shlex.split(line)
+    assert program == "polyprompt"
+    command = typer.main.get_command(app).commands[name]
+    assert command.make_context(name, words).params
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_runs(code, monkeypatch, tmp_path, capsys):
+    class Toy:
+        """Answers with tensors of the shapes that the README names."""
+
+        prompts = tuple("abcdef")
+
+        def encode_text(self, texts):
+            return torch.zeros(len(texts), 12)
+
+        encode_image = encode_text
+
+        def similarity(self, texts, images, aspect_weights=None):
+            assert aspect_weights is None or len(aspect_weights) == len(self.prompts)
+            return torch.zeros(len(texts), len(images))
+
+        def attention(self, images):
+            return torch.zeros(len(images), 6, 7, 7)
+
+    for name in ("cat.png", "dog.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pp, "load", lambda run: Toy(), raising=False)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "torch.Size([2, 12])" in capsys.readouterr().out
+
+
+def test_the_make_targets_exist():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+        assert f"\n{target}:" in makefile
