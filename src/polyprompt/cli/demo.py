@@ -13,7 +13,7 @@ QUERIES = (
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder for the runs and the page.")] = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 12,
 ) -> None:
     """CAMPE and a single-prompt baseline on real weights and real pictures, ending in one HTML page."""
     from polyprompt.campe.config import TextSettings
