@@ -44,7 +44,7 @@ def test_attention_equals_the_slow_loop(rows, hide, heads):
     draw = torch.Generator().manual_seed(len(trie.ids))
     queries, keys, values = torch.randn(3, len(trie.ids), 4, generator=draw, dtype=torch.float64)
     hidden = trie.ids < 0 if hide else None
-    fast = attend(queries, keys, values, trie, heads, hidden=hidden)
+    fast = attend(queries, torch.cat([keys, values], dim=1), trie, heads, hidden=hidden)
     for row, path in zip(rows, trie.paths.tolist(), strict=True):
         for place in range(len(row)):
             sees = [other for other in range(place + 1) if not hide or row[other] >= 0 or other == place]
@@ -57,6 +57,7 @@ def test_readouts_equal_attention_of_all(causal):
     rows = [[1, 2, 3], [1, 2, 4], [1, 5, 6]] if not causal else [[1, 2, 3, 4], [1, 2], [1, 5, 6], [1]]
     trie = pack(rows, [len(row) - 1 for row in rows], share=causal)
     queries, keys, values = torch.randn(3, len(trie.ids), 6, dtype=torch.float64)
-    every = attend(queries, keys, values, trie, 3, causal=causal)
-    some = attend_readouts(queries[trie.readouts], keys, values, trie, 3, causal=causal)
+    both = torch.cat([keys, values], dim=1)
+    every = attend(queries, both, trie, 3, causal=causal)
+    some = attend_readouts(queries[trie.readouts], both, trie, 3, causal=causal)
     torch.testing.assert_close(some, every[trie.readouts])

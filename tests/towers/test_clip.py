@@ -300,7 +300,7 @@ def test_a_torchscript_archive_is_read_without_running_it(openai_state, tmp_path
 
 def test_openais_resnet(tmp_path):
     model = zoo_model(
-        {"layers": (1, 2, 1, 1), "width": 8, "head_width": 8, "image_size": 64}, {"heads": 1, "width": 64}
+        {"layers": (1, 2, 1, 1), "width": 8, "head_width": 64, "image_size": 64}, {"heads": 1, "width": 64}
     )
     state = dict(model.state_dict())
     state["text_projection"] = model.text_projection.data
@@ -380,8 +380,8 @@ def test_prompts_that_enter_late_are_unseen_below(openai_state, start):
                 states = torch.cat([states[:1], vectors, states[1:]])
             mask = torch.ones(len(states), len(states)).tril().bool()
 
-            def look(q, k, v, mask=mask):
-                q, k, v = (x.unflatten(-1, (text.heads, -1)).transpose(0, 1) for x in (q, k, v))
+            def look(q, both, mask=mask):
+                q, k, v = (x.unflatten(-1, (text.heads, -1)).transpose(0, 1) for x in (q, *both.chunk(2, -1)))
                 weights = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf).softmax(-1)
                 return (weights @ v).transpose(0, 1).flatten(1)
 

@@ -34,7 +34,8 @@ def append(states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"]) -> Flo
 
 def replace_last(states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"]) -> Float[Tensor, "b m d"]:
     """`states` with its last tokens replaced by the prompts; what stood there gets no gradient."""
-    return append(states[:, : states.shape[1] - len(prompts)], prompts)
+    kept, _ = states.split([states.shape[1] - len(prompts), len(prompts)], dim=1)
+    return append(kept, prompts)
 
 
 def from_words(vectors: Float[Tensor, "n d"], count: int, words: str) -> Float[Tensor, "p d"]:

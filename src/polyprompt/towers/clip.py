@@ -166,13 +166,13 @@ class TextTransformer(nn.Module):
                 states = slots.put(states, places, layers[number])
             if number == self.depth - 1 and self.savings.last_row:
                 look = partial(attend_readouts, trie=trie, heads=self.heads, causal=self.causal)
-                states = block(states, look, lambda x: x.index_select(0, trie.readouts))
+                states = block(states, look, lambda x: F.embedding(trie.readouts, x))
             else:
                 hidden = is_slot if number < entered else None
                 look = partial(attend, trie=trie, heads=self.heads, causal=self.causal, hidden=hidden)
                 states = block(states, look)
         if not self.savings.last_row:
-            states = states.index_select(0, trie.readouts)
+            states = F.embedding(trie.readouts, states)
         vectors = self.ln_final(states) @ self.text_projection
         return vectors if self.text_bias is None else vectors + self.text_bias
 
@@ -193,8 +193,8 @@ class Probe(nn.Module):
         width = tokens.shape[-1]
         weight, bias = self.attn.in_proj_weight, self.attn.in_proj_bias
         query = F.linear(self.probe, weight[:width], bias[:width]).expand(len(tokens), -1, -1)
-        keys, values = F.linear(tokens, weight[width:], bias[width:]).chunk(2, dim=-1)
-        gathered = self.attn.out_proj(attend_all(query, keys, values, self.heads))
+        both = F.linear(tokens, weight[width:], bias[width:])
+        gathered = self.attn.out_proj(attend_all(query, both, self.heads))
         return (gathered + self.mlp(self.ln(gathered)))[:, 0]
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
 
-Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries, keys and values to what was gathered; heads lie side by side in the last axis."""
+Attend: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Queries [.. d] and keys beside values [.. 2d] to what was gathered; heads lie side by side in each."""
 
 Rows: TypeAlias = Callable[[Tensor], Tensor]
 """Picks the token states whose results are wanted."""
@@ -62,14 +62,11 @@ class Attention(nn.Module):
 
     def forward(self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None) -> Float[Tensor, "*q d"]:
         """Attention over all of `states`, for all of them or for `rows(states)` alone."""
-        if rows is None:
-            queries, keys, values = F.linear(states, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        else:
-            width = states.shape[-1]
-            queries = F.linear(rows(states), self.in_proj_weight[:width], self.in_proj_bias[:width])
-            both = F.linear(states, self.in_proj_weight[width:], self.in_proj_bias[width:])
-            keys, values = both.chunk(2, dim=-1)
-        return self.out_proj(attend(queries, keys, values))
+        width = states.shape[-1]
+        wanted = states if rows is None else rows(states)
+        queries = F.linear(wanted, self.in_proj_weight[:width], self.in_proj_bias[:width])
+        both = F.linear(states, self.in_proj_weight[width:], self.in_proj_bias[width:])
+        return self.out_proj(attend(queries, both))
 
 
 class MLP(nn.Module):
@@ -85,7 +82,15 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """c_proj(activation(c_fc(x)))."""
+        if self.activation is quick_gelu:
+            return self._quick(x)
         return self.c_proj(self.activation(self.c_fc(x)))
+
+    def _quick(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and the matrix products can do the scaling on their way."""
+        hidden = torch.addmm(self.c_fc.bias, x.flatten(0, -2), self.c_fc.weight.T, beta=1.702, alpha=1.702)
+        out = torch.addmm(self.c_proj.bias, F.silu(hidden), self.c_proj.weight.T, alpha=1 / 1.702)
+        return out.unflatten(0, x.shape[:-1])
 
 
 class Block(nn.Module):
@@ -118,9 +123,8 @@ class Stack(nn.Module):
         return len(self.resblocks)
 
 
-def attend_all(
-    queries: Float[Tensor, "b q d"], keys: Float[Tensor, "b m d"], values: Float[Tensor, "b m d"], heads: int
-) -> Float[Tensor, "b q d"]:
-    """Softmax attention of every query over every token."""
-    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+def attend_all(queries: Float[Tensor, "b q d"], both: Float[Tensor, "b m dd"], heads: int) -> Float[Tensor, "b q d"]:
+    """Softmax attention of every query over every token; `both` holds keys beside values."""
+    query = queries.unflatten(-1, (heads, -1)).transpose(1, 2)
+    key, value = both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
