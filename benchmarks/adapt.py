@@ -1,10 +1,10 @@
-"""A training step of MaPLe, CoOp, CoCoOp and PromptSRC, and an evaluation, against the plain way; ViT-B/16, random weights.
+"""Steps of MaPLe, CoOp, CoCoOp and PromptSRC, and an evaluation, against the plain way; ViT-B/16, random weights.
 
     python benchmarks/adapt.py maple --classes 200
     python benchmarks/adapt.py curve
     python benchmarks/adapt.py memory --classes 400
 
-The plain way is below: open_clip's own blocks, every class at the full 77 tokens and every token through every block, in
+The plain way is below: open_clip's own blocks, every class at the full 77 tokens, every token through every block, in
 each step, one image at a time for CoCoOp: what the authors' programs do, in float32. Both sides share weights, start
 from the same prompts, and have to give the same loss (relative 1e-4) before they are timed, in turn.
 """
