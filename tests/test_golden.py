@@ -48,8 +48,9 @@ def test_tokens_are_those_of_the_authors(case):
 
 
 def test_context_starts_from_the_words(case):
-    if "tokenized_ctx_init" not in case.tensors:
-        return
+    if not getattr(case.config, "words", ""):
+        return  # a random start, which is read from the file
+    assert "tokenized_ctx_init" in case.tensors
     built = case.config.build(case.encoder, case.class_names)
     context = case.named(built)["prompt_learner.ctx"]
     case.close(context, "init.prompt_learner.ctx")

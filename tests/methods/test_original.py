@@ -39,8 +39,9 @@ def test_samples_give_the_authors_logits(folder):
     frozen = method.frozen(case.tensors["images"])
     with torch.no_grad():
         torch.testing.assert_close(method.logits(frozen), expected["logits"], **TOLERANCE)
-        new = method.for_classes(case.facts["new_classnames"])
-        torch.testing.assert_close(new.logits(frozen), expected["new_classes.logits"], **TOLERANCE)
+        if "new_classes.logits" in expected:
+            new = method.for_classes(case.facts["new_classnames"])
+            torch.testing.assert_close(new.logits(frozen), expected["new_classes.logits"], **TOLERANCE)
 
 
 @pytest.mark.parametrize("folder", golden.checkpoints())
