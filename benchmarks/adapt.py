@@ -160,35 +160,30 @@ def plain_step(name: str, classes: int):
 
 
 def evaluation(classes: int, images: int, rounds: int) -> dict:
-    """`images` pictures in batches of 32, image vectors cached: classes encoded once, or again for each batch."""
-    ours, _ = prepare("coop", classes, 32, cached=True)
-    del ours
+    """CoOp on image vectors that are at hand, in batches of 32: classes encoded once, or again for each batch."""
     torch.manual_seed(0)
     model = create_model("ViT-B-16-quickgelu").eval().requires_grad_(False)
     encoder = from_openai(model.state_dict(), "ViT-B-16")
-    method = methods.config_of("maple")().build(encoder, NAMES[:classes])
+    method = methods.config_of("coop")().build(encoder, NAMES[:classes])
     plain = Plain(model, method)
-    pixels = torch.randn(32, 3, 224, 224)
-    batches = [pixels] * -(-images // 32)
+    batches = torch.randn(images, 512).split(32)
 
     @torch.no_grad()
     def once() -> torch.Tensor:
-        for parameter in method.learned().values():  # as if a training step had come before
+        for parameter in method.learned().values():  # as if a training step had come before: nothing is kept from it
             parameter.add_(0)
-        return torch.cat([method.logits(method.frozen(batch)) for batch in batches])
+        return torch.cat([method.logits({"states": batch}) for batch in batches])
 
     @torch.no_grad()
     def again() -> torch.Tensor:
-        text, image = method.layout.prompts()
-        logits = []
+        layers, logits = method.layout.prompts().text.layers, []
         for batch in batches:
-            classes = F.normalize(plain.classes(text.layers, plain.rows), dim=-1)
-            found = F.normalize(plain.images(batch, image.layers), dim=-1)
-            logits.append(model.logit_scale.exp() * found @ classes.T)
+            found = F.normalize(plain.classes(layers, plain.rows), dim=-1)
+            logits.append(model.logit_scale.exp() * F.normalize(batch, dim=-1) @ found.T)
         return torch.cat(logits)
 
     torch.testing.assert_close(once(), again(), atol=1e-3, rtol=1e-4)
-    return {"classes": classes, "images": len(batches) * 32, **in_turn(once, again, rounds)}
+    return {"method": "coop", "classes": classes, "images": images, **in_turn(once, again, rounds)}
 
 
 def main() -> None:
@@ -205,7 +200,7 @@ def main() -> None:
             theirs = peak_memory(plain_step, "maple", arguments.classes)
             write(name, {"ours": ours, "ours at 1000": thousand, "theirs": theirs, "share": ours / theirs})
         case "evaluate":
-            write(name, evaluation(100, 1000, arguments.rounds))
+            write("adapt-evaluate", evaluation(100, 1000, arguments.rounds))
         case "curve":
             points = []
             for classes in (10, 50, 100, 200, 500, 1000):
