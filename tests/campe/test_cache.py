@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyprompt.campe.cache import TextStates
+from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.store import RowStore, check_room, decode, encode, row_bytes
 from polyprompt.errors import CacheError
+from polyprompt.files import read_json, write_json
 from polyprompt.nn.tree import sequences
 
 TEXTS = ["two dogs play", "a cat", "a red car on a road", "snow"]
@@ -71,7 +72,7 @@ def test_a_cache_over_its_cap_is_refused_before_it_is_written(tmp_path):
 def test_losses_from_the_cache_are_those_without_it(toy_campe, toy_pictures):
     model = toy_campe()
     ids, _ = model.text.llm.tokens(TEXTS, 64)
-    states = TextStates(model.text, ids, model.text.tree, "fp32", bf16=False)
+    states = TextStates(model.text.llm, model.text.split, ids, model.text.tree, "fp32", bf16=False)
     states.fill(1.0)
     items = [2, 0, 3]
     tokens = model.image.frozen_tokens(torch.stack([model.preprocess(p) for p in toy_pictures[:3]]))
@@ -86,7 +87,7 @@ def test_other_prompts_and_other_captions_have_caches_of_their_own(toy_campe):
     ids, _ = model.text.llm.tokens(TEXTS, 64)
     tree = model.text.tree
     folders = {
-        TextStates(model.text, rows, kind, dtype, bf16).store.folder
+        TextStates(model.text.llm, model.text.split, rows, kind, dtype, bf16).store.folder
         for rows, kind, dtype, bf16 in [
             (ids, tree, "fp32", False),
             (ids[::-1], tree, "fp32", False),
@@ -96,3 +97,44 @@ def test_other_prompts_and_other_captions_have_caches_of_their_own(toy_campe):
         ]
     }
     assert len(folders) == 5
+
+
+@given(st.data())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_finished_store_serves_every_part_of_its_tree(toy_campe, data):
+    model = toy_campe()
+    llm, tree, split = model.text.llm, model.text.tree, model.text.split
+    ids, _ = llm.tokens(TEXTS, 64)
+    TextStates(llm, split, ids, tree, "fp32", bf16=False).fill(1.0)
+    leaves = data.draw(st.lists(st.sampled_from(tree.readouts + tree.negated), unique=True))
+    part = tree.take(tree.keep(leaves))
+    states = TextStates(llm, split, ids, part, "fp32", bf16=False)
+    assert states.store.complete
+    items = data.draw(st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, max_size=4))
+    batch, hidden = states.read(items)
+    with torch.no_grad():
+        embedded, flow = llm.embed(batch.ids, batch.positions, batch.mask)
+        expected = llm.run(embedded, flow, 0, split)
+    for row, n in enumerate(batch.lengths.tolist()):
+        torch.testing.assert_close(hidden[row, :n], expected[row, :n], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(hidden[row, batch.width :], expected[row, batch.width :], rtol=1e-5, atol=1e-5)
+
+
+def test_one_pass_fills_several_splits_and_goes_on_where_one_of_them_stopped(toy_campe, monkeypatch):
+    model = toy_campe()
+    llm, tree = model.text.llm, model.text.tree
+    ids, _ = llm.tokens(TEXTS, 64)
+    monkeypatch.setattr("polyprompt.campe.cache.CHUNK", 2)
+    both = [TextStates(llm, split, ids, tree, "fp32", bf16=False) for split in (2, 1)]
+    fill_together(both, 1.0)
+    alone = [one.store.read(0) for one in both]
+    # the second of them lost its last chunk, as if the run had been killed between the two files
+    index = both[1].store.folder / "index.json"
+    write_json(index, read_json(index) | {"chunks": read_json(index)["chunks"][:1]})
+    again = [TextStates(llm, split, ids, tree, "fp32", bf16=False) for split in (2, 1)]
+    assert [one.store.complete for one in again] == [True, False]
+    fill_together(again, 1.0)
+    for one, other, first in zip(both, again, alone, strict=True):
+        assert torch.equal(other.store.read(0), first)
+        assert torch.equal(other.store.read(3), one.store.read(3))
+    assert not torch.equal(alone[0], alone[1])

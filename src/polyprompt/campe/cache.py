@@ -1,10 +1,11 @@
 """What the frozen parts make of captions and pictures, computed once and kept on disk.
 
-The name of a cache is the hash of all that determines its content: weights, tokenizer, depth, prompts, precision,
+The name of a cache holds the hash of all that determines its content: weights, tokenizer, block, prompts, precision,
 captions or picture bytes. Nothing else is trusted; damaged pieces are computed again (campe/store.py).
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.store import CacheDtype, RowStore, check_room
-from polyprompt.campe.text import TextSide
-from polyprompt.files import cache_folder, digest, tell
-from polyprompt.nn.tree import PromptTree, Sequences, sequences
+from polyprompt.errors import FileError
+from polyprompt.files import cache_folder, digest, read_json, tell, write_json
+from polyprompt.nn.tree import PromptTree, Sequences, sequences, spanning
 from polyprompt.progress import progress
+from polyprompt.towers.llm import LLM
 from polyprompt.types import Hidden, Pixels
 
 CHUNK = 64
@@ -23,40 +25,89 @@ CHUNK = 64
 
 
 class TextStates:
-    """States entering the first trained block, for captions with a tree behind each."""
+    """States entering block `split`, for captions with a tree behind each.
+
+    A node's state follows from the caption and the node's path from it. So any finished store of these captions that
+    has all the paths serves: prompts that were computed for one model are read by the next one that has them.
+    """
 
     def __init__(
-        self, side: TextSide, ids: Sequence[Sequence[int]], tree: PromptTree, dtype: CacheDtype, bf16: bool
+        self, llm: LLM, split: int, ids: Sequence[Sequence[int]], tree: PromptTree, dtype: CacheDtype, bf16: bool
     ) -> None:
-        self.side, self.ids, self.tree, self.bf16 = side, ids, tree, bf16
+        self.llm, self.split, self.ids, self.tree, self.bf16 = llm, split, ids, tree, bf16
         # captions of a length together: little padding while they are computed
         self.order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         self.place = {item: place for place, item in enumerate(self.order)}
-        what = [tree.ids, tree.parents, [list(row) for row in ids], side.split, dtype, bf16]
-        folder = cache_folder("states", digest(side.llm.fingerprint, *map(repr, what)))
-        self.store = RowStore(folder, [len(ids[i]) + len(tree) for i in self.order], side.llm.width, dtype)
+        captions = repr([list(row) for row in ids])
+        self.home = cache_folder("states", digest(llm.fingerprint, captions, dtype, str(bf16)))
+        self.dtype: CacheDtype = dtype
+        own = spanning(tree.paths).paths
+        self.store, self.paths = self._finished(set(own)) or (self._open(own), own)
 
     def fill(self, cap_gb: float) -> None:
         """Computes what is missing, from where an earlier run stopped."""
-
-        def rows(at: int, to: int) -> list[Tensor]:
-            batch = sequences([self.ids[i] for i in self.order[at:to]], self.tree)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                hidden = self.side.frozen(batch).float()
-            return [
-                torch.cat([row[:n], row[batch.width :]]) for row, n in zip(hidden, batch.lengths.tolist(), strict=True)
-            ]
-
-        _fill(self.store, rows, "Hidden states", cap_gb)
+        fill_together([self], cap_gb)
 
     def read(self, items: Sequence[int]) -> tuple[Sequences, Hidden]:
         """A batch laid out, and its states."""
         batch = sequences([self.ids[i] for i in items], self.tree)
-        hidden = torch.zeros(*batch.ids.shape, self.side.llm.width)
+        hidden = torch.zeros(*batch.ids.shape, self.llm.width)
+        columns = [self.paths.index(path) for path in self.tree.paths]
         for row, item in enumerate(items):
-            states, n = self.store.read(self.place[item]), len(self.ids[item])
+            n = len(self.ids[item])
+            states = self.store.read(self.place[item], [*range(n), *(n + column for column in columns)])
             hidden[row, :n], hidden[row, batch.width :] = states[:n], states[n:]
         return batch, hidden
+
+    def _open(self, paths: Sequence[tuple[int, ...]]) -> RowStore:
+        lengths = [len(self.ids[i]) + len(paths) for i in self.order]
+        return RowStore(self._folder(paths), lengths, self.llm.width, self.dtype)
+
+    def _folder(self, paths: Sequence[tuple[int, ...]]) -> Path:
+        return self.home / f"{self.split}-{digest(repr(list(paths)))[:16]}"
+
+    def _finished(self, wanted: set[tuple[int, ...]]) -> tuple[RowStore, tuple[tuple[int, ...], ...]] | None:
+        """The smallest finished store that has all the wanted paths."""
+        found = []
+        for listed in self.home.glob(f"{self.split}-*/paths.json"):
+            try:
+                paths = tuple(tuple(path) for path in read_json(listed))
+            except (FileError, TypeError):
+                continue  # damaged; what it lists is computed again
+            if wanted <= set(paths) and listed.parent == self._folder(paths) and (store := self._open(paths)).complete:
+                found.append((store, paths))
+        return min(found, key=lambda pair: len(pair[1]), default=None)
+
+
+@torch.no_grad()
+def fill_together(states: Sequence[TextStates], cap_gb: float) -> None:
+    """Fills stores of the same captions and prompts at several splits in one pass through the LLM.
+
+    Raises:
+        CacheError: over the cap, or no room; nothing was computed then.
+    """
+    states = sorted((one for one in states if not one.store.complete), key=lambda one: one.split)
+    if not states:
+        return
+    first = states[0]
+    tree = spanning(first.paths)
+    for one in states:
+        one.store.folder.mkdir(parents=True, exist_ok=True)
+        write_json(one.store.folder / "paths.json", one.paths)
+
+    def rows(at: int, to: int) -> list[list[Tensor]]:
+        batch = sequences([first.ids[i] for i in first.order[at:to]], tree).to(first.llm.device)
+        made, block = [], 0
+        with torch.autocast(first.llm.device.type, torch.bfloat16, enabled=first.bf16):
+            hidden, flow = first.llm.embed(batch.ids, batch.positions, batch.mask)
+            for one in states:
+                hidden = first.llm.run(hidden, flow, block, one.split)
+                block = one.split
+                of_each = zip(hidden.float().cpu(), batch.lengths.tolist(), strict=True)
+                made.append([torch.cat([row[:n], row[batch.width :]]) for row, n in of_each])
+        return made
+
+    _fill([one.store for one in states], rows, "Hidden states", cap_gb)
 
 
 class ImageTokens:
@@ -68,32 +119,41 @@ class ImageTokens:
         self.side, self.pixels = side, pixels
         tower = side.tower
         key = digest(tower.fingerprint, repr(tower.preprocess.to_json()), str(len(tower.blocks)), dtype, *digests)
-        with torch.no_grad():
-            example = side.frozen_tokens(pixels(0)[None])
+        example = self._tokens([0])
         self.rows = example.shape[1]
         self.store = RowStore(cache_folder("tokens", key), [self.rows] * len(digests), example.shape[2], dtype)
 
     def fill(self, cap_gb: float) -> None:
         """Computes what is missing, from where an earlier run stopped."""
 
-        def rows(at: int, to: int) -> list[Tensor]:
-            return list(self.side.frozen_tokens(torch.stack([self.pixels(i) for i in range(at, to)])))
+        def rows(at: int, to: int) -> list[list[Tensor]]:
+            return [list(self._tokens(range(at, to)).cpu())]
 
-        _fill(self.store, rows, "Image tokens", cap_gb)
+        _fill([self.store], rows, "Image tokens", cap_gb)
 
     def read(self, items: Sequence[int]) -> Float[Tensor, "b m c"]:
         """The tokens of some pictures."""
         return torch.stack([self.store.read(item) for item in items])
 
+    def _tokens(self, items: Sequence[int]) -> Float[Tensor, "b m c"]:
+        pixels = torch.stack([self.pixels(item) for item in items])
+        return self.side.frozen_tokens(pixels.to(self.side.pool.queries.device))
 
-def _fill(store: RowStore, rows: Callable[[int, int], list[Tensor]], what: str, cap_gb: float) -> None:
-    if store.complete:
+
+def _fill(stores: Sequence[RowStore], rows: Callable[[int, int], list[list[Tensor]]], what: str, cap_gb: float) -> None:
+    """Brings stores of the same items to their end together; `rows(at, to)` gives the rows of each."""
+    missing = sum(store.bytes_missing for store in stores)
+    if not missing:
         return
-    check_room(store.folder, store.bytes_missing, cap_gb)
-    tell(f"{what}: {store.items - store.done:,} to compute, {store.bytes_missing / 1e6:,.0f} MB in {store.folder}")
-    with progress(what, store.items, store.done) as advance:
-        while not store.complete:
-            at = store.done
-            to = min(at + CHUNK, store.items)
-            store.append(rows(at, to))
-            advance(to - at)
+    items, done = stores[0].items, min(store.done for store in stores)
+    check_room(stores[0].folder, missing, cap_gb)
+    tell(f"{what}: {items - done:,} to compute, {missing / 1e6:,.0f} MB in {stores[0].folder.parent}")
+    with progress(what, items, done) as advance:
+        while done < items:
+            # a run may have been stopped between two stores: up to where the next one stands already
+            to = min([done + CHUNK, items, *(store.done for store in stores if store.done > done)])
+            for store, made in zip(stores, rows(done, to), strict=True):
+                if store.done == done:
+                    store.append(made)
+            advance(to - done)
+            done = to

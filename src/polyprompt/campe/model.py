@@ -81,7 +81,7 @@ class CAMPE(nn.Module):
         """
         ids, _ = self.text.llm.tokens(texts, self.settings.text.max_tokens)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # texts of a length together: little padding
-        tree, out = self.text.tree.positive(), torch.empty(len(ids), self.settings.dim)
+        tree, out = self.text.tree.positive(), torch.empty(len(ids), self.settings.dim, device=self.bias.device)
         for at in range(0, len(order), BATCH):
             part = order[at : at + BATCH]
             out[part] = join(self.text(sequences([ids[i] for i in part], tree)).segments)
@@ -125,7 +125,7 @@ class CAMPE(nn.Module):
         if len(aspect_weights) != k:
             names = ", ".join(self.prompts)
             raise ConfigError(f"{len(aspect_weights)} aspect weights for {k} prompts; give one for each of: {names}.")
-        return (texts.unflatten(1, (k, -1)) * torch.tensor(aspect_weights)[:, None]).flatten(1)
+        return (texts.unflatten(1, (k, -1)) * texts.new_tensor(aspect_weights)[:, None]).flatten(1)
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors that training changed, by name."""
@@ -188,12 +188,13 @@ class CAMPE(nn.Module):
 
     def _batches(self, images: Pictures):
         if isinstance(images, Tensor):
-            yield from images.split(BATCH)
+            yield from images.to(self.bias.device).split(BATCH)
             return
         if not len(images):
             raise DataError("no pictures were given; give at least one path or PIL picture.")
         for at in range(0, len(images), BATCH):
-            yield torch.stack([self.preprocess(open_picture(picture)) for picture in images[at : at + BATCH]])
+            pixels = torch.stack([self.preprocess(open_picture(picture)) for picture in images[at : at + BATCH]])
+            yield pixels.to(self.bias.device)
 
 
 def build(settings: ModelSettings) -> CAMPE:

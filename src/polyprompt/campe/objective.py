@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,6 +21,11 @@ class Batch:
     hidden: Hidden | None
     tokens: Float[Tensor, "b m c"] | None
     pixels: Pixels | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        parts = (self.captions, self.hidden, self.tokens, self.pixels)
+        return Batch(*(part if part is None else part.to(device) for part in parts))
 
 
 class Objective(nn.Module):

@@ -121,11 +121,14 @@ class RowStore:
         self._chunks.append(chunk)
         self._map = None
 
-    def read(self, item: int) -> Float[Tensor, "r d"]:
-        """The rows of one item, as float32."""
+    def read(self, item: int, rows: Sequence[int] | None = None) -> Float[Tensor, "r d"]:
+        """The rows of one item, or some of them, as float32."""
         if self._map is None:
             self._map = np.memmap(self.folder / "rows.bin", mode="r")
-        return decode(self._map[self.offsets[item] : self.offsets[item + 1]], self.width, self.dtype)
+        data = self._map[self.offsets[item] : self.offsets[item + 1]]
+        if rows is not None:
+            data = data.reshape(-1, row_bytes(self.width, self.dtype))[list(rows)].reshape(-1)
+        return decode(data, self.width, self.dtype)
 
     def _description(self) -> dict[str, object]:
         return {"width": self.width, "dtype": self.dtype, "items": self.items}

@@ -155,7 +155,7 @@ class TextSide(nn.Module):
         if adaptive == "late" and tree.slots:
             self.vectors = nn.Parameter(torch.zeros(len(tree.slots), llm.width))
         elif adaptive == "input" and tree.slots:
-            slots = torch.tensor([[tree.ids[slot] for slot in tree.slots]])
+            slots = torch.tensor([[tree.ids[slot] for slot in tree.slots]], device=self.maps.device)
             self.vectors = nn.Parameter(llm.token_embeddings(slots)[0].clone())
 
     @property
@@ -163,14 +163,9 @@ class TextSide(nn.Module):
         """States below the split do not depend on anything that learns."""
         return self.adaptive != "input" or not self.tree.slots
 
-    @torch.no_grad()
-    def frozen(self, batch: Sequences) -> Hidden:
-        """States entering the first trained block."""
-        hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
-        return self.llm.run(hidden, flow, 0, self.split)
-
     def forward(self, batch: Sequences, hidden: Hidden | None = None) -> TextOut:
-        """Segments of a batch; `hidden` is what `frozen` gave for it, read from a cache perhaps."""
+        """Segments of a batch; `hidden` are the states entering the first trained block, if a cache has them."""
+        batch = batch.to(self.maps.device)
         tree = self._tree_of(batch)
         start, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
         if not self.cacheable:
@@ -178,12 +173,13 @@ class TextSide(nn.Module):
         elif hidden is None:
             with torch.no_grad():
                 hidden = self.llm.run(start, flow, 0, self.split)
+        hidden = hidden.to(start.device)
         if self.adaptive == "late" and tree.slots:
-            slots = batch.width + torch.tensor(tree.slots)
+            slots = batch.width + torch.tensor(tree.slots, device=hidden.device)
             hidden = hidden.index_add(1, slots, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
         states = self.llm.norm(self._read(hidden, flow, self._rows(batch, tree), batch))
         if self.read_out == "mean":
-            real = torch.arange(batch.width) < batch.lengths[:, None]
+            real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
             states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
         elif self.read_out == "tokens":
             states = states.mean(dim=1, keepdim=True)
@@ -196,13 +192,11 @@ class TextSide(nn.Module):
         return self.tree if behind == len(self.tree) else self.tree.positive()
 
     def _rows(self, batch: Sequences, tree: PromptTree) -> Int[Tensor, "b r"]:
-        match self.read_out:
-            case "last":
-                return batch.lengths[:, None] - 1
-            case "mean":
-                return torch.arange(batch.width).expand(len(batch.ids), -1)
-            case _:
-                return (batch.width + torch.tensor(tree.readouts + tree.negated)).expand(len(batch.ids), -1)
+        if self.read_out == "last":
+            return batch.lengths[:, None] - 1
+        behind = [batch.width + node for node in tree.readouts + tree.negated]
+        rows = range(batch.width) if self.read_out == "mean" else behind
+        return torch.tensor(list(rows), device=batch.ids.device).expand(len(batch.ids), -1)
 
     def _read(self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"], batch: Sequences) -> Float[Tensor, "b r d"]:
         """The trained blocks; the last of them for the rows that are read out alone."""
@@ -214,7 +208,7 @@ class TextSide(nn.Module):
     def _through_frozen_blocks(self, batch: Sequences, flow: Flow) -> Hidden:
         """The "input" mode: the caption without gradient, the tree behind it with one, to its embeddings."""
         width, tree = batch.width, self._tree_of(batch)
-        slots = width + torch.tensor(tree.slots)
+        slots = width + torch.tensor(tree.slots, device=batch.ids.device)
         embeddings = self.llm.token_embeddings(batch.ids).index_copy(
             1, slots, self.vectors.expand(len(batch.ids), -1, -1)
         )

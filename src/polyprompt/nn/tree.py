@@ -81,6 +81,21 @@ class PromptTree:
         """The tree without its negations: what inference runs."""
         return self.take(self.keep(self.readouts))
 
+    @property
+    def paths(self) -> tuple[tuple[int, ...], ...]:
+        """The path of every node. Two nodes may share one: adaptive tokens that start from the same word."""
+        return tuple(self.path(node) for node in range(len(self)))
+
+
+def spanning(paths: Sequence[tuple[int, ...]]) -> PromptTree:
+    """The smallest tree with a node for each of these paths, in the order of first need; nothing is read out of it."""
+    places: dict[tuple[int, ...], int] = {(): CAPTION}
+    for path in paths:
+        for end in range(1, len(path) + 1):
+            places.setdefault(path[:end], len(places) - 1)
+    nodes = list(places)[1:]
+    return PromptTree(tuple(path[-1] for path in nodes), tuple(places[path[:-1]] for path in nodes))
+
 
 def grow(prompts: Sequence[Branch], negations: Sequence[Branch] = ()) -> PromptTree:
     """Joins prompts, and their negations, at their common beginnings.
@@ -120,6 +135,11 @@ class Sequences:
     mask: Mask
     lengths: Int[Tensor, "b"]
     width: int
+
+    def to(self, device: torch.device) -> "Sequences":
+        """The same batch on another device."""
+        parts = (self.ids, self.positions, self.mask, self.lengths)
+        return Sequences(*(part.to(device) for part in parts), self.width)
 
 
 def sequences(captions: Sequence[Sequence[int]], tree: PromptTree, pad: int = 0) -> Sequences:

@@ -127,6 +127,11 @@ class LLM(nn.Module):
         """Blocks in use."""
         return len(self.blocks)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.entrance.parameters()).device
+
     def train(self, mode: bool = True) -> "LLM":
         """Stays in evaluation mode: no dropout, so cached states stay true."""
         return super().train(False)
@@ -174,7 +179,7 @@ class LLM(nn.Module):
         self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
     ) -> Hidden:
         """Blocks `start` to `stop - 1` for the rows from `width` on; `before`: keys and values of the others."""
-        flow = flow.rows(torch.arange(width, flow.positions.shape[1]).expand(len(hidden), -1))
+        flow = flow.rows(torch.arange(width, flow.positions.shape[1], device=hidden.device).expand(len(hidden), -1))
         for index, (keys, values) in zip(range(start, stop), before, strict=True):
             hidden = self._block(index, hidden, flow, Tap(_join(keys, values)))
         return hidden

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from pydantic import Field
 from torch import Tensor
 
@@ -31,7 +32,7 @@ from polyprompt.nn.tree import sequences
 from polyprompt.progress import track
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
-from polyprompt.train.precision import choose_precision
+from polyprompt.train.precision import Precision, choose_precision
 
 BLOCK = 128
 """Captions or pictures scored together."""
@@ -91,8 +92,10 @@ class Prepared:
         return sequences([self.ids[i] for i in captions], tree), None
 
 
-def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool, bf16: bool) -> Prepared:
-    """Fills the caches of `pairs`; `negations` says whether the negated prompts are wanted too.
+def prepare(
+    model: CAMPE, pairs: Pairs, settings: AlignSettings, numbers: Precision, *, negations: bool = False
+) -> Prepared:
+    """Fills the caches of `pairs`; `numbers` are those of the frozen pass, `negations` are the negated prompts too.
 
     Raises:
         CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
@@ -103,7 +106,7 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
     states = tokens = None
     if settings.cache and model.text.cacheable:
         tree = model.text.tree if negations else model.text.tree.positive()
-        states = TextStates(model.text, ids, tree, settings.cache_dtype, bf16)
+        states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, numbers == "bf16")
         states.fill(settings.cache_gb)
     if settings.cache and not model.image.tower.trunk_trained:
         look = Prepared(model, pairs, ids, None, None, negations).pixels
@@ -125,11 +128,11 @@ def embed(data: Prepared, what: str) -> tuple[Tensor, Tensor, Tensor]:
     for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):
         part = range(at, min(at + BLOCK, len(data.pairs.images)))
         if data.tokens:
-            segments, _ = model.image.segments(data.tokens.read(part))
+            segments, _ = model.image.segments(data.tokens.read(part).to(model.bias.device))
         else:
-            segments, _ = model.image(torch.stack([data.pixels(i) for i in part]))
+            segments, _ = model.image(torch.stack([data.pixels(i) for i in part]).to(model.bias.device))
         images.append(join(segments))
-    return torch.cat(texts), torch.cat(images), torch.cat(reads)
+    return torch.cat(texts).cpu(), torch.cat(images).cpu(), torch.cat(reads).cpu()
 
 
 def score(texts: Tensor, images: Tensor, read_outs: Tensor, pairs: Pairs, segments: int) -> dict[str, Any]:
@@ -161,21 +164,16 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
             raise FileError(
                 f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
             )
-    if settings.precision == "auto":
-        choice = choose_precision()
-        tell(choice.sentence)
-        numbers = choice.precision
-    else:
-        numbers = settings.precision
+    numbers = _numbers(settings)
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
-    model = build(settings)
+    model = build(settings).to(PartialState().device)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", config)
-    bf16 = numbers == "bf16"
-    data = prepare(model, train, settings, negations=bool(settings.loss.negation), bf16=bf16)
-    dev_data = prepare(model, dev, settings, negations=False, bf16=bf16) if dev else None
+    with PartialState().main_process_first():  # the others read what the first has cached
+        data = prepare(model, train, settings, numbers, negations=bool(settings.loss.negation))
+        dev_data = prepare(model, dev, settings, numbers) if dev else None
     _fit_norm(data)
     task = Objective(model)
 
@@ -195,6 +193,8 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
         every_epoch=every_epoch,
         resume=resume,
     )
+    if not PartialState().is_main_process:
+        return model
     results: dict[str, Any] = {
         "kind": "align",
         "name": settings.name,
@@ -217,9 +217,17 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
 
 
 def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
-    """Recall and aspects of a set that the model has not seen, in full precision."""
-    data = prepare(model, pairs, settings, negations=False, bf16=False)
+    """Recall and aspects of a set that the model has not seen; the frozen pass in the numbers it was trained with."""
+    data = prepare(model, pairs, settings, _numbers(settings))
     return score(*embed(data, pairs.name), pairs, model.text.segments_count)
+
+
+def _numbers(settings: AlignSettings) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    choice = choose_precision(str(PartialState().device))
+    tell(choice.sentence)
+    return choice.precision
 
 
 def _fit_norm(data: Prepared) -> None:
