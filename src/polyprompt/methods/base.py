@@ -21,6 +21,10 @@ from polyprompt.types import Pixels
 Frozen = dict[str, Tensor]
 """What no prompt can change about a batch of pictures, one row per picture: made once, cached, sliced."""
 
+Stages = dict[str, int | None]
+"""How far pictures go through the image tower on their own, for each part of `Frozen`: the block at whose input they
+wait for prompts, or None for finished vectors. Nothing else decides what `Frozen` holds."""
+
 Losses = dict[str, Float[Tensor, ""]]
 """Scalars by name; `loss` is minimised, the others are its parts."""
 
@@ -35,6 +39,10 @@ class Method(Protocol):
 
     def learned(self) -> dict[str, nn.Parameter]:
         """What learns, by name; all else is frozen."""
+        ...
+
+    def stages(self) -> Stages:
+        """What `frozen` is made of."""
         ...
 
     def frozen(self, pixels: Pixels) -> Frozen:
@@ -115,13 +123,13 @@ class Prompted(nn.Module):
         """The layout's parameters, by name."""
         return dict(self.layout.named_parameters())
 
-    def frozen(self, pixels: Pixels) -> Frozen:
+    def stages(self) -> Stages:
         """Image states below the first prompt; with consistency losses also the unprompted image vectors."""
-        image = self.encoder.image
-        states = image.until(pixels, self.layout.image_start)
-        if self.teacher is None:
-            return {"states": states}
-        return {"states": states, "teacher": states if self.layout.image_start is None else image.until(pixels, None)}
+        return {"states": self.layout.image_start} | ({} if self.teacher is None else {"teacher": None})
+
+    def frozen(self, pixels: Pixels) -> Frozen:
+        """The image states of each stage."""
+        return run_stages(self.encoder, self.stages(), pixels)
 
     def class_features(self) -> Float[Tensor, "c D"]:
         """One vector per class, not normalised. Without gradients the last result is kept until a prompt changes."""
@@ -171,6 +179,12 @@ class Prompted(nn.Module):
         super().train(mode)
         self.encoder.eval()
         return self
+
+
+def run_stages(encoder: DualEncoder, stages: Stages, pixels: Pixels) -> Frozen:
+    """Pictures through the image tower as far as they go on their own; equal stages once."""
+    made = {block: encoder.image.until(pixels, block) for block in set(stages.values())}
+    return {name: made[block] for name, block in stages.items()}
 
 
 def class_logits(

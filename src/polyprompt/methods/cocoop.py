@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
-from polyprompt.methods.base import Frozen, Losses, Published
+from polyprompt.methods.base import Frozen, Losses, Published, Stages, run_stages
 from polyprompt.methods.maple import linear
 from polyprompt.methods.wording import begun, check_counts, check_names, context_rows, context_start, prepare
 from polyprompt.nn.prompts import slots
@@ -86,9 +86,13 @@ class CoCoOp(nn.Module):
         """Context and network, by name."""
         return dict(self.layout.named_parameters())
 
+    def stages(self) -> Stages:
+        """Image vectors."""
+        return {"states": None}
+
     def frozen(self, pixels: Pixels) -> Frozen:
         """Image vectors."""
-        return {"states": self.encoder.image.until(pixels, None)}
+        return run_stages(self.encoder, self.stages(), pixels)
 
     def class_features(self, images: Float[Tensor, "b D"]) -> Float[Tensor, "b c D"]:
         """One vector per picture and class, not normalised; `images` are unit rows."""

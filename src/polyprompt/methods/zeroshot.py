@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
-from polyprompt.methods.base import Frozen, Losses, Published, class_logits
+from polyprompt.methods.base import Frozen, Losses, Published, Stages, class_logits, run_stages
 from polyprompt.methods.wording import check_names, filled
 from polyprompt.towers.base import DualEncoder
 from polyprompt.types import Pixels
@@ -47,9 +47,13 @@ class ZeroShot(nn.Module):
         """Nothing."""
         return {}
 
+    def stages(self) -> Stages:
+        """Image vectors."""
+        return {"states": None}
+
     def frozen(self, pixels: Pixels) -> Frozen:
         """Image vectors."""
-        return {"states": self.encoder.image.until(pixels, None)}
+        return run_stages(self.encoder, self.stages(), pixels)
 
     def class_features(self) -> Float[Tensor, "c D"]:
         """Unit vectors, one per class."""
