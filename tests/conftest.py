@@ -7,6 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from toy_decoders import tokenizer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,11 +19,4 @@ def one_thread():
 @pytest.fixture(scope="session")
 def toy_tokenizer():
     """A byte-level tokenizer: every byte a token, plus "<s>" and "<end>"."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    inner = Tokenizer(models.BPE(vocab=letters, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<end>")
+    return tokenizer()

@@ -48,6 +48,10 @@ def method(request, encoder):
     return methods.config_of(name)(**settings).build(encoder, NAMES, seed=1)
 
 
+def pictures(method) -> torch.Tensor:
+    return toy_images(size=method.encoder.image.preprocess.size)
+
+
 def labels(count: int = 6) -> torch.Tensor:
     return torch.arange(count) % len(NAMES)
 
@@ -61,7 +65,7 @@ def test_the_promise_is_kept(method):
 
 
 def test_gradients_reach_all_that_is_learned_and_nothing_else(method):
-    frozen = method.frozen(toy_images())
+    frozen = method.frozen(pictures(method))
     loss = method.loss(frozen, labels())["loss"]
     learned = {id(parameter) for parameter in method.learned().values()}
     if not learned:
@@ -75,25 +79,25 @@ def test_gradients_reach_all_that_is_learned_and_nothing_else(method):
 
 
 def test_parts_of_the_loss_add_up(method):
-    losses = method.loss(method.frozen(toy_images()), labels())
+    losses = method.loss(method.frozen(pictures(method)), labels())
     torch.testing.assert_close(losses["loss"], sum(value for key, value in losses.items() if key != "loss"))
 
 
 def test_savings_change_no_number(method):
     """Plain: all classes at full length, every token through every block."""
-    expected = method.logits(method.frozen(toy_images()))
+    expected = method.logits(method.frozen(pictures(method)))
     from polyprompt.towers.clip import Savings
 
     method.encoder.saving(PLAIN)
     try:
         plain = method.for_classes(NAMES)
-        torch.testing.assert_close(plain.logits(plain.frozen(toy_images())), expected, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(plain.logits(plain.frozen(pictures(method))), expected, atol=1e-4, rtol=1e-5)
     finally:
         method.encoder.saving(Savings())
 
 
 def test_permuting_classes_permutes_logits(method):
-    frozen = method.frozen(toy_images())
+    frozen = method.frozen(pictures(method))
     order = [2, 0, 3, 1]
     permuted = method.for_classes([NAMES[i] for i in order])
     torch.testing.assert_close(permuted.logits(frozen), method.logits(frozen)[:, order], atol=1e-5, rtol=1e-5)
@@ -106,20 +110,20 @@ def test_new_class_names(method):
             method.for_classes(names)
         return
     new = method.for_classes(names)
-    frozen = method.frozen(toy_images())
+    frozen = method.frozen(pictures(method))
     assert new.logits(frozen).shape == (6, 3)
     torch.testing.assert_close(new.logits(frozen)[:, 1], method.logits(frozen)[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def test_saved_and_loaded_to_the_last_bit(method, encoder, tmp_path):
-    before = method.logits(method.frozen(toy_images()))
+    before = method.logits(method.frozen(pictures(method)))
     for parameter in method.learned().values():
         parameter.data += 0.01
     save(method, tmp_path / "adapter")
     back = load(tmp_path / "adapter", encoder)
     assert back.config == method.config
-    after = back.logits(back.frozen(toy_images()))
-    assert torch.equal(after, method.logits(method.frozen(toy_images())))
+    after = back.logits(back.frozen(pictures(method)))
+    assert torch.equal(after, method.logits(method.frozen(pictures(method))))
     assert torch.equal(after, before) != bool(method.learned())
     assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
         "adapter_config.json",
@@ -135,7 +139,7 @@ def test_saved_and_loaded_to_the_last_bit(method, encoder, tmp_path):
 def test_twenty_steps_lower_the_loss(method):
     if not method.learned():
         return
-    frozen, target = method.frozen(toy_images()), labels()
+    frozen, target = method.frozen(pictures(method)), labels()
     optimizer = torch.optim.Adam(list(method.learned().values()), lr=0.01)
     method.train()
     first = method.loss(frozen, target)["loss"]
@@ -150,7 +154,7 @@ def test_twenty_steps_lower_the_loss(method):
 def test_class_features_are_kept_until_a_prompt_changes(method):
     if not hasattr(method, "layout") or method.layout is None or type(method).__name__ == "CoCoOp":
         return
-    frozen = method.frozen(toy_images())
+    frozen = method.frozen(pictures(method))
     with torch.no_grad():
         first = method.class_features()
         assert method.class_features() is first
@@ -166,7 +170,7 @@ def test_without_prompts_a_layout_is_zeroshot(encoder):
     zero = methods.config_of("zeroshot")(templates=(template,)).build(encoder, NAMES)
     count = len(encoder.text.words("a photo of a"))
     same = coop.Config(context=count, words="a photo of a").build(encoder, NAMES)
-    frozen = zero.frozen(toy_images())
+    frozen = zero.frozen(pictures(zero))
     torch.testing.assert_close(same.logits(frozen), zero.logits(frozen), atol=1e-5, rtol=1e-5)
 
 
@@ -197,9 +201,9 @@ def test_averaging_is_a_weighted_mean_of_the_epochs(encoder):
 
 
 def test_autocast_in_bfloat16_gives_nearly_the_same(method):
-    expected = method.logits(method.frozen(toy_images()))
+    expected = method.logits(method.frozen(pictures(method)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = method.logits(method.frozen(toy_images()))
+        half = method.logits(method.frozen(pictures(method)))
     torch.testing.assert_close(half.float(), expected.float(), atol=0.6, rtol=0.1)
 
 

@@ -1,4 +1,6 @@
-"""Tiny random decoders of the families that are tested."""
+"""Tiny random decoders of the families that are tested, and a real byte-level tokenizer for them."""
+
+from functools import cache
 
 import torch
 
@@ -63,3 +65,16 @@ def toy_decoder(family: str, window: int = 4, blocks: int = 3):
     for parameter in model.parameters():  # norms and biases that do something
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
+
+
+@cache
+def tokenizer():
+    """A byte-level tokenizer: every byte a token, plus "<s>" and "<end>"."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    inner = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<end>")

@@ -2,20 +2,29 @@
 
 import torch
 from torch import nn
+from toy_decoders import tokenizer, toy_decoder
 
+from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.encoder import CampeEncoder
+from polyprompt.campe.model import CAMPE
 from polyprompt.towers.clip import CLIP, ImageTransformer, OpaqueImage, Probe, TextTransformer
+from polyprompt.towers.image import ImageTower
+from polyprompt.towers.llm import LLM
 from polyprompt.towers.openai import resnet_reason
 from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words
 
-FAMILIES = ("clip", "siglip")
+FAMILIES = ("clip", "siglip", "campe")
 NAMES = ("cat", "tabby_cat", "dog", "big dog")
 SIZE, LAYERS, EMBEDDING = 16, 3, 32
 
 
-def toy_encoder(family: str, seed: int = 0) -> CLIP:
-    """A CLIP (class token, causal text) or a SigLIP (probe, texts that see all of themselves)."""
+def toy_encoder(family: str, seed: int = 0) -> CLIP | CampeEncoder:
+    """A CLIP (class token, causal text), a SigLIP (probe, texts that see all of themselves), or a CAMPE (LLM with three
+    prompts, new blocks on a CNN)."""
+    if family == "campe":
+        return toy_campe(seed)
     draw = torch.Generator().manual_seed(seed)
     clip = family != "siglip"
     words = Words(lambda text: [5 + byte for byte in text.encode()], (1,) if clip else (), (2,), pad=0, vocabulary=270)
@@ -48,5 +57,18 @@ def blocks(width: int) -> list[Block]:
     return [Block(width, 2 * width, "quick_gelu", 1e-5) for _ in range(LAYERS)]
 
 
-def toy_images(count: int = 6, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+def toy_campe(seed: int = 0) -> CampeEncoder:
+    import timm
+
+    settings = {"dim": 24, "text": {"prompts": 3}, "image": {"width": 16, "new_blocks": LAYERS}}
+    llm = LLM(toy_decoder("llama", blocks=LAYERS), tokenizer(), "toy-llama")
+    torch.manual_seed(seed)
+    cnn = timm.create_model("test_efficientnet", pretrained_cfg_overlay={"input_size": (3, 64, 64)})
+    model = CAMPE(checked(ModelSettings, settings), llm, ImageTower(cnn, name="toy-cnn", fingerprint="toy"))
+    for parameter in (model.text.vectors, model.image.pool.queries, model.image.pool.keys.weight):
+        parameter.data += torch.randn_like(parameter)
+    return CampeEncoder(model, "toy-campe")
+
+
+def toy_images(count: int = 6, seed: int = 0, size: int = SIZE) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))

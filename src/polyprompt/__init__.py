@@ -1,18 +1,20 @@
 """Prompt learning for vision-language models: CAMPE, MaPLe and their families."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polyprompt.campe.encoder import load_encoder
     from polyprompt.campe.model import CAMPE, load
 
 __version__ = "0.1.0"
-__all__ = ["CAMPE", "load"]
+__all__ = ["CAMPE", "load", "load_encoder"]
+
+_HOMES = {"CAMPE": "campe.model", "load": "campe.model", "load_encoder": "campe.encoder"}
 
 
 def __getattr__(name: str) -> Any:
     """The public names, loaded when they are first used."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from polyprompt.campe import model
-
-    return getattr(model, name)
+    return getattr(import_module(f"polyprompt.{_HOMES[name]}"), name)

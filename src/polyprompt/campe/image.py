@@ -114,16 +114,34 @@ class ImageSide(nn.Module):
         Raises:
             ConfigError: more layers of prompts than blocks.
         """
+        states = self.run(self.enter(tokens), 0, len(self.blocks), prompts)
+        return self.read(states)
+
+    def enter(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
+        """Trunk tokens to the states entering the first of `blocks`."""
+        return self.entrance(self.tower.norm(tokens)) + self.positions if self.new_blocks else tokens
+
+    def run(
+        self, states: Float[Tensor, "b n d"], start: int, stop: int, prompts: Prompts | None = None
+    ) -> Float[Tensor, "b o d"]:
+        """Blocks `start` to `stop - 1`; `prompts` as in `segments`.
+
+        Raises:
+            ConfigError: more layers of prompts than blocks.
+        """
         if prompts is not None and prompts.end > len(self.blocks):
             raise ConfigError(
                 f"image prompts reach block {prompts.end}, but the image side has {len(self.blocks)} trained blocks"
             )
-        states = self.entrance(self.tower.norm(tokens)) + self.positions if self.new_blocks else tokens
-        for index, block in enumerate(self.blocks):
+        for index in range(start, stop):
             if prompts is not None and prompts.start <= index < prompts.end:
                 put_in = append if index == prompts.start else replace_last
                 states = put_in(states, prompts.layers[index - prompts.start])
-            states = block(states)
+            states = self.blocks[index](states)
+        return states
+
+    def read(self, states: Float[Tensor, "b o d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
+        """States behind the last block, prompts at their end, to segments and where each looked."""
         states = self.norm(states) if self.new_blocks else self.tower.norm(states)
         return self.pool(states[:, self.tower.prefix : self.tower.prefix + self.cells])
 

@@ -1,0 +1,238 @@
+"""A CAMPE model as a dual encoder: equal to the model, prompts against a slow loop, opened by name."""
+
+import copy
+import json
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+
+import polyprompt
+from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.encoder import CampeEncoder, load_encoder
+from polyprompt.campe.model import CAMPE
+from polyprompt.errors import ConfigError, DataError, FileError, TowerError
+from polyprompt.methods import coop, maple, vpt
+from polyprompt.nn.prompts import slot
+from polyprompt.nn.tree import sequences
+from polyprompt.towers.base import DualEncoder, ImageTower, Prompts, TextTower
+from polyprompt.towers.clip import Savings
+from polyprompt.towers.image import ImageTower as CutImageTower
+
+TEXTS = ["two dogs play in the snow", "a cat", "a red car on a road " * 5]
+WAYS = [
+    {},
+    {"text.adaptive": "words", "text.last_n": 2},
+    {"text.adaptive": "input"},
+    {"text.last_n": 3},
+    {"text.last_n": 0, "text.adaptive": "words"},
+    {"text.depth": 2},
+    {"text.read_out": "last"},
+    {"text.read_out": "mean"},
+    {"text.read_out": "tokens"},
+    {"text.shared_map": True},
+    {"loss.contrast": "sigmoid"},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_without_prompts_it_is_the_model(way, toy_campe, toy_pictures):
+    model = toy_campe(**way)
+    texts, images, scale = model.encode_text(TEXTS), model.encode_image(toy_pictures), model.logit_scale.detach()
+    encoder = CampeEncoder(model, "toy")
+    assert isinstance(encoder, DualEncoder)
+    assert isinstance(encoder.text, TextTower)
+    assert isinstance(encoder.image, ImageTower)
+    pixels = torch.stack([encoder.image.preprocess(picture) for picture in toy_pictures])
+    torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts, atol=1e-5, rtol=0)
+    torch.testing.assert_close(F.normalize(encoder.encode_image(pixels), dim=-1), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.logit_scale.exp(), scale)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_a_start_token_stands_in_front_of_every_text(toy_campe):
+    from tokenizers.processors import TemplateProcessing
+
+    model = toy_campe()
+    model.text.llm.tokenizer = copy.deepcopy(model.text.llm.tokenizer)
+    front = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", model.text.llm.tokenizer.bos_token_id)])
+    model.text.llm.tokenizer.backend_tokenizer.post_processor = front
+    texts = model.encode_text(TEXTS)
+    encoder = CampeEncoder(model, "toy")
+    assert encoder.text.front == [256]
+    assert encoder.text.room == 63
+    assert encoder.text.words("ab") == toy_campe().text.llm.tokens(["ab"], 9)[0][0]
+    torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts, atol=1e-5, rtol=0)
+
+
+ROWS = [[slot(0), slot(1), 65, 66, 67], [slot(0), slot(1), 65, 70], [71, slot(1), slot(0), 72]]
+
+
+def slowly(side, row, prompts):
+    """One text, each prompt of the tree alone behind it: no tree, no batch, no shortcut. Below the first block with
+    prompts the slots are not there at all; the other tokens keep their places."""
+    llm, tree, parts = side.llm, side.tree.positive(), []
+    layers = {prompts.start + i: layer for i, layer in enumerate(prompts.layers)}
+    for k, leaf in enumerate(tree.readouts):
+        tokens = [*row, *tree.path(leaf)]
+        places = [place for place, token in enumerate(tokens) if token < 0]
+        vectors = {place: ~tokens[place] for place in places}
+        n, others = len(tokens), [place for place, token in enumerate(tokens) if token >= 0]
+        adaptive = len(row) + tree.ancestors(leaf).index(tree.slots[k])
+        embeddings = llm.token_embeddings(torch.tensor([[max(token, 0) for token in tokens]])).clone()
+        if side.adaptive == "input":
+            embeddings[0, adaptive] = side.vectors[k]
+        if prompts.start == 0:
+            for place in places:
+                embeddings[0, place] = layers[0][vectors[place]]
+        causal = torch.ones(1, n, n).tril().bool()
+        hidden, flow = llm.embed(torch.zeros(1, n).long(), torch.arange(n)[None], causal, embeddings)
+        few = torch.tensor([others])
+        _, without = llm.embed(torch.zeros_like(few), few, causal[:, few[0]][:, :, few[0]])
+        for block in range(llm.depth):
+            if side.adaptive == "late" and block == side.split:
+                hidden[0, adaptive] += side.vectors[k]
+            if block in layers and block:
+                for place in places:
+                    hidden[0, place] = layers[block][vectors[place]]
+            if block < prompts.start:
+                hidden[:, others] = llm.run(hidden[:, others], without, block, block + 1)
+            else:
+                hidden = llm.run(hidden, flow, block, block + 1)
+        parts.append(llm.norm(hidden)[0, -1] @ side.maps[k])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", WAYS[:4], ids=str)
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 3), (1, 1), (1, 2), (2, 1)])
+def test_prompts_equal_the_slow_loop(way, start, count, toy_campe):
+    encoder = CampeEncoder(toy_campe(**way), "toy")
+    prompts = Prompts(tuple(torch.randn(2, 32) for _ in range(count)), start)
+    found = encoder.text.encode(encoder.text.prepare(ROWS), prompts)
+    expected = torch.stack([slowly(encoder.text.side, row, prompts) for row in ROWS])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("savings", [Savings(nodes=60), Savings(last_row=False)], ids=["in parts", "all rows"])
+def test_parts_and_savings_change_neither_numbers_nor_gradients(start, savings, toy_campe):
+    encoder = CampeEncoder(toy_campe(), "toy")
+    layers = tuple(torch.randn(2, 32, requires_grad=True) for _ in range(2))
+
+    def run():
+        vectors = encoder.text.encode(encoder.text.prepare(ROWS), Prompts(layers, start))
+        return vectors.detach(), torch.autograd.grad(vectors.square().sum(), layers)
+
+    expected = run()
+    encoder.saving(savings)
+    torch.testing.assert_close(run(), expected)
+
+
+def test_blocks_below_the_prompts_run_once(toy_campe, monkeypatch):
+    """And once for texts that differ in their slots alone."""
+    encoder = CampeEncoder(toy_campe(), "toy")
+    rows = [[slot(2 * image), slot(2 * image + 1), 65, name] for image in range(3) for name in (66, 67)]
+    texts, runs = encoder.text.prepare(rows), []
+    block = encoder.text.side.llm.blocks[0]
+    block.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
+    prompts = Prompts((torch.randn(6, 32),), 2)
+    first = encoder.text.encode(texts, prompts)
+    assert torch.equal(encoder.text.encode(texts, prompts), first)
+    assert runs == [2]
+    assert not torch.allclose(first[0], first[2], atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("own", [True, False], ids=["a ViT's own blocks", "new blocks"])
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 2), (1, 1)])
+def test_image_prompts_enter_the_image_sides_blocks(own, start, count, toy_campe, toy_pictures):
+    """Against the side's own parts, block by block."""
+    if own:
+        text = toy_campe().text.llm
+        vit = timm.create_model("test_vit", pretrained=False)
+        tower = CutImageTower(vit, name="test_vit", fingerprint="toy", trained_blocks=2)
+        encoder = CampeEncoder(CAMPE(checked(ModelSettings, {"dim": 12, "text": {"prompts": 3}}), text, tower), "toy")
+    else:
+        encoder = CampeEncoder(toy_campe(**{"image.new_blocks": 2}), "toy")
+    side = encoder.image.side
+    assert encoder.image.depth == 2
+    pixels = torch.stack([encoder.image.preprocess(picture) for picture in toy_pictures])
+    prompts = Prompts(tuple(torch.randn(3, encoder.image.width) for _ in range(count)), start)
+    states = side.tower.trunk_tokens(pixels)
+    if not own:
+        states = side.entrance(side.tower.norm(states)) + side.positions
+    own_tokens = states.shape[1]
+    for block in range(2):
+        if start <= block < start + count:
+            layer = prompts.layers[block - start].expand(len(pixels), -1, -1)
+            states = torch.cat([states[:, :own_tokens], layer], dim=1)
+        states = side.blocks[block](states)
+    states = (side.tower.norm if own else side.norm)(states)[:, side.tower.prefix : own_tokens]
+    expected = side.pool(states)[0].flatten(1)
+    found = encoder.image.finish(encoder.image.until(pixels, start), prompts)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_image_side_without_blocks_says_why_it_takes_no_prompts(toy_campe):
+    encoder = CampeEncoder(toy_campe(**{"image.new_blocks": 0}), "toy")
+    assert encoder.image.depth == 0
+    with pytest.raises(ConfigError, match=r"the image side has no blocks of its own.*new_blocks"):
+        vpt.Config(depth=1).build(encoder, ["cat", "dog"])
+    with pytest.raises(TowerError, match="no blocks of its own"):
+        encoder.image.finish(torch.zeros(1, 4, encoder.image.width), Prompts((torch.zeros(1, encoder.image.width),)))
+    assert coop.Config(context=1).build(encoder, ["cat", "dog"]).class_features().shape == (2, 12)
+
+
+def test_towers_of_other_depths_meet_where_the_config_says(toy_campe):
+    """Three text blocks and one image block: the last two of the text, the one of the image."""
+    encoder = CampeEncoder(toy_campe(), "toy")
+    method = maple.Config(depth=2, words="a photo", text_start=1).build(encoder, ["cat", "dog"])
+    both = method.layout.prompts()
+    assert (both.text.start, len(both.text.layers)) == (1, 2)
+    assert (both.image.start, len(both.image.layers)) == (0, 1)
+
+
+def test_texts_that_do_not_fit_are_named(toy_campe):
+    text = CampeEncoder(toy_campe(), "toy").text
+    assert text.room == 64
+    for row in ([], [65] * 65):
+        with pytest.raises(DataError, match=f"text 1 has {len(row)} tokens; this text tower reads 1 to 64"):
+            text.prepare([[65], row])
+
+
+def test_the_fingerprint_changes_with_what_was_learned(toy_campe):
+    one, same, other = toy_campe(), toy_campe(), toy_campe()
+    other.text.maps.data[0, 0, 0] += 1e-3
+    prints = [CampeEncoder(model, "toy").fingerprint for model in (one, same, other, toy_campe(**{"text.last_n": 2}))]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
+
+
+def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
+    model = toy_campe()
+    texts = model.encode_text(TEXTS)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "log.jsonl").write_text("")
+    with pytest.raises(FileError, match="this run has no model yet"):
+        load_encoder(str(run))
+    model.save_pretrained(run / "model")
+    for name in (str(run), str(run / "model")):
+        monkeypatch.setattr("polyprompt.campe.model.build", lambda settings: toy_campe())
+        encoder = polyprompt.load_encoder(name)
+        assert encoder.name == name
+        torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(TowerError, match="bert"):
+        load_encoder(str(foreign))
+
+
+def test_a_batch_with_negations_is_not_what_it_runs(toy_campe):
+    """Classes are read out by the prompts alone, also where the model was trained with negations."""
+    encoder = CampeEncoder(toy_campe(), "toy")
+    assert len(encoder.text.tree) < len(encoder.text.side.tree)
+    assert sequences([[1]], encoder.text.tree).ids.shape[1] == 1 + len(encoder.text.tree)
