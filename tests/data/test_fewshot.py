@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyprompt.data.fewshot import ShotsError, base_and_novel, few_shot, without
+from polyprompt.data.fewshot import ShotsError, base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
 
@@ -103,3 +103,20 @@ def test_halves_are_relabelled_and_share_nothing():
     assert (first.name, second.name) == ("toy:base", "toy:novel")
     with pytest.raises(DataError, match="cannot be halved"):
         base_and_novel(labelled([0], 1))
+
+
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=5), st.floats(0.01, 0.99))
+def test_a_share_of_each_class_is_held_out_the_same_every_time(counts, share):
+    data = labelled([label for label, count in enumerate(counts) for _ in range(count)], len(counts))
+    rest, held = hold_out(data, share)
+    assert sorted(keys(rest) + keys(held)) == sorted(keys(data))
+    for label, count in enumerate(counts):
+        assert held.labels.count(label) == min(max(round(share * count), 1), count - 1)
+    assert keys(hold_out(data, share)[1]) == keys(held)
+
+
+def test_what_cannot_be_held_out():
+    with pytest.raises(ConfigError, match=r"held_out is 1\.5"):
+        hold_out(labelled([0, 0, 1, 1], 2), 1.5)
+    with pytest.raises(DataError, match="class 'class 1' has 1 picture; to hold out some takes two"):
+        hold_out(labelled([0, 0, 1], 2), 0.5)

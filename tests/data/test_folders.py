@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from polyprompt.data.folders import read_labelled
+from polyprompt.data.folders import read_labelled, splits_of
 from polyprompt.data.items import Labelled
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -215,3 +215,22 @@ def test_a_split_file_needs_a_split_and_must_be_json(root):
     (root / "split_zhou_Toy.json").write_text("{")
     with pytest.raises(DataError, match=r"split_zhou_Toy.json"):
         read_labelled(str(root / "split_zhou_Toy.json"), "train")
+
+
+def test_the_splits_of_every_kind_of_source(root):
+    assert splits_of(str(root)) == ()
+    assert splits_of(str(root / "nowhere.csv")) == ()
+    for split in ("train", "val", "test"):
+        (root / "sets" / split / "cat").mkdir(parents=True)
+    assert splits_of(str(root / "sets")) == ("test", "train", "val")
+    file = root / "split.json"
+    file.write_text(json.dumps({"train": [["cat/1.png", 0, "cat"]], "val": [], "test": [["dog/1.png", 1, "dog"]]}))
+    assert splits_of(str(file)) == ("train", "test")
+    file.write_text("[]")
+    with pytest.raises(DataError, match="not a split file"):
+        splits_of(str(file))
+    table = root / "table.csv"
+    table.write_text("path,label\ncat/1.png,cat\n")
+    assert splits_of(str(table)) == ()
+    table.write_text("path,label,split\ncat/1.png,cat,train\ndog/1.png,dog,held\n")
+    assert splits_of(str(table)) == ("held", "train")

@@ -8,7 +8,7 @@ import typer
 
 from polyprompt.errors import PolypromptError
 
-COMMANDS = ("demo", "align", "search", "evaluate", "explain", "report", "cost")
+COMMANDS = ("demo", "align", "adapt", "search", "evaluate", "explain", "report", "cost")
 
 app = typer.Typer(help=__import__("polyprompt").__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 for name in COMMANDS:
@@ -23,6 +23,7 @@ def main() -> None:
     except PolypromptError as error:
         print(f"polyprompt: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("polyprompt: stopped; what was finished is kept. Add --resume to go on.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("polyprompt: stopped; what was finished is kept. To go on: again, with --resume.", file=sys.stderr)
+        raise

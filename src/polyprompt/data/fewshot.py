@@ -60,6 +60,24 @@ def without(data: Labelled, drawn: Labelled) -> Labelled:
     return data.keep([i for i, picture in enumerate(data.pictures) if picture.key not in taken])
 
 
+def hold_out(data: Labelled, share: float) -> tuple[Labelled, Labelled]:
+    """Pictures to draw from, and a share of each class held out for testing, the same ones in every run.
+
+    Raises:
+        ConfigError: `share` is not between 0 and 1. DataError: a class has one picture only.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"held_out is {share}; it is a share of each class, between 0 and 1")
+    held: list[int] = []
+    for label, name in enumerate(data.class_names):
+        members = [i for i, own in enumerate(data.labels) if own == label]
+        if len(members) < 2:
+            raise DataError(f"{data.name}: class {name!r} has {len(members)} picture; to hold out some takes two")
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        held += random.Random(0).sample(members, count)
+    return data.keep(sorted(set(range(len(data.labels))) - set(held))), data.keep(sorted(held))
+
+
 def base_and_novel(data: Labelled) -> tuple[Labelled, Labelled]:
     """The first `ceil(n / 2)` of n classes and the rest, with labels counted from 0 in each half.
 

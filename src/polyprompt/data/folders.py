@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polyprompt.data.items import Labelled, Picture, find_picture, key_of
 from polyprompt.data.readers.tables import records
@@ -57,6 +58,24 @@ def read_labelled(source: str, split: str | None = None, *, class_names: Sequenc
         )
     name = path.name if path.is_dir() else path.stem
     return _labelled(name if split is None else f"{name}:{split}", items, class_names or names)
+
+
+def splits_of(source: str) -> tuple[str, ...]:
+    """The splits that a source of labelled pictures has; none for plain class folders, say.
+
+    Raises:
+        DataError: a table or a split file that cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        inside = _visible(path)
+        return tuple(inside) if {"train", "test"} <= set(inside) else ()
+    if path.suffix.lower() == ".json" and path.exists():
+        return tuple(part for part, listed in _split_file(path).items() if listed)
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl") and path.exists():
+        named = {str(cells[name]) for _, cells in records(path) if (name := optional_column(list(cells), SPLIT))}
+        return tuple(sorted(named))
+    return ()
 
 
 def _labelled(name: str, items: Sequence[_Item], class_names: Sequence[str]) -> Labelled:
@@ -137,12 +156,7 @@ def _from_table(table: Path, split: str | None) -> tuple[list[_Item], list[str]]
 
 def _from_split_file(file: Path, split: str | None) -> tuple[list[_Item], list[str]]:
     """`{"train": [[path, label, class name], ...], "val": [...], "test": [...]}` (CoOp, Zhou et al. 2022)."""
-    try:
-        content = read_json(file)
-    except FileError as error:
-        raise DataError(str(error)) from None
-    if not isinstance(content, dict) or not all(isinstance(entries, list) for entries in content.values()):
-        raise DataError(f"{file}: not a split file; it must be an object with the lists train, val and test")
+    content = _split_file(file)
     _check_split(file.name, split, set(content))
     name_of: dict[str, tuple[str, str]] = {}
     label_of: dict[str, tuple[str, str]] = {}
@@ -162,6 +176,16 @@ def _from_split_file(file: Path, split: str | None) -> tuple[list[_Item], list[s
     items = [_item(root, key, name, where) for where, key, name in entries]
     names = [name for _, name in sorted((int(label), name) for label, (name, _) in name_of.items())]
     return items, names
+
+
+def _split_file(file: Path) -> dict[str, list[Any]]:
+    try:
+        content = read_json(file)
+    except FileError as error:
+        raise DataError(str(error)) from None
+    if not isinstance(content, dict) or not all(isinstance(entries, list) for entries in content.values()):
+        raise DataError(f"{file}: not a split file; it must be an object with the lists train, val and test")
+    return content
 
 
 def _root_of(file: Path, first: str) -> Path:

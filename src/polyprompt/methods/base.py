@@ -124,8 +124,9 @@ class Prompted(nn.Module):
         return dict(self.layout.named_parameters())
 
     def stages(self) -> Stages:
-        """Image states below the first prompt; with consistency losses also the unprompted image vectors."""
-        return {"states": self.layout.image_start} | ({} if self.teacher is None else {"teacher": None})
+        """Image states below the first prompt; to train with consistency also the unprompted image vectors."""
+        teaching = self.teacher is not None and self.training
+        return {"states": self.layout.image_start} | ({"teacher": None} if teaching else {})
 
     def frozen(self, pixels: Pixels) -> Frozen:
         """The image states of each stage."""

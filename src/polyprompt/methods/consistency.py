@@ -12,6 +12,7 @@ and a resumed run averages on, where theirs ends without averaging.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -61,12 +62,19 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         self.consistency = consistency
-        self.classes: Tensor
         self.epochs: Tensor
-        self.register_buffer("classes", teacher_classes(encoder, consistency.templates, class_names), persistent=False)
+        self._look = partial(teacher_classes, encoder, consistency.templates, tuple(class_names))
+        self._classes: Tensor | None = None
         self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
         for name, parameter in layout.named_parameters():
             self.register_buffer(buffer_name(name), torch.zeros_like(parameter))
+
+    @property
+    def classes(self) -> Float[Tensor, "c D"]:
+        """The teacher's unit vectors, computed when a loss first needs them: nothing else needs the templates."""
+        if self._classes is None:
+            self._classes = self._look()
+        return self._classes
 
     def losses(
         self,
@@ -81,11 +89,11 @@ class Teacher(nn.Module):
         `drift` is a mean over all elements; the divergence KL(teacher || student) is summed over the batch and divided
         by the number of logits.
         """
-        unit = F.normalize(frozen_images, dim=-1)
-        expected = F.log_softmax(scale * unit @ self.classes.T, dim=-1)
+        unit, teacher = F.normalize(frozen_images, dim=-1), self.classes.to(images.device)
+        expected = F.log_softmax(scale * unit @ teacher.T, dim=-1)
         divergence = F.kl_div(F.log_softmax(logits, dim=-1), expected, reduction="sum", log_target=True)
         return {
-            "text_drift": self.consistency.text * drift(classes, self.classes),
+            "text_drift": self.consistency.text * drift(classes, teacher),
             "image_drift": self.consistency.image * drift(images, unit),
             "logit_drift": self.consistency.logits * divergence / logits.numel(),
         }

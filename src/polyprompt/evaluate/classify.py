@@ -1,0 +1,72 @@
+"""How good a classifier is: accuracy, macro-F1, calibration error; and the harmonic mean of base and novel classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from polyprompt.errors import DataError
+
+
+def accuracy(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
+    """The share of items whose most probable class is theirs; of equally probable classes the first counts."""
+    return (probabilities.argmax(dim=1) == labels).double().mean().item()
+
+
+def class_accuracies(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> list[float | None]:
+    """The accuracy on each class's own items; None for a class without any."""
+    right = probabilities.argmax(dim=1) == labels
+    of_class = [right[labels == label] for label in range(probabilities.shape[1])]
+    return [own.double().mean().item() if len(own) else None for own in of_class]
+
+
+def macro_f1(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
+    """The mean over classes of 2 TP / (2 TP + FP + FN); classes without items do not count, as in Dassl's evaluator."""
+    predicted = probabilities.argmax(dim=1)
+    scores = []
+    for label in labels.unique():
+        both = ((predicted == label) & (labels == label)).sum()
+        scores.append(2 * both / ((predicted == label).sum() + (labels == label).sum()))
+    return torch.stack(scores).double().mean().item()
+
+
+def calibration_error(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], bins: int = 15) -> float:
+    """Expected calibration error: |accuracy - confidence| in bins of equal width, weighted by the items in each.
+
+    Guo et al. 2017, arXiv:1706.04599, equation 3. Confidence is the largest probability; a bin holds its upper edge.
+    """
+    confidence, predicted = probabilities.double().max(dim=1)
+    right = (predicted == labels).double()
+    inside = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gaps = torch.zeros(bins, dtype=torch.float64, device=right.device).index_add(0, inside, right - confidence)
+    return (gaps.abs().sum() / len(labels)).item()
+
+
+def harmonic_mean(base: float, novel: float) -> float:
+    """2 / (1 / base + 1 / novel); 0 where one of them is."""
+    return 2 * base * novel / (base + novel) if base and novel else 0.0
+
+
+def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_names: Sequence[str]) -> dict[str, Any]:
+    """All of these, as they stand in results.json; shares from 0 to 1.
+
+    Raises:
+        DataError: nothing to score, or probabilities that are not numbers.
+    """
+    if not len(labels):
+        raise DataError("there are no pictures to score; the test set is empty")
+    if not probabilities.isfinite().all():
+        broken = int((~probabilities.isfinite().all(dim=1)).sum())
+        raise DataError(
+            f"the probabilities of {broken} of {len(labels)} pictures are not numbers; train at a lower rate"
+        )
+    return {
+        "accuracy": accuracy(probabilities, labels),
+        "macro_f1": macro_f1(probabilities, labels),
+        "calibration_error": calibration_error(probabilities, labels),
+        "pictures": len(labels),
+        "classes": len(class_names),
+        "class_accuracy": dict(zip(class_names, class_accuracies(probabilities, labels), strict=True)),
+    }
