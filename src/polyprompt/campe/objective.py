@@ -24,8 +24,10 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        parts = (self.captions, self.hidden, self.tokens, self.pixels)
-        return Batch(*(part if part is None else part.to(device) for part in parts))
+        hidden, tokens, pixels = (
+            part if part is None else part.to(device) for part in (self.hidden, self.tokens, self.pixels)
+        )
+        return Batch(self.captions.to(device), hidden, tokens, pixels)
 
 
 class Objective(nn.Module):

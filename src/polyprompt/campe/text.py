@@ -145,8 +145,7 @@ class TextSide(nn.Module):
             raise ConfigError('adaptive "late" adds vectors where trained blocks begin, and last_n is 0; use "words".')
         self.llm, self.tree, self.read_out, self.dim, self.adaptive = llm, tree, read_out, dim, adaptive
         self.split = llm.depth - last_n
-        for block in llm.blocks[self.split :]:
-            block.requires_grad_(True)
+        llm.unfreeze(self.split)
         if fitted_norm:
             llm.norm = FittedNorm(llm.width)
         llm.norm.requires_grad_(True)

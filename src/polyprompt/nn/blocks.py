@@ -1,10 +1,10 @@
 """A plain pre-norm transformer block, for new layers on top of a frozen trunk (Xiong et al. 2020, arXiv:2002.04745)."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
+from polyprompt.nn.attention import attention
 
 
 class Block(nn.Module):
@@ -39,7 +39,7 @@ class Block(nn.Module):
     def attend(self, qkv: Float[Tensor, "b m three_d"]) -> Float[Tensor, "b m d"]:
         """Softmax attention of all tokens over all tokens; queries, keys and values lie side by side in `qkv`."""
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
-        return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        return attention(queries, keys, values).transpose(1, 2).flatten(2)
 
 
 def check_heads(width: int, heads: int) -> None:

@@ -138,8 +138,8 @@ class Sequences:
 
     def to(self, device: torch.device) -> "Sequences":
         """The same batch on another device."""
-        parts = (self.ids, self.positions, self.mask, self.lengths)
-        return Sequences(*(part.to(device) for part in parts), self.width)
+        ids, positions, mask = self.ids.to(device), self.positions.to(device), self.mask.to(device)
+        return Sequences(ids, positions, mask, self.lengths.to(device), self.width)
 
 
 def sequences(captions: Sequence[Sequence[int]], tree: PromptTree, pad: int = 0) -> Sequences:

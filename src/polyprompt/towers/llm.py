@@ -8,6 +8,8 @@ against the uncut models of ten families.
 """
 
 import contextlib
+import copy
+import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from torch import Tensor, nn
 from polyprompt.errors import DataError, TowerError
 from polyprompt.files import digest
 from polyprompt.types import Hidden, Mask, Tokens
+
+PACKAGED = "smollm2-135m"
+"""The name of the tower that pip fetches (towers/packaged.py)."""
 
 _OURS = ("hidden_states", "past_key_values", "use_cache", "attention_mask")
 """Arguments of a block that we give ourselves."""
@@ -135,6 +140,18 @@ class LLM(nn.Module):
     def train(self, mode: bool = True) -> "LLM":
         """Stays in evaluation mode: no dropout, so cached states stay true."""
         return super().train(False)
+
+    def unfreeze(self, start: int) -> None:
+        """Lets the blocks from `start` on learn.
+
+        On a CPU they write their attention out: torch's fused one is four times slower backwards there.
+        """
+        for block in self.blocks[start:]:
+            block.requires_grad_(True)
+            for part in block.modules() if not torch.cuda.is_available() else ():
+                if hasattr(part, "config"):
+                    part.config = copy.copy(part.config)
+                    cast(Any, part.config)._attn_implementation = "eager"
 
     def _prove(self, ids: Tokens, expected: Hidden) -> None:
         """The parts must give what the whole gave; a family that hides something from them is refused here."""
@@ -257,12 +274,13 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
     Raises:
         TowerError: no such model here or on the hub, no fast tokenizer, or a depth beyond its blocks.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
-    if source == "smollm2-135m":
+    if source == PACKAGED:
         from polyprompt.towers.packaged import smollm2
 
         path = str(smollm2())
@@ -271,12 +289,12 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModel.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TowerError(
-            f'text tower {source!r} cannot be opened ({reason}). Give "smollm2-135m", a folder with config.json, '
-            "model.safetensors and tokenizer.json, or a hub id that can be reached."
-        ) from None
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
+        hint = f"Did you mean {PACKAGED!r}?" if near else f"Give {PACKAGED!r}, a folder with config.json, "
+        hint += "" if near else "model.safetensors and tokenizer.json, or a hub id that can be reached."
+        raise TowerError(f"text tower {source!r} cannot be opened ({reason}). {hint}") from None
     if not tokenizer.is_fast:
         raise TowerError(
             f"text tower {source!r} has no tokenizer.json; token places are needed to find the adaptive word."

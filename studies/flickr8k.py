@@ -1,0 +1,145 @@
+"""CAMPE on Flickr8k: K prompts against other read-outs of the same LLM, and what each part of it is worth.
+
+Every run is `polyprompt.train.align` on the same data, steps and image side; a finished run leaves one JSON file in
+results/flickr8k and is not run again. Learning rates are chosen on dev, each read-out's from the same grid; test is
+scored once, by the runs of `final`. Frozen hidden states of all prompts come from one pass, kept in the cache.
+
+    python studies/flickr8k.py cache     one pass over all captions, for every prompt and depth
+    python studies/flickr8k.py tune      learning rates, on dev
+    python studies/flickr8k.py final     three seeds at the chosen rates, on test
+    python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
+    python studies/flickr8k.py modes     where the adaptive tokens live, on 1,500 pictures
+
+Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from polyprompt.campe.cache import TextStates, fill_together
+from polyprompt.campe.config import checked
+from polyprompt.campe.text import WORDS, prompt_tree, token_row
+from polyprompt.data.captions import read_pairs
+from polyprompt.files import read_json, tell, write_json
+from polyprompt.nn.tree import spanning
+from polyprompt.towers.llm import open_llm
+from polyprompt.train.align import AlignSettings, align
+
+DATA = "data/flickr8k"
+RUNS = Path("runs/flickr8k")
+RESULTS = Path(__file__).parent / "results" / "flickr8k"
+SPLITS = {"train": (11, 17, 23, 29, 30), "dev": (11, 17, 23, 29, 30), "test": (29,)}
+"""Blocks before which states are kept, for each part of the data: the text depths of `ablate`, less the trained block."""
+
+COMMON: dict[str, Any] = {
+    "data": DATA, "dev_split": None, "batch": 256, "precision": "bf16", "cache_gb": 40.0,
+    "image": {"queries": 6},
+}  # fmt: skip
+READ_OUTS: dict[str, dict[str, Any]] = {
+    "prompts-6": {"text": {"prompts": 6}},
+    "prompts-1": {"text": {"prompts": 1}},
+    "last": {"text": {"read_out": "last"}},
+    "mean": {"text": {"read_out": "mean"}},
+    "tokens-16": {"text": {"read_out": "tokens"}},
+}
+RATES = (3e-4, 1e-3, 3e-3)
+TOWER_RATES = (3e-5, 1e-4, 3e-4)
+TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS = 6, 15, 6
+SEEDS = (0, 1, 2)
+CHOSEN = "prompts-6"
+"""The read-out that `ablate` starts from."""
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    **{f"K = {k}": {"text": {"prompts": k}, "image": {"queries": 6}} for k in (1, 2, 4, 8)},
+    "adaptive: words": {"text": {"adaptive": "words"}},
+    "no diversity loss": {"loss": {"diversity": 0.0}},
+    "diversity loss times ten": {"loss": {"diversity": 1.0}},
+    "no negation loss": {"loss": {"negation": 0.0}},
+    "contrast alone": {"loss": {"diversity": 0.0, "negation": 0.0}},
+    "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},
+    "one map for all prompts": {"text": {"shared_map": True}},
+    "text tower frozen up to the maps": {"text": {"last_n": 0, "adaptive": "words"}},
+    **{f"text depth {depth}": {"text": {"depth": depth}} for depth in (12, 18, 24)},
+}
+
+
+def cache() -> None:
+    """One pass over the captions of each part, for all prompts that any run below reads out."""
+    llm, settings = open_llm("smollm2-135m"), checked(AlignSettings, COMMON).text
+    for split, blocks in SPLITS.items():
+        negated = settings.negated_template if split == "train" else None
+        prompts = prompt_tree(llm, WORDS[:8], settings.template, negated)
+        tree = spanning(prompts.paths + token_row(llm, WORDS).paths)
+        ids, _ = llm.tokens(read_pairs(DATA, split).captions, settings.max_tokens)
+        fill_together([TextStates(llm, block, ids, tree, "bf16", bf16=True) for block in blocks], COMMON["cache_gb"])
+
+
+def tune() -> None:
+    """The rate of what is new first, then that of the pretrained block, on dev."""
+    for name, part in READ_OUTS.items():
+        best = max((once(f"tune/{name}/{rate:g}", part, rate=rate) for rate in RATES), key=dev_recall)
+        rate = best["config"]["rate"]
+        for tower_rate in TOWER_RATES:
+            if tower_rate != best["config"]["tower_rate"]:
+                once(f"tune/{name}/{rate:g}-{tower_rate:g}", part, rate=rate, tower_rate=tower_rate)
+
+
+def final() -> None:
+    """Every read-out at its own best rates, three seeds, scored on test."""
+    for seed in SEEDS:
+        for name, part in READ_OUTS.items():
+            rates = chosen_rates(name)
+            once(f"final/{name}/{seed}", part, seed=seed, epochs=FINAL_EPOCHS, test_split="test", **rates)
+
+
+def ablate() -> None:
+    """One part changed at a time."""
+    for name, part in ABLATIONS.items():
+        start = part.get("text", {}).get("prompts", 6)
+        assert 384 % start == 0
+        once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **chosen_rates(CHOSEN))
+
+
+def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """The results of a run, computed now or earlier."""
+    kept = RESULTS / f"{name.replace(' ', '-')}.json"
+    if kept.exists():
+        return read_json(kept)
+    tell(f"Run {name}")
+    given = {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name} | values
+    out = RUNS / name.replace(" ", "-")
+    align(checked(AlignSettings, merged(COMMON, part) | given), out, resume=True)
+    results = read_json(out / "results.json") | {"command": f"python {' '.join(sys.argv)}"}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_json(kept, results)
+    return results
+
+
+def dev_recall(results: dict[str, Any]) -> float:
+    """Mean of recall at 1, 5 and 10 in both directions: what rates are chosen by."""
+    found = next(iter(results["retrieval"].values()))
+    figures = [value for way in ("image_to_text", "text_to_image") for value in found[way].values()]
+    return sum(figures) / len(figures)
+
+
+def chosen_rates(name: str) -> dict[str, float]:
+    """The best rates of `tune` for a read-out."""
+    tried = [read_json(path) for path in sorted((RESULTS / "tune" / name).glob("*.json"))]
+    best = max(tried, key=dev_recall)["config"]
+    return {"rate": best["rate"], "tower_rate": best["tower_rate"]}
+
+
+def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `more` laid over it, one level into nested parts."""
+    return {
+        key: {**base.get(key, {}), **more.get(key, {})} if isinstance((base | more)[key], dict) else (base | more)[key]
+        for key in base | more
+    }
+
+
+if __name__ == "__main__":
+    stages = {"cache": cache, "tune": tune, "final": final, "ablate": ablate}
+    for stage in sys.argv[1:]:
+        stages[stage]()
