@@ -73,7 +73,8 @@ class Teacher(nn.Module):
     def classes(self) -> Float[Tensor, "c D"]:
         """The teacher's unit vectors, computed when a loss first needs them: nothing else needs the templates."""
         if self._classes is None:
-            self._classes = self._look()
+            with torch.autocast(self.epochs.device.type, enabled=False):  # in full precision, whoever asks first
+                self._classes = self._look()
         return self._classes
 
     def losses(
