@@ -151,8 +151,24 @@ def test_an_unknown_split_offers_near_names(folder):
     with pytest.raises(UnknownNameError, match=r"'tset'. Did you mean 'test'") as caught:
         read_pairs(source, "tset")
     assert one_line(caught)
-    with pytest.raises(DataError, match="the data has no splits"):
-        read_pairs(table(folder, "file,caption\n0.png,a\n"), "train")
+
+
+def test_splits_are_drawn_where_none_are_given_always_the_same(folder, capsys):
+    lines = [f"{i}.png,{'abc'[i]}" for i in range(3)]
+    forward = table(folder, "\n".join(["file,caption", *lines, lines[0]]))
+    found = {split: by_key(read_pairs(forward, split)) for split in ("train", "dev", "test")}
+    assert "no splits given, so 1 of its 3 pictures are test and 1 dev" in capsys.readouterr().err
+    assert sorted(key for one in found.values() for key in one) == ["0.png", "1.png", "2.png"]
+    backward = table(folder, "\n".join(["file,caption", *lines[::-1], lines[0]]))
+    assert found == {split: by_key(read_pairs(backward, split)) for split in ("train", "dev", "test")}
+    with pytest.raises(DataError, match="2 pictures are too few"):
+        read_pairs(table(folder, "file,caption\n0.png,a\n1.png,b\n"), "train")
+
+
+@pytest.mark.parametrize("given", ["dev", "val", "valid", "validation"])
+def test_the_split_between_train_and_test_has_four_names(folder, given):
+    source = table(folder, f"file,caption,split\n0.png,a,train\n1.png,b,{given}\n")
+    assert [by_key(read_pairs(source, name)) for name in ("dev", "val", "validation")] == [{"1.png": ["b"]}] * 3
 
 
 def test_sources_that_are_nothing(tmp_path):
@@ -165,7 +181,7 @@ def test_sources_that_are_nothing(tmp_path):
             read_pairs(str(tmp_path / name))
 
 
-def test_bad_pictures_are_listed_and_skipped_up_to_a_limit(folder):
+def test_bad_pictures_are_listed_and_skipped_up_to_a_limit(folder, capsys):
     (folder / "images" / "1.png").write_bytes(png(1)[:40])
     source = table(folder, "file,caption\n0.png,a\n1.png,b\n7.png,c\n2.png,d\n7.png,e\n1.png,f\n")
     pairs = read_pairs(source, max_bad=2)
@@ -173,6 +189,8 @@ def test_bad_pictures_are_listed_and_skipped_up_to_a_limit(folder):
     assert len(pairs.skipped) == 2
     assert pairs.skipped[0] == "captions.csv, line 4: no picture '7.png'"
     assert pairs.skipped[1].startswith("1.png: ")
+    said = capsys.readouterr().err
+    assert [f"left out, {line}\n" in said for line in pairs.skipped] == [True, True]
     with pytest.raises(BadPicturesError, match=r"no picture '7.png' \(and 1 more\)") as caught:
         read_pairs(source, max_bad=1)
     assert one_line(caught)

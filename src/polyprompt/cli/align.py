@@ -9,28 +9,47 @@ from polyprompt.errors import ConfigError
 
 
 def command(
-    data: Annotated[
-        str, typer.Argument(help="Folder with a captions table, Karpathy JSON, tars, hf:NAME or openmoji.")
-    ],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as text.template=...")] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder with a captions table, Karpathy JSON, tars, hf:NAME or openmoji.", show_default=False
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings; options and --set win.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, as loss.negation_columns=all; may come several times.")
+    ] = None,
     text_tower: Annotated[str | None, typer.Option(help="smollm2-135m, a folder or a hub id.")] = None,
     text_depth: Annotated[int | None, typer.Option(help="Blocks of the LLM to keep.")] = None,
-    image_tower: Annotated[str | None, typer.Option(help="efficientnet-lite0, or any timm model.")] = None,
+    last_n: Annotated[int | None, typer.Option(help="Trained blocks of the LLM.")] = None,
+    image_tower: Annotated[str | None, typer.Option(help="efficientnet-lite0, any timm model, or a folder.")] = None,
+    trained_blocks: Annotated[str | None, typer.Option(help="Trained blocks of a ViT: a number, or all.")] = None,
+    new_blocks: Annotated[int | None, typer.Option(help="New blocks put on the image tower.")] = None,
     prompts: Annotated[int | None, typer.Option(help="K, prompts behind each caption.")] = None,
     dim: Annotated[int | None, typer.Option(help="D, numbers in an embedding.")] = None,
+    template: Annotated[str | None, typer.Option(help="A prompt, with {} for its adaptive word.")] = None,
+    negated_template: Annotated[str | None, typer.Option(help="Its negation.")] = None,
     adaptive: Annotated[str | None, typer.Option(help="words, late or input.")] = None,
     read_out: Annotated[str | None, typer.Option(help="prompts, or a baseline: last, mean, tokens.")] = None,
-    last_n: Annotated[int | None, typer.Option(help="Trained blocks of the LLM.")] = None,
-    epochs: Annotated[int | None, typer.Option()] = None,
+    contrast: Annotated[str | None, typer.Option(help="softmax or sigmoid.")] = None,
+    diversity: Annotated[float | None, typer.Option(help="Weight of this loss; 0 turns it off.")] = None,
+    negation: Annotated[float | None, typer.Option(help="Weight of this loss; 0 turns it off.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures in a batch, all processes together.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate of what is new.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    tower_rate: Annotated[float | None, typer.Option(help="Learning rate of what is pretrained.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    train_split: Annotated[str | None, typer.Option(help="One split, or several: train+restval.")] = None,
+    dev_split: Annotated[str | None, typer.Option(help="Scored after every epoch; none for no scores.")] = None,
+    test_split: Annotated[str | None, typer.Option(help="Scored at the end; none for no scores.")] = None,
+    max_bad: Annotated[int | None, typer.Option(help="Missing or unreadable pictures to list and leave out.")] = None,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="Keep what the frozen parts make.", show_default=False)
+    ] = None,
     cache_dtype: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
-    cache_gb: Annotated[float | None, typer.Option(help="Largest size of one cache.")] = None,
-    max_bad: Annotated[int | None, typer.Option(help="Unreadable pictures to leave out.")] = None,
+    cache_gb: Annotated[float | None, typer.Option(help="Largest size of one cache, in GB.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
 ) -> None:
     """Align an LLM and an image tower (CAMPE) on captioned pictures.
@@ -38,40 +57,27 @@ def command(
     Example: polyprompt align photos --prompts 6 --epochs 20 --out runs/photos
     """
     from polyprompt.campe.config import checked
+    from polyprompt.cli.options import gather, read_yaml
+    from polyprompt.cli.pictures import way_out
     from polyprompt.train.align import AlignSettings, align
 
-    given = {
-        "text.tower": text_tower, "text.depth": text_depth, "image.tower": image_tower, "text.prompts": prompts,
-        "dim": dim, "text.adaptive": adaptive, "text.read_out": read_out, "text.last_n": last_n, "epochs": epochs,
-        "batch": batch, "rate": rate, "seed": seed, "precision": precision, "cache_dtype": cache_dtype,
-        "cache_gb": cache_gb, "max_bad": max_bad,
+    given: dict[str, Any] = {
+        "data": data, "text.tower": text_tower, "text.depth": text_depth, "text.last_n": last_n,
+        "image.tower": image_tower, "image.trained_blocks": trained_blocks, "image.new_blocks": new_blocks,
+        "text.prompts": prompts, "dim": dim, "text.template": template, "text.negated_template": negated_template,
+        "text.adaptive": adaptive, "text.read_out": read_out, "loss.contrast": contrast, "loss.diversity": diversity,
+        "loss.negation": negation, "epochs": epochs, "batch": batch, "rate": rate, "tower_rate": tower_rate,
+        "seed": seed, "precision": precision, "max_bad": max_bad, "cache": cache, "cache_dtype": cache_dtype,
+        "cache_gb": cache_gb,
     }  # fmt: skip
-    values = _yaml(config.read_text(), str(config)) if config and config.is_file() else {}
-    if config and not config.is_file():
-        raise ConfigError(f"{config}: no such file. Give a YAML file with settings.")
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r}: write key=value, as in --set text.depth=24.")
-        found = _yaml(value, f"--set {key}")
-        given[key] = value if isinstance(found, dict) else found  # "means:" is a text, not YAML's mapping
-    for key, value in given.items():
-        if value is not None:
-            _put(values, key.split("."), value)
-    align(checked(AlignSettings, values | {"data": data, "name": values.get("name", out.name)}), out, resume=resume)
+    splits = {"train_split": train_split, "dev_split": dev_split, "test_split": test_split}
+    if config:
+        checked(AlignSettings, read_yaml(config), str(config))  # a mistake in the file is told with its name
+    values = {"name": out.name} | gather(config, given | splits, assignments or [])
+    for key in [key for key, split in splits.items() if split == "none"]:
+        values[key] = None
+    if "data" not in values:
+        raise ConfigError("no captioned pictures were named; give DATA, or data: in the YAML file.")
+    with way_out():
+        align(checked(AlignSettings, values), out, resume=resume)
     typer.echo(f"{out}: finished. Look at it with: polyprompt report {out}")
-
-
-def _yaml(text: str, where: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML ({str(error).splitlines()[0]}).") from None
-
-
-def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
-    values[keys[-1]] = value

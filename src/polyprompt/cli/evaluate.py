@@ -1,15 +1,18 @@
 """`polyprompt evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from polyprompt.errors import FileError
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str, typer.Option(help="Captioned pictures, as for align.")],
     split: Annotated[str | None, typer.Option(help="test, or several: dev+test; all if not given.")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="Missing or unreadable pictures to list and leave out.")] = 0,
 ) -> None:
     """Recall at 1, 5 and 10 in both directions, printed and kept in the run's results.json.
 
@@ -17,15 +20,19 @@ def command(
     """
     from polyprompt.campe.config import checked
     from polyprompt.campe.model import load
+    from polyprompt.cli.pictures import way_out
     from polyprompt.data.captions import read_pairs
     from polyprompt.files import read_json, write_json
+    from polyprompt.report.checked import read_checked
     from polyprompt.train.align import AlignSettings, evaluate
 
-    model = load(run)
-    settings = checked(AlignSettings, read_json(run / "config.json"))
-    found = evaluate(model, read_pairs(data, split), settings)
-    results = read_json(run / "results.json")
-    results["retrieval"][f"{data} {split or 'all'}"] = found
+    if not (run / "results.json").is_file():
+        raise FileError(f"{run}: not a finished run, it has no results.json. Give the folder that align wrote.")
+    results = read_checked(dict[str, Any], run / "results.json")
+    settings = checked(AlignSettings, read_json(run / "config.json"), str(run / "config.json"))
+    with way_out():
+        found = evaluate(load(run), read_pairs(data, split, max_bad=max_bad), settings)
+    results.setdefault("retrieval", {})[f"{data} {split or 'all'}"] = found
     write_json(run / "results.json", results)
     for way in ("image_to_text", "text_to_image"):
         typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))

@@ -42,8 +42,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. Give a YAML file with settings.") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}. Give a YAML file with settings.") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give a YAML file with settings.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
     except yaml.YAMLError as error:
@@ -52,7 +54,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', None) or error}).") from None
     if not isinstance(found or {}, dict):
         raise ConfigError(f"{path}: not settings; write one `key: value` a line.")
-    return found or {}
+    return {str(key): value for key, value in (found or {}).items()}
 
 
 def parsed(text: str) -> Any:
@@ -74,3 +76,8 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
         values[name] = dict(inner) if isinstance(inner, dict) else {}
         values = values[name]
     values[last] = value
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas between, as --classes gives them."""
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -1,5 +1,6 @@
 """`polyprompt search`."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,14 @@ def command(
     aspect_weights: Annotated[str | None, typer.Option(help="One weight for each prompt: 1.25,1,1,1,1,0.75")] = None,
     top: Annotated[int, typer.Option(min=1, help="Results to show.")] = 10,
     grid: Annotated[Path | None, typer.Option(help="Write the results as a picture, too (.png).")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="Unreadable pictures to list and leave out.")] = 10,
 ) -> None:
     """Rank the pictures of a folder by a text.
 
     Example: polyprompt search runs/demo/campe-6-prompts "a sad cat" --images photos
     """
     from polyprompt.campe.model import load
-    from polyprompt.progress import track
+    from polyprompt.cli.pictures import opened
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
     from polyprompt.towers.pictures import open_picture
@@ -35,10 +37,12 @@ def command(
     model = load(run)
     import torch
 
-    embedded = torch.cat(
-        [model.encode_image(files[at : at + 64]) for at in track(range(0, len(files), 64), "Pictures")]
-    )
-    scores = (model.weighted(model.encode_text([query]), weights) @ embedded.T)[0]
+    texts = model.weighted(model.encode_text([query]), weights)
+    found = [(paths, model.encode_image(pictures)) for paths, pictures in opened(files, max_bad)]
+    files = [path for paths, _ in found for path in paths]
+    if not files:
+        raise DataError(f"{images}: none of its pictures can be read.")
+    scores = (texts @ torch.cat([rows for _, rows in found]).T)[0]
     best = scores.topk(min(top, len(files)))
     hits = list(zip(best.values.tolist(), best.indices.tolist(), strict=True))
     for score, i in hits:
@@ -51,8 +55,11 @@ def _weights(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
-        return [float(number) for number in text.split(",")]
+        weights = [float(number) for number in text.split(",")]
+        if not all(map(math.isfinite, weights)):
+            raise ValueError
     except ValueError:
         raise ConfigError(
             f"--aspect-weights {text!r}: write numbers with commas between, as 1.25,1,1,1,1,0.75."
         ) from None
+    return weights

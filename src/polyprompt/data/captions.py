@@ -7,16 +7,21 @@ around them is taken off. A new format is one file in `readers/` with `fits` and
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from polyprompt.data.items import Pairs, Picture
 from polyprompt.data.readers import hub, karpathy, tables, tars
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError, ImageError, UnknownNameError
+from polyprompt.files import digest, tell
 from polyprompt.progress import track
 
 READERS = (hub, tables, karpathy, tars)
 """Asked in this order whether a source is theirs."""
+
+DEV = ("dev", "val", "valid", "validation")
+"""Names of one split; whichever of them is asked for, the one that the data has is taken."""
 
 
 class BadPicturesError(DataError):
@@ -37,10 +42,11 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0) -> Pa
     Args:
         source: a table (.csv, .tsv, .jsonl) or a folder with one called `captions`; Karpathy's JSON; webdataset tars or
             a folder of them; a folder that `datasets` saved, or "hf:name"; "openmoji", "openmoji:lines".
-        split: "train", or several: "train+restval". All of them if not given.
-        max_bad: how many pictures may be missing or unreadable; they are left out with their captions and listed in
-            `Pairs.skipped`. With 0, files are only looked for, and one that is unreadable raises when it is opened;
-            above 0, each is opened once now.
+        split: "train", or several: "train+restval". All of them if not given. Of data without splits a tenth of the
+            pictures is "test" and a tenth "dev", at least one each, drawn by their keys: always the same ones.
+        max_bad: how many pictures may be missing or unreadable; they are left out with their captions, and listed in
+            `Pairs.skipped` and on stderr. With 0, files are only looked for, and one that is unreadable raises when it
+            is opened; above 0, each is opened once now.
 
     Raises:
         UnknownNameError: there is no such split; near names are offered.
@@ -59,7 +65,11 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0) -> Pa
             "hf:NAME or openmoji."
         )
     pairs = _assemble(Path(source).name, reader.rows(source), split, max_bad)
-    return skip_unreadable(pairs, max_bad) if max_bad else pairs
+    if max_bad:
+        pairs = skip_unreadable(pairs, max_bad)
+    for line in pairs.skipped:
+        tell(f"{pairs.name}: left out, {line}")
+    return pairs
 
 
 def skip_unreadable(pairs: Pairs, max_bad: int) -> Pairs:
@@ -92,18 +102,12 @@ def _error_of(picture: Picture) -> str | None:
 
 
 def _assemble(name: str, rows: Iterable[Row], split: str | None, max_bad: int) -> Pairs:
-    wanted = split.split("+") if split is not None else []
-    splits: set[str] = set()
     images: dict[str, Picture] = {}
     number_of: dict[str, int] = {}
     missing: dict[str, str] = {}
     captions: list[str] = []
     image_of: list[int] = []
-    for row in rows:
-        if row.split is not None:
-            splits.add(row.split)
-        if wanted and row.split not in wanted:
-            continue
+    for row in rows if split is None else _in_split(name, list(rows), split):
         caption = _checked(row)
         if row.picture is None:
             missing.setdefault(row.key, f"{row.where}: no picture {row.key!r}")
@@ -111,17 +115,42 @@ def _assemble(name: str, rows: Iterable[Row], split: str | None, max_bad: int) -
         images.setdefault(row.key, row.picture)
         image_of.append(number_of.setdefault(row.key, len(number_of)))
         captions.append(caption)
-    for one in wanted:
-        if not splits:
-            raise DataError(f"{name}: the data has no splits; leave split {one!r} out, or add a column 'split'")
-        if one not in splits:
-            raise UnknownNameError(f"split of {name}", one, splits)
     if len(missing) > max_bad:
         raise BadPicturesError(name, list(missing.values()), max_bad)
     if not images:
         raise DataError(f"{name}: no pictures; the data has no rows")
     name = name if split is None else f"{name}:{split}"
     return Pairs(name, tuple(images.values()), tuple(captions), tuple(image_of), tuple(missing.values()))
+
+
+def _in_split(name: str, rows: list[Row], split: str) -> list[Row]:
+    """The rows of one split, or of several with + between them."""
+    if not any(row.split for row in rows):
+        drawn = _drawn_splits(name, [row.key for row in rows])
+        rows = [replace(row, split=drawn[row.key]) for row in rows]
+    splits = {row.split for row in rows if row.split}
+    wanted = {_own_name(name, one, splits) for one in split.split("+")}
+    return [row for row in rows if row.split in wanted]
+
+
+def _own_name(name: str, split: str, splits: set[str]) -> str:
+    """What the data calls a split."""
+    for one in (split, *(DEV if split in DEV else ())):
+        if one in splits:
+            return one
+    raise UnknownNameError(f"split of {name}", split, splits)
+
+
+def _drawn_splits(name: str, keys: Iterable[str]) -> dict[str, str]:
+    """A split for each picture, decided by the keys alone."""
+    order = sorted(set(keys), key=digest)
+    tenth = max(len(order) // 10, 1)
+    if len(order) < 3:
+        raise DataError(f"{name}: {len(order)} pictures are too few to draw splits from; add a column 'split'")
+    tell(
+        f"{name}: no splits given, so {tenth} of its {len(order):,} pictures are test and {tenth} dev, by their names."
+    )
+    return {key: "test" if i < tenth else "dev" if i < 2 * tenth else "train" for i, key in enumerate(order)}
 
 
 def _checked(row: Row) -> str:

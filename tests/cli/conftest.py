@@ -1,0 +1,72 @@
+"""Toy towers kept as folders, coloured pictures with captions, and a command run as the shell would run it."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.models import save_for_hf
+from toy_decoders import toy_decoder
+
+from polyprompt.cli.main import main
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory, toy_tokenizer):
+    """Toy towers, `llm` and `cnn`, and `photos`: a folder of coloured squares with captions and splits."""
+    place = tmp_path_factory.mktemp("place")
+    toy_decoder("llama").save_pretrained(place / "llm")
+    toy_tokenizer.save_pretrained(place / "llm")
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model("test_efficientnet", pretrained=False), place / "cnn", safe_serialization=True)
+    (place / "photos").mkdir()
+    draw = np.random.default_rng(0)
+    with open(place / "photos" / "captions.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "caption", "split"])
+        for i in range(24):
+            name = list(COLOURS)[i % 4]
+            noise = draw.integers(-20, 20, (32, 32, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / "photos" / f"{i}.png")
+            table.writerow([f"{i}.png", f"a {name} square", ["train", "train", "dev", "test"][i // 4 % 4]])
+    return place
+
+
+@pytest.fixture
+def photos(place, tmp_path):
+    """The folder of pictures, to be spoilt."""
+    return shutil.copytree(place / "photos", tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def toy(place):
+    """The words that align the toy towers on a folder: K = 3, D = 24, two epochs."""
+
+    def words(photos=place / "photos"):
+        return [
+            photos, "--text-tower", place / "llm", "--image-tower", place / "cnn", "--prompts", 3, "--dim", 24,
+            "--epochs", 2, "--batch", 4, "--precision", "fp32", "--set", "image.width=32",
+        ]  # fmt: skip
+
+    return words
+
+
+@pytest.fixture
+def polyprompt(monkeypatch, capsys, tmp_path):
+    """Runs a command as the shell would: its exit code, and what it printed on both streams."""
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return end.value.code, printed.out, printed.err
+
+    return run
