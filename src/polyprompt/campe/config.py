@@ -13,23 +13,34 @@ from polyprompt.errors import ConfigError
 class Settings(BaseModel):
     """Base of all settings: frozen, and no key but the declared ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TextSettings(Settings):
     """The text side (campe/text.py)."""
 
     tower: str = "smollm2-135m"
+    """The packaged one, a folder in Hugging Face layout, or a hub id."""
     depth: int | None = None
+    """Blocks of the LLM that are kept, counted from its input; all of them if not given."""
     read_out: ReadOut = "prompts"
+    """What is read: K prompts, or a baseline: the last token, the mean, a row of adaptive tokens."""
     prompts: int = Field(default=6, ge=1)
+    """K, prompts behind each caption."""
     words: tuple[str, ...] | None = None
+    """The word each adaptive token starts from, one a prompt."""
     template: str = "the {} of the image means:"
+    """A prompt; {} is where its adaptive token stands."""
     negated_template: str = "the {} of the image does NOT mean:"
+    """Its negation, for the loss of that name."""
     adaptive: Adaptive = "late"
+    """Where the adaptive tokens live: words, late or input (docs/design.md)."""
     last_n: int = 1
+    """Trained blocks of the LLM, counted from its end."""
     shared_map: bool = False
+    """One map for all prompts, instead of one each."""
     max_tokens: int = Field(default=64, ge=1)
+    """Longer captions are cut, and counted."""
 
     def adaptive_words(self) -> tuple[str, ...]:
         """The word each adaptive token starts from; "tokens" always takes sixteen.
@@ -50,9 +61,13 @@ class ImageSettings(Settings):
     """The image side (campe/image.py)."""
 
     tower: str = "efficientnet-lite0"
+    """The packaged one, any of timm's names, or a folder as timm saves it."""
     trained_blocks: int | Literal["all"] = 0
+    """Of a ViT's own blocks, counted from its end; all trains its embedding, too."""
     new_blocks: int | None = None
+    """Put on the tower; one, unless the tower trains blocks of its own."""
     width: int = Field(default=384, ge=8)
+    """Numbers per token in new blocks."""
     queries: int | None = Field(default=None, ge=1)
     """Attention maps; as many as prompts unless said otherwise."""
 
@@ -61,15 +76,20 @@ class LossSettings(Settings):
     """Losses and their weights; 0 turns one off (campe/objective.py)."""
 
     contrast: Literal["softmax", "sigmoid"] = "softmax"
+    """CLIP's loss, or SigLIP's."""
     diversity: float = Field(default=0.1, ge=0)
+    """Weight: prompts shall say different things."""
     negation: float = Field(default=0.1, ge=0)
+    """Weight: a caption's negation shall fit its picture less."""
     negation_columns: Literal["own", "all", "hinge"] = "own"
+    """Which negations a picture meets: its own, all of the batch's, or its own in a hinge."""
 
 
 class ModelSettings(Settings):
     """All that is needed to build a model anew."""
 
     dim: int = Field(default=384, ge=1)
+    """D, numbers in an embedding; K divides it."""
     text: TextSettings = TextSettings()
     image: ImageSettings = ImageSettings()
     loss: LossSettings = LossSettings()
