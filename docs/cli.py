@@ -16,8 +16,8 @@ HEAD = """<!-- Written by docs/cli.py from the program's own help. -->
 """
 SETTINGS = """## Settings of `{command}`
 
-Each can stand in a YAML file (`--config`) or behind `--set`, as `--set {example}`. Options win over the file, and `--set`
-wins over both.
+Each can stand in a YAML file (`--config`) or behind `--set`, as `--set {example}`. Options win over the file,
+and `--set` wins over both.
 
 | setting | default | what it is |
 | --- | --- | --- |
