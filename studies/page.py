@@ -14,9 +14,12 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 CHOSEN = "prompts-6"
 NAMES = {
-    "prompts-6": "K = 6 prompts", "prompts-1": "one prompt", "last": "the last token", "mean": "the mean over the caption",
+    "prompts-6": "K = 6 prompts",
+    "prompts-1": "one prompt",
+    "last": "the last token",
+    "mean": "the mean over the caption",
     "tokens-16": "sixteen adaptive tokens",
-}  # fmt: skip
+}
 
 
 def page() -> str:
@@ -41,9 +44,9 @@ def flickr8k() -> list[str]:
         return []
     return [
         "## Flickr8k: K prompts against other read-outs of the same LLM",
-        "CAMPE on SmolLM2-135M and EfficientNet-Lite0, trained on Flickr8k's 6,000 training pictures, the last block of "
-        "the LLM and everything new; same data, steps, image side and seeds in every row (studies/flickr8k.py). Each "
-        "read-out's learning rate was chosen on dev:",
+        "CAMPE on SmolLM2-135M and EfficientNet-Lite0, trained on Flickr8k's 6,000 training pictures: the last block "
+        "of the LLM and everything new. Same data, steps, image side and seeds in every row (studies/flickr8k.py). "
+        "Each read-out's learning rate was chosen on dev:",
         rates("flickr8k", [path.name for path in sorted((HERE / "results/flickr8k/tune").iterdir())], dev_recall),
         write_table(finals).rstrip(),
         "### The claim: K prompts beat each baseline by more than the seeds' spread",
@@ -148,7 +151,7 @@ def rates(study: str, names: Sequence[str], figure: Any) -> str:
         tried = [read_json(run / "results.json") for run in runs(study, "tune", name)]
         tried.sort(key=lambda one: one["config"]["rate"])
         said = [f"{one['config']['rate']:g}: {100 * figure(one):.1f}" for one in tried]
-        lines.append(row([NAMES.get(name, tried[0]["name"]), *said]))
+        lines.append(row([NAMES.get(name) or tried[0]["name"], *said]))
     many = max(line.count("|") for line in lines) - 2
     return "\n".join([row(["", *["rate: % on dev"] * many]), row(["---", *["---:"] * many]), *lines])
 

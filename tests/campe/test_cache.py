@@ -100,7 +100,7 @@ def test_other_prompts_and_other_captions_have_caches_of_their_own(toy_campe):
 
 
 @given(st.data())
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_finished_store_serves_every_part_of_its_tree(toy_campe, data):
     model = toy_campe()
     llm, tree, split = model.text.llm, model.text.tree, model.text.split

@@ -13,11 +13,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from polyprompt.errors import DataError, TowerError
 from polyprompt.files import digest
@@ -195,10 +197,15 @@ class LLM(nn.Module):
     def run_behind(
         self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
     ) -> Hidden:
-        """Blocks `start` to `stop - 1` for the rows from `width` on; `before`: keys and values of the others."""
-        flow = flow.rows(torch.arange(width, flow.positions.shape[1], device=hidden.device).expand(len(hidden), -1))
+        """Blocks `start` to `stop - 1` for the rows from `width` on; `before`: keys and values of the others.
+
+        For gradients the state entering each block is kept and the rest computed again: 30 blocks of it do not fit.
+        """
+        rows = torch.arange(width, flow.positions.shape[1], device=hidden.device)
+        flow = flow.rows(rows.expand(len(hidden), -1))
         for index, (keys, values) in zip(range(start, stop), before, strict=True):
-            hidden = self._block(index, hidden, flow, Tap(_join(keys, values)))
+            block = partial(self._block, index, flow=flow, tap=Tap(_join(keys, values)))
+            hidden = checkpoint(block, hidden, use_reentrant=False) if hidden.requires_grad else block(hidden)
         return hidden
 
     def keys_values(
