@@ -1,5 +1,7 @@
 """What every method promises on every family of encoders; a new file in methods/ is tested unasked."""
 
+import multiprocessing
+
 import pytest
 import torch
 from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
@@ -10,7 +12,8 @@ from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.methods.base import Method
 from polyprompt.methods.consistency import Consistency
 from polyprompt.methods.saved import load, save
-from polyprompt.towers.clip import PLAIN
+from polyprompt.towers.clip import PLAIN, Savings
+from polyprompt.train.adapt import Task
 
 SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
 SMALL = {
@@ -86,8 +89,6 @@ def test_parts_of_the_loss_add_up(method):
 def test_savings_change_no_number(method):
     """Plain: all classes at full length, every token through every block."""
     expected = method.logits(method.frozen(pictures(method)))
-    from polyprompt.towers.clip import Savings
-
     method.encoder.saving(PLAIN)
     try:
         plain = method.for_classes(NAMES)
@@ -205,6 +206,109 @@ def test_autocast_in_bfloat16_gives_nearly_the_same(method):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = method.logits(method.frozen(pictures(method)))
     torch.testing.assert_close(half.float(), expected.float(), atol=0.6, rtol=0.1)
+
+
+def step(method, frozen) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The loss of a batch, and its gradients."""
+    loss = method.loss(frozen, labels())["loss"]
+    return loss.detach(), torch.autograd.grad(loss, list(method.learned().values()))
+
+
+def test_checkpointed_parts_give_the_same_loss_and_gradients(method):
+    """Texts a few at a time, their inner states computed again for the gradient."""
+    if not method.learned():
+        return
+    frozen = method.frozen(pictures(method))
+    expected = step(method, frozen)
+    method.encoder.saving(Savings(nodes=20))
+    try:
+        torch.testing.assert_close(step(method.for_classes(NAMES), frozen), expected, atol=1e-4, rtol=1e-4)
+    finally:
+        method.encoder.saving(Savings())
+
+
+def test_autocast_gradients_point_the_same_way(method):
+    if not method.learned():
+        return
+    frozen = method.frozen(pictures(method))
+    _, expected = step(method, frozen)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, found = step(method, frozen)
+    both = [torch.cat([part.flatten() for part in parts]) for parts in (expected, found)]
+    assert torch.cosine_similarity(*both, dim=0) > 0.97
+
+
+def compiled_step_is_the_plain_one(method, backend: str) -> None:
+    frozen = method.frozen(pictures(method))
+    expected = step(method, frozen)
+    torch.compiler.reset()
+    loss = torch.compile(method.loss, backend=backend)(frozen, labels())["loss"]
+    found = loss.detach(), torch.autograd.grad(loss, list(method.learned().values()))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+# torch 2.14 warns about itself while it compiles: of profiler's, autograd's and its own old names.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+class TestCompiled:
+    def test_the_smallest_one(self):
+        compiled_step_is_the_plain_one(vpt.Config(context=1, depth=1).build(toy_encoder("clip"), NAMES), "aot_eager")
+
+    @pytest.mark.slow
+    def test_every_one(self, method):
+        if method.learned():
+            compiled_step_is_the_plain_one(method, "aot_eager")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["coop", "maple"])
+    def test_down_to_machine_code(self, name, encoder):
+        compiled_step_is_the_plain_one(methods.config_of(name)(**SMALL[name]).build(encoder, NAMES), "inductor")
+
+
+# Two processes
+
+
+def small_methods():
+    for family in FAMILIES:
+        encoder = toy_encoder(family)
+        for name, settings in SMALL.items():
+            if name != "zeroshot":
+                yield f"{family}, {name}", methods.config_of(name)(**settings).build(encoder, NAMES, seed=1)
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    """A process's life: its half of the batch, method by method."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    found = {}
+    for key, method in small_methods():
+        half = slice(3 * rank, 3 * rank + 3)
+        frozen = method.frozen(pictures(method)[half])
+        parallel = DistributedDataParallel(Task(method))
+        parallel({"frozen": frozen, "labels": labels()[half]})["loss"].backward()
+        found |= {f"{key}, {name}": parameter.grad for name, parameter in method.learned().items()}
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_gradients_of_one(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["toy_encoders"])
+    workers = [context.Process(target=one_of_two, args=(rank, str(tmp_path))) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+        assert worker.exitcode == 0
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    whole = {}
+    for key, method in small_methods():
+        _, gradients = step(method, method.frozen(pictures(method)))
+        whole |= {f"{key}, {name}": part for name, part in zip(method.learned(), gradients, strict=True)}
+    assert len(whole) > 30
+    for half in halves:
+        torch.testing.assert_close(half, whole, atol=1e-5, rtol=1e-4)
 
 
 # Bad input
