@@ -1,0 +1,57 @@
+"""The page of results says what the kept runs say, and the studies' settings are ones that `align` and `adapt` take."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from polyprompt.campe.config import checked
+from polyprompt.files import write_json
+from polyprompt.train.adapt import AdaptSettings, resolved
+from polyprompt.train.align import AlignSettings
+
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+def study(name):
+    spec = importlib.util.spec_from_file_location(f"study_{name}", STUDIES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_results_is_what_its_program_writes():
+    page = study("page")
+    assert page.PAGE.read_text() == page.page()
+
+
+def test_every_variant_has_settings_that_align_takes():
+    flickr8k = study("flickr8k")
+    parts = [*flickr8k.READ_OUTS.values(), *flickr8k.ABLATIONS.values()]
+    settings = [checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, part)) for part in parts]
+    assert all(one.image.queries == 6 and one.image.new_blocks == 2 for one in settings)
+
+
+def test_every_method_has_settings_that_adapt_takes():
+    adapt = study("adapt")
+    for method in adapt.METHODS.values():
+        given = {"encoder": adapt.ENCODER, "images": "data/pacs/photo", "method": method}
+        resolved(checked(AdaptSettings, given | {"epochs": 1, "batch": 16, "rate": 0.01}))
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])
+def test_a_gap_counts_if_it_is_beyond_both_spreads(tmp_path, monkeypatch, gap, verdict):
+    page = study("page")
+    monkeypatch.setattr(page, "HERE", tmp_path)
+    for name, level in (("prompts-6", 40.0 + gap), ("last", 40.0)):
+        for seed, off in enumerate((-1.0, 0.0, 1.0)):
+            folder = tmp_path / "results" / "flickr8k" / "final" / name / str(seed)
+            folder.mkdir(parents=True)
+            found = {way: {"recall@1": (level + off) / 100} for way in page.DIRECTIONS}
+            write_json(folder / "results.json", {"retrieval": {"test": found}})
+    (line,) = page.verdicts()
+    assert line.startswith("- against the last token: ")
+    assert line.count(f"{gap:+.1f} ({verdict})") == 2
+    assert f"Beyond the spread in {2 if verdict == 'above' else 0} of 2 figures." in line
