@@ -8,6 +8,7 @@ scored once, by the runs of `final`. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py tune      learning rates, on dev
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
+    python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
 """
@@ -21,7 +22,7 @@ from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.config import checked
 from polyprompt.campe.text import WORDS, prompt_tree, token_row
 from polyprompt.data.captions import read_pairs
-from polyprompt.files import read_json, tell, write_json
+from polyprompt.files import read_json, tell, write_json, write_text
 from polyprompt.nn.tree import spanning
 from polyprompt.towers.llm import open_llm
 from polyprompt.train.align import AlignSettings, align
@@ -45,7 +46,7 @@ READ_OUTS: dict[str, dict[str, Any]] = {
 }
 RATES = (5e-4, 1e-3, 2e-3)
 """Of what is new; the pretrained block and norm learn at a tenth of it."""
-TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS = 3, 8, 3
+TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS, MODES_EPOCHS = 3, 8, 3, 6
 SEEDS = (0, 1, 2)
 CHOSEN = "prompts-6"
 """The read-out that `ablate` starts from."""
@@ -97,6 +98,19 @@ def ablate() -> None:
         once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **chosen_rates(CHOSEN))
 
 
+def modes() -> None:
+    """The three adaptive modes; `input` goes through all blocks in each step, so the pictures are fewer for all."""
+    small = Path(DATA) / "first-1500.tsv"
+    head, *lines = (Path(DATA) / "captions.tsv").read_text().splitlines()
+    train = [line for line in lines if line.endswith("\ttrain")]
+    first = set(list(dict.fromkeys(line.split("\t")[0] for line in train))[:1500])
+    kept = [line for line in train if line.split("\t")[0] in first and line.split("\t")[1] in "01"]
+    write_text(small, "\n".join([head, *kept, *(line for line in lines if line.endswith("\tdev"))]) + "\n")
+    for mode in ("words", "late", "input"):
+        part = merged(READ_OUTS[CHOSEN], {"text": {"adaptive": mode}})
+        once(f"modes/{mode}", part, data=str(small), batch=128, epochs=MODES_EPOCHS, **chosen_rates(CHOSEN))
+
+
 def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     """The results of a run, computed now or earlier."""
     folder = re.sub(r"[^a-z0-9./-]+", "-", name.lower())
@@ -136,5 +150,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {"cache": cache, "tune": tune, "final": final, "ablate": ablate}
+    stages = {"cache": cache, "tune": tune, "final": final, "ablate": ablate, "modes": modes}
     stages[sys.argv[1]]()

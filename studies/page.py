@@ -88,9 +88,14 @@ def figures(name: str) -> dict[str, Figure]:
 
 def ablations() -> list[str]:
     """One part changed at a time, on dev."""
-    if not (found := runs("flickr8k", "ablate")):
-        return []
-    return ["## Flickr8k: what each part is worth", "One seed, fewer epochs, on dev.", write_table(found).rstrip()]
+    parts = []
+    if found := runs("flickr8k", "ablate"):
+        head = "## Flickr8k: what each part is worth"
+        parts += [head, "One seed, fewer epochs, on dev.", write_table(found).rstrip()]
+    if found := runs("flickr8k", "modes"):
+        head = "## Flickr8k: where the adaptive tokens live"
+        parts += [head, "One seed, 1,500 training pictures, on dev.", write_table(found).rstrip()]
+    return parts
 
 
 def pacs() -> list[str]:
