@@ -11,6 +11,7 @@ ROWS = [
     {"nn"},
     {"towers"},
     {"campe", "methods"},
+    {"runs"},
     {"data"},
     {"evaluate"},
     {"train"},

@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyprompt.campe.encoder import load_encoder
-    from polyprompt.campe.model import CAMPE, load
+    from polyprompt.campe.model import CAMPE
+    from polyprompt.methods.classifier import Classifier
+    from polyprompt.runs import load, load_classifier
 
 __version__ = "0.1.0"
-__all__ = ["CAMPE", "load", "load_encoder"]
+__all__ = ["CAMPE", "Classifier", "load", "load_classifier", "load_encoder"]
 
-_HOMES = {"CAMPE": "campe.model", "load": "campe.model", "load_encoder": "campe.encoder"}
+_HOMES = {
+    "CAMPE": "campe.model",
+    "Classifier": "methods.classifier",
+    "load": "runs",
+    "load_classifier": "runs",
+    "load_encoder": "campe.encoder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+SHOWN = ("accuracy", "macro_f1", "calibration_error")
+
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
@@ -39,6 +41,7 @@ def command(
     """
     from polyprompt.campe.config import checked
     from polyprompt.cli.options import gather
+    from polyprompt.files import read_json
     from polyprompt.train.adapt import AdaptSettings, adapt
 
     given = {
@@ -49,16 +52,9 @@ def command(
     values = {"name": out.name} | gather(config, given, assignments or [])
     found = adapt(checked(AdaptSettings, values), out, resume=resume)
     typer.echo(f"{out}: {len(found.class_names)} classes. Use it with: polyprompt predict {out} PICTURES")
-    for name, scores in results(out).items():
+    results = read_json(out / "results.json")
+    for name, scores in results["classification"].items():
         figures = "  ".join(f"{key.replace('_', ' ')} {100 * scores[key]:5.1f}" for key in SHOWN)
         typer.echo(f"{name:24}  {figures}  ({scores['pictures']} pictures, {scores['classes']} classes)")
-
-
-SHOWN = ("accuracy", "macro_f1", "calibration_error")
-
-
-def results(out: Path) -> dict[str, dict[str, float]]:
-    """What a finished run scored, set by set."""
-    from polyprompt.files import read_json
-
-    return read_json(out / "results.json")["classification"]
+    if "harmonic_mean" in results:
+        typer.echo(f"{'harmonic mean':24}  accuracy {100 * results['harmonic_mean']:5.1f}")

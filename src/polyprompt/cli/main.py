@@ -8,11 +8,24 @@ import typer
 
 from polyprompt.errors import PolypromptError
 
-COMMANDS = ("demo", "align", "adapt", "search", "evaluate", "explain", "report", "cost")
+COMMANDS = {
+    "demo": "demo",
+    "align": "align",
+    "adapt": "adapt",
+    "predict": "predict",
+    "search": "search",
+    "evaluate": "evaluate",
+    "explain": "explain",
+    "report": "report",
+    "cost": "cost",
+    "import": "import_original",
+    "export-original": "export_original",
+}
+"""Each command and its file, in the order of the help page."""
 
 app = typer.Typer(help=__import__("polyprompt").__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-for name in COMMANDS:
-    app.command(name)(importlib.import_module(f"polyprompt.cli.{name}").command)
+for name, file in COMMANDS.items():
+    app.command(name)(importlib.import_module(f"polyprompt.cli.{file}").command)
 
 
 def main() -> None:

@@ -119,6 +119,18 @@ def _from_folders(root: Path, split: str | None) -> tuple[list[_Item], list[str]
     return items, inside
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """Every picture below a folder, by its ending, sorted; none that is hidden.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not (found := sorted(path for path in files if not path.name.startswith("."))):
+        raise DataError(f"{folder}: no pictures in it. Give a folder with {', '.join(sorted(SUFFIXES))} files.")
+    return found
+
+
 def _visible(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
 

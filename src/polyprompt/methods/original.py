@@ -84,7 +84,7 @@ def method_name(method: Any) -> str:
 def import_original(
     name: str,
     path: str | Path,
-    encoder: CLIP,
+    encoder: Any,
     class_names: Sequence[str] | None = None,
     *,
     epoch: int | None = None,

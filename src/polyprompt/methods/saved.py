@@ -8,7 +8,7 @@ manifest.json                 the hashes of both
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -113,10 +113,16 @@ def _consistency(name: str, settings: dict[str, Any]) -> Consistency:
 
 def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
     """`value`, once it is clear that its type is that of the field; whole numbers serve for floats."""
-    kinds = {int: int, float: (int, float), str: str, bool: bool}
-    if hint in kinds and (not isinstance(value, kinds[hint]) or (isinstance(value, bool) and hint is not bool)):
-        raise ConfigError(f"{name}: {key} is {value!r}; it must be of type {hint.__name__}")
-    return float(value) if hint is float else value
+    if get_origin(hint) is tuple:
+        fits, expected = isinstance(value, tuple) and all(isinstance(item, str) for item in value), "a list of texts"
+    else:
+        if hint is float and type(value) is int:
+            value = float(value)
+        fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+        expected = f"of type {getattr(hint, '__name__', hint)}"
+    if not fits:
+        raise ConfigError(f"{name}: {key} is {value!r}; it must be {expected}")
+    return value
 
 
 @torch.no_grad()

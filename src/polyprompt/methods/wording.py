@@ -22,7 +22,7 @@ def check_names(class_names: Sequence[str]) -> tuple[str, ...]:
         raise DataError(f"{len(class_names)} class name ({', '.join(class_names)}); a classifier needs at least 2")
     seen: dict[str, str] = {}
     for name in class_names:
-        key = spoken(name)
+        key = spoken(name).casefold()  # CLIP's tokenizer knows no upper case
         if not key:
             raise DataError(f"class name {name!r} is empty; every class needs a name to prompt with")
         if key in seen:

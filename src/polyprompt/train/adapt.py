@@ -25,6 +25,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from polyprompt.campe.config import Settings
+from polyprompt.campe.encoder import load_encoder
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.folders import read_labelled, splits_of
 from polyprompt.data.items import Labelled
@@ -39,7 +40,6 @@ from polyprompt.methods.saved import config_from, save
 from polyprompt.methods.saved import load as load_method
 from polyprompt.progress import track
 from polyprompt.towers.base import DualEncoder
-from polyprompt.towers.load import load_encoder
 from polyprompt.train.batches import Batches
 from polyprompt.train.frozen import ImageStates
 from polyprompt.train.loop import TrainSettings, fit
@@ -61,6 +61,7 @@ class AdaptSettings(Settings):
     """A whole run; every field can stand in a YAML file or behind --set."""
 
     name: str = "adapted"
+    """What the run is called; its folder's name on the command line."""
     images: str
     """Pictures with classes: class folders, a table of path and label, or a CoOp split file."""
     encoder: str
@@ -68,6 +69,7 @@ class AdaptSettings(Settings):
     method: dict[str, Any]
     """`name`, and settings of that method; those left out are the published ones. A name alone will do."""
     protocol: Protocol = "few-shot"
+    """few-shot, base-to-novel or cross-dataset: which classes are trained, and whose settings fill the gaps."""
     shots: int | None = Field(default=16, ge=1)
     """Pictures a class; None: all of them."""
     take_fewer: bool = False
@@ -85,13 +87,17 @@ class AdaptSettings(Settings):
     also: tuple[str, ...] = ()
     """More labelled sets to score, each among its own class names."""
     epochs: int | None = Field(default=None, ge=1)
+    """Passes over the drawn pictures; published, as batch and rate, if not given."""
     batch: int | None = Field(default=None, ge=1)
     """Pictures a step, all processes together."""
     rate: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum 0.9, as published, or AdamW."""
     weight_decay: float = Field(default=5e-4, ge=0)
+    """Of everything that learns."""
     schedule: Literal["published", "cosine", "constant"] = "published"
+    """Of the rate: the authors' (an epoch of warm-up, then a cosine by epochs), a cosine by steps, or none."""
     augment: bool = False
     """Random crops and flips, as published; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

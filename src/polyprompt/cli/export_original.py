@@ -1,0 +1,28 @@
+"""`polyprompt export-original`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run of adapt, or a saved adapter's folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
+    epoch: Annotated[int, typer.Option(min=1, help="N of model.pth.tar-N.")] = 1,
+    encoder: Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")] = None,
+) -> None:
+    """Write an adapter as the method's own authors' program would, for their loader.
+
+    Example: polyprompt export-original runs/pets output/pets --epoch 5
+    """
+    from polyprompt.campe.encoder import load_encoder
+    from polyprompt.errors import ConfigError
+    from polyprompt.methods.classifier import Classifier
+    from polyprompt.methods.original import export_original
+    from polyprompt.runs import load
+
+    found = load(run, load_encoder(encoder) if encoder else None)
+    if not isinstance(found, Classifier):
+        raise ConfigError(f"{run}: a CAMPE model, not an adapter; only what adapt or import made can be written so.")
+    typer.echo(export_original(found.method, out, epoch))

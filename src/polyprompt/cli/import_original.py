@@ -1,0 +1,31 @@
+"""`polyprompt import`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    method: Annotated[str, typer.Argument(help="coop, cocoop, vpt, language, ivlp, maple or promptsrc.")],
+    checkpoint: Annotated[Path, typer.Argument(help="model.pth.tar-N, its folder, or the original run's folder.")],
+    encoder: Annotated[str, typer.Option(help="The CLIP it was trained on: ViT-B-16/openai.")],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter.")],
+    classes: Annotated[str | None, typer.Option(help="cat,dog,...; read from the file if not given.")] = None,
+    epoch: Annotated[int | None, typer.Option(help="Which N; the last if not given.")] = None,
+    words: Annotated[str | None, typer.Option(help="CTX_INIT of the original run, if it was another.")] = None,
+    position: Annotated[str, typer.Option(help="CLASS_TOKEN_POSITION of CoOp: end, middle or front.")] = "end",
+) -> None:
+    """Take over a checkpoint of the method's own authors; nothing in it is executed.
+
+    Example: polyprompt import maple output/imagenet/seed1 --encoder ViT-B-16/openai --out adapters/maple
+    """
+    from polyprompt.campe.encoder import load_encoder
+    from polyprompt.cli.options import names
+    from polyprompt.methods.original import import_original
+    from polyprompt.methods.saved import save
+
+    opened = load_encoder(encoder)
+    found = import_original(method, checkpoint, opened, names(classes), epoch=epoch, words=words, position=position)
+    save(found, out)
+    typer.echo(f"{out}: {len(found.class_names)} classes, {', '.join(found.class_names[:8])}, ...")

@@ -1,0 +1,288 @@
+"""adapt, predict, import and export-original from end to end, as a shell runs them, on toy CLIPs; and bad input."""
+
+import json
+import shutil
+
+import golden_cases as golden
+import numpy as np
+import pytest
+import torch
+from golden_cases import TOLERANCE, Case
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import polyprompt as pp
+from polyprompt.methods.saved import load as load_method
+from polyprompt.towers.pictures import open_picture
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
+
+
+@pytest.fixture(scope="module")
+def maple():
+    """The authors' own run of MaPLe on a toy CLIP, with a checkpoint."""
+    both = set(golden.names()) & set(golden.checkpoints())
+    return next(Case(name) for name in sorted(both) if Case(name).facts["trainer"] == "MaPLe")
+
+
+@pytest.fixture(scope="module")
+def clip(maple, tmp_path_factory):
+    """The toy CLIP in OpenAI's own layout, in a file."""
+    file = tmp_path_factory.mktemp("clip") / "toy.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in maple.state.items()}, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Six noisy squares of each of four colours, in a folder per colour."""
+    folder = tmp_path_factory.mktemp("squares")
+    draw = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir()
+        for i in range(6):
+            pixels = np.clip(np.array(colour) + draw.integers(-60, 60, (20, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def adapt(polyprompt, squares, clip):
+    """`adapt` with settings for a few seconds."""
+
+    def run(*words, method="maple", images=squares, depth=2):
+        own = ["--set", f"method.depth={depth}"] if method == "maple" else []
+        quick = ["--shots", 2, "--epochs", 2, "--batch", 4, "--precision", "fp32"]
+        return polyprompt("adapt", "--images", images, "--method", method, "--encoder", clip, *quick, *own, *words)
+
+    return run
+
+
+def test_from_pictures_to_predictions(adapt, polyprompt, squares, clip, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = adapt("--out", run, "--also", squares, "--seed", 3)
+    assert code == 0, err
+    results = json.loads((run / "results.json").read_text())
+    accuracy = results["classification"]["test"]["accuracy"]
+    assert f"accuracy {100 * accuracy:5.1f}" in out
+    assert results["command"].startswith("polyprompt adapt --images")
+    assert (results["name"], results["seed"], results["classification"]["test"]["pictures"]) == ("run", 3, 16)
+
+    picture = squares / "red" / "0.png"
+    code, out, err = polyprompt("predict", run, picture, squares / "blue", "--json")
+    assert code == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    files = [picture, *sorted((squares / "blue").iterdir())]
+    assert [line["image"] for line in lines] == [str(file) for file in files]
+    classifier = pp.load(run)
+    expected = classifier(files)
+    found = torch.tensor([list(line["probabilities"].values()) for line in lines])
+    torch.testing.assert_close(found, expected)
+    assert [line["class"] for line in lines] == [classifier.class_names[i] for i in expected.argmax(dim=1)]
+
+    code, out, err = polyprompt("predict", run, picture, "--classes", "a zebra, a crimson square", "--top", 1)
+    assert code == 0, err
+    new = classifier.for_classes(["a zebra", "a crimson square"])
+    row = new([picture])[0]
+    assert out.split() == [str(picture), f"{100 * row.max():.1f}", "%", *new.class_names[row.argmax()].split()]
+
+    moved = clip.rename(clip.with_name("moved.safetensors"))
+    try:
+        code, _, err = polyprompt("predict", run, picture)
+        assert (code, "toy.safetensors" in err) == (2, True)
+        code, moved_out, err = polyprompt("predict", run, picture, "--encoder", moved, "--json")
+        assert code == 0, err
+        again = json.loads(moved_out)["probabilities"]
+        assert again == {name: pytest.approx(p, abs=1e-5) for name, p in lines[0]["probabilities"].items()}
+    finally:
+        moved.rename(clip)
+
+
+def test_probabilities_are_those_of_the_method(adapt, squares, tmp_path):
+    assert adapt("--out", tmp_path / "run", method="coop")[0] == 0
+    classifier = pp.load(tmp_path / "run")
+    file = squares / "red" / "0.png"
+    pixels = torch.stack([classifier.preprocess(open_picture(file))])
+    with torch.no_grad():
+        expected = classifier.method.logits(classifier.method.frozen(pixels)).softmax(dim=1)
+    for pictures in ([file], [str(file)], [open_picture(file)], pixels):
+        assert torch.equal(classifier(pictures), expected)
+    assert expected.sum().item() == pytest.approx(1)
+
+
+def test_a_settings_file_and_what_overrides_it(adapt, polyprompt, squares, clip, tmp_path):
+    (tmp_path / "maple.yaml").write_text(
+        f"images: {squares}\nencoder: {clip}\nmethod: {{name: maple, depth: 2, consistency: {{mean: 1.0}}}}\n"
+        "epochs: 1\nshots: 2\nprecision: fp32\nprotocol: base-to-novel\n"
+    )
+    run = tmp_path / "run"
+    code, out, err = polyprompt(
+        "adapt", "--config", tmp_path / "maple.yaml", "--out", run, "--shots", 1, "--set", "method.consistency.text=7",
+        "--set", 'method.consistency.templates=["a {}."]',
+    )  # fmt: skip
+    assert code == 0, err
+    config = json.loads((run / "config.json").read_text())
+    assert (config["shots"], config["epochs"], config["rate"]) == (1, 1, 0.0035)
+    assert (config["method"]["depth"], config["method"]["consistency"]["text"]) == (2, 7.0)
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["base", "novel", "harmonic"]
+
+
+def test_a_finished_run_is_not_done_again(adapt, tmp_path):
+    run = tmp_path / "run"
+    assert adapt("--out", run)[0] == 0
+    code, _, err = adapt("--out", run)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--resume" in err
+    written = (run / "results.json").stat().st_mtime_ns
+    code, out, err = adapt("--out", run, "--resume")
+    assert code == 0, err
+    assert (run / "results.json").stat().st_mtime_ns == written
+    assert "accuracy" in out
+
+
+# The authors' checkpoints
+
+
+def test_a_published_checkpoint_comes_in_and_goes_out(maple, clip, polyprompt, squares, tmp_path):
+    folder = golden.FOLDER / "checkpoints" / maple.name
+    adapter = tmp_path / "adapter"
+    code, out, err = polyprompt("import", "maple", folder, "--encoder", clip, "--out", adapter)
+    assert code == 0, err
+    method = load_method(adapter)
+    expected = load_file(folder.with_suffix(".safetensors"))
+    with torch.no_grad():
+        found = method.logits(method.frozen(maple.tensors["images"]))
+        torch.testing.assert_close(found, expected["logits"], **TOLERANCE)
+        new = method.for_classes(maple.facts["new_classnames"])
+        found = new.logits(new.frozen(maple.tensors["images"]))
+    torch.testing.assert_close(found, expected["new_classes.logits"], **TOLERANCE)
+    assert ", ".join(method.class_names) in out
+
+    code, out, err = polyprompt("predict", adapter, squares / "red" / "0.png", "--json")
+    assert code == 0, err
+    assert list(json.loads(out)["probabilities"]) == list(method.class_names)
+
+    code, out, err = polyprompt("export-original", adapter, tmp_path / "theirs", "--epoch", 7)
+    assert code == 0, err
+    (theirs,) = folder.glob("*/model.pth.tar-*")
+    ours = torch.load(out.strip(), weights_only=True)["state_dict"]
+    for name, tensor in torch.load(theirs, weights_only=True)["state_dict"].items():
+        assert torch.equal(ours[name].float(), tensor.float()), name
+
+
+def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
+    folder = golden.FOLDER / "checkpoints" / maple.name
+    (tmp_path / "damaged").mkdir()
+    damaged = tmp_path / "damaged" / "model.pth.tar-1"
+    content = torch.load(next(folder.glob("*/model.pth.tar-*")), weights_only=True)
+    content["state_dict"]["prompt_learner.ctxx"] = content["state_dict"].pop("prompt_learner.ctx")
+    torch.save(content, damaged)
+    for words, expected in (
+        (["mapel", folder], "Did you mean 'maple'"),
+        (["zeroshot", folder], "no method with published checkpoints is called 'zeroshot'"),
+        (["maple", tmp_path / "nowhere"], "no MultiModalPromptLearner/model.pth.tar-N in it"),
+        (["maple", folder, "--epoch", 99], "there are epochs"),
+        (["coop", damaged], "Is it a checkpoint of coop"),
+        (["maple", damaged], "lacks prompt_learner.ctx; it has prompt_learner.ctxx"),
+        (["maple", folder, "--classes", "a"], "1 class name (a); a classifier needs at least 2"),
+        (["maple", folder, "--words", "quite other words"], "did not start from 'quite other words'"),
+    ):
+        code, _, err = polyprompt("import", *words, "--encoder", clip, "--out", tmp_path / "out")
+        assert (code, err.count("\n")) == (2, 1), err
+        assert expected in err
+    assert not (tmp_path / "out").exists()
+
+
+# Bad input
+
+
+def test_bad_input_is_one_line_and_exit_code_2(adapt, polyprompt, squares, clip, tmp_path):
+    two = shutil.copytree(squares, tmp_path / "two")
+    shutil.copytree(squares / "red", two / "Red")
+    long = tmp_path / "long"
+    for name in ("d" * 80, "e" * 80):
+        shutil.copytree(squares / "red", long / " ".join(name))
+    one = tmp_path / "one"
+    shutil.copytree(squares / "red", one / "red")
+    table = squares / "labels.csv"
+    table.write_text("path,label\nred/0.png,red\nred/1.png,blue\nblue/0.png,blue\n")
+    numbers = squares / "numbers.csv"
+    numbers.write_text("path,label\nred/0.png,0\nblue/0.png,1\n")
+    cases = [
+        (["--shots", 7], {}, "class 'blue' has 6 pictures, 7 shots were asked for"),
+        (["--shots", 6], {}, "nothing is left to score"),
+        (["--shots", 0], {}, "shots is 0"),
+        ([], {"images": one}, "1 class (red)"),
+        ([], {"images": two}, "the classes 'Red' and 'red' have one name"),
+        ([], {"images": long}, "shorten the name or the context"),
+        ([], {"images": table}, "lies in the folder of class 'red', but its label is 'blue'"),
+        ([], {"images": numbers}, "a text model needs names"),
+        ([], {"images": tmp_path / "nowhere"}, "no such file or folder"),
+        ([], {"depth": 40}, "depth 40, but the text tower has"),
+        ([], {"depth": "deep"}, "maple: depth is 'deep'; it must be of type int"),
+        (["--set", "method.context=9"], {}, "too short to start 9 context vectors"),
+        (["--set", "method.contxt=9"], {}, "Did you mean 'context'"),
+        (["--set", "method.depth"], {}, "write key=value"),
+        (["--set", "method.consistency.templates=a {}."], {}, "must be a list of texts"),
+        (["--set", "method.consistency=yes"], {}, "consistency is True; it must be"),
+        (["--set", "shot=3"], {}, "Did you mean shots"),
+        ([], {"method": "mapel"}, "Did you mean 'maple'"),
+        ([], {"method": "no.such.module"}, "a method of your own is a module with a class Config"),
+        (["--rate", "1e30", "--set", "schedule=constant"], {}, "is not finite"),
+        (["--encoder", "ViT-B-61/openai"], {}, "ViT-B-61/openai"),
+        (["--config", tmp_path / "none.yaml"], {}, "no such file"),
+        (["--protocol", "base-to-new"], {}, "protocol is 'base-to-new'"),
+    ]
+    for number, (words, options, expected) in enumerate(cases):
+        code, _, err = adapt(*words, "--out", tmp_path / str(number), **options)
+        assert code == 2, (words, options, err)
+        last = err.splitlines()[-1]
+        assert expected in last, err
+        assert last.startswith("polyprompt: ")
+        assert "Traceback" not in err
+
+
+def test_what_cannot_be_predicted(adapt, polyprompt, squares, tmp_path):
+    run = tmp_path / "run"
+    assert adapt("--out", run, "--set", "method.context=1")[0] == 0
+    broken, empty = tmp_path / "broken.png", tmp_path / "empty"
+    broken.write_bytes(b"no picture")
+    empty.mkdir()
+    picture = squares / "red" / "0.png"
+    for words, expected in (
+        ([run, broken], "1 of 1 pictures cannot be read"),
+        ([run, tmp_path / "none.png"], "1 of 1 pictures cannot be read"),
+        ([run, empty], "no pictures in it"),
+        ([run, picture, "--classes", "cat"], "1 class name (cat); a classifier needs at least 2"),
+        ([run, picture, "--classes", "cat,Cat "], "'cat' and 'Cat' read the same"),
+        ([run, picture, "--classes", f"cat,{'d ' * 90}"], "shorten the name or the context"),
+        ([tmp_path / "nowhere", picture], "nowhere"),
+    ):
+        code, _, err = polyprompt("predict", *words)
+        assert code == 2, err
+        assert expected in err.splitlines()[-1]
+        assert "Traceback" not in err
+    code, out, err = polyprompt("predict", run, broken, picture)
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert f"{broken}: not a picture" in err
+    shutil.rmtree(run / "model")
+    code, _, err = polyprompt("predict", run, picture)
+    assert (code, "finish it with `polyprompt adapt ... --resume`" in err) == (2, True)
+
+
+def test_a_model_of_captions_classifies_zero_shot(polyprompt, toy, place, tmp_path):
+    run = tmp_path / "captions"
+    code, _, err = polyprompt("align", *toy(), "--out", run)
+    assert code == 0, err
+    picture = place / "photos" / "0.png"
+    code, out, err = polyprompt("predict", run, picture, "--classes", "red square,blue square", "--json")
+    assert code == 0, err
+    model = pp.load(run)
+    scores = model.similarity(["a photo of a red square.", "a photo of a blue square."], [picture])[:, 0]
+    expected = (model.logit_scale * scores).softmax(dim=0)
+    found = torch.tensor(list(json.loads(out)["probabilities"].values()))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    code, _, err = polyprompt("predict", run, picture)
+    assert (code, "name them (--classes a,b,c)" in err) == (2, True)
+    code, _, err = polyprompt("export-original", run, tmp_path / "out")
+    assert (code, "a CAMPE model, not an adapter" in err) == (2, True)
