@@ -7,57 +7,101 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyprompt.nn.trie import attend, attend_readouts, pack
+from polyprompt.nn.trie import attend, pack
 
 ROWS = st.lists(st.lists(st.integers(-3, 4), min_size=1, max_size=6), min_size=1, max_size=6)
+RUNS = st.integers(1, 9)
+
+
+def ends_of(rows):
+    return [len(row) - 1 for row in rows]
+
+
+def paths_of(trie, rows, *, share):
+    """The nodes of each text, found by what they say: an independent way through the tree."""
+    ids, positions = trie.ids.tolist(), trie.positions.tolist()
+    beginnings, path = {}, []
+    for node, place in enumerate(positions):
+        path = [*path[:place], node]
+        beginnings.setdefault(tuple(ids[i] for i in path), []).append(list(path))
+    return [beginnings[tuple(row)][0] if share else beginnings[tuple(row)].pop(0) for row in rows]
 
 
 @settings(deadline=None, max_examples=60)
-@given(ROWS, st.booleans())
-def test_nodes_are_the_distinct_beginnings(rows, share):
-    trie = pack(rows, [len(row) - 1 for row in rows], share=share)
+@given(ROWS, st.booleans(), st.data())
+def test_nodes_are_the_distinct_beginnings(rows, share, data):
+    ends = [data.draw(st.integers(0, len(row) - 1)) for row in rows]
+    trie = pack(rows, ends, share=share)
     beginnings = [tuple(row[: i + 1]) for row in rows for i in range(len(row))]
     assert len(trie.ids) == (len(set(beginnings)) if share else len(beginnings))
-    for row, path, end, readout in zip(rows, trie.paths, trie.ends, trie.readouts, strict=True):
-        assert trie.ids[path][: len(row)].tolist() == row
-        assert trie.positions[path][: len(row)].tolist() == list(range(len(row)))
-        assert (path[len(row) :] == path[len(row) - 1]).all()
-        assert end == len(row) - 1
-        assert readout == path[end]
-    assert trie.paths.flatten()[trie.seen].tolist() == list(range(len(trie.ids)))
+    for row, path in zip(rows, paths_of(trie, rows, share=share), strict=True):
+        assert trie.ids[path].tolist() == row
+        assert trie.positions[path].tolist() == list(range(len(row)))
+    if share:
+        expected = [path[end] for path, end in zip(paths_of(trie, rows, share=True), ends, strict=True)]
+        assert trie.readouts.tolist() == expected
 
 
-def slow(queries, keys, values, path, place, heads, sees):
-    """One token of one text, head by head."""
+def slow(queries, keys, values, node, heads, sees):
+    """One node, head by head."""
     out = []
     for q, k, v in zip(*(x.chunk(heads, dim=-1) for x in (queries, keys, values)), strict=True):
-        scores = [float(q[path[place]] @ k[path[other]]) / math.sqrt(q.shape[-1]) for other in sees]
+        scores = [float(q[node] @ k[other]) / math.sqrt(q.shape[-1]) for other in sees]
         weights = [math.exp(score - max(scores)) for score in scores]
-        out.append(sum(w / sum(weights) * v[path[other]] for w, other in zip(weights, sees, strict=True)))
+        out.append(sum(w / sum(weights) * v[other] for w, other in zip(weights, sees, strict=True)))
     return torch.cat(out)
 
 
-@settings(deadline=None, max_examples=25)
-@given(ROWS, st.booleans(), st.sampled_from([1, 2]))
-def test_attention_equals_the_slow_loop(rows, hide, heads):
-    trie = pack(rows, [len(row) - 1 for row in rows])
+@settings(deadline=None, max_examples=40)
+@given(ROWS, st.booleans(), st.sampled_from([1, 2]), RUNS)
+def test_attention_equals_the_slow_loop(rows, hide, heads, run):
+    trie = pack(rows, ends_of(rows), run=run)
     draw = torch.Generator().manual_seed(len(trie.ids))
     queries, keys, values = torch.randn(3, len(trie.ids), 4, generator=draw, dtype=torch.float64)
-    hidden = trie.ids < 0 if hide else None
-    fast = attend(queries, torch.cat([keys, values], dim=1), trie, heads, hidden=hidden)
-    for row, path in zip(rows, trie.paths.tolist(), strict=True):
-        for place in range(len(row)):
-            sees = [other for other in range(place + 1) if not hide or row[other] >= 0 or other == place]
-            expected = slow(queries, keys, values, path, place, heads, sees)
-            torch.testing.assert_close(fast[path[place]], expected)
+    every = trie.every.without(trie.ids < 0) if hide else trie.every
+    fast = attend(queries, torch.cat([keys, values], dim=1), every, heads)
+    for row, path in zip(rows, paths_of(trie, rows, share=True), strict=True):
+        for place, node in enumerate(path):
+            sees = [path[i] for i in range(place + 1) if not hide or row[i] >= 0 or i == place]
+            torch.testing.assert_close(fast[node], slow(queries, keys, values, node, heads, sees))
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_readouts_equal_attention_of_all(causal):
-    rows = [[1, 2, 3], [1, 2, 4], [1, 5, 6]] if not causal else [[1, 2, 3, 4], [1, 2], [1, 5, 6], [1]]
-    trie = pack(rows, [len(row) - 1 for row in rows], share=causal)
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.lists(st.integers(-3, 4), min_size=3, max_size=3), min_size=1, max_size=6), RUNS)
+def test_attention_without_a_causal_mask_goes_over_the_whole_text(rows, run):
+    trie = pack(rows, ends_of(rows), share=False, causal=False, run=run)
+    queries, keys, values = torch.randn(3, len(trie.ids), 4, dtype=torch.float64)
+    fast = attend(queries, torch.cat([keys, values], dim=1), trie.every, 2)
+    for path in paths_of(trie, rows, share=False):
+        for node in path:
+            torch.testing.assert_close(fast[node], slow(queries, keys, values, node, 2, path))
+
+
+@settings(deadline=None, max_examples=40)
+@given(ROWS, st.booleans(), RUNS)
+def test_readouts_equal_attention_of_all(rows, share, run):
+    trie = pack(rows, ends_of(rows), share=share, run=run)
     queries, keys, values = torch.randn(3, len(trie.ids), 6, dtype=torch.float64)
     both = torch.cat([keys, values], dim=1)
-    every = attend(queries, both, trie, 3, causal=causal)
-    some = attend_readouts(queries[trie.readouts], both, trie, 3, causal=causal)
-    torch.testing.assert_close(some, every[trie.readouts])
+    every = attend(queries, both, trie.every, 3)
+    torch.testing.assert_close(attend(queries[trie.readouts], both, trie.last, 3), every[trie.readouts])
+
+
+@pytest.mark.parametrize("run", [1, 5, 64])
+def test_gradients_are_those_of_one_masked_attention(run):
+    """Rows repeated to fill a group, and keys nobody sees, must pass nothing on."""
+    rows = [[9, 1, 2, 3], [9, 1, 2, 4, 5, 6], [9, 1, 7], [9, 1, 2, 4, 8]]
+    trie = pack(rows, ends_of(rows), run=run)
+    count = len(trie.ids)
+    sees = torch.zeros(count, count, dtype=torch.bool)
+    for path in paths_of(trie, rows, share=True):
+        for place, node in enumerate(path):
+            sees[node, path[: place + 1]] = True
+    queries = torch.randn(count, 6, dtype=torch.float64, requires_grad=True)
+    both = torch.randn(count, 12, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(count, 6, dtype=torch.float64)
+    found = torch.autograd.grad((attend(queries, both, trie.every, 1) * weights).sum(), (queries, both))
+    keys, values = both.chunk(2, dim=1)
+    scores = (queries @ keys.T / math.sqrt(6)).masked_fill(~sees, -math.inf)
+    true = torch.autograd.grad((scores.softmax(dim=-1) @ values * weights).sum(), (queries, both))
+    torch.testing.assert_close(found, true)

@@ -2,9 +2,13 @@
 
 Under a causal mask a token's state depends on what stands before it and on nothing else, so texts with a common
 beginning have common states, at every depth. `pack` gives each distinct beginning one node; the layers of a transformer
-then run on the nodes, side by side, and only attention looks along the paths. Start token, learned context and the
-beginnings of class names are thereby computed once for all classes, and no row is longer than it has to be. The numbers
-are those of the plain way (tests/nn/test_trie.py).
+then run on the nodes, side by side, and only attention looks along the branches. Start token, learned context and the
+beginnings of class names are thereby computed once for all classes, and nothing is padded. The numbers are those of the
+plain way (tests/nn/test_trie.py).
+
+Nodes are numbered so that a node's descendants follow it without a gap. Any run of consecutive nodes then looks at
+itself and at the ancestors of its first node, at nothing else: attention goes run by run, over few keys more than
+there are nodes.
 
 Rows are picked with `F.embedding`: its gradient is several times faster on processors than that of indexing.
 """
@@ -16,97 +20,120 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+RUN = 64
+"""Nodes whose attention is computed together: many enough for fast products, few enough to see little in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Which nodes look at which, in `g` groups of `q` queries and `k` keys."""
+
+    queries: Int[Tensor, "g q"]
+    """Rows of queries; a group that has fewer repeats its last."""
+    keys: Int[Tensor, "g k"]
+    """Nodes; behind the last of a group anything, and nobody sees it."""
+    sees: Bool[Tensor, "g q k"]
+    """Whether a query looks at a key."""
+    places: Int[Tensor, "w"]
+    """Where each row of queries stands in the groups, counted through."""
+
+    def without(self, hidden: Bool[Tensor, "n"]) -> "Look":
+        """The same for queries that are nodes, but each `hidden` node is seen by itself alone."""
+        itself = self.queries[:, :, None] == self.keys[:, None, :]
+        return Look(self.queries, self.keys, self.sees & (itself | ~hidden[self.keys][:, None, :]), self.places)
+
+    def to(self, device: torch.device) -> "Look":
+        """The same on another device."""
+        return Look(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Trie:
-    """`t` texts of at most `l` tokens as `n` nodes."""
+    """`t` texts as `n` nodes."""
 
     ids: Int[Tensor, "n"]
     """Token id of each node; negative ones are slots (nn/prompts.py)."""
     positions: Int[Tensor, "n"]
     """Place of each node in its texts."""
-    paths: Int[Tensor, "t l"]
-    """`paths[i, j]` is the node at place j of text i; behind a text's end its last node is repeated."""
-    ends: Int[Tensor, "t"]
-    """Place in each text whose state is read out."""
-    seen: Int[Tensor, "n"]
-    """Where a node stands first in `paths`, counted along its rows."""
+    readouts: Int[Tensor, "t"]
+    """The node that is read out, per text."""
+    every: Look
+    """Attention of all nodes; its queries are nodes."""
+    last: Look
+    """Attention of the read-outs; its queries are texts."""
 
     def to(self, device: torch.device) -> "Trie":
         """The same on another device."""
         return Trie(*(getattr(self, field.name).to(device) for field in fields(self)))
 
-    @property
-    def readouts(self) -> Int[Tensor, "t"]:
-        """The node that is read out, per text."""
-        return self.paths.gather(1, self.ends[:, None])[:, 0]
 
-
-def pack(rows: Sequence[Sequence[int]], ends: Sequence[int], *, share: bool = True) -> Trie:
+def pack(
+    rows: Sequence[Sequence[int]], ends: Sequence[int], *, share: bool = True, causal: bool = True, run: int = RUN
+) -> Trie:
     """Merges equal beginnings of `rows`; with `share` off every token keeps a node of its own.
 
     Args:
         rows: token ids and slots, one row per text, none empty.
         ends: the place in each row that is read out.
+        causal: a token sees those before it and itself; off: its whole text, so that nothing can be shared.
+        run: nodes whose attention is computed together.
     """
     ids: list[int] = []
     positions: list[int] = []
-    seen: list[int] = []
-    paths: list[list[int]] = []
-    nodes: dict[tuple[int, int], int] = {}
-    longest = max(map(len, rows))
-    for text, row in enumerate(rows):
-        node, path = -1, []
-        for place, token in enumerate(row):
-            key = (node, token) if share else (text, place)
-            if key not in nodes:
-                nodes[key] = len(ids)
-                ids.append(token)
-                positions.append(place)
-                seen.append(text * longest + place)
-            node = nodes[key]
-            path.append(node)
-        paths.append(path + [node] * (longest - len(path)))
-    return Trie(*map(torch.tensor, (ids, positions, paths, ends, seen)))
+    stops: list[int] = []  # the node behind each node's last descendant
+    readouts = [0] * len(rows)
+    path: list[int] = []
+    for text in sorted(range(len(rows)), key=lambda text: list(rows[text])):  # equal beginnings become neighbours
+        row = list(rows[text])
+        kept = _agree([ids[node] for node in path], row) if share and causal else 0
+        for node in path[kept:]:
+            stops[node] = len(ids)
+        path = [*path[:kept], *range(len(ids), len(ids) + len(row) - kept)]
+        ids += row[kept:]
+        positions += range(kept, len(row))
+        stops += [0] * (len(row) - kept)
+        readouts[text] = path[ends[text]]
+    for node in path:
+        stops[node] = len(ids)
+    nodes, place, stop, last = (torch.tensor(numbers) for numbers in (range(len(ids)), positions, stops, readouts))
+    first = nodes if causal else nodes - place
+    return Trie(torch.tensor(ids), place, last, _look(nodes, first, stop, run), _look(last, first, stop, run))
 
 
-def attend(
-    queries: Float[Tensor, "n d"],
-    both: Float[Tensor, "n dd"],
-    trie: Trie,
-    heads: int,
-    *,
-    causal: bool = True,
-    hidden: Bool[Tensor, "n"] | None = None,
-) -> Float[Tensor, "n d"]:
-    """Attention of every node over the nodes before it in its text, and itself.
+def _agree(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _look(nodes: Int[Tensor, "w"], first: Int[Tensor, "n"], stop: Int[Tensor, "n"], run: int) -> Look:
+    """Queries that stand at `nodes`, grouped; node m is seen by the nodes from `first[m]` to before `stop[m]`."""
+    order = nodes.argsort(stable=True)
+    counts = torch.unique_consecutive(nodes[order] // run, return_counts=True)[1]
+    behind = counts.cumsum(0)
+    widest = int(counts.max())
+    places = behind[:, None] - counts[:, None] + torch.arange(widest)
+    queries = order[places.minimum(behind[:, None] - 1)]
+    at = nodes[queries][:, :, None]
+    keys = pad_sequence(
+        [((first <= group.max()) & (stop > group.min())).nonzero()[:, 0] for group in at], True, padding_value=-1
+    )
+    sees = (first[keys][:, None] <= at) & (at < stop[keys][:, None]) & (keys >= 0)[:, None]
+    group = torch.arange(len(counts)).repeat_interleave(counts)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order)) + group * widest - (behind - counts)[group]
+    return Look(queries, keys.clamp(min=0), sees, back)
+
+
+def attend(queries: Float[Tensor, "w d"], both: Float[Tensor, "n dd"], look: Look, heads: int) -> Float[Tensor, "w d"]:
+    """Attention of the queries over the nodes they look at.
 
     Args:
-        both: keys beside values; heads lie side by side in each.
-        causal: off: over all tokens of its text; then all rows have one length and no node is shared.
-        hidden: nodes that no other node looks at.
+        both: keys beside values, of all nodes; heads lie side by side in each.
     """
-    query = F.embedding(trie.paths, queries).unflatten(-1, (heads, -1)).transpose(1, 2)
-    key, value = F.embedding(trie.paths, both).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-    mask = None
-    if hidden is not None:
-        length = trie.paths.shape[1]
-        sees = torch.ones(length, length, dtype=torch.bool, device=queries.device)
-        sees = sees.tril() if causal else sees
-        itself = torch.eye(length, dtype=torch.bool, device=queries.device)
-        mask = ((sees & ~hidden[trie.paths][:, None, :]) | itself)[:, None]
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal and mask is None)
-    return F.embedding(trie.seen, out.transpose(1, 2).reshape(-1, queries.shape[-1]))
-
-
-def attend_readouts(
-    queries: Float[Tensor, "t d"], both: Float[Tensor, "n dd"], trie: Trie, heads: int, *, causal: bool = True
-) -> Float[Tensor, "t d"]:
-    """As `attend`, for the node that is read out of each text."""
-    query = queries.unflatten(-1, (heads, 1, -1))
-    key, value = F.embedding(trie.paths, both).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-    mask = None
-    if causal:  # the last node is repeated behind a text's end; it counts once
-        mask = (torch.arange(trie.paths.shape[1], device=queries.device) <= trie.ends[:, None])[:, None, None]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).flatten(1)
+    query = F.embedding(look.queries, queries).unflatten(-1, (heads, -1)).transpose(1, 2)
+    key, value = F.embedding(look.keys, both).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=look.sees[:, None])
+    return F.embedding(look.places, out.transpose(1, 2).reshape(-1, queries.shape[-1]))

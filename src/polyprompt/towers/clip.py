@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from polyprompt.errors import DataError, TowerError
 from polyprompt.files import digest
 from polyprompt.nn import prompts as slots
-from polyprompt.nn.trie import Trie, attend, attend_readouts, pack
+from polyprompt.nn.trie import Trie, attend, pack
 from polyprompt.towers.base import ImageTower, Prompts, TextTower
 from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import MLP, Attention, Block, Stack, attend_all
@@ -126,17 +126,17 @@ class TextTransformer(nn.Module):
 
     def _parts(self, rows: list[list[int]], ends: list[int]) -> list[Trie]:
         """As many texts in a part as fit, counted as if nothing were shared but what all have in common."""
-        share = self.savings.share and self.causal
+        layout = partial(pack, share=self.savings.share, causal=self.causal)
         parts, first, size = [], 0, 0
-        common = (
-            next((i for i, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0) if share else 0
-        )
+        common = 0
+        if self.savings.share and self.causal:
+            common = next((i for i, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
         for number, row in enumerate(rows):
             if size and size + len(row) - common > self.savings.nodes:
-                parts.append(pack(rows[first:number], ends[first:number], share=share))
+                parts.append(layout(rows[first:number], ends[first:number]))
                 first, size = number, 0
             size += len(row) - common
-        return [*parts, pack(rows[first:], ends[first:], share=share)]
+        return [*parts, layout(rows[first:], ends[first:])]
 
     def encode(self, texts: Texts, prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
         """One vector per text, not normalised. Gradients reach the prompts."""
@@ -165,12 +165,11 @@ class TextTransformer(nn.Module):
             if number and number in layers:
                 states = slots.put(states, places, layers[number])
             if number == self.depth - 1 and self.savings.last_row:
-                look = partial(attend_readouts, trie=trie, heads=self.heads, causal=self.causal)
+                look = partial(attend, look=trie.last, heads=self.heads)
                 states = block(states, look, lambda x: F.embedding(trie.readouts, x))
             else:
-                hidden = is_slot if number < entered else None
-                look = partial(attend, trie=trie, heads=self.heads, causal=self.causal, hidden=hidden)
-                states = block(states, look)
+                every = trie.every.without(is_slot) if number < entered else trie.every
+                states = block(states, partial(attend, look=every, heads=self.heads))
         if not self.savings.last_row:
             states = F.embedding(trie.readouts, states)
         vectors = self.ln_final(states) @ self.text_projection
