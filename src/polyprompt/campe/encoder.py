@@ -9,7 +9,7 @@ Where texts and images meet is up to the method: the towers have depths of their
 `text_start` and `image_start` of its config say where prompts enter each.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,21 +31,23 @@ from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.towers.base import Prompts
 from polyprompt.towers.clip import CLIP, Savings
 from polyprompt.towers.llm import Flow
-from polyprompt.types import Hidden, Pixels, Segments
+from polyprompt.types import Hidden, Pixels
 
 BLOCKS = 12
 """`Savings.nodes` counts tokens in towers of this depth; with fewer blocks above the prompts, more go together."""
 
 
 class Part(NamedTuple):
-    """Some texts laid out for the blocks above their prompts."""
+    """Some texts laid out, and what no prompt can change about them; `u` of them differ in more than their slots."""
 
     batch: Sequences
     flow: Flow
-    hidden: Float[Tensor, "u n d"]
-    """States entering the first of these blocks, one row for texts that differ in nothing but their slots."""
     which: Int[Tensor, "b"]
-    """The row of each text."""
+    """The row of each text among the `u`."""
+    hidden: Float[Tensor, "u n d"]
+    """States entering the first block with prompts; with `looked`, of what is read out alone."""
+    looked: tuple[Tensor, Tensor] | None
+    """Keys and values [u, h, n, e] that the last block makes of them, where no block comes after the prompts."""
     places: Int[Tensor, "s"]
     """Where the slots are, counted along the batch's rows."""
     slots: Int[Tensor, "s"]
@@ -74,6 +76,7 @@ class CampeText(nn.Module):
         self.tree = side.tree.positive()
         self.width, self.depth = side.llm.width, side.llm.depth
         whole = side.llm.tokens(["a"], most)[0][0]
+        self.expecting = self.depth  # the first block that gradients have run through
         self.front = whole[: len(whole) - len(side.llm.tokenizer("a", add_special_tokens=False).input_ids)]
         self.room = most - len(self.front)
 
@@ -102,6 +105,9 @@ class CampeText(nn.Module):
         if prompts is None:
             with torch.no_grad():
                 return torch.cat([self._finish(part, ()) for part in self._parts(texts.rows, 0)])
+        if prompts.start < self.expecting and torch.is_grad_enabled():
+            self.side.llm.expect_gradients(prompts.start)
+            self.expecting = prompts.start
         device = self.side.maps.device
         key = prompts.start, self.savings, str(device), torch.is_autocast_enabled(device.type)
         if key not in texts.kept:
@@ -125,24 +131,32 @@ class CampeText(nn.Module):
 
     @torch.no_grad()
     def _part(self, rows: Sequence[tuple[int, ...]], start: int) -> Part:
-        device = self.side.maps.device
+        side, device = self.side, self.side.maps.device
         patterns: dict[tuple[int, ...], int] = {}
         which = [patterns.setdefault(tuple(max(token, -1) for token in row), len(patterns)) for row in rows]
         batch = sequences(rows, self.tree).to(device)
         tokens = batch.ids.flatten()
         places = (tokens < 0).nonzero()[:, 0]
+        alone = sequences(list(patterns), self.tree).to(device)
+        hidden, flow = self._below(alone, start)
+        looked = None
+        counts = {sum(token < 0 for token in row) for row in rows}
+        even = len(counts) == 1 and 0 not in counts
+        reads_the_tree = side.read_out in ("prompts", "tokens")  # and so never a prompt
+        if 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
+            looked = side.llm.looked_at(start, hidden, flow)
+            hidden = pick(hidden, side.rows(alone))
         flow = self._embed(batch)[1]
-        hidden = self._below(sequences(list(patterns), self.tree).to(device), start)
-        return Part(batch, flow, hidden, torch.tensor(which, device=device), places, ~tokens[places])
+        return Part(batch, flow, torch.tensor(which, device=device), hidden, looked, places, ~tokens[places])
 
-    def _below(self, batch: Sequences, start: int) -> Hidden:
+    def _below(self, batch: Sequences, start: int) -> tuple[Hidden, Flow]:
         """States entering block `start`; no other token sees a slot, whose prompt is not there yet."""
         slot = batch.ids < 0
         alone = torch.eye(batch.ids.shape[1], dtype=torch.bool, device=slot.device)
         hidden, flow = self._embed(replace(batch, mask=batch.mask & (~slot[:, None, :] | alone)))
         for index in range(start):
             hidden = self.side.llm.run(self._late(index, hidden, batch), flow, index, index + 1)
-        return hidden
+        return self._late(start, hidden, batch), flow
 
     def _embed(self, batch: Sequences, put_in: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Hidden, Flow]:
         """States entering block 0, from the rows of the input table after `put_in`."""
@@ -155,37 +169,39 @@ class CampeText(nn.Module):
     def _finish(self, part: Part, layers: Sequence[Tensor], start: int = 0) -> Float[Tensor, "b D"]:
         """From the states entering block `start` to the vectors."""
         side, last, batch = self.side, self.depth - 1, part.batch
+        rows = side.rows(batch)
+        if part.looked is not None:
+            return side.read(self._last_alone(part, layers[0], rows), batch).segments.flatten(1)
 
         def put_in(layer: Tensor, hidden: Tensor) -> Tensor:
             vectors = F.embedding(part.slots, layer)
             return put(hidden.flatten(0, 1), part.places, vectors).unflatten(0, hidden.shape[:2])
 
-        entering: Mapping[int, Tensor] = {start + i: layer for i, layer in enumerate(layers)}
         hidden = part.hidden.index_select(0, part.which)
-        if 0 in entering:
-            hidden = self._embed(batch, partial(put_in, entering[0]))[0]
         for index in range(start, self.depth):
-            if index and index in entering:
-                hidden = put_in(entering[index], hidden)
-            hidden = self._late(index, hidden, batch)
+            layer = layers[index - start] if index - start < len(layers) else None
+            if index == 0 and layer is not None:
+                hidden = self._late(0, self._embed(batch, partial(put_in, layer))[0], batch)
+            elif layer is not None:
+                hidden = put_in(layer, hidden)
+            if index > start:
+                hidden = self._late(index, hidden, batch)
             if index < last or not self.savings.last_row:
                 hidden = side.llm.run(hidden, part.flow, index, index + 1)
-        rows = side._rows(batch, self.tree)
-        if self.savings.last_row:
-            states = side.llm.run_rows(hidden, part.flow, last, rows)
-        else:
-            states = hidden.gather(1, rows[..., None].expand(-1, -1, self.width))
-        return self._read(states, batch).flatten(1)
+        states = side.llm.run_rows(hidden, part.flow, last, rows) if self.savings.last_row else pick(hidden, rows)
+        return side.read(states, batch).segments.flatten(1)
 
-    def _read(self, states: Float[Tensor, "b r d"], batch: Sequences) -> Segments:
-        """Final norm and maps."""
-        states = self.side.llm.norm(states)
-        if self.side.read_out == "mean":
-            real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
-            states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
-        elif self.side.read_out == "tokens":
-            states = states.mean(dim=1, keepdim=True)
-        return self.side._map(states)
+    def _last_alone(self, part: Part, layer: Tensor, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+        """The last block, where all but the prompts' keys and values is at hand."""
+        assert part.looked is not None
+        llm, last = self.side.llm, self.depth - 1
+        columns = part.places.remainder(part.batch.ids.shape[1]).unflatten(0, (len(rows), -1))
+        prompts = F.embedding(part.slots.view_as(columns), layer)
+        both = []
+        for old, new in zip(part.looked, llm.looked_at(last, prompts, part.flow.rows(columns)), strict=True):
+            places = columns[:, None, :, None].expand_as(new)
+            both.append(old.index_select(0, part.which).scatter(2, places, new.to(old.dtype)))
+        return llm.look(last, part.hidden.index_select(0, part.which), part.flow.rows(rows), *both)
 
     def _late(self, index: int, hidden: Hidden, batch: Sequences) -> Hidden:
         """Adds the adaptive vectors where the blocks begin that were trained with them."""
@@ -197,6 +213,11 @@ class CampeText(nn.Module):
 
     def _adaptive(self, batch: Sequences) -> Int[Tensor, "k"]:
         return batch.width + torch.tensor(self.tree.slots, device=batch.ids.device)
+
+
+def pick(hidden: Hidden, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    """The states at some places of each sequence."""
+    return hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
 class CampeImage(nn.Module):

@@ -176,7 +176,11 @@ class TextSide(nn.Module):
         if self.adaptive == "late" and tree.slots:
             slots = batch.width + torch.tensor(tree.slots, device=hidden.device)
             hidden = hidden.index_add(1, slots, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
-        states = self.llm.norm(self._read(hidden, flow, self._rows(batch, tree), batch))
+        return self.read(self._run(hidden, flow, self.rows(batch)), batch)
+
+    def read(self, states: Float[Tensor, "b r d"], batch: Sequences) -> TextOut:
+        """What is made of the states of `rows` behind the last block."""
+        states = self.llm.norm(states)
         if self.read_out == "mean":
             real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
             states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
@@ -190,14 +194,16 @@ class TextSide(nn.Module):
         behind = batch.ids.shape[1] - batch.width
         return self.tree if behind == len(self.tree) else self.tree.positive()
 
-    def _rows(self, batch: Sequences, tree: PromptTree) -> Int[Tensor, "b r"]:
+    def rows(self, batch: Sequences) -> Int[Tensor, "b r"]:
+        """Places of the states that are read out."""
         if self.read_out == "last":
             return batch.lengths[:, None] - 1
+        tree = self._tree_of(batch)
         behind = [batch.width + node for node in tree.readouts + tree.negated]
         rows = range(batch.width) if self.read_out == "mean" else behind
         return torch.tensor(list(rows), device=batch.ids.device).expand(len(batch.ids), -1)
 
-    def _read(self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"], batch: Sequences) -> Float[Tensor, "b r d"]:
+    def _run(self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"]) -> Float[Tensor, "b r d"]:
         """The trained blocks; the last of them for the rows that are read out alone."""
         if self.split == self.llm.depth:
             return hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -144,12 +144,17 @@ class LLM(nn.Module):
         return super().train(False)
 
     def unfreeze(self, start: int) -> None:
-        """Lets the blocks from `start` on learn.
+        """Lets the blocks from `start` on learn."""
+        for block in self.blocks[start:]:
+            block.requires_grad_(True)
+        self.expect_gradients(start)
+
+    def expect_gradients(self, start: int) -> None:
+        """Prepares the blocks from `start` on for gradients, of their own or of what runs through them.
 
         On a CPU they write their attention out: torch's fused one is four times slower backwards there.
         """
         for block in self.blocks[start:]:
-            block.requires_grad_(True)
             for part in block.modules() if not torch.cuda.is_available() else ():
                 if hasattr(part, "config"):
                     part.config = copy.copy(part.config)
@@ -190,9 +195,25 @@ class LLM(nn.Module):
 
     def run_rows(self, hidden: Hidden, flow: Flow, index: int, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Block `index` for some rows alone: keys and values of all, everything else of `rows`. Exact."""
-        keys, values = self._keys_values(index, hidden, flow)
         picked = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
-        return self._block(index, picked, flow.rows(rows), Tap(lambda *_: (keys, values)))
+        return self.look(index, picked, flow.rows(rows), *self.looked_at(index, hidden, flow))
+
+    def look(self, index: int, hidden: Hidden, flow: Flow, keys: Tensor, values: Tensor) -> Hidden:
+        """Block `index` for states that attend to keys and values [b, h, n, e] at hand."""
+        return self._block(index, hidden, flow, Tap(lambda *_: (keys, values)))
+
+    def looked_at(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
+        """The keys and values [b, h, n, e] that block `index` makes of the states entering it, and nothing else."""
+        caught: list[Tensor] = []
+
+        def catch(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            caught.extend((keys, values))
+            raise _CaughtError
+
+        with contextlib.suppress(_CaughtError):
+            self._block(index, hidden, flow, Tap(catch))
+        keys, values = caught
+        return keys, values
 
     def run_behind(
         self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
@@ -221,18 +242,6 @@ class LLM(nn.Module):
         for index in range(start, stop):
             hidden = self._block(index, hidden, flow, Tap(keep))
         return kept, hidden
-
-    def _keys_values(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
-        caught: list[Tensor] = []
-
-        def catch(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            caught.extend((keys, values))
-            raise _CaughtError
-
-        with contextlib.suppress(_CaughtError):
-            self._block(index, hidden, flow, Tap(catch))
-        keys, values = caught
-        return keys, values
 
     def _block(self, index: int, hidden: Hidden, flow: Flow, tap: Tap | None = None) -> Hidden:
         mask, window = flow.mask, self._windows[index]
