@@ -95,6 +95,18 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def make_folder(folder: str | Path) -> Path:
+    """`folder`, made with all above it if it is not there.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    folder = Path(folder)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def set_aside(path: str | Path) -> Path:
     """Rename a damaged or foreign file or folder to `NAME.damaged`, in place of an earlier one; the new path."""
     path = Path(path)

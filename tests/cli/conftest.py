@@ -3,6 +3,7 @@
 import csv
 import shutil
 
+import av
 import numpy as np
 import pytest
 import timm
@@ -36,6 +37,29 @@ def place(tmp_path_factory, toy_tokenizer):
             Image.fromarray(pixels).save(place / "photos" / f"{i}.png")
             table.writerow([f"{i}.png", f"a {name} square", ["train", "train", "dev", "test"][i // 4 % 4]])
     return place
+
+
+def moving(path, shades):
+    """A video of one colour that brightens, a frame for each shade."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for colour in shades:
+            pixels = np.broadcast_to(np.array(colour, np.uint8), (32, 32, 3))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def films(photos):
+    """The pictures, and four videos of the training set and one of each other that belong to them."""
+    with open(photos / "captions.csv", "a", newline="") as file:
+        table = csv.writer(file)
+        for i, split in enumerate(["train"] * 4 + ["dev", "test"]):
+            name = list(COLOURS)[i % 4]
+            moving(photos / f"film{i}.mp4", [tuple(c * s // 10 for c in COLOURS[name]) for s in range(1, 11)])
+            table.writerow([f"film{i}.mp4", f"a {name} square that grows light", split])
+    return photos
 
 
 @pytest.fixture

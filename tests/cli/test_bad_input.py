@@ -321,6 +321,12 @@ def test_what_is_no_run(finished, place, tmp_path, refused):
         assert f"{spoilt / name}: " in refused("evaluate", spoilt, "--data", photos)
 
 
+def test_a_place_where_no_run_can_be(photos, toy, refused):
+    for out in (photos / "1.png", photos / "1.png" / "run"):
+        line = refused("align", *toy(), "--out", out)
+        assert line.startswith(f"{out}: cannot be written (")
+
+
 def test_aspect_weights_that_cannot_be(finished, place, refused):
     for weights, expected in (("1,2", "2 aspect weights for 3 prompts"), ("1,x,2", "write"), ("1,nan,2", "write")):
         words = "search", finished, "a square", "--images", place / "photos", "--aspect-weights", weights

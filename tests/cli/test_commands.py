@@ -1,11 +1,14 @@
 """The commands from end to end on toy towers kept as folders."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import polyprompt as pp
+from polyprompt.towers.video import open_frames
 
 
 def width_of(path):
@@ -53,6 +56,34 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
     code, _, err = polyprompt("align", *toy(), "--out", run)
     assert (code, err.count("\n")) == (2, 1)
     assert "--resume" in err
+
+
+def test_videos_among_pictures(films, toy, tmp_path, polyprompt):
+    for name, words in (("cached", ["--cache-dtype", "fp32"]), ("plain", ["--no-cache"])):
+        code, _, err = polyprompt(
+            "align", *toy(films), *words, "--set", "image.frames=3", "--epochs", 1, "--out", tmp_path / name
+        )
+        assert code == 0, err
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("cached", "plain")]
+    first, again = (json.loads(log[0])["loss"] for log in logs)
+    assert first == pytest.approx(again, abs=1e-5)
+    cached = pp.load(tmp_path / "cached")
+    (found,) = json.loads((tmp_path / "cached" / "results.json").read_text())["retrieval"].values()
+    assert found["images"] == 5
+
+    code, out, err = polyprompt("search", tmp_path / "cached", "a red square", "--images", films, "--top", 99)
+    assert code == 0, err
+    scores = {Path(path).name: float(score) for score, path in map(str.split, out.splitlines())}
+    assert len(scores) == 30
+    frames = cached.encode_image(open_frames(films / "film0.mp4", 3))
+    mean = torch.nn.functional.normalize(frames.mean(dim=0), dim=-1)
+    assert scores["film0.mp4"] == pytest.approx(float(cached.encode_text(["a red square"])[0] @ mean), abs=1e-4)
+
+    (films / "film0.mp4").write_bytes((films / "film0.mp4").read_bytes()[:200])
+    _, out, err = polyprompt("search", tmp_path / "cached", "a red square", "--images", films, "--top", 99)
+    assert "left out, " in err
+    assert "film0.mp4: damaged or truncated" in err
+    assert len(out.splitlines()) == 29
 
 
 def test_cost_gives_the_papers_figures(polyprompt):

@@ -111,33 +111,49 @@ def fill_together(states: Sequence[TextStates], cap_gb: float) -> None:
 
 
 class ImageTokens:
-    """Tokens of a frozen trunk, [m, c] a picture; `pixels(i)` opens picture i, `digests` are their bytes' hashes."""
+    """Tokens of a frozen trunk, [m, c] a frame; a picture has one frame, a video several.
+
+    Args:
+        side: the image side.
+        pixels: opens item i.
+        digests: the hashes of the items' bytes.
+        frames: how many frames each item has.
+        dtype: how tokens are kept.
+    """
 
     def __init__(
-        self, side: ImageSide, pixels: Callable[[int], Pixels | Tensor], digests: Sequence[str], dtype: CacheDtype
+        self,
+        side: ImageSide,
+        pixels: Callable[[int], Pixels],
+        digests: Sequence[str],
+        frames: Sequence[int],
+        dtype: CacheDtype,
     ) -> None:
         self.side, self.pixels = side, pixels
         tower = side.tower
         key = digest(tower.fingerprint, repr(tower.preprocess.to_json()), str(len(tower.blocks)), dtype, *digests)
-        example = self._tokens([0])
-        self.rows = example.shape[1]
-        self.store = RowStore(cache_folder("tokens", key), [self.rows] * len(digests), example.shape[2], dtype)
+        if set(frames) != {1}:
+            key = digest(key, repr(list(frames)))
+        self.cells, width = self._tokens([0]).shape[1:]
+        self.frames = frames
+        self.store = RowStore(cache_folder("tokens", key), [self.cells * count for count in frames], width, dtype)
 
     def fill(self, cap_gb: float) -> None:
         """Computes what is missing, from where an earlier run stopped."""
 
         def rows(at: int, to: int) -> list[list[Tensor]]:
-            return [list(self._tokens(range(at, to)).cpu())]
+            tokens = self._tokens(range(at, to)).cpu()
+            return [[item.flatten(0, 1) for item in tokens.split(list(self.frames[at:to]))]]
 
         _fill([self.store], rows, "Image tokens", cap_gb)
 
-    def read(self, items: Sequence[int]) -> Float[Tensor, "b m c"]:
-        """The tokens of some pictures."""
-        return torch.stack([self.store.read(item) for item in items])
+    def read(self, items: Sequence[int]) -> Float[Tensor, "f m c"]:
+        """The tokens of some items, frame by frame."""
+        return torch.cat([self.store.read(item).unflatten(0, (-1, self.cells)) for item in items])
 
-    def _tokens(self, items: Sequence[int]) -> Float[Tensor, "b m c"]:
-        pixels = torch.stack([self.pixels(item) for item in items])
-        return self.side.frozen_tokens(pixels.to(self.side.pool.queries.device))
+    def _tokens(self, items: Sequence[int]) -> Float[Tensor, "f m c"]:
+        pixels = torch.cat([self.pixels(item) for item in items]).to(self.side.pool.queries.device)
+        return torch.cat([self.side.frozen_tokens(part) for part in pixels.split(CHUNK)])
 
 
 def _fill(stores: Sequence[RowStore], rows: Callable[[int, int], list[list[Tensor]]], what: str, cap_gb: float) -> None:

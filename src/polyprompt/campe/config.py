@@ -70,6 +70,8 @@ class ImageSettings(Settings):
     """Numbers per token in new blocks."""
     queries: int | None = Field(default=None, ge=1)
     """Attention maps; as many as prompts unless said otherwise."""
+    frames: int = Field(default=8, ge=1)
+    """Evenly spaced frames that stand for a video (towers/video.py)."""
 
 
 class LossSettings(Settings):

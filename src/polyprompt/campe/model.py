@@ -1,7 +1,7 @@
 """CAMPE whole: texts and pictures to unit vectors of K segments; saved as what it learned and the names of the rest."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +19,12 @@ from polyprompt.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.nn.tree import PromptTree, sequences
 from polyprompt.towers.image import ImageTower, open_image_tower
 from polyprompt.towers.llm import LLM, open_llm
-from polyprompt.towers.pictures import Preprocess, open_picture
+from polyprompt.towers.pictures import Preprocess
+from polyprompt.towers.video import open_frames, over_frames
+from polyprompt.types import Pixels
 
-Pictures = Sequence[str | Path | Image.Image] | Float[Tensor, "i 3 height width"]
+Pictures = Sequence[str | Path | Image.Image | list[Image.Image]] | Float[Tensor, "i 3 height width"]
+"""Paths, PIL pictures, lists of PIL pictures that are the frames of one video each; or preprocessed pixels."""
 BATCH = 64
 
 
@@ -89,17 +92,24 @@ class CAMPE(nn.Module):
 
     @torch.no_grad()
     def encode_image(self, images: Pictures) -> Float[Tensor, "i D"]:
-        """Unit rows, one a picture: paths, PIL pictures or preprocessed pixels.
+        """Unit rows, one a picture or video: paths, PIL pictures, frames, or preprocessed pixels.
+
+        A video's row is the mean of its frames' (towers/video.py).
 
         Raises:
             ImageError: a picture that cannot be read.
         """
-        return torch.cat([join(self.image(pixels)[0]) for pixels in self._batches(images)])
+        frames: list[int] = []
+        rows = torch.cat([join(self.image(pixels)[0]) for pixels in self._batches(images, frames)])
+        return over_frames(rows, frames) if frames else rows
 
     @torch.no_grad()
     def attention(self, images: Pictures) -> Float[Tensor, "i q rows columns"]:
-        """Where each segment looks: maps that sum to 1."""
-        maps = torch.cat([self.image(pixels)[1] for pixels in self._batches(images)])
+        """Where each segment looks: maps that sum to 1; of a video the mean over its frames."""
+        frames: list[int] = []
+        maps = torch.cat([self.image(pixels)[1] for pixels in self._batches(images, frames)])
+        if len(frames) < len(maps) and frames:
+            maps = torch.stack([part.mean(dim=0) for part in maps.split(frames)])
         return maps.unflatten(-1, self.image.grid)
 
     def segment_scores(self, texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"]) -> Float[Tensor, "t i k"]:
@@ -186,15 +196,23 @@ class CAMPE(nn.Module):
         model.load_state_dict(tensors, strict=False)
         return model.eval()
 
-    def _batches(self, images: Pictures):
+    def _batches(self, images: Pictures, frames: list[int]) -> Iterator[Pixels]:
+        """Pixels of all pictures and frames; `frames` is told how many each item has."""
         if isinstance(images, Tensor):
             yield from images.to(self.bias.device).split(BATCH)
             return
         if not len(images):
             raise DataError("no pictures were given; give at least one path or PIL picture.")
-        for at in range(0, len(images), BATCH):
-            pixels = torch.stack([self.preprocess(open_picture(picture)) for picture in images[at : at + BATCH]])
-            yield pixels.to(self.bias.device)
+        waiting: list[Tensor] = []
+        for item in images:
+            opened = item if isinstance(item, list) else open_frames(item, self.settings.image.frames)
+            frames.append(len(opened))
+            waiting += map(self.preprocess, opened)
+            while len(waiting) >= BATCH:
+                yield torch.stack(waiting[:BATCH]).to(self.bias.device)
+                del waiting[:BATCH]
+        if waiting:
+            yield torch.stack(waiting).to(self.bias.device)
 
 
 def build(settings: ModelSettings) -> CAMPE:

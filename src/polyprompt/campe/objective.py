@@ -1,5 +1,6 @@
 """CAMPE's training loss: contrast, diversity of the read-outs, negated prompts; each weighted and logged apart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,24 +11,27 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import join
 from polyprompt.nn.losses import diversity, negation, sigmoid_contrast, softmax_contrast
 from polyprompt.nn.tree import Sequences
-from polyprompt.types import Hidden, Pixels
+from polyprompt.towers.video import over_frames
+from polyprompt.types import Hidden
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Captions and their pictures, one row each; from a cache where `hidden` and `tokens` are given."""
+    """Captions and what they describe, one row each; from a cache where `hidden` and `tokens` are given."""
 
     captions: Sequences
     hidden: Hidden | None
-    tokens: Float[Tensor, "b m c"] | None
-    pixels: Pixels | None
+    tokens: Float[Tensor, "f m c"] | None
+    pixels: Float[Tensor, "f 3 height width"] | None
+    frames: Sequence[int] | None = None
+    """How many rows of tokens or pixels belong to each caption: several where it describes a video; None: one each."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         hidden, tokens, pixels = (
             part if part is None else part.to(device) for part in (self.hidden, self.tokens, self.pixels)
         )
-        return Batch(self.captions.to(device), hidden, tokens, pixels)
+        return Batch(self.captions.to(device), hidden, tokens, pixels, self.frames)
 
 
 class Objective(nn.Module):
@@ -50,6 +54,8 @@ class Objective(nn.Module):
         else:
             segments, _ = model.image(batch.pixels)
         texts, images, scale = join(text.segments), join(segments), model.logit_scale
+        if batch.frames is not None:
+            images = over_frames(images, batch.frames)
         if weights.contrast == "sigmoid":
             terms = {"contrast": sigmoid_contrast(texts, images, scale, model.bias)}
         else:

@@ -1,15 +1,16 @@
 """What the commands do about pictures that cannot be read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from PIL.Image import Image
+from typing import TypeVar
 
 from polyprompt.errors import DataError, ImageError
 from polyprompt.files import tell
 from polyprompt.progress import track
 from polyprompt.towers.pictures import open_picture
+
+Seen = TypeVar("Seen")
 
 TOGETHER = 64
 
@@ -23,18 +24,20 @@ def way_out() -> Iterator[None]:
         raise DataError(f"{error}. Mend it or take it out, or leave up to ten such out with --max-bad 10.") from None
 
 
-def opened(files: list[Path], max_bad: int) -> Iterator[tuple[list[Path], list[Image]]]:
-    """Pictures in handy batches with their paths, under a progress bar; unreadable ones are told and left out.
+def opened(
+    files: list[Path], max_bad: int, look: Callable[[Path], Seen] = open_picture
+) -> Iterator[tuple[list[Path], list[Seen]]]:
+    """What `look` makes of files, in handy batches with their paths; unreadable ones are told and left out.
 
     Raises:
         DataError: more than `max_bad` of them.
     """
     bad = 0
     for at in track(range(0, len(files), TOGETHER), "Pictures"):
-        batch: dict[Path, Image] = {}
+        batch: dict[Path, Seen] = {}
         for file in files[at : at + TOGETHER]:
             try:
-                batch[file] = open_picture(file)
+                batch[file] = look(file)
             except ImageError as error:
                 bad += 1
                 tell(f"left out, {error}")

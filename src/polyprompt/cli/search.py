@@ -1,6 +1,7 @@
 """`polyprompt search`."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,19 +9,19 @@ import typer
 
 from polyprompt.errors import ConfigError, DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder, or a saved model's.")],
     query: Annotated[str, typer.Argument(help="What to look for.")],
-    images: Annotated[Path, typer.Option(help="Folder of pictures, searched with its subfolders.")],
+    images: Annotated[Path, typer.Option(help="Folder of pictures and videos, searched with its subfolders.")],
     aspect_weights: Annotated[str | None, typer.Option(help="One weight for each prompt: 1.25,1,1,1,1,0.75")] = None,
     top: Annotated[int, typer.Option(min=1, help="Results to show.")] = 10,
     grid: Annotated[Path | None, typer.Option(help="Write the results as a picture, too (.png).")] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="Unreadable pictures to list and leave out.")] = 10,
 ) -> None:
-    """Rank the pictures of a folder by a text.
+    """Rank the pictures and videos of a folder by a text.
 
     Example: polyprompt search runs/demo/campe-6-prompts "a sad cat" --images photos
     """
@@ -29,16 +30,19 @@ def command(
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
     from polyprompt.towers.pictures import open_picture
+    from polyprompt.towers.video import SUFFIXES, open_frames
 
     weights = _weights(aspect_weights)
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    wanted = PICTURES | SUFFIXES
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in wanted)
     if not files:
-        raise DataError(f"{images}: no pictures in it. Give a folder with {', '.join(sorted(SUFFIXES))} files.")
+        raise DataError(f"{images}: no pictures in it. Give a folder with {', '.join(sorted(wanted))} files.")
     model = load(run)
     import torch
 
     texts = model.weighted(model.encode_text([query]), weights)
-    found = [(paths, model.encode_image(pictures)) for paths, pictures in opened(files, max_bad)]
+    look = partial(open_frames, count=model.settings.image.frames)
+    found = [(paths, model.encode_image(pictures)) for paths, pictures in opened(files, max_bad, look)]
     files = [path for paths, _ in found for path in paths]
     if not files:
         raise DataError(f"{images}: none of its pictures can be read.")

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from PIL.Image import Image
@@ -12,6 +12,7 @@ from PIL.Image import Image
 from polyprompt.errors import DataError, ImageError
 from polyprompt.files import digest
 from polyprompt.towers.pictures import open_picture
+from polyprompt.towers.video import SUFFIXES, moves, open_frames
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,29 @@ class Picture:
         data = self._bytes()
         try:
             return self.decode(data)
+        except ImageError as error:
+            raise ImageError(self.key, error.why) from None
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether it is a video or an animated GIF; only those whose key ends like one are looked into.
+
+        Raises:
+            ImageError: the bytes cannot be read.
+        """
+        suffix = PurePosixPath(self.key).suffix.lower()
+        return suffix in SUFFIXES | {".gif"} and self.decode is open_picture and moves(self._bytes())
+
+    def frames(self, count: int) -> list[Image]:
+        """`count` frames of it, if it moves (towers/video.py); else itself alone.
+
+        Raises:
+            ImageError: as `open`.
+        """
+        if not self.moves:
+            return [self.open()]
+        try:
+            return open_frames(self._bytes(), count)
         except ImageError as error:
             raise ImageError(self.key, error.why) from None
 

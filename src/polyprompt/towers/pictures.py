@@ -34,6 +34,8 @@ _one_at_a_time = threading.Lock()  # warnings.catch_warnings is not thread-safe
 def open_picture(source: str | Path | bytes | Image.Image) -> Image.Image:
     """A picture as RGB, 8 bits a channel, upright (EXIF), transparent parts on white, the first frame of several.
 
+    Of a video it is the frame in the middle (towers/video.py has them all).
+
     Args:
         source: a path, the bytes of an image file, or a PIL image.
 
@@ -47,6 +49,10 @@ def open_picture(source: str | Path | bytes | Image.Image) -> Image.Image:
         source = _bytes_of(Path(source))
     if not source:
         raise ImageError(name, "the file is empty (0 bytes)")
+    from polyprompt.towers import video
+
+    if video.is_video(source):
+        return video.decoded(BytesIO(source), 1, name)[0]
     try:
         with _one_at_a_time, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides below

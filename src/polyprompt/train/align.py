@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from polyprompt.campe.cache import ImageTokens, TextStates
-from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.config import ModelSettings, checked
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.store import CacheDtype
@@ -27,9 +28,10 @@ from polyprompt.data.items import Pairs
 from polyprompt.errors import FileError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
-from polyprompt.files import read_json, tell, write_json
+from polyprompt.files import make_folder, read_json, tell, write_json
 from polyprompt.nn.tree import sequences
 from polyprompt.progress import track
+from polyprompt.towers.video import over_frames
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
@@ -72,17 +74,23 @@ class Prepared:
     tokens: ImageTokens | None
     negations: bool
 
-    def pixels(self, item: int) -> Tensor:
-        """Picture `item`, preprocessed."""
-        return self.model.preprocess(self.pairs.images[item].open())
+    def pixels(self, item: int) -> Float[Tensor, "f 3 height width"]:
+        """Picture `item`, preprocessed; a video frame by frame."""
+        frames = self.pairs.images[item].frames(self.model.settings.image.frames)
+        return torch.stack([self.model.preprocess(frame) for frame in frames])
+
+    def frames(self, items: Sequence[int]) -> list[int]:
+        """How many frames each of these pictures has."""
+        several = self.model.settings.image.frames
+        return [several if self.pairs.images[item].moves else 1 for item in items]
 
     def batch(self, captions: Sequence[int]) -> Batch:
         """Captions and the pictures they describe."""
         images = [self.pairs.image_of[i] for i in captions]
         laid, hidden = self.texts(captions)
         if self.tokens:
-            return Batch(laid, hidden, self.tokens.read(images), None)
-        return Batch(laid, hidden, None, torch.stack([self.pixels(i) for i in images]))
+            return Batch(laid, hidden, self.tokens.read(images), None, self.frames(images))
+        return Batch(laid, hidden, None, torch.cat([self.pixels(i) for i in images]), self.frames(images))
 
     def texts(self, captions: Sequence[int]) -> tuple[Any, Tensor | None]:
         """Captions laid out, and their cached states if there are any."""
@@ -109,8 +117,10 @@ def prepare(
         states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, numbers == "bf16")
         states.fill(settings.cache_gb)
     if settings.cache and not model.image.tower.trunk_trained:
-        look = Prepared(model, pairs, ids, None, None, negations).pixels
-        tokens = ImageTokens(model.image, look, [picture.digest() for picture in pairs.images], settings.cache_dtype)
+        plain = Prepared(model, pairs, ids, None, None, negations)
+        digests = [picture.digest() for picture in pairs.images]
+        frames = plain.frames(range(len(pairs.images)))
+        tokens = ImageTokens(model.image, plain.pixels, digests, frames, settings.cache_dtype)
         tokens.fill(settings.cache_gb)
     return Prepared(model, pairs, ids, states, tokens, negations)
 
@@ -130,8 +140,8 @@ def embed(data: Prepared, what: str) -> tuple[Tensor, Tensor, Tensor]:
         if data.tokens:
             segments, _ = model.image.segments(data.tokens.read(part).to(model.bias.device))
         else:
-            segments, _ = model.image(torch.stack([data.pixels(i) for i in part]).to(model.bias.device))
-        images.append(join(segments))
+            segments, _ = model.image(torch.cat([data.pixels(i) for i in part]).to(model.bias.device))
+        images.append(over_frames(join(segments), data.frames(part)))
     return torch.cat(texts).cpu(), torch.cat(images).cpu(), torch.cat(reads).cpu()
 
 
@@ -160,7 +170,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
     if (out / "config.json").exists():
         if not resume:
             raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
-        if read_json(out / "config.json") != config:
+        if checked(AlignSettings, read_json(out / "config.json"), str(out / "config.json")) != settings:
             raise FileError(
                 f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
             )
@@ -169,8 +179,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
     model = build(settings).to(PartialState().device)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "config.json", config)
+    write_json(make_folder(out) / "config.json", config)
     with PartialState().main_process_first():  # the others read what the first has cached
         data = prepare(model, train, settings, numbers, negations=bool(settings.loss.negation))
         dev_data = prepare(model, dev, settings, numbers) if dev else None
