@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from toy_encoders import toy_encoder
 
 from polyprompt import methods
@@ -148,16 +149,51 @@ def test_maple_with_promptsrcs_losses_is_a_setting(encoder, photos, tmp_path):
     assert (saved["text"], saved["image"]) == (5.0, 10.0)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "zeroshot"},
+        {"name": "coop", "context": 2},
+        {"name": "maple", "depth": 1, "words": "a photo", "text_start": 2},
+        {"name": "promptsrc", "text_depth": 1, "image_depth": 1, "words": "a photo", "text_start": 2},
+    ],
+    ids=lambda method: method["name"],
+)
+def test_a_model_that_align_saved_is_an_encoder_like_any_other(method, photos, tmp_path):
+    if method["name"] == "promptsrc":
+        method = method | {"consistency": {"templates": ["a {}."], "mean": 2.0}}
+    encoder = toy_encoder("campe")
+    classifier = adapt(quick(photos, method, precision="bf16"), tmp_path / "run", encoder=encoder)
+    assert read(tmp_path / "run" / "results.json")["classification"]["test"]["pictures"] == 4 * EACH - 12
+    back = Classifier(load(tmp_path / "run" / "model", encoder))
+    picture = photos / "red" / "0.png"
+    torch.testing.assert_close(back([picture]), classifier([picture]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(photos, tmp_path, run_processes):
+    from toy_adapt import run
+
+    for world in (1, 2):
+        assert run_processes(run, world, out=tmp_path / str(world), images=photos, method=MAPLE) == [0] * world
+    learned = [load_file(tmp_path / world / "model" / "adapter_model.safetensors") for world in "12"]
+    untrained = methods.config_of("maple")(depth=2, words="a photo").build(toy_encoder("clip"), list(COLOURS), seed=1)
+    for name, tensor in learned[0].items():
+        moved = (tensor - untrained.learned()[name]).abs().max()
+        assert moved > 1e-4, name
+        assert (tensor - learned[1][name]).abs().max() < 1e-3 * moved, name
+
+
 # Killed, resumed, cached
 
 
 def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_path, monkeypatch):
+    from polyprompt.train import adapt as module
+
+    monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 2.0}
     settings = quick(photos, MAPLE | {"consistency": soft})
     adapt(settings, tmp_path / "whole", encoder=encoder)
-
-    from polyprompt.train import adapt as module
-
     fetched = 0
 
     def read(self, items, before=ImageStates.read):
@@ -172,6 +208,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_
         with pytest.raises(KeyboardInterrupt):
             adapt(settings, tmp_path / "killed", encoder=encoder)
     assert not (tmp_path / "killed" / "model").exists()
+    assert len(list((tmp_path / "killed" / "checkpoints").iterdir())) == 1
     with pytest.raises(FileError, match="Resume it with --resume"):
         adapt(settings, tmp_path / "killed", encoder=encoder)
     with pytest.raises(FileError, match="started with other settings"):

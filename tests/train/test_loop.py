@@ -227,3 +227,18 @@ def test_checkpoints_come_after_minutes_too(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "save", lambda folder, at, *rest: saved.append((at.epoch, at.batch)))
     train(tmp_path, fetch=slow, epochs=1, size=2, checkpoint_minutes=2.0)
     assert saved == [(1, 3), (1, 6), (1, 9), (1, 12), (2, 0)]
+
+
+def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("polyprompt.train.loop.time.monotonic", lambda: now)
+    saved = []
+
+    def slow(items):
+        nonlocal now
+        now += 1.0
+        return fetch(items)
+
+    monkeypatch.setattr(checkpoint, "save", lambda folder, at, *rest: saved.append(at.epoch))
+    train(tmp_path, fetch=slow, epochs=6, size=13, epoch_seconds=3.0)  # two batches an epoch
+    assert saved == [3, 5, 7]

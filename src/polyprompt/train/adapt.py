@@ -48,6 +48,9 @@ from polyprompt.train.precision import Precision, choose_precision
 BLOCK = 64
 """Pictures scored together."""
 
+EPOCH_SECONDS = 10.0
+"""Epochs of few pictures take less time than a checkpoint: one that is this old is new enough."""
+
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 PUBLISHED_AS: Mapping[str, tuple[str, ...]] = {
     "few-shot": ("few-shot", "base-to-new", "cross-dataset"),
@@ -219,13 +222,13 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     Raises:
         PolypromptError: whatever is wrong with settings, pictures or disk; what was computed stays.
     """
-    from accelerate import PartialState
+    from accelerate import Accelerator
 
     began = time.perf_counter()
     settings = resolved(settings)
     _check_run(out, settings, resume)
     drawn, tests = read_sets(settings)
-    machine = PartialState()
+    machine = Accelerator(mixed_precision="no")
     encoder = encoder or load_encoder(settings.encoder)
     encoder.to(machine.device)
     if (out / "results.json").exists():
@@ -234,6 +237,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
 
     method = build(settings, encoder, drawn.class_names)
     scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
+    machine.wait_for_everyone()  # all have looked whether there is a run already
     if machine.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "config.json", settings.model_dump(mode="json"))
@@ -308,6 +312,7 @@ def train(method: Any, data: Labelled, settings: AdaptSettings, out: Path, *, re
             clip=None,
             precision=_precision(settings, method.encoder.logit_scale.device),
             seed=settings.seed,
+            epoch_seconds=EPOCH_SECONDS,
         ),
         out,
         groups=[{"params": list(method.learned().values()), "lr": settings.rate, "name": "prompts"}],
@@ -329,8 +334,11 @@ def evaluate(method: Any, data: Labelled, cache_gb: float) -> dict[str, Any]:
 
 def open_states(method: Method, data: Labelled, cache_gb: float) -> dict[str, ImageStates]:
     """What `method.frozen` gives for the pictures, by name."""
+    from accelerate import Accelerator
+
     stages = method.stages()
-    made = {block: ImageStates(method.encoder, data.pictures, block, cache_gb) for block in set(stages.values())}
+    with Accelerator(mixed_precision="no").main_process_first():  # the others then find what it has kept
+        made = {block: ImageStates(method.encoder, data.pictures, block, cache_gb) for block in set(stages.values())}
     return {name: made[block] for name, block in stages.items()}
 
 

@@ -54,12 +54,21 @@ class TrainSettings:
     log_every: int = 10
     """Steps between lines in log.jsonl."""
     checkpoint_minutes: float = 5.0
-    """Minutes between checkpoints, besides the one after each epoch."""
+    """Minutes between checkpoints, besides those after epochs."""
+    epoch_seconds: float = 0.0
+    """An epoch's end brings a checkpoint only if the last one is this old; the end of the run always does."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints, if they shall also be counted in steps."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("log_every", 1), ("checkpoint_steps", 1), ("seed", 0), ("weight_decay", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("log_every", 1),
+            ("checkpoint_steps", 1),
+            ("seed", 0),
+            ("weight_decay", 0),
+            ("epoch_seconds", 0),
+        ):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise ConfigError(f"{name} is {value}; it must be {least} or more")
@@ -144,8 +153,10 @@ def fit(
             at = replace(at, seconds=at.seconds + time.perf_counter() - began)
             run.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
             at = replace(at, epoch=at.epoch + 1, batch=0)
-            run.save(at)
-            if any(run.agree(interrupted())):
+            stop, due = run.agree(interrupted(), run.age() >= settings.epoch_seconds or at.epoch > settings.epochs)
+            if stop or due:
+                run.save(at)
+            if stop:
                 raise KeyboardInterrupt
 
 
@@ -248,8 +259,12 @@ class _Run:
     def due(self, at: Cursor) -> bool:
         """Whether the time, or the number of steps, for a checkpoint has come."""
         every = self.settings.checkpoint_steps
-        late = time.monotonic() - self.saved >= 60 * self.settings.checkpoint_minutes
+        late = self.age() >= 60 * self.settings.checkpoint_minutes
         return late or (every is not None and at.step % every == 0)
+
+    def age(self) -> float:
+        """Seconds since the last checkpoint, or since the start."""
+        return time.monotonic() - self.saved
 
     def save(self, at: Cursor) -> None:
         """Write a checkpoint; all processes take part, for each has random generators."""
