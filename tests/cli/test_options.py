@@ -15,7 +15,7 @@ SETTINGS = {
     "text.negated_template": ("its {} is not:", "its {} is not:"), "text.adaptive": ("input", "input"),
     "text.last_n": ("2", 2), "text.shared_map": ("true", True), "text.max_tokens": ("32", 32),
     "image.tower": ("cnn", "cnn"), "image.trained_blocks": ("all", "all"), "image.new_blocks": ("2", 2),
-    "image.width": ("64", 64), "image.queries": ("4", 4), "loss.contrast": ("sigmoid", "sigmoid"),
+    "image.width": ("64", 64), "image.queries": ("4", 4), "image.frames": ("12", 12), "loss.contrast": ("sigmoid", "sigmoid"),
     "loss.diversity": ("0", 0.0), "loss.negation": ("0.5", 0.5), "loss.negation_columns": ("all", "all"),
     "train_split": ("train+restval", "train+restval"), "dev_split": ("null", None), "test_split": ("null", None),
     "max_bad": ("7", 7), "batch": ("16", 16), "rate": ("0.01", 0.01), "tower_rate": ("1e-5", 1e-5),
