@@ -12,7 +12,6 @@ from toy_contrast import noisy, record_shares, train
 
 from polyprompt.train import checkpoint
 
-LONG = {"epochs": 60, "checkpoint_steps": 2}
 TIMINGS = ("seconds", "pairs_per_second")
 
 
@@ -26,30 +25,25 @@ def same_bits(left, right) -> bool:
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, run_processes):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_processes(train, folder=folder, **LONG) == [0]
-    return folder
-
-
-def test_a_run_killed_at_random_times_ends_with_the_same_bits(tmp_path, undisturbed, start_processes, run_processes):
-    kills, landed = 20, 0
+@pytest.mark.parametrize(("kills", "epochs"), [(6, 24), pytest.param(20, 60, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_times_ends_with_the_same_bits(kills, epochs, tmp_path, start_processes, run_processes):
+    options = {"epochs": epochs, "checkpoint_steps": 2}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_processes(train, folder=whole, **options) == [0]
     draw = random.Random(0)
-    while landed < kills:
-        (process,) = start_processes(train, folder=tmp_path, resume=True, **LONG)
-        wait_for_progress(tmp_path, process)
+    for _ in range(kills):
+        (process,) = start_processes(train, folder=killed, resume=True, **options)
+        wait_for_progress(killed, process)
         time.sleep(draw.uniform(0, 0.05))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL  # not yet at its end, and not failed
-        landed += 1
-    assert run_processes(train, folder=tmp_path, resume=True, **LONG) == [0]
-    assert same_bits(tmp_path, undisturbed)
-    assert log_of(tmp_path) == log_of(undisturbed)
-    assert [line["step"] for line in log_of(tmp_path) if "loss" in line] == list(range(1, 181))
-    assert len(checkpoint.found(tmp_path / "checkpoints")) == 2
-    assert not list((tmp_path / "checkpoints").glob(".*"))
+    assert run_processes(train, folder=killed, resume=True, **options) == [0]
+    assert same_bits(killed, whole)
+    assert log_of(killed) == log_of(whole)
+    assert [line["step"] for line in log_of(killed) if "loss" in line] == list(range(1, 3 * epochs + 1))
+    assert len(checkpoint.found(killed / "checkpoints")) == 2
+    assert not list((killed / "checkpoints").glob(".*"))
 
 
 def wait_for_progress(folder, process) -> None:
