@@ -35,5 +35,8 @@ fix: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/page.py,$(wildcard benchmarks/*.py))
+
 bench: install
-	$(BIN)/python benchmarks/align.py
+	for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark || exit 1; done
+	$(BIN)/python benchmarks/page.py

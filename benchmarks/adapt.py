@@ -1,29 +1,35 @@
-"""Steps of MaPLe, CoOp, CoCoOp and PromptSRC, and an evaluation, against the plain way; ViT-B/16, random weights.
+"""Training steps of MaPLe, CoOp, CoCoOp and PromptSRC, and an evaluation, against the plain way; ViT-B/16 sizes.
 
-    python benchmarks/adapt.py maple --classes 200
-    python benchmarks/adapt.py curve
-    python benchmarks/adapt.py memory --classes 400
+    python benchmarks/adapt.py maple       at 10 to 200 classes; ours alone up to 1,000
+    python benchmarks/adapt.py coop cocoop promptsrc evaluate
+    python benchmarks/adapt.py memory      needs 14 GiB for the plain way at 400 classes
 
 The plain way is below: open_clip's own blocks, every class at the full 77 tokens, every token through every block, in
-each step, one image at a time for CoCoOp: what the authors' programs do, in float32. Both sides share weights, start
-from the same prompts, and have to give the same loss (relative 1e-4) before they are timed, in turn.
+each step, one image at a time for CoCoOp: what the authors' programs do, in float32. Both sides share weights (random
+ones; no time depends on them), start from the same prompts, and have to give the same loss and gradients before they
+are timed, in turn. Neither hands memory back between steps (measure.py, `keep_memory`).
 """
 
 import argparse
 import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import in_turn, peak_memory, seconds, write
+from measure import in_turn, keep_memory, peak_memory, seconds, write
 from open_clip import create_model
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt import methods
+from polyprompt.methods.wording import context_rows
+from polyprompt.nn.prompts import slots
 from polyprompt.towers.openai import from_openai
+from polyprompt.train.precision import matmul_peak
 
 IMAGES = 4
 NAMES = list(dict.fromkeys(IMAGENET_CLASSNAMES))
-SETTINGS = {"maple": {}, "coop": {}, "cocoop": {}, "promptsrc": {}}
+BOTH, OURS_ALONE = (10, 50, 100, 200), (500, 1000)
 
 
 class Plain:
@@ -90,9 +96,6 @@ class Plain:
 
     def cocoop(self, features, labels, scale) -> torch.Tensor:
         """One image after the other."""
-        from polyprompt.methods.wording import context_rows
-        from polyprompt.nn.prompts import slots
-
         method = self.method
         rows = context_rows(method.encoder.text, slots(0, method.config.context), method.class_names)
         logits = []
@@ -102,114 +105,155 @@ class Plain:
         return F.cross_entropy(torch.stack(logits), labels)
 
 
-def prepare(name: str, classes: int, batch: int, *, cached: bool):
-    """Both sides' training steps; each returns its loss."""
-    logging.disable(logging.WARNING)
+def both_sides(name: str, classes: int):
+    """A method with its published settings, its frozen encoder, and the plain way beside it."""
+    logging.disable(logging.WARNING)  # open_clip warns of random weights
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     model = create_model("ViT-B-16-quickgelu").eval().requires_grad_(False)
-    encoder = from_openai(model.state_dict(), "ViT-B-16")
-    method = methods.config_of(name)(**SETTINGS[name]).build(encoder, NAMES[:classes])
-    plain = Plain(model, method)
-    pixels, labels = torch.randn(batch, 3, 224, 224), torch.arange(batch) % classes
-    features = model.encode_image(pixels) if cached else None
-    kept = method.frozen(pixels) if cached else None
+    method = methods.config_of(name)().build(from_openai(model.state_dict(), "ViT-B-16"), NAMES[:classes])
+    return method, Plain(model, method)
 
-    def step(loss) -> float:
+
+def steps(name: str, classes: int) -> tuple[Callable[[], torch.Tensor], Callable[[], torch.Tensor]]:
+    """Both sides' training step: loss and gradients. CoOp and CoCoOp, which leave images alone, have their vectors."""
+    method, plain = both_sides(name, classes)
+    batch = 32 if name == "coop" else IMAGES
+    pixels, labels = torch.randn(batch, 3, 224, 224), torch.arange(batch) % classes
+    kept = method.frozen(pixels) if name in ("coop", "cocoop") else None
+
+    def step(loss: torch.Tensor) -> torch.Tensor:
         for parameter in method.learned().values():
             parameter.grad = None
         loss.backward()
-        return loss.item()
+        gradients = [parameter.grad.flatten() for parameter in method.learned().values()]
+        return torch.cat([loss.detach()[None], *gradients])
 
-    def ours() -> float:
+    def ours() -> torch.Tensor:
         return step(method.loss(kept or method.frozen(pixels), labels)["loss"])
 
-    def theirs() -> float:
-        return step(plain.loss(pixels, features, labels))
+    def theirs() -> torch.Tensor:
+        return step(plain.loss(pixels, kept and kept["states"], labels))
 
     return ours, theirs
 
 
+def agree(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Equal losses (relative 1e-4) and gradients (1e-3 of the length of all of them)."""
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=0)
+    assert (ours[1:] - theirs[1:]).norm() < 1e-3 * theirs[1:].norm(), "gradients differ"
+
+
 def compare(name: str, classes: int, rounds: int) -> dict:
-    """Times both sides of a training step in turn, once they agree."""
-    cached = name in ("coop", "cocoop")
-    batch = {"coop": 32}.get(name, IMAGES)
-    ours, theirs = prepare(name, classes, batch, cached=cached)
-    losses = ours(), theirs()
-    assert abs(losses[0] - losses[1]) <= 1e-4 * abs(losses[1]), losses
-    return {"method": name, "classes": classes, "batch": batch, "losses": losses, **in_turn(ours, theirs, rounds)}
+    """Both sides of a training step in turn, once they agree, and our share of the matmul peak."""
+    ours, theirs = steps(name, classes)
+    with FlopCounterMode(display=False) as counter:
+        found = ours()
+    agree(found, theirs())
+    peak = matmul_peak()
+    time = in_turn(ours, theirs, rounds)
+    peak = max(peak, matmul_peak())
+    speed = counter.get_total_flops() / min(time["seconds"]["ours"]) / 1e9
+    print(name, classes, {key: time[key] for key in ("ratio", "processor_ratio", "load_before")}, flush=True)
+    return {
+        "method": name,
+        "classes": classes,
+        "time": time,
+        "ours_gflops": speed,
+        "matmul_peak_gflops": peak,
+        "share_of_matmul_peak": speed / peak,
+    }
 
 
-def matmul_peak() -> float:
-    """Multiply-adds count as two: the rate of one large product in float32."""
-    a = torch.randn(2048, 2048)
-    a @ a
-    return 10 * 2 * 2048**3 / seconds(lambda: [a @ a for _ in range(10)])
+def curve(rounds: int) -> list[dict]:
+    """MaPLe's step by the number of classes."""
+    found = [compare("maple", classes, rounds) for classes in BOTH]
+    for classes in OURS_ALONE:
+        ours, _ = steps("maple", classes)
+        ours()
+        times = [seconds(ours) for _ in range(rounds)]
+        found.append({"method": "maple", "classes": classes, "time": {"seconds": {"ours": times}}})
+        print("maple", classes, times, flush=True)
+    return found
 
 
-def our_step(name: str, classes: int):
-    """For `peak_memory`."""
-    ours, _ = prepare(name, classes, IMAGES, cached=False)
-    return ours
+def our_step(name: str, classes: int) -> Callable[[], object]:
+    """For `peak_memory`; a small step first, so that libraries' own buffers exist."""
+    steps(name, 10)[0]()
+    return steps(name, classes)[0]
 
 
-def plain_step(name: str, classes: int):
-    """For `peak_memory`."""
-    _, theirs = prepare(name, classes, IMAGES, cached=False)
-    return theirs
+def plain_step(name: str, classes: int) -> Callable[[], object]:
+    """The same for the plain way."""
+    steps(name, 10)[1]()
+    return steps(name, classes)[1]
 
 
-def evaluation(classes: int, images: int, rounds: int) -> dict:
+def memory(rounds: int) -> list[dict]:
+    """Peaks of one MaPLe step: what it adds to the process, and all that a process with 1,000 classes holds."""
+    ours, theirs = (peak_memory(side, "maple", 400) for side in (our_step, plain_step))
+    return [
+        {"classes": 400, "ours_bytes": ours, "theirs_bytes": theirs, "ours_over_theirs": ours / theirs},
+        {"classes": 1000, "ours_whole_process_bytes": peak_memory(our_step, "maple", 1000, whole=True)},
+    ]
+
+
+@torch.no_grad()
+def evaluation(rounds: int) -> list[dict]:
     """CoOp on image vectors that are at hand, in batches of 32: classes encoded once, or again for each batch."""
-    torch.manual_seed(0)
-    model = create_model("ViT-B-16-quickgelu").eval().requires_grad_(False)
-    encoder = from_openai(model.state_dict(), "ViT-B-16")
-    method = methods.config_of("coop")().build(encoder, NAMES[:classes])
-    plain = Plain(model, method)
-    batches = torch.randn(images, 512).split(32)
+    method, plain = both_sides("coop", 100)
+    batches = torch.randn(1000, 512).split(32)
 
-    @torch.no_grad()
     def once() -> torch.Tensor:
         for parameter in method.learned().values():  # as if a training step had come before: nothing is kept from it
             parameter.add_(0)
         return torch.cat([method.logits({"states": batch}) for batch in batches])
 
-    @torch.no_grad()
     def again() -> torch.Tensor:
         layers, logits = method.layout.prompts().text.layers, []
         for batch in batches:
             found = F.normalize(plain.classes(layers, plain.rows), dim=-1)
-            logits.append(model.logit_scale.exp() * F.normalize(batch, dim=-1) @ found.T)
+            logits.append(plain.model.logit_scale.exp() * F.normalize(batch, dim=-1) @ found.T)
         return torch.cat(logits)
 
     torch.testing.assert_close(once(), again(), atol=1e-3, rtol=1e-4)
-    return {"method": "coop", "classes": classes, "images": images, **in_turn(once, again, rounds)}
+    return [{"method": "coop", "classes": 100, "images": 1000, "time": in_turn(once, again, rounds)}]
+
+
+CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {
+    "maple": ("MaPLe's whole training step, 4 images: >= 6 times at 200 classes, >= 2.2 times at 50", curve),
+    "coop": (
+        "CoOp's training step from image vectors, 32 images, 200 classes: >= 12 times",
+        lambda rounds: [compare("coop", 200, rounds)],
+    ),
+    "cocoop": (
+        "CoCoOp's training step from image vectors, 4 images, 100 classes: >= 5 times",
+        lambda rounds: [compare("cocoop", 100, rounds)],
+    ),
+    "promptsrc": (
+        "PromptSRC's whole training step, 4 images, 200 classes: >= 6 times",
+        lambda rounds: [compare("promptsrc", 200, rounds)],
+    ),
+    "evaluate": (
+        "1,000 image vectors by 100 classes, against encoding the classes for each batch of 32: >= 5 times",
+        evaluation,
+    ),
+    "memory": ("peak of MaPLe's step: <= 1/5 of the plain way's at 400 classes, 1,000 classes within 6 GB", memory),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["maple", "coop", "cocoop", "promptsrc", "curve", "memory", "evaluate"])
-    parser.add_argument("--classes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    name = f"adapt-{arguments.what}-{arguments.classes}"
-    match arguments.what:
-        case "memory":
-            ours = peak_memory(our_step, "maple", arguments.classes)
-            thousand = peak_memory(our_step, "maple", 1000)
-            theirs = peak_memory(plain_step, "maple", arguments.classes)
-            write(name, {"ours": ours, "ours at 1000": thousand, "theirs": theirs, "share": ours / theirs})
-        case "evaluate":
-            write("adapt-evaluate", evaluation(100, 1000, arguments.rounds))
-        case "curve":
-            points = []
-            for classes in (10, 50, 100, 200, 500, 1000):
-                ours, _ = prepare("maple", classes, IMAGES, cached=False)
-                ours()
-                points.append({"classes": classes, "seconds": min(seconds(ours) for _ in range(arguments.rounds))})
-            write("adapt-curve", {"method": "maple", "batch": IMAGES, "points": points})
-        case method:
-            write(name, {"matmul_peak": matmul_peak(), **compare(method, arguments.classes, arguments.rounds)})
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", nargs="*", default=[*CLAIMS])
+    options.add_argument("--rounds", type=int, default=3)
+    asked = options.parse_args()
+    for what in asked.what:
+        if what not in CLAIMS:
+            options.error(f"{what!r}: choose from {', '.join(CLAIMS)}")
+    keep_memory()
+    for what in asked.what:
+        claim, measure = CLAIMS[what]
+        write(f"adapt-{what}", {"claim": claim, "found": measure(asked.rounds)})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How the benchmarks measure: two sides in turn, peak memory in a process of its own, one JSON per claim."""
 
+import ctypes
 import datetime
 import gc
 import json
@@ -42,25 +43,51 @@ def seconds(work: Callable[[], object]) -> float:
 def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict:
     """Time both sides in turn; who goes first changes every round, so that drift of the machine hits both.
 
-    Returns `seconds` of each side, and `ratios` theirs / ours of each round with their median. The caller warms up.
+    Returns `seconds` of each side, and `ratios` theirs / ours of each round with their median; the same in seconds of
+    processor time, which tell more where others use the machine; and the load before. The caller warms up.
     """
+    load = os.getloadavg()[0]
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    busy: dict[str, list[float]] = {"ours": [], "theirs": []}
     sides = [("ours", ours), ("theirs", theirs)]
     for turn in range(rounds):
         for name, work in sides if turn % 2 == 0 else reversed(sides):
+            before = time.process_time()
             times[name].append(seconds(work))
+            busy[name].append(time.process_time() - before)
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
-    return {"seconds": times, "ratios": ratios, "ratio": statistics.median(ratios)}
+    return {
+        "seconds": times,
+        "ratios": ratios,
+        "ratio": statistics.median(ratios),
+        "processor_seconds": busy,
+        "processor_ratio": statistics.median(b / a for a, b in zip(busy["ours"], busy["theirs"], strict=True)),
+        "load_before": round(load, 2),
+    }
 
 
-def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object) -> int:
+def keep_memory() -> None:
+    """Memory is not handed back to the system but used again, Linux only.
+
+    By default every large tensor is fetched from the system anew, page by page. That costs most where most memory is
+    used: the plain ways, up to half of their time, more or less as the machine pleases. With this, both sides are
+    timed for their arithmetic.
+    """
+    mmap_max, trim_threshold = -4, -1
+    library = ctypes.CDLL(None)
+    if not (library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, -1)):
+        raise RuntimeError("mallopt refused")
+
+
+def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object, whole: bool = False) -> int:
     """Bytes that `prepare(*arguments)()` adds at its peak to what its process held before, Linux only.
 
     `prepare` is a module's own function. It runs in a new process, loads, warms up, and returns the work to measure.
+    With `whole`, all that the process holds at the peak is counted: libraries, weights, everything.
     """
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.SimpleQueue()
-    process = spawn.Process(target=_peak, args=(answers, prepare, arguments))
+    process = spawn.Process(target=_peak, args=(answers, prepare, arguments, whole))
     process.start()
     process.join()
     if process.exitcode:
@@ -68,11 +95,11 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object
     return answers.get()
 
 
-def _peak(answers, prepare, arguments) -> None:
+def _peak(answers, prepare, arguments, whole) -> None:
     work = prepare(*arguments)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is held now
-    before = _kib("VmRSS")
+    before = 0 if whole else _kib("VmRSS")
     work()
     answers.put((_kib("VmHWM") - before) * 1024)
 

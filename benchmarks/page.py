@@ -1,0 +1,109 @@
+"""Writes docs/speed.md and its plot from benchmarks/results/*.json: .venv/bin/python benchmarks/page.py"""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from measure import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+PLOT = "speed-classes.svg"
+CURVE = "adapt-maple"
+HEAD = """<!-- Written by benchmarks/page.py from benchmarks/results/. -->
+
+# Speed and memory
+
+Each section gives the goal, what was measured, and the command that measured it. Where there are two sides, they ran in
+turn in one run, and had to compute the same before they were timed: `ours`, and `theirs`, the plain way or another
+library. `ratio` is theirs over ours, the median over rounds; seconds are medians too. `processor` figures count
+processor time instead, which tells more where others use the machine meanwhile; `load before` is how many processes
+wanted it in the minute before. `make bench` runs everything again.
+"""
+KNOWN = ("command", "date", "machine", "versions", "claim")
+
+
+def page(results: Path) -> str:
+    """All results in a folder, one section each."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    return "\n".join([HEAD, *(section(name, result) for name, result in found.items())])
+
+
+def section(name: str, result: dict[str, Any]) -> str:
+    """The claim, how it was measured, and a table of what was found."""
+    machine = result["machine"]
+    measured = (
+        f"`{result['command']}`, {result['date'][:10]}; {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['threads']} threads, torch {result['versions']['torch']}; load at the end {machine['load']:g}"
+    )
+    rest = {key: value for key, value in result.items() if key not in KNOWN}
+    found = rest.get("found", rest)
+    rows = [dict(figures(row)) for row in (found if isinstance(found, list) else [found])]
+    picture = [f"\n![seconds of a step by the number of classes]({PLOT})\n"] if name == CURVE else []
+    return "\n".join([f"## {name}\n", f"Goal: {result['claim']}.\n", *table(rows), f"\n{measured}", *picture, ""])
+
+
+def figures(found: dict[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Names and readable values: of lists the median, of dicts their entries."""
+    for key, value in found.items():
+        if key == "ratios" or (key == "ratio" and "time" in found):  # in `time` once more
+            continue
+        words = key.removesuffix("_bytes").replace("_", " ")
+        name = within if key == "time" else f"{within}, {words}" if within else words
+        if isinstance(value, dict):
+            yield from figures(value, name)
+        elif isinstance(value, list):
+            yield name, readable(statistics.median(value))
+        elif key.endswith("_bytes"):
+            yield name, f"{value / 2**30:.2f} GiB"
+        else:
+            yield name, readable(value)
+
+
+def readable(value: Any) -> str:
+    """Three digits of what is measured, all of what is counted."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+
+
+def table(rows: list[dict[str, str]]) -> list[str]:
+    """A Markdown table; a single row is turned on its side."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if len(rows) == 1:
+        return ["| figure | |", "| --- | ---: |", *(f"| {name} | {rows[0][name]} |" for name in names)]
+    lines = [[row.get(name, "") for name in names] for row in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (names, ["---:"] * len(names), *lines)]
+
+
+def plot(curve: dict[str, Any], path: Path) -> None:
+    """Seconds of a step against the number of classes, both sides."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = path.stem  # the same figures give the same file
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for side, label in (("theirs", "the plain way"), ("ours", "polyprompt")):
+        times = [(row["classes"], row["time"]["seconds"].get(side)) for row in curve["found"]]
+        points = [(classes, statistics.median(seconds)) for classes, seconds in times if seconds]
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="seconds per MaPLe step of 4 images")
+    ticks = [row["classes"] for row in curve["found"]]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    PAGE.write_text(page(RESULTS), encoding="utf-8")
+    curve = RESULTS / f"{CURVE}.json"
+    if curve.exists():
+        plot(json.loads(curve.read_text()), PAGE.with_name(PLOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The page on speed says what the result files hold."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+MACHINE = {"processor": "Abacus", "cores": 2, "threads": 1, "load": 0.5}
+HEAD = {"command": "python benchmarks/toy.py", "date": "2026-01-02T03:04:05+00:00", "machine": MACHINE}
+TIME = {"seconds": {"ours": [1.0, 9.0, 2.0], "theirs": [24680.0, 4.0, 8.0]}, "ratios": [4.0, 4.5, 4.0], "ratio": 4.0}
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import page
+
+    yield page
+    for name in ("page", "measure"):
+        sys.modules.pop(name)
+
+
+def write(folder, name, **result):
+    result = {**HEAD, "versions": {"torch": "1.2.3"}, "claim": "twice as fast", **result}
+    (folder / f"{name}.json").write_text(json.dumps(result))
+    return result
+
+
+def test_medians_counts_and_bytes_are_readable(speed, tmp_path):
+    write(tmp_path, "many", found=[{"classes": 2000, "time": TIME}, {"classes": 10, "peak_bytes": 3 << 29}])
+    write(tmp_path, "one", share=0.12345, time=TIME)
+    many, one = speed.page(tmp_path).split("\n## ")[1:]
+    assert "Goal: twice as fast." in many
+    assert "| classes | seconds, ours | seconds, theirs | ratio | peak |" in many
+    assert "| 2,000 | 2 | 8 | 4 |  |" in many
+    assert "| 10 |  |  |  | 1.50 GiB |" in many
+    assert "| share | 0.123 |" in one
+    assert "`python benchmarks/toy.py`, 2026-01-02; Abacus, 2 cores" in one
+
+
+def test_the_plot_shows_both_sides_where_both_ran(speed, tmp_path):
+    rows = [{"classes": 10, "time": TIME}, {"classes": 50, "time": TIME}]
+    alone = {"classes": 1000, "time": {"seconds": {"ours": [3.0]}}}
+    curve = write(tmp_path, "adapt-maple", found=[*rows, alone])
+    speed.plot(curve, tmp_path / "plot.svg")
+    first = (tmp_path / "plot.svg").read_bytes()
+    speed.plot(curve, tmp_path / "plot.svg")
+    assert first.startswith(b"<?xml")
+    assert (tmp_path / "plot.svg").read_bytes() == first
+    assert "](speed-classes.svg)" in speed.page(tmp_path)
+
+
+def test_every_result_kept_here_can_be_shown(speed):
+    kept = sorted(path.stem for path in speed.RESULTS.glob("*.json"))
+    page = speed.page(speed.RESULTS)
+    assert kept
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == kept
