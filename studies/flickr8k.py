@@ -46,7 +46,7 @@ READ_OUTS: dict[str, dict[str, Any]] = {
 }
 RATES = (5e-4, 1e-3, 2e-3)
 """Of what is new; the pretrained block and norm learn at a tenth of it."""
-TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS, MODES_EPOCHS = 3, 8, 3, 6
+TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS, MODES_EPOCHS = 3, 6, 3, 6
 SEEDS = (0, 1, 2)
 CHOSEN = "prompts-6"
 """The read-out that `ablate` starts from."""
