@@ -36,6 +36,7 @@ from polyprompt.files import read_json, tell, write_json
 from polyprompt.methods import config_of
 from polyprompt.methods.base import Method, Published
 from polyprompt.methods.classifier import Classifier, probabilities
+from polyprompt.methods.consistency import average_weights
 from polyprompt.methods.saved import config_from, save
 from polyprompt.methods.saved import load as load_method
 from polyprompt.progress import track
@@ -152,6 +153,8 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
             if value is None and found is None:
                 raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
             values[field] = getattr(found, field) if value is None else value
+    if consistency := getattr(config, "consistency", None):
+        average_weights(values["epochs"], consistency.mean, consistency.std)  # says now what it would say in the end
     return settings.model_copy(update=values)
 
 

@@ -1,0 +1,100 @@
+"""Every recipe says what the authors did, and runs: on toy pictures and a toy encoder, and nothing else changed."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import toy_encoders
+from PIL import Image
+
+from polyprompt import methods
+from polyprompt.campe.config import checked
+from polyprompt.cli.options import read_yaml
+from polyprompt.train.adapt import AdaptSettings, adapt, resolved
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
+
+
+@pytest.fixture(params=RECIPES, ids=lambda path: path.stem)
+def recipe(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """As deep as ViT-B/16: the published prompts enter up to twelve blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy_encoders, "LAYERS", 12)
+        return toy_encoders.toy_encoder("clip")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Seventeen squares of each of four colours, sixteen of them to be drawn."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir()
+        for i in range(17):
+            Image.new("RGB", (16, 16), tuple(max(0, value - i) for value in colour)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def read(recipe: Path) -> AdaptSettings:
+    return checked(AdaptSettings, read_yaml(recipe), str(recipe))
+
+
+def test_every_published_setting_has_a_recipe():
+    protocols = {"base-to-new": "base-to-novel"}
+    published = {
+        f"{name}-{protocols.get(protocol, protocol)}"
+        for name in methods.NAMES
+        for protocol in import_module(f"polyprompt.methods.{name}").PUBLISHED
+    }
+    assert {path.stem for path in RECIPES} == published | {"zeroshot-base-to-novel"}
+
+
+def test_a_recipe_holds_the_authors_settings(recipe):
+    found = read(recipe)
+    name = found.method["name"]
+    assert recipe.stem == f"{name}-{found.protocol}"
+    assert found.encoder == "ViT-B-16/openai"
+    assert (found.shots, found.take_fewer) == (16, True)
+    plain = AdaptSettings(images=found.images, encoder=found.encoder, method=name, protocol=found.protocol)
+    published = resolved(plain)
+    mine = resolved(found)
+    for field in ("method", "epochs", "batch", "rate", "optimizer", "weight_decay", "schedule", "shots"):
+        assert getattr(mine, field) == getattr(published, field), field
+    assert found.augment == (name != "zeroshot")
+    assert bool(found.also) == (found.protocol == "cross-dataset")
+
+
+def test_its_command_is_that_of_its_file(recipe):
+    head = recipe.read_text().splitlines()
+    (command,) = [line for line in head if "polyprompt adapt" in line]
+    assert f"--config recipes/{recipe.name} " in command
+    assert any(line.startswith("# Published") for line in head)
+
+
+def run(recipe, encoder, photos, out, **settings) -> dict:
+    found = read(recipe)
+    data = {"images": str(photos), "encoder": "toy", "also": (str(photos),) if found.also else (), "precision": "fp32"}
+    adapt(found.model_copy(update=data | settings), out, encoder=encoder)
+    return json.loads((out / "results.json").read_text())
+
+
+def test_a_recipe_runs_for_an_epoch(recipe, encoder, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+    settings = {"epochs": 1} if read(recipe).epochs else {}
+    results = run(recipe, encoder, photos, tmp_path / "run", **settings)
+    sets = {"base-to-novel": ["base", "novel"], "few-shot": ["test"], "cross-dataset": ["test", str(photos)]}
+    assert list(results["classification"]) == sets[read(recipe).protocol]
+    assert results["classification"][sets[read(recipe).protocol][0]]["pictures"] in (2, 4)
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_to_its_end(recipe, encoder, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+    results = run(recipe, encoder, photos, tmp_path / "run")
+    assert results["config"]["epochs"] == read(recipe).epochs
