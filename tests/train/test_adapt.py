@@ -449,7 +449,7 @@ def test_settings_that_cannot_be(photos):
         (MAPLE | {"dept": 2}, r"no setting of maple is called 'dept'\. Did you mean 'depth'"),
         (MAPLE | {"depth": "two"}, "maple: depth is 'two'; it must be of type int"),
         ({"depth": 2}, "method has no name"),
-        ({"name": "promptsrc", "consistency": {"mean": 900.0}}, "give each of the 3 epochs the weight 0"),
+        ({"name": "promptsrc", "consistency": {"mean": 900.0, "std": 1.0}}, "give each of the 3 epochs the weight 0"),
     ):
         with pytest.raises(ConfigError, match=message):
             resolved(quick(photos, method))
