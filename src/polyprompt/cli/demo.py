@@ -22,7 +22,7 @@ def command(
     from polyprompt.files import read_json, tell, write_json
     from polyprompt.report.page import write_page
     from polyprompt.report.samples import collect
-    from polyprompt.train.align import AlignSettings, align, evaluate
+    from polyprompt.train.align import AlignSettings, align, embed, evaluate, prepare
 
     runs = []
     for name, prompts in (("campe-6-prompts", 6), ("one-prompt", 1)):
@@ -36,6 +36,8 @@ def command(
         results = read_json(run / "results.json")
         results["retrieval"]["openmoji:lines test"] = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
         write_json(run / "results.json", results)
-        collect(model, read_pairs("openmoji", "test"), QUERIES, run / "samples")
+        test = read_pairs("openmoji", "test")
+        texts, images, _ = embed(prepare(model, test, settings), "Samples")
+        collect(model, test, QUERIES, run / "samples", texts=texts, images=images)
     write_page(runs, out / "report.html")
     typer.echo(f"Open {out / 'report.html'}")

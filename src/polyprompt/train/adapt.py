@@ -8,7 +8,6 @@ of the image tower is gone once and kept on disk (train/frozen.py); `augment` br
 """
 
 import datetime
-import platform
 import shlex
 import sys
 import time
@@ -44,6 +43,7 @@ from polyprompt.towers.base import DualEncoder
 from polyprompt.train.batches import Batches
 from polyprompt.train.frozen import ImageStates
 from polyprompt.train.loop import TrainSettings, fit
+from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
 
 BLOCK = 64
@@ -231,17 +231,17 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     settings = resolved(settings)
     _check_run(out, settings, resume)
     drawn, tests = read_sets(settings)
-    machine = Accelerator(mixed_precision="no")
+    processes = Accelerator(mixed_precision="no")
     encoder = encoder or load_encoder(settings.encoder)
-    encoder.to(machine.device)
+    encoder.to(processes.device)
     if (out / "results.json").exists():
         tell(f"{out}: finished before.")
         return Classifier(load_method(out / "model", encoder))
 
     method = build(settings, encoder, drawn.class_names)
     scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
-    machine.wait_for_everyone()  # all have looked whether there is a run already
-    if machine.is_main_process:
+    processes.wait_for_everyone()  # all have looked whether there is a run already
+    if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "config.json", settings.model_dump(mode="json"))
         write_json(out / "drawn.json", _by_class(drawn))
@@ -258,7 +258,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
         "versions": {
             name: version(name) for name in ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
         },
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": machine(),
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - began, 1),
         "training_seconds": round(trained - began, 1),
@@ -268,7 +268,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     }
     if "novel" in found:
         results["harmonic_mean"] = harmonic_mean(found["base"]["accuracy"], found["novel"]["accuracy"])
-    if machine.is_main_process:
+    if processes.is_main_process:
         if not (out / "model").exists():
             save(method, out / "model")
         write_json(out / "results.json", results)  # last: a run with results is finished

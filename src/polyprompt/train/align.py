@@ -1,7 +1,6 @@
 """`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
 
 import datetime
-import platform
 import shlex
 import sys
 import time
@@ -34,6 +33,7 @@ from polyprompt.progress import track
 from polyprompt.towers.video import over_frames
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
+from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
 
 BLOCK = 128
@@ -114,10 +114,8 @@ class Prepared:
         return sequences([self.ids[i] for i in captions], tree), None
 
 
-def prepare(
-    model: CAMPE, pairs: Pairs, settings: AlignSettings, numbers: Precision, *, negations: bool = False
-) -> Prepared:
-    """Fills the caches of `pairs`; `numbers` are those of the frozen pass, `negations` are the negated prompts too.
+def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool = False) -> Prepared:
+    """Fills the caches of `pairs`; `negations` says whether the negated prompts are wanted too.
 
     Raises:
         CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
@@ -128,7 +126,8 @@ def prepare(
     states = tokens = None
     if settings.cache and model.text.cacheable:
         tree = model.text.tree if negations else model.text.tree.positive()
-        states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, numbers == "bf16")
+        bf16 = numbers_of(settings) == "bf16"
+        states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, bf16)
         states.fill(settings.cache_gb)
     if settings.cache and not model.image.tower.trunk_trained:
         plain = Prepared(model, pairs, ids, None, None, negations)
@@ -188,15 +187,17 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
             raise FileError(
                 f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
             )
-    numbers = _numbers(settings)
+    numbers = numbers_of(settings)
+    if settings.precision == "auto":
+        tell(choose_precision(PartialState().device.type).sentence)
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
     model = build(settings).to(PartialState().device)
     write_json(make_folder(out) / "config.json", config)
     with PartialState().main_process_first():  # the others read what the first has cached
-        data = prepare(model, train, settings, numbers, negations=bool(settings.loss.negation))
-        dev_data = prepare(model, dev, settings, numbers) if dev else None
+        data = prepare(model, train, settings, negations=bool(settings.loss.negation))
+        dev_data = prepare(model, dev, settings) if dev else None
     _fit_norm(data)
     task = Objective(model)
 
@@ -225,7 +226,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
         "config": config,
         "seed": settings.seed,
         "versions": {name: version(name) for name in ("polyprompt", "torch", "transformers", "timm")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {numbers}",
+        "machine": f"{machine()}, {numbers}",
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - began, 1),
         "retrieval": {},
@@ -240,17 +241,16 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
 
 
 def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
-    """Recall and aspects of a set that the model has not seen; the frozen pass in the numbers it was trained with."""
-    data = prepare(model, pairs, settings, _numbers(settings))
+    """Recall and aspects of a set that the model has not seen; the frozen pass in the precision it was trained with."""
+    data = prepare(model, pairs, settings)
     return score(*embed(data, pairs.name), pairs, model.text.segments_count)
 
 
-def _numbers(settings: AlignSettings) -> Precision:
-    if settings.precision != "auto":
-        return settings.precision
-    choice = choose_precision(str(PartialState().device))
-    tell(choice.sentence)
-    return choice.precision
+def numbers_of(settings: AlignSettings) -> Precision:
+    """The precision that the settings name, or the one this machine multiplies fastest."""
+    return (
+        choose_precision(PartialState().device.type).precision if settings.precision == "auto" else settings.precision
+    )
 
 
 def _fit_norm(data: Prepared) -> None:
