@@ -1,4 +1,4 @@
-"""Every recipe says what the authors did, and runs: on toy pictures and a toy encoder, and nothing else changed."""
+"""Every recipe of adapt says what the authors did, and runs: on toy pictures and a toy encoder, and nothing else changed."""
 
 import json
 from importlib import import_module
@@ -13,7 +13,8 @@ from polyprompt.campe.config import checked
 from polyprompt.cli.options import read_yaml
 from polyprompt.train.adapt import AdaptSettings, adapt, resolved
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "polyprompt adapt" in path.read_text()]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 
 
