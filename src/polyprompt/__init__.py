@@ -8,13 +8,17 @@ if TYPE_CHECKING:
     from polyprompt.campe.model import CAMPE
     from polyprompt.methods.classifier import Classifier
     from polyprompt.runs import load, load_classifier
+    from polyprompt.skins.onnx import export_onnx
+    from polyprompt.skins.sklearn import PromptClassifier
 
 __version__ = "0.1.0"
-__all__ = ["CAMPE", "Classifier", "load", "load_classifier", "load_encoder"]
+__all__ = ["CAMPE", "Classifier", "PromptClassifier", "export_onnx", "load", "load_classifier", "load_encoder"]
 
 _HOMES = {
     "CAMPE": "campe.model",
     "Classifier": "methods.classifier",
+    "PromptClassifier": "skins.sklearn",
+    "export_onnx": "skins.onnx",
     "load": "runs",
     "load_classifier": "runs",
     "load_encoder": "campe.encoder",

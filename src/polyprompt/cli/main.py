@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "report",
     "cost": "cost",
     "import": "import_original",
+    "export": "export",
     "export-original": "export_original",
 }
 """Each command and its file, in the order of the help page."""

@@ -1,0 +1,116 @@
+"""A classifier as one ONNX file: pixels in, logits and probabilities out, for any runtime and without this library.
+
+Class vectors are computed once and kept as a matrix, so the text tower stays behind; image prompts become constants of
+the image tower. The number of pictures is free. Class names and preprocessing stand in the file's metadata:
+
+    class_names     JSON list, in the order of the outputs' columns
+    preprocess      JSON: size, mean, std, interpolation, resize, crop (towers/pictures.py, `Preprocess`)
+    method, encoder, encoder_fingerprint, polyprompt
+"""
+
+import json
+import logging
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.files import write_bytes
+from polyprompt.methods.base import Prompted, class_logits
+from polyprompt.methods.classifier import Classifier
+from polyprompt.methods.zeroshot import ZeroShot
+from polyprompt.towers.base import Prompts
+from polyprompt.types import Pixels
+
+LARGEST = 2**31 - 1
+"""Bytes that fit one ONNX file (protobuf's limit)."""
+
+
+class Frozen(nn.Module):
+    """A method with its class vectors and image prompts as constants.
+
+    Raises:
+        ConfigError: the class vectors depend on the picture.
+    """
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        if not isinstance(method, Prompted | ZeroShot):
+            raise ConfigError(
+                f"{type(method).__name__}: its class vectors depend on the picture, so there is no classifier to "
+                "freeze; export another method, such as coop or maple."
+            )
+        prompts = method.layout.prompts().image if isinstance(method, Prompted) else None
+        self.image, self.prompts = method.encoder.image, prompts
+        if prompts is not None:
+            self.prompts = Prompts(tuple(layer.detach().clone() for layer in prompts.layers), prompts.start)
+        self.classes: Tensor
+        self.scale: Tensor
+        with torch.no_grad():
+            self.register_buffer("classes", F.normalize(method.class_features(), dim=-1))
+        self.register_buffer("scale", method.encoder.logit_scale.exp())
+
+    def forward(self, pixels: Pixels) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
+        """Logits and probabilities."""
+        images = self.image.until(pixels, None if self.prompts is None else self.prompts.start)
+        if self.prompts is not None:
+            images = self.image.finish(images, self.prompts)
+        logits = class_logits(images, self.classes, self.scale)
+        return logits, logits.softmax(dim=-1)
+
+
+def export_onnx(classifier: Classifier, path: str | Path) -> None:
+    """Writes a classifier as an ONNX file: input `pixels` [b, 3, size, size], outputs `logits`, `probabilities` [b, c].
+
+    Raises:
+        ConfigError: the class vectors depend on the picture (CoCoOp), or ONNX is not installed.
+        FileError: the file exists, cannot be written, or would be larger than ONNX allows.
+    """
+    try:
+        import onnxscript  # noqa: F401  # what torch translates with
+    except ImportError:
+        raise ConfigError("ONNX files need the package onnxscript; pip install 'polyprompt[onnx]'") from None
+
+    path, method = Path(path), classifier.method
+    if path.exists():
+        raise FileError(f"{path}: exists already; give another name, or move it away.")
+    frozen = Frozen(method).eval()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in frozen.state_dict().values())
+    if size > LARGEST:
+        raise FileError(f"{path}: would hold {size / 1e9:.1f} GB, an ONNX file at most 2.1; use a smaller image tower.")
+    program = _translated(frozen, classifier.preprocess.size)
+    encoder: Any = method.encoder
+    program.model.metadata_props.update(
+        class_names=json.dumps(list(classifier.class_names), ensure_ascii=False),
+        preprocess=json.dumps(classifier.preprocess.to_json()),
+        method=type(method.config).__module__.removeprefix("polyprompt.methods."),
+        encoder=encoder.name,
+        encoder_fingerprint=encoder.fingerprint,
+        polyprompt=version("polyprompt"),
+    )
+    write_bytes(path, program.model_proto.SerializeToString())
+
+
+def _translated(frozen: Frozen, size: int) -> Any:
+    """An ONNX program. Two pictures as an example: of one, the exporter would think that it is always one."""
+    example = torch.zeros(2, 3, size, size, device=frozen.scale.device)
+    batch = {0: torch.export.Dim("batch")}
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    try:
+        quiet.setLevel(logging.ERROR)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's and onnxscript's, of their own old names
+            # strict: the towers ask for len(pixels), which has to stay free
+            exported = torch.export.export(frozen, (example,), dynamic_shapes=(batch,), strict=True)
+            return torch.onnx.export(
+                exported, input_names=["pixels"], output_names=["logits", "probabilities"], dynamo=True, verbose=False
+            )
+    finally:
+        quiet.setLevel(level)

@@ -1,0 +1,182 @@
+"""An adapted CLIP as scikit-learn's classifiers are used: fit, predict, predict_proba, score, cross_val_score, grids.
+
+A sample is a picture: a path, a PIL picture, or its pixels as an array [height, width, 3] of bytes. `fit` is
+`polyprompt adapt` without a run folder (train/adapt.py): the same draw, loop and published settings; what the frozen
+image tower makes of a picture is kept on disk, so the folds of a cross-validation compute it once.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from polyprompt.campe.config import checked
+from polyprompt.campe.encoder import load_encoder
+from polyprompt.data.fewshot import few_shot
+from polyprompt.data.items import Labelled, Picture
+from polyprompt.errors import ConfigError, DataError
+from polyprompt.methods.classifier import Classifier
+from polyprompt.towers.pictures import open_picture
+from polyprompt.train.adapt import AdaptSettings, build, resolved, train
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.validation import check_is_fitted
+except ImportError:
+    raise ConfigError("PromptClassifier needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
+
+
+class NoLabelsError(DataError, ValueError):
+    """Pictures without labels; a ValueError, since scikit-learn wants one."""
+
+
+class PromptClassifier(ClassifierMixin, BaseEstimator):
+    """Prompts learned from few pictures.
+
+    Args:
+        method: a name from methods/, or a module of your own.
+        encoder: what `load_encoder` opens, or an encoder that is open; clones share it, since it is frozen.
+        settings: of the method, as in `{"depth": 3}`; those left out are the published ones.
+        class_names: words for the labels, by label; None: the labels themselves.
+        shots: pictures drawn of each class, all of a class that has fewer; None: all.
+        epochs: passes over them; None: as published, as the next two.
+        batch: pictures a step.
+        rate: peak learning rate.
+        seed: of the draw, the random start and the order of batches.
+        precision: of training, "fp32", "bf16", or "auto", the faster one.
+        cache_gb: largest size of the pictures' states to keep on disk; 0 keeps nothing.
+
+    Attributes:
+        classes_: the labels, sorted, in the order of the probabilities.
+        classifier_: the trained `Classifier`.
+    """
+
+    def __init__(
+        self,
+        method: str = "maple",
+        encoder: Any = "ViT-B-16/openai",
+        *,
+        settings: Mapping[str, Any] | None = None,
+        class_names: Mapping[Any, str] | None = None,
+        shots: int | None = None,
+        epochs: int | None = None,
+        batch: int | None = None,
+        rate: float | None = None,
+        seed: int = 1,
+        precision: str = "auto",
+        cache_gb: float = 20.0,
+    ) -> None:
+        self.method = method
+        self.encoder = encoder
+        self.settings = settings
+        self.class_names = class_names
+        self.shots = shots
+        self.epochs = epochs
+        self.batch = batch
+        self.rate = rate
+        self.seed = seed
+        self.precision = precision
+        self.cache_gb = cache_gb
+
+    def fit(self, X: Any, y: Any) -> "PromptClassifier":
+        """Trains the prompts.
+
+        Args:
+            X: pictures, one a sample.
+            y: their labels, strings or numbers.
+
+        Raises:
+            DataError: no labels, not as many as pictures, or labels that cannot be class names.
+            ConfigError: a setting that cannot be. ImageError: a picture that cannot be read.
+        """
+        from accelerate import Accelerator
+
+        if y is None:
+            raise NoLabelsError("a classifier requires y to be passed, but the target y is None; one label a picture")
+        values = {"shots": self.shots, "epochs": self.epochs, "batch": self.batch, "rate": self.rate}
+        values |= {"seed": self.seed, "precision": self.precision, "cache_gb": self.cache_gb}
+        values |= {
+            "images": "X",
+            "encoder": str(self.encoder),
+            "method": {"name": self.method, **(self.settings or {})},
+        }
+        settings = resolved(checked(AdaptSettings, values))
+        classes, labels = np.unique(np.asarray(y), return_inverse=True)
+        words = self.class_names or {}
+        names = tuple(words.get(label, str(label)) for label in classes.tolist())
+        data = Labelled("X", tuple(map(picture, range(len(X)), X)), tuple(labels.tolist()), names)
+        if self.shots is not None:
+            data = few_shot(data, self.shots, Random(self.seed), take_fewer=True)
+        encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
+        encoder.to(Accelerator(mixed_precision="no").device)
+        method = build(settings, encoder, names)
+        if method.learned():
+            with TemporaryDirectory() as folder:
+                train(method, data, settings, Path(folder), resume=False)
+        self.classes_, self.classifier_ = classes, Classifier(method.eval())
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """One row of probabilities a picture, one column for each of `classes_`.
+
+        Raises:
+            ImageError: a picture that cannot be read. DataError: none was given.
+        """
+        check_is_fitted(self)
+        return self.classifier_([shown(sample) for sample in X]).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each picture."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def __sklearn_clone__(self) -> "PromptClassifier":
+        return type(self)(**self.get_params(deep=False))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string = False, True
+        tags.no_validation = True  # pictures are read and checked one by one
+        return tags
+
+
+@lru_cache(maxsize=1)
+def opened(name: str) -> Any:
+    """An encoder, kept open: every fold and every cell of a grid asks for it."""
+    return load_encoder(name)
+
+
+def shown(sample: Any) -> str | Path | Image.Image:
+    """A sample as a classifier takes it.
+
+    Raises:
+        DataError: not a picture.
+    """
+    if isinstance(sample, np.ndarray) and sample.dtype == np.uint8 and sample.ndim in (2, 3):
+        return Image.fromarray(sample)
+    if not isinstance(sample, str | Path | Image.Image):
+        raise DataError(
+            f"a sample is {sample!r:.60}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
+        )
+    return sample
+
+
+def picture(number: int, sample: Any) -> Picture:
+    """A sample as a `Picture`."""
+    source = shown(sample)
+    if isinstance(source, Image.Image):
+        return Picture(f"X[{number}]", partial(as_png, source))
+    return Picture(str(source), partial(Path.read_bytes, Path(source)))
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture's bytes, every pixel kept."""
+    data = BytesIO()
+    open_picture(image).save(data, "PNG", compress_level=1)
+    return data.getvalue()

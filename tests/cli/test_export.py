@@ -1,0 +1,35 @@
+"""export, as a shell runs it."""
+
+import json
+
+import jaxtyping
+import onnxruntime
+import pytest
+from toy_encoders import toy_encoder
+
+from polyprompt.methods import coop
+from polyprompt.methods.saved import save
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A saved CoOp, whose encoder is opened by name."""
+    monkeypatch.setattr("polyprompt.runs.load_encoder", lambda name: toy_encoder("resnet"))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
+    save(coop.Config(context=2).build(toy_encoder("resnet"), ["cat", "dog"]), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_an_adapter_becomes_an_onnx_file_for_any_classes(run, polyprompt, tmp_path):
+    code, out, _ = polyprompt("export", run, tmp_path / "pets.onnx", "--classes", "cat,dog,otter")
+    assert (code, out.split(": ")[1]) == (0, "3 classes, pictures of 16 x 16, 0.0 MB\n")
+    session = onnxruntime.InferenceSession(tmp_path / "pets.onnx", providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == ["cat", "dog", "otter"]
+
+
+def test_a_file_in_the_way_is_one_line(run, polyprompt, tmp_path):
+    (tmp_path / "pets.onnx").write_text("mine")
+    code, _, err = polyprompt("export", run, tmp_path / "pets.onnx")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "pets.onnx: exists already" in err

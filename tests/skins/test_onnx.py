@@ -1,0 +1,93 @@
+"""ONNX files against PyTorch, run by onnxruntime; what stands in their metadata; bad input."""
+
+import json
+
+import jaxtyping
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from toy_encoders import NAMES, toy_encoder, toy_images
+
+from polyprompt import methods
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.methods.classifier import Classifier
+from polyprompt.skins.onnx import export_onnx
+from polyprompt.towers.pictures import Preprocess
+
+CASES = [
+    pytest.param("clip", "maple", {"depth": 2, "words": "a photo"}, id="clip, maple"),
+    pytest.param("resnet", "zeroshot", {}, id="resnet, zero-shot"),
+    pytest.param(
+        "siglip",
+        "ivlp",
+        {"text_depth": 1, "image_depth": 2, "words": "", "image_start": 1},
+        id="siglip, ivlp from block 1 on",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param("campe", "vpt", {"depth": 2}, id="campe, vpt", marks=pytest.mark.slow),
+]
+
+
+def classifier(family: str, name: str, settings: dict) -> Classifier:
+    return Classifier(methods.config_of(name)(**settings).build(toy_encoder(family), NAMES, seed=1))
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """torch.export reads the code it runs, and cannot read the checks of shapes."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.parametrize(("family", "name", "settings"), CASES)
+def test_it_equals_pytorch_for_any_number_of_pictures(family, name, settings, tmp_path):
+    made = classifier(family, name, settings)
+    export_onnx(made, tmp_path / "toy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "toy.onnx", providers=["CPUExecutionProvider"])
+    pixels = toy_images(5, size=made.preprocess.size)
+    for count in (1, 2, 5):
+        part = pixels[:count]
+        logits, probabilities = session.run(["logits", "probabilities"], {"pixels": part.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(logits, made.method(part).numpy(), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(probabilities, made(part).numpy(), atol=1e-4)
+    if learned := made.method.learned():  # which go on learning as before
+        made.method.train()
+        made.method.loss(made.method.frozen(pixels), torch.arange(5) % 4)["loss"].backward()
+        assert all(parameter.grad is not None for parameter in learned.values())
+
+
+def test_the_file_alone_classifies_a_picture(tmp_path):
+    """With what its metadata say, and nothing else of the classifier."""
+    made = classifier("clip", "coop", {"context": 2})
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    export_onnx(made, tmp_path / "toy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "toy.onnx", providers=["CPUExecutionProvider"])
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["class_names"]) == list(NAMES)
+    assert (said["method"], said["encoder"]) == ("coop", "toy-clip")
+    assert said["encoder_fingerprint"] == made.method.encoder.fingerprint
+    pixels = Preprocess.from_json(json.loads(said["preprocess"]))(picture)
+    _, probabilities = session.run(None, {"pixels": pixels[None].numpy()})
+    np.testing.assert_allclose(probabilities, made([picture]).numpy(), atol=1e-4)
+    onnx.checker.check_model(str(tmp_path / "toy.onnx"), full_check=True)
+
+
+def test_class_vectors_that_depend_on_the_picture_cannot_be_frozen(tmp_path):
+    made = classifier("clip", "cocoop", {"context": 1, "reduction": 4, "words": "a"})
+    with pytest.raises(ConfigError, match=r"CoCoOp: its class vectors depend on the picture.*coop or maple"):
+        export_onnx(made, tmp_path / "toy.onnx")
+    assert not (tmp_path / "toy.onnx").exists()
+
+
+def test_a_file_in_the_way_and_one_too_large(tmp_path, monkeypatch):
+    made = classifier("clip", "zeroshot", {})
+    (tmp_path / "toy.onnx").write_text("mine")
+    with pytest.raises(FileError, match=r"toy\.onnx: exists already"):
+        export_onnx(made, tmp_path / "toy.onnx")
+    assert (tmp_path / "toy.onnx").read_text() == "mine"
+    monkeypatch.setattr("polyprompt.skins.onnx.LARGEST", 1000)
+    with pytest.raises(FileError, match=r"an ONNX file at most"):
+        export_onnx(made, tmp_path / "other.onnx")

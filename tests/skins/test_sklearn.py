@@ -1,0 +1,192 @@
+"""scikit-learn's own code on PromptClassifier: its checks, cross-validation, grids, clones."""
+
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.utils import estimator_checks as checks
+from toy_encoders import toy_encoder
+
+from polyprompt import methods
+from polyprompt.errors import ConfigError, DataError, ImageError, UnknownNameError
+from polyprompt.skins import sklearn as skin
+from polyprompt.skins.sklearn import PromptClassifier
+
+
+def toy(**settings) -> PromptClassifier:
+    """A MaPLe on a toy CLIP, trained for a second."""
+    own = {"method": "maple", "settings": {"depth": 2, "words": ""}, "encoder": toy_encoder("clip")}
+    quick = {"epochs": 20, "batch": 4, "rate": 0.02, "precision": "fp32"}
+    return PromptClassifier(**(own | quick | settings))
+
+
+@pytest.fixture(scope="module")
+def fitted(squares, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYPROMPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return toy().fit(*squares)
+
+
+def test_it_learns(fitted, squares):
+    pictures, names = squares
+    assert list(fitted.classes_) == ["blue", "green", "red"]
+    assert fitted.score(pictures, names) > 0.9
+    untrained = toy(method="zeroshot", settings=None).fit(pictures, names)
+    assert untrained.score(pictures, names) < 0.7
+
+
+def test_probabilities_are_those_of_the_classifier(fitted, squares):
+    pictures = [Image.fromarray(array) for array in squares[0]]
+    probabilities = fitted.predict_proba(pictures)
+    np.testing.assert_allclose(probabilities, fitted.classifier_(pictures).numpy())
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert list(fitted.predict(pictures)) == [fitted.classes_[row.argmax()] for row in probabilities]
+
+
+def test_paths_pictures_and_arrays_are_the_same_samples(fitted, squares, files):
+    arrays, _ = squares
+    expected = fitted.predict_proba(arrays)
+    kinds = [files, [str(file) for file in files], np.array([str(file) for file in files])]
+    kinds += [[Image.fromarray(array) for array in arrays], np.stack(arrays)]
+    for samples in kinds:
+        np.testing.assert_array_equal(fitted.predict_proba(samples), expected)
+
+
+def test_fits_of_paths_and_of_pictures_are_the_same(squares, files):
+    one, other = toy(epochs=2).fit(*squares), toy(epochs=2).fit(files, squares[1])
+    np.testing.assert_array_equal(one.predict_proba(files), other.predict_proba(files))
+
+
+def test_shots_are_drawn_and_the_seed_draws_them(squares):
+    probabilities = [toy(epochs=2, shots=2, seed=seed).fit(*squares).predict_proba(squares[0]) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    assert not np.array_equal(probabilities[0], probabilities[2])
+
+
+def test_cross_val_score(squares, files):
+    pictures, names = np.array([str(file) for file in files]), np.array(squares[1])
+    folds = StratifiedKFold(2)
+    scores = cross_val_score(toy(), pictures, names, cv=folds, error_score="raise")
+    byhand = [toy().fit(pictures[a], names[a]).score(pictures[b], names[b]) for a, b in folds.split(pictures, names)]
+    np.testing.assert_array_equal(scores, byhand)
+    assert scores.mean() > 0.5
+    predicted = cross_val_predict(toy(epochs=1), list(files), names, cv=folds, method="predict_proba")
+    assert predicted.shape == (18, 3)
+
+
+def test_grid_search(squares, files):
+    grid = {"epochs": [1, 20], "settings": [{"depth": 2, "words": ""}]}
+    found = GridSearchCV(toy(), grid, cv=2, error_score="raise").fit(files, squares[1])
+    assert len(found.cv_results_["params"]) == 2
+    assert found.best_params_["epochs"] == 20
+    depth = found.best_params_["settings"]["depth"]
+    assert found.best_estimator_.classifier_.method.config.depth == depth
+    assert found.predict(files[:1])[0] in set(squares[1])
+
+
+def test_clones_share_the_encoder_and_nothing_that_was_learned(fitted):
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert copy.encoder is fitted.encoder
+    with pytest.raises(NotFittedError):
+        copy.predict([])
+    assert copy.set_params(rate=0.1).rate == 0.1
+    assert fitted.rate == 0.02
+
+
+def test_an_encoder_is_opened_by_name_once(squares, monkeypatch):
+    names = []
+    monkeypatch.setattr(skin, "load_encoder", lambda name: names.append(name) or toy_encoder("clip"))
+    skin.opened.cache_clear()
+    for _ in range(2):
+        toy(encoder="toy", epochs=1).fit(*squares)
+    skin.opened.cache_clear()
+    assert names == ["toy"]
+
+
+def test_numbers_as_labels_with_words_for_them(squares):
+    words = {3: "red", 5: "green", 9: "blue"}
+    labels = [{word: label for label, word in words.items()}[name] for name in squares[1]]
+    numbered = toy(epochs=2, class_names=words).fit(squares[0], labels)
+    assert list(numbered.classes_) == [3, 5, 9]
+    assert numbered.classifier_.class_names == ("red", "green", "blue")
+    assert numbered.predict(squares[0][:1]).dtype == np.array(labels).dtype
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_every_method_fits(name, squares):
+    settings = {
+        "zeroshot": {},
+        "coop": {"context": 2},
+        "cocoop": {"context": 1, "reduction": 4, "words": "a"},
+        "vpt": {"depth": 1},
+        "language": {"depth": 1, "words": ""},
+        "ivlp": {"text_depth": 1, "image_depth": 1, "words": ""},
+        "maple": {"depth": 1, "words": ""},
+        "promptsrc": {"text_depth": 1, "image_depth": 1, "words": "", "consistency": {"templates": ["a {}."]}},
+    }[name]
+    probabilities = toy(method=name, settings=settings, epochs=1).fit(*squares).predict_proba(squares[0][:2])
+    assert probabilities.shape == (2, 3)
+
+
+CHECKS = (
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_estimators_unfitted",
+    "check_get_params_invariance",
+    "check_mixin_order",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_requires_y_none",
+    "check_set_params",
+    "check_valid_tag_types",
+)
+"""Those of check_estimator that do not fit tables of numbers."""
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learns_own_checks(name, monkeypatch):
+    """Without checks of types: scikit-learn gives settings that cannot be, which `fit` alone has to refuse."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    getattr(checks, name)("PromptClassifier", PromptClassifier())
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        (["a.png", "b.png"], ["cat", "dog"], ImageError, "a.png: no such file"),
+        ([1.5, 2.5], ["cat", "dog"], DataError, "a sample is 1.5; a picture is a path"),
+        (["a.png", "b.png"], ["cat"], DataError, "2 pictures, but 1 labels"),
+        (["a.png", "b.png"], ["cat", "cat"], DataError, "1 class name"),
+        (["a.png", "b.png"], ["Cat", "cat"], DataError, "have one name"),
+    ],
+)
+def test_pictures_and_labels_that_do_not_fit(X, y, error, message):
+    with pytest.raises(error, match=message):
+        toy().fit(X, y)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(UnknownNameError, match="Did you mean 'maple'"):
+        toy(method="mapel").fit(["a.png"], ["cat"])
+    with pytest.raises(ConfigError, match="no setting of maple is called 'dept'"):
+        toy(settings={"dept": 3}).fit(["a.png"], ["cat"])
+    with pytest.raises(ConfigError, match="epochs is 0"):
+        toy(epochs=0).fit(["a.png"], ["cat"])
+
+
+def test_no_run_folder_is_left(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path / "runs")
+    toy(epochs=1).fit(*squares)
+    assert not list(Path(tmp_path / "runs").iterdir())
+    assert torch.is_grad_enabled()
