@@ -16,10 +16,11 @@ from polyprompt.data.folders import read_labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
 from polyprompt.methods.classifier import Classifier
+from polyprompt.methods.consistency import Consistency
 from polyprompt.methods.saved import load
 from polyprompt.towers.pictures import open_picture
 from polyprompt.train.adapt import AdaptSettings, adapt, draw, resolved
-from polyprompt.train.frozen import ImageStates
+from polyprompt.train.frozen import ImageStates, keep_teacher
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 EACH = 8
@@ -306,6 +307,40 @@ def test_what_is_too_large_is_computed_when_needed(encoder, photos, cache, capsy
     nothing = ImageStates(encoder, data.pictures, 0, 0.0)
     assert torch.equal(nothing.read([3, 1]), kept.read([3, 1]))
     assert not shards(cache)
+
+
+def test_a_teacher_is_asked_once_and_a_damaged_answer_again(encoder, cache, monkeypatch):
+    from polyprompt.methods import consistency
+
+    asked = []
+    before = consistency.teacher_classes
+
+    def ask(*arguments):
+        asked.append(arguments[1:])
+        return before(*arguments)
+
+    monkeypatch.setattr(consistency, "teacher_classes", ask)
+
+    def classes(encoder, names=("red", "blue"), templates=("a {}.", "one {}.")):
+        config = methods.config_of("maple")(depth=1, words="a photo", consistency=Consistency(templates=templates))
+        method = config.build(encoder, names)
+        keep_teacher(method)
+        return method.teacher.classes
+
+    first = classes(encoder)
+    assert torch.equal(first, before(encoder, ("a {}.", "one {}."), ("red", "blue")))
+    assert torch.equal(classes(encoder), first)
+    assert asked == [(("a {}.", "one {}."), ("red", "blue"))]
+    (file,) = cache.glob("teachers/*/classes.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert torch.equal(classes(encoder), first)
+    assert len(asked) == 2
+    classes(encoder, names=("red", "green"))
+    classes(encoder, templates=("a {}.",))
+    classes(toy_encoder("clip", seed=1))
+    assert len(asked) == 5
+    keep_teacher(methods.config_of("maple")(depth=1, words="a photo").build(encoder, ["red", "blue"]))
+    assert len(asked) == 5
 
 
 def test_caching_changes_no_number(encoder, photos, tmp_path):

@@ -63,7 +63,8 @@ class Teacher(nn.Module):
         super().__init__()
         self.consistency = consistency
         self.epochs: Tensor
-        self._look = partial(teacher_classes, encoder, consistency.templates, tuple(class_names))
+        self.class_names = tuple(class_names)
+        self._look = partial(teacher_classes, encoder, consistency.templates, self.class_names)
         self._classes: Tensor | None = None
         self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
         for name, parameter in layout.named_parameters():
@@ -76,6 +77,11 @@ class Teacher(nn.Module):
             with torch.autocast(self.epochs.device.type, enabled=False):  # in full precision, whoever asks first
                 self._classes = self._look()
         return self._classes
+
+    @classes.setter
+    def classes(self, kept: Float[Tensor, "c D"]) -> None:
+        """The same from a cache."""
+        self._classes = kept
 
     def losses(
         self,

@@ -41,7 +41,7 @@ from polyprompt.methods.saved import load as load_method
 from polyprompt.progress import track
 from polyprompt.towers.base import DualEncoder
 from polyprompt.train.batches import Batches
-from polyprompt.train.frozen import ImageStates
+from polyprompt.train.frozen import ImageStates, keep_teacher
 from polyprompt.train.loop import TrainSettings, fit
 from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
@@ -292,6 +292,8 @@ def train(method: Any, data: Labelled, settings: AdaptSettings, out: Path, *, re
     assert settings.batch is not None
     method.train()
     stored = {} if settings.augment else open_states(method, data, settings.cache_gb)
+    if settings.cache_gb:
+        keep_teacher(method)
 
     def fetch(items: list[int]) -> dict[str, Any]:
         if not settings.augment:

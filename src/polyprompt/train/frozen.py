@@ -1,4 +1,4 @@
-"""What a frozen image tower makes of pictures, computed once and kept on disk for all methods and runs that need it.
+"""What frozen towers make of pictures and of a teacher's sentences, once, kept on disk for all runs that need it.
 
 A picture's states are found by the sha256 of its bytes, in a folder named after all else that determines them: encoder,
 preprocessing, block. The folder grows by shards, files named after their own sha256, so that several runs can fill it
@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from polyprompt.data.items import Picture
-from polyprompt.files import cache_folder, digest, set_aside, sha256, tell, write_bytes
+from polyprompt.files import built_once, cache_folder, digest, set_aside, sha256, tell, write_bytes
 from polyprompt.progress import progress
 from polyprompt.towers.base import DualEncoder
 
@@ -96,3 +97,22 @@ def shards_with(folder: Path, wanted: set[str]) -> dict[str, tuple[Any, int]]:
             continue
         places |= {own: (states, row) for own, row in rows.items()}
     return places
+
+
+def keep_teacher(method: Any) -> None:
+    """PromptSRC's teacher takes its class vectors from the cache, computed the first time: dozens of sentences a class.
+
+    Raises:
+        CacheError: no room.
+    """
+    if (teacher := getattr(method, "teacher", None)) is None:
+        return
+    encoder, templates = method.encoder, teacher.consistency.templates
+    key = digest(encoder.fingerprint, encoder.name, str(len(templates)), *templates, *teacher.class_names)
+
+    def compute(folder: Path) -> None:
+        save_file({"classes": teacher.classes.cpu().contiguous()}, folder / "classes.safetensors")
+
+    what = f"The teacher reads {len(templates)} sentences about each of {len(teacher.class_names)} classes"
+    folder = built_once(cache_folder("teachers") / key, compute, what)
+    teacher.classes = load_file(folder / "classes.safetensors")["classes"].clone()
