@@ -1,4 +1,4 @@
-"""Every recipe of adapt says what the authors did, and runs: on toy pictures and a toy encoder, and nothing else changed."""
+"""Every recipe of adapt says what the authors did, and runs, on toy pictures and a toy encoder, otherwise unchanged."""
 
 import json
 from importlib import import_module

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from polyprompt.errors import CacheError
@@ -46,7 +46,7 @@ def encode(rows: Float[Tensor, "r d"], dtype: CacheDtype) -> bytes:
     return torch.cat([scale.view(torch.int8), steps], dim=-1).numpy().tobytes()
 
 
-def decode(data: np.ndarray, width: int, dtype: CacheDtype) -> Float[Tensor, "r d"]:
+def decode(data: UInt8[np.ndarray, "bytes"], width: int, dtype: CacheDtype) -> Float[Tensor, "r d"]:
     """The float32 rows that `encode` wrote."""
     flat = torch.from_numpy(np.array(data))  # a copy: the file stays untouched, the tensor is writable
     if dtype == "fp32":
@@ -96,7 +96,7 @@ class RowStore:
         """What the rest will take on disk."""
         return int(self.offsets[-1] - self.offsets[self.done])
 
-    def append(self, rows: Sequence[Tensor]) -> None:
+    def append(self, rows: Sequence[Float[Tensor, "_ d"]]) -> None:
         """Adds the next items, [lengths[i], width] each, all of them or none.
 
         Raises:

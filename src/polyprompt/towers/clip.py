@@ -13,7 +13,7 @@ from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -328,7 +328,7 @@ class OpaqueText(nn.Module):
         """Refused."""
         raise TowerError(self.closed)
 
-    def prepare(self, rows: Sequence[Sequence[int]]) -> Tensor:
+    def prepare(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "t n"]:
         """Padded ids."""
         full = []
         for number, row in enumerate(rows):
@@ -339,7 +339,7 @@ class OpaqueText(nn.Module):
         return torch.tensor(full)
 
     @torch.no_grad()
-    def encode(self, texts: Tensor, prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
+    def encode(self, texts: Int[Tensor, "t n"], prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
         """One vector per text."""
         if prompts is not None:
             raise TowerError(self.closed)

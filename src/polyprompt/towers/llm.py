@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +30,9 @@ PACKAGED = "smollm2-135m"
 
 _OURS = ("hidden_states", "past_key_values", "use_cache", "attention_mask")
 """Arguments of a block that we give ourselves."""
+
+Heads: TypeAlias = Float[Tensor, "b h _ e"]
+"""Keys or values of a block's heads."""
 
 Exchange = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -216,7 +219,7 @@ class LLM(nn.Module):
         return keys, values
 
     def run_behind(
-        self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Tensor, Tensor]]
+        self, hidden: Hidden, flow: Flow, start: int, stop: int, width: int, before: Sequence[tuple[Heads, Heads]]
     ) -> Hidden:
         """Blocks `start` to `stop - 1` for the rows from `width` on; `before`: keys and values of the others.
 
@@ -231,8 +234,8 @@ class LLM(nn.Module):
 
     def keys_values(
         self, hidden: Hidden, flow: Flow, start: int, stop: int
-    ) -> tuple[list[tuple[Tensor, Tensor]], Hidden]:
-        """As `run`, with the keys and values [b, h, n, e] that each block made on the way."""
+    ) -> tuple[list[tuple[Heads, Heads]], Hidden]:
+        """As `run`, with the keys and values that each block made on the way."""
         kept: list[tuple[Tensor, Tensor]] = []
 
         def keep(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

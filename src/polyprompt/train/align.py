@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from accelerate import PartialState
@@ -28,13 +28,14 @@ from polyprompt.errors import FileError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.files import make_folder, read_json, tell, write_json
-from polyprompt.nn.tree import sequences
+from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import track
 from polyprompt.towers.video import over_frames
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
 from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
+from polyprompt.types import Hidden
 
 BLOCK = 128
 """Captions or pictures scored together."""
@@ -106,7 +107,7 @@ class Prepared:
             return Batch(laid, hidden, self.tokens.read(images), None, self.frames(images))
         return Batch(laid, hidden, None, torch.cat([self.pixels(i) for i in images]), self.frames(images))
 
-    def texts(self, captions: Sequence[int]) -> tuple[Any, Tensor | None]:
+    def texts(self, captions: Sequence[int]) -> tuple[Sequences, Hidden | None]:
         """Captions laid out, and their cached states if there are any."""
         if self.states:
             return self.states.read(captions)
@@ -139,8 +140,8 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
 
 
 @torch.no_grad()
-def embed(data: Prepared, what: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings of all captions [m, D] and pictures [n, D], and the read-outs [m, k, d]."""
+def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "i D"], Float[Tensor, "t k d"]]:
+    """Embeddings of all captions and pictures, and the captions' read-outs."""
     model = data.model.eval()
     texts, reads, images = [], [], []
     for at in track(range(0, len(data.ids), BLOCK), f"{what}: captions"):
@@ -158,7 +159,13 @@ def embed(data: Prepared, what: str) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(texts).cpu(), torch.cat(images).cpu(), torch.cat(reads).cpu()
 
 
-def score(texts: Tensor, images: Tensor, read_outs: Tensor, pairs: Pairs, segments: int) -> dict[str, Any]:
+def score(
+    texts: Float[Tensor, "t D"],
+    images: Float[Tensor, "i D"],
+    read_outs: Float[Tensor, "t k d"],
+    pairs: Pairs,
+    segments: int,
+) -> dict[str, Any]:
     """Recall in both directions, and how alike the K aspects are."""
     shape = (segments, -1)
     return {
@@ -189,11 +196,11 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
             )
     numbers = numbers_of(settings)
     if settings.precision == "auto":
-        tell(choose_precision(PartialState().device.type).sentence)
+        tell(choose_precision(_device().type).sentence)
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
-    model = build(settings).to(PartialState().device)
+    model = build(settings).to(_device())
     write_json(make_folder(out) / "config.json", config)
     with PartialState().main_process_first():  # the others read what the first has cached
         data = prepare(model, train, settings, negations=bool(settings.loss.negation))
@@ -248,9 +255,12 @@ def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, A
 
 def numbers_of(settings: AlignSettings) -> Precision:
     """The precision that the settings name, or the one this machine multiplies fastest."""
-    return (
-        choose_precision(PartialState().device.type).precision if settings.precision == "auto" else settings.precision
-    )
+    return choose_precision(_device().type).precision if settings.precision == "auto" else settings.precision
+
+
+def _device() -> torch.device:
+    """Where this process computes."""
+    return cast(torch.device, PartialState().device)
 
 
 def _fit_norm(data: Prepared) -> None:
