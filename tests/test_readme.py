@@ -8,9 +8,11 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from toy_encoders import toy_encoder
 
 import polyprompt as pp
 from polyprompt.cli.main import app
+from polyprompt.methods import config_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
@@ -44,12 +46,18 @@ def test_the_python_runs(code, monkeypatch, tmp_path, capsys):
         def attention(self, images):
             return torch.zeros(len(images), 6, 7, 7)
 
+    def load(run):
+        if run != "runs/pets":
+            return Toy()
+        encoder = toy_encoder("clip")
+        return pp.Classifier(config_of("maple")(depth=2, words="a photo").build(encoder, ["cat", "dog", "hamster"]))
+
     for name in ("cat.png", "dog.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pp, "load", lambda run: Toy(), raising=False)
+    monkeypatch.setattr(pp, "load", load, raising=False)
     exec(compile(code, "README.md", "exec"), {})
-    assert "torch.Size([2, 12])" in capsys.readouterr().out
+    assert f"torch.Size([2, {12 if 'demo' in code else 3}])" in capsys.readouterr().out
 
 
 def test_the_make_targets_exist():
