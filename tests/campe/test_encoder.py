@@ -14,6 +14,7 @@ from polyprompt.campe.encoder import CampeEncoder, load_encoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.errors import ConfigError, DataError, FileError, TowerError
 from polyprompt.methods import coop, maple, vpt
+from polyprompt.methods.saved import save
 from polyprompt.nn.prompts import slot
 from polyprompt.nn.tree import sequences
 from polyprompt.towers.base import DualEncoder, ImageTower, Prompts, TextTower
@@ -224,6 +225,9 @@ def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
         encoder = polyprompt.load_encoder(name)
         assert encoder.name == name
         torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts)
+    save(coop.Config(context=1).build(encoder, ["cat", "dog"]), tmp_path / "adapter")
+    with pytest.raises(TowerError, match=rf"holds prompts that were trained on '{run}/model', no encoder"):
+        load_encoder(str(tmp_path / "adapter"))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "config.json").write_text(json.dumps({"model_type": "bert"}))

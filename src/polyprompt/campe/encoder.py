@@ -33,8 +33,9 @@ from polyprompt.towers.clip import CLIP, Savings
 from polyprompt.towers.llm import Flow
 from polyprompt.types import Hidden, Pixels
 
-BLOCKS = 12
-"""`Savings.nodes` counts tokens in towers of this depth; with fewer blocks above the prompts, more go together."""
+BLOCKS = 6
+"""`Savings.nodes` counts tokens in towers of this depth; with fewer blocks above the prompts, more go together. (CLIP's
+twelve blocks of 512 numbers take about as much memory for the gradient as six of an LLM.)"""
 
 
 class Part(NamedTuple):
@@ -310,7 +311,7 @@ def load_encoder(name: str) -> CLIP | CampeEncoder:
 
     Raises:
         UnknownNameError: no such model in open_clip's zoo.
-        TowerError: it cannot be opened, or is of a kind that is not known here.
+        TowerError: it cannot be opened, is of a kind that is not known here, or holds prompts alone.
         FileError: a file is damaged, or the run has no model yet.
     """
     from polyprompt.towers.load import load_encoder as load_foreign
@@ -319,6 +320,9 @@ def load_encoder(name: str) -> CLIP | CampeEncoder:
     if (folder / "log.jsonl").exists() and not (folder / "model").is_dir():
         raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt align ... --resume`.")
     own = folder / "model" if (folder / "model").is_dir() else folder
+    if (own / "adapter_config.json").is_file():
+        base = read_json(own / "adapter_config.json").get("base_model_name_or_path")
+        raise TowerError(f"{folder}: holds prompts that were trained on {base!r}, no encoder; give that one.")
     if (own / "config.json").is_file():
         config = read_json(own / "config.json")
         if isinstance(config, dict) and str(config.get("format")).startswith("polyprompt-campe"):
