@@ -26,7 +26,7 @@ def load(run: str | Path, encoder: Any = None) -> CAMPE | Classifier:
     own = folder / "model" if (folder / "model").is_dir() else folder
     if (own / saved.CONFIG).exists():
         return Classifier(saved.load(own, encoder, open_encoder=load_encoder))
-    if (folder / "drawn.json").exists():
+    if (folder / "inputs.json").exists():
         raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt adapt ... --resume`.")
     return campe.load(folder)
 

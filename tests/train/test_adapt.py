@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_every_method_from_pictures_to_an_adapter(name, encoder, photos, tmp_pat
     classifier = adapt(quick(photos, {"name": name} | settings), tmp_path / "run", encoder=encoder)
     results = read(tmp_path / "run" / "results.json")
     scores = results["classification"]["test"]
-    drawn = read(tmp_path / "run" / "drawn.json")
+    drawn = read(tmp_path / "run" / "inputs.json")["drawn"]
     assert {key: len(keys) for key, keys in drawn.items()} == dict.fromkeys(COLOURS, 3)
     assert (scores["pictures"], scores["classes"]) == (4 * EACH - 12, 4)
 
@@ -120,7 +121,7 @@ def test_base_to_novel(encoder, photos, tmp_path):
     mean = 2 / (1 / base["accuracy"] + 1 / novel["accuracy"]) if base["accuracy"] * novel["accuracy"] else 0
     assert results["harmonic_mean"] == pytest.approx(mean)
     all_classes, _ = draw(resolved(quick(photos)))
-    drawn = read(tmp_path / "run" / "drawn.json")
+    drawn = read(tmp_path / "run" / "inputs.json")["drawn"]
     expected = [p.key for p, label in zip(all_classes.pictures, all_classes.labels, strict=True) if label < 2]
     assert flat(drawn) == expected  # drawn before the classes are halved, as the authors do
 
@@ -214,11 +215,33 @@ def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_
         adapt(settings, tmp_path / "killed", encoder=encoder)
     with pytest.raises(FileError, match="started with other settings"):
         adapt(settings.model_copy(update={"shots": 2}), tmp_path / "killed", encoder=encoder, resume=True)
+    with pytest.raises(FileError, match="started with other pictures or another toy-clip"):
+        adapt(settings, tmp_path / "killed", encoder=toy_encoder("clip", seed=1), resume=True)
     adapt(settings, tmp_path / "killed", encoder=encoder, resume=True)
     tensors = [(tmp_path / run / "model" / "adapter_model.safetensors").read_bytes() for run in ("whole", "killed")]
     assert tensors[0] == tensors[1]
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 3, 6, 9, 9]
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_times_ends_with_the_same_model(photos, tmp_path, start_processes, run_processes):
+    from toy_adapt import run
+
+    options = {"images": photos, "method": MAPLE, "epochs": 40}
+    assert run_processes(run, out=tmp_path / "whole", **options) == [0]
+    draw, log = random.Random(0), tmp_path / "killed" / "log.jsonl"
+    for _ in range(5):
+        (process,) = start_processes(run, out=tmp_path / "killed", resume=True, **options)
+        size = log.stat().st_size if log.exists() else 0
+        while process.is_alive() and not (log.exists() and log.stat().st_size > size):
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        process.join()
+    assert run_processes(run, out=tmp_path / "killed", resume=True, **options) == [0]
+    tensors = [(tmp_path / run / "model" / "adapter_model.safetensors").read_bytes() for run in ("whole", "killed")]
+    assert tensors[0] == tensors[1]
 
 
 @pytest.mark.parametrize("stop", ["save", "write_json"])
@@ -406,6 +429,9 @@ def test_settings_that_are_not_given_are_the_published_ones(photos):
     assert (found.epochs, found.rate, found.method["depth"]) == (2, 0.0026, 3)
     found = resolved(AdaptSettings(method="coop", **plain))
     assert (found.epochs, found.batch, found.method["context"]) == (200, 32, 16)
+    shots = (1, 2, 4, 8, 16, None)
+    found = [resolved(AdaptSettings(method="coop", shots=count, **plain)).epochs for count in shots]
+    assert found == [50, 100, 100, 200, 200, 200]
     found = resolved(AdaptSettings(method={"name": "promptsrc", "consistency": {"std": 5.0}}, epochs=7, **plain))
     assert (found.epochs, found.method["consistency"]["mean"], found.method["consistency"]["std"]) == (7, 30.0, 5.0)
     found = resolved(AdaptSettings(method="zeroshot", **plain))

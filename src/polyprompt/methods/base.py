@@ -76,6 +76,12 @@ class Published:
     epochs: int
     batch: int
     """Images per step."""
+    fewer: tuple[tuple[int, int], ...] = ()
+    """(shots, epochs), fewest first: with up to so many images a class, so many epochs instead."""
+
+    def epochs_for(self, shots: int | None) -> int:
+        """Epochs for so many images a class; None for all there are."""
+        return next((epochs for most, epochs in self.fewer if shots is not None and shots <= most), self.epochs)
 
 
 class Both(NamedTuple):

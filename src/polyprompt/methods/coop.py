@@ -84,6 +84,6 @@ class Context(nn.Module):
 
 
 PUBLISHED: Mapping[str, Published] = {
-    "few-shot": Published(config=Config(), rate=0.002, epochs=200, batch=32),
+    "few-shot": Published(config=Config(), rate=0.002, epochs=200, batch=32, fewer=((1, 50), (4, 100))),
     "base-to-new": Published(config=Config(context=4, words="a photo of a"), rate=0.002, epochs=200, batch=32),
 }

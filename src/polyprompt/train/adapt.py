@@ -148,11 +148,11 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     config = config_from(name, _merged(asdict(found.config), given) if found else given)
     values: dict[str, Any] = {"method": {"name": name} | asdict(config)}
     if name != "zeroshot":
+        theirs = {"epochs": found.epochs_for(settings.shots), "batch": found.batch, "rate": found.rate} if found else {}
         for field in ("epochs", "batch", "rate"):
-            value = getattr(settings, field)
-            if value is None and found is None:
+            values[field] = theirs.get(field) if getattr(settings, field) is None else getattr(settings, field)
+            if values[field] is None:
                 raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
-            values[field] = getattr(found, field) if value is None else value
     if consistency := getattr(config, "consistency", None):
         average_weights(values["epochs"], consistency.mean, consistency.std)  # says now what it would say in the end
     return settings.model_copy(update=values)
@@ -214,7 +214,7 @@ def _test_split(source: str, settings: AdaptSettings) -> str | None:
 
 
 def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Any = None) -> Classifier:
-    """Trains a classifier; leaves config.json, drawn.json, log.jsonl, checkpoints/, model/ and results.json in `out`.
+    """Trains a classifier; leaves config.json, inputs.json, log.jsonl, checkpoints/, model/, results.json in `out`.
 
     Args:
         settings: what is not given is taken from the method's authors.
@@ -240,11 +240,14 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
 
     method = build(settings, encoder, drawn.class_names)
     scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
-    processes.wait_for_everyone()  # all have looked whether there is a run already
+    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)}
+    if (out / "inputs.json").exists() and read_json(out / "inputs.json") != inputs:
+        raise FileError(f"{out}: was started with other pictures or another {encoder.name}. Start again elsewhere.")
+    processes.wait_for_everyone()  # all have looked what is there already
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "inputs.json", inputs)
         write_json(out / "config.json", settings.model_dump(mode="json"))
-        write_json(out / "drawn.json", _by_class(drawn))
     if method.learned():
         train(method, drawn, settings, out, resume=resume)
     trained = time.perf_counter()

@@ -1,6 +1,7 @@
 """adapt, predict, import and export-original from end to end, as a shell runs them, on toy CLIPs; and bad input."""
 
 import json
+import os
 import shutil
 
 import golden_cases as golden
@@ -177,6 +178,11 @@ def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
     content = torch.load(next(folder.glob("*/model.pth.tar-*")), weights_only=True)
     content["state_dict"]["prompt_learner.ctxx"] = content["state_dict"].pop("prompt_learner.ctx")
     torch.save(content, damaged)
+    for name, change in (("other-sizes", torch.zeros(2, 9)), ("trap", Trap(tmp_path / "executed"))):
+        content = torch.load(next(folder.glob("*/model.pth.tar-*")), weights_only=True)
+        content["state_dict"]["prompt_learner.ctx"] = change
+        (tmp_path / name).mkdir()
+        torch.save(content, tmp_path / name / "model.pth.tar-1")
     for words, expected in (
         (["mapel", folder], "Did you mean 'maple'"),
         (["zeroshot", folder], "no method with published checkpoints is called 'zeroshot'"),
@@ -184,6 +190,8 @@ def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
         (["maple", folder, "--epoch", 99], "there are epochs"),
         (["coop", damaged], "Is it a checkpoint of coop"),
         (["maple", damaged], "lacks prompt_learner.ctx; it has prompt_learner.ctxx"),
+        (["maple", tmp_path / "other-sizes"], "the checkpoint was trained on another encoder"),
+        (["maple", tmp_path / "trap"], "refused, because its pickle calls"),
         (["maple", folder, "--classes", "a"], "1 class name (a); a classifier needs at least 2"),
         (["maple", folder, "--words", "quite other words"], "did not start from 'quite other words'"),
     ):
@@ -191,6 +199,17 @@ def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
         assert (code, err.count("\n")) == (2, 1), err
         assert expected in err
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "executed").exists()
+
+
+class Trap:
+    """Would make a folder if it were unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
 
 
 # Bad input
