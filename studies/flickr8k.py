@@ -6,6 +6,7 @@ scored once, by the runs of `final`. Frozen hidden states of all prompts come fr
 
     python studies/flickr8k.py cache     one pass over all captions, for every prompt and depth
     python studies/flickr8k.py tune      learning rates, on dev
+    python studies/flickr8k.py encoder   the first run of `final` alone, whose model studies/adapt.py uses
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
@@ -84,12 +85,22 @@ def tune() -> None:
             once(f"tune/{name}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
 
 
+def encoder() -> None:
+    """The run whose model studies/adapt.py uses; `final` would come to it first."""
+    scored_on_test(CHOSEN, SEEDS[0])
+
+
 def final() -> None:
     """Every read-out at its own best rates, three seeds, scored on test."""
     for seed in SEEDS:
-        for name, part in READ_OUTS.items():
-            rates = chosen_rates(name)
-            once(f"final/{name}/{seed}", part, seed=seed, epochs=FINAL_EPOCHS, test_split="test", **rates)
+        for name in READ_OUTS:
+            scored_on_test(name, seed)
+
+
+def scored_on_test(name: str, seed: int) -> None:
+    """One run of `final`."""
+    rates = chosen_rates(name)
+    once(f"final/{name}/{seed}", READ_OUTS[name], seed=seed, epochs=FINAL_EPOCHS, test_split="test", **rates)
 
 
 def ablate() -> None:
@@ -150,5 +161,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {"cache": cache, "tune": tune, "final": final, "ablate": ablate, "modes": modes}
+    stages = {"cache": cache, "tune": tune, "encoder": encoder, "final": final, "ablate": ablate, "modes": modes}
     stages[sys.argv[1]]()
