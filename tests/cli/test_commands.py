@@ -18,7 +18,7 @@ def width_of(path):
 
 def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
     run = tmp_path / "run"
-    code, _, err = polyprompt("align", *toy(), "--out", run)
+    code, printed, err = polyprompt("align", *toy(), "--out", run)
     assert code == 0, err
     results = json.loads((run / "results.json").read_text())
     (found,) = results["retrieval"].values()
@@ -31,6 +31,7 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
     code, out, err = polyprompt("evaluate", run, "--data", place / "photos", "--split", "test")
     assert code == 0, err
     assert "text to image" in out
+    assert out in printed
     again = json.loads((run / "results.json").read_text())["retrieval"]
     assert len(again) == 1  # the same set, scored again
     for scores in again.values():

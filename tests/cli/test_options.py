@@ -5,6 +5,7 @@ import typer
 
 from polyprompt.campe.config import setting_names
 from polyprompt.cli.main import app
+from polyprompt.files import make_folder, write_json
 from polyprompt.train import align
 from polyprompt.train.align import AlignSettings
 
@@ -43,7 +44,12 @@ def settings_of(monkeypatch, polyprompt, tmp_path):
 
     def run(*words):
         found = []
-        monkeypatch.setattr(align, "align", lambda settings, out, resume: found.append(settings))
+
+        def instead(settings, out, resume):
+            found.append(settings)
+            write_json(make_folder(out) / "results.json", {"retrieval": {}})
+
+        monkeypatch.setattr(align, "align", instead)
         code, _, err = polyprompt("align", *words, "--out", tmp_path / "run")
         assert code == 0, err
         return found[0]

@@ -57,8 +57,10 @@ def command(
     Example: polyprompt align photos --prompts 6 --epochs 20 --out runs/photos
     """
     from polyprompt.campe.config import checked
+    from polyprompt.cli.evaluate import show
     from polyprompt.cli.options import gather, read_yaml
     from polyprompt.cli.pictures import way_out
+    from polyprompt.files import read_json
     from polyprompt.train.align import AlignSettings, align
 
     given: dict[str, Any] = {
@@ -80,4 +82,7 @@ def command(
         raise ConfigError("no captioned pictures were named; give DATA, or data: in the YAML file.")
     with way_out():
         align(checked(AlignSettings, values), out, resume=resume)
+    for name, found in read_json(out / "results.json")["retrieval"].items():
+        typer.echo(f"{name}: {found['captions']:,} captions, {found['images']:,} pictures")
+        show(found)
     typer.echo(f"{out}: finished. Look at it with: polyprompt report {out}")

@@ -1,5 +1,6 @@
 """`polyprompt evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,5 +35,10 @@ def command(
         found = evaluate(load(run), read_pairs(data, split, max_bad=max_bad), settings)
     results.setdefault("retrieval", {})[f"{data} {split or 'all'}"] = found
     write_json(run / "results.json", results)
+    show(found)
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Prints recall in both directions, in percent."""
     for way in ("image_to_text", "text_to_image"):
         typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))
