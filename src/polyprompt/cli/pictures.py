@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from polyprompt.errors import DataError, ImageError
 from polyprompt.files import tell
-from polyprompt.progress import track
+from polyprompt.progress import progress
 from polyprompt.towers.pictures import open_picture
 
 Seen = TypeVar("Seen")
@@ -33,17 +33,20 @@ def opened(
         DataError: more than `max_bad` of them.
     """
     bad = 0
-    for at in track(range(0, len(files), TOGETHER), "Pictures"):
-        batch: dict[Path, Seen] = {}
-        for file in files[at : at + TOGETHER]:
-            try:
-                batch[file] = look(file)
-            except ImageError as error:
-                bad += 1
-                tell(f"left out, {error}")
-        if bad > max_bad:
-            raise DataError(
-                f"{bad} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."
-            )
-        if batch:
-            yield list(batch), list(batch.values())
+    with progress("Pictures", len(files)) as advance:
+        for at in range(0, len(files), TOGETHER):
+            batch: dict[Path, Seen] = {}
+            part = files[at : at + TOGETHER]
+            for file in part:
+                try:
+                    batch[file] = look(file)
+                except ImageError as error:
+                    bad += 1
+                    tell(f"left out, {error}")
+            if bad > max_bad:
+                raise DataError(
+                    f"{bad} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."
+                )
+            if batch:
+                yield list(batch), list(batch.values())
+            advance(len(part))
