@@ -1,6 +1,7 @@
 """What the documentation names is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def test_files_that_a_page_names_exist(page):
 def test_every_pages_names_are_seen():
     assert NAMED.findall("see `nn/tree.py`, `a/b.md` and `grow`") == ["nn/tree.py", "a/b.md"]
     assert LINKED.findall("[here](docs/design.md#top) and [there](https://example.org)") == ["docs/design.md"]
+
+
+def test_the_page_of_commands_is_what_the_program_says():
+    program = runpy.run_path(str(ROOT / "docs" / "cli.py"))
+    assert program["PAGE"].read_text(encoding="utf-8") == program["page"](), "write it again: python docs/cli.py"
 
 
 def places() -> tuple[Path, ...]:
