@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import in_turn, keep_memory, peak_memory, seconds, write
+from measure import available_memory, in_turn, keep_memory, peak_memory, seconds, write
 from open_clip import create_model
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,6 +30,8 @@ from polyprompt.train.precision import matmul_peak
 IMAGES = 4
 NAMES = list(dict.fromkeys(IMAGENET_CLASSNAMES))
 BOTH, OURS_ALONE = (10, 50, 100, 200), (500, 1000)
+NEEDED = 14 << 30
+"""Bytes that the plain way takes at 400 classes, and some more."""
 
 
 class Plain:
@@ -153,13 +155,14 @@ def compare(name: str, classes: int, rounds: int) -> dict:
     peak = matmul_peak()
     time = in_turn(ours, theirs, rounds)
     peak = max(peak, matmul_peak())
-    speed = counter.get_total_flops() / min(time["seconds"]["ours"]) / 1e9
+    work = counter.get_total_flops() * torch.get_num_threads() / 1e9
+    speed = work / min(time["processor_seconds"]["ours"])  # of time it really had; the peak is the best of many tries
     print(name, classes, {key: time[key] for key in ("ratio", "processor_ratio", "load_before")}, flush=True)
     return {
         "method": name,
         "classes": classes,
         "time": time,
-        "ours_gflops": speed,
+        "gflops_while_running": speed,
         "matmul_peak_gflops": peak,
         "share_of_matmul_peak": speed / peak,
     }
@@ -191,6 +194,11 @@ def plain_step(name: str, classes: int) -> Callable[[], object]:
 
 def memory(rounds: int) -> list[dict]:
     """Peaks of one MaPLe step: what it adds to the process, and all that a process with 1,000 classes holds."""
+    free = available_memory()
+    if free < NEEDED:
+        raise SystemExit(
+            f"memory: {free / 2**30:.1f} GiB are free, the plain way needs {NEEDED / 2**30:.0f}; free some"
+        )
     ours, theirs = (peak_memory(side, "maple", 400) for side in (our_step, plain_step))
     return [
         {"classes": 400, "ours_bytes": ours, "theirs_bytes": theirs, "ours_over_theirs": ours / theirs},
@@ -204,23 +212,24 @@ def evaluation(rounds: int) -> list[dict]:
     method, plain = both_sides("coop", 100)
     batches = torch.randn(1000, 512).split(32)
 
-    def once() -> torch.Tensor:
+    def once(batches=batches) -> torch.Tensor:
         for parameter in method.learned().values():  # as if a training step had come before: nothing is kept from it
             parameter.add_(0)
         return torch.cat([method.logits({"states": batch}) for batch in batches])
 
-    def again() -> torch.Tensor:
+    def again(batches=batches) -> torch.Tensor:
         layers, logits = method.layout.prompts().text.layers, []
         for batch in batches:
             found = F.normalize(plain.classes(layers, plain.rows), dim=-1)
             logits.append(plain.model.logit_scale.exp() * F.normalize(batch, dim=-1) @ found.T)
         return torch.cat(logits)
 
-    torch.testing.assert_close(once(), again(), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(once(batches[:2]), again(batches[:2]), atol=1e-3, rtol=1e-4)
     return [{"method": "coop", "classes": 100, "images": 1000, "time": in_turn(once, again, rounds)}]
 
 
-CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {
+CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {  # memory first, before this process keeps any
+    "memory": ("peak of MaPLe's step: <= 1/5 of the plain way's at 400 classes, 1,000 classes within 6 GB", memory),
     "maple": ("MaPLe's whole training step, 4 images: >= 6 times at 200 classes, >= 2.2 times at 50", curve),
     "coop": (
         "CoOp's training step from image vectors, 32 images, 200 classes: >= 12 times",
@@ -238,7 +247,6 @@ CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {
         "1,000 image vectors by 100 classes, against encoding the classes for each batch of 32: >= 5 times",
         evaluation,
     ),
-    "memory": ("peak of MaPLe's step: <= 1/5 of the plain way's at 400 classes, 1,000 classes within 6 GB", memory),
 }
 
 
@@ -251,9 +259,9 @@ def main() -> None:
         if what not in CLAIMS:
             options.error(f"{what!r}: choose from {', '.join(CLAIMS)}")
     keep_memory()
-    for what in asked.what:
-        claim, measure = CLAIMS[what]
-        write(f"adapt-{what}", {"claim": claim, "found": measure(asked.rounds)})
+    for what, (claim, measure) in CLAIMS.items():
+        if what in asked.what:
+            write(f"adapt-{what}", {"claim": claim, "found": measure(asked.rounds)})
 
 
 if __name__ == "__main__":

@@ -98,14 +98,20 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object
 def _peak(answers, prepare, arguments, whole) -> None:
     work = prepare(*arguments)
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was used once and is kept for later would count as held before
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is held now
     before = 0 if whole else _kib("VmRSS")
     work()
     answers.put((_kib("VmHWM") - before) * 1024)
 
 
-def _kib(name: str) -> int:
-    return int(_field("/proc/self/status", name).removesuffix(" kB"))
+def available_memory() -> int:
+    """Bytes that a new process can have without swapping, Linux only."""
+    return _kib("MemAvailable", "/proc/meminfo") * 1024
+
+
+def _kib(name: str, path: str = "/proc/self/status") -> int:
+    return int(_field(path, name).removesuffix(" kB"))
 
 
 def _field(path: str, name: str) -> str:
