@@ -12,6 +12,7 @@ from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.methods.base import Method
 from polyprompt.methods.consistency import Consistency
 from polyprompt.methods.saved import load, save
+from polyprompt.methods.wording import spoken
 from polyprompt.towers.clip import PLAIN, Savings
 from polyprompt.train.adapt import Task
 
@@ -183,6 +184,21 @@ def test_the_same_seed_gives_the_same_start(method, encoder):
     drawn = [n for n, p in method.learned().items() if not torch.equal(p, other.learned()[n])]
     started = type(method).__name__ != "ZeroShot" and not (drawn or method.config.words)
     assert not started
+
+
+def test_below_a_late_context_the_words_stay(encoder):
+    """Slots, which are not there yet, and then the text that zero-shot reads."""
+    settings = {
+        "coop": {"context": 2, "start": 1},
+        "language": {"context": 2, "depth": 1, "start": 1},
+        "ivlp": {"text_context": 2, "text_depth": 1, "image_depth": 1, "text_start": 1},
+        "maple": {"context": 2, "depth": 1, "text_start": 1},
+        "promptsrc": {"text_context": 2, "text_depth": 1, "image_depth": 1, "text_start": 1},
+    }
+    for method_name, late in settings.items():
+        method = methods.config_of(method_name)(**late, words="a photo of a").build(encoder, NAMES)
+        rows = method.layout.rows(encoder.text, NAMES)
+        assert rows == [[~0, ~1, *encoder.text.words(f"a photo of a {spoken(name)}.")] for name in NAMES]
 
 
 def test_averaging_is_a_weighted_mean_of_the_epochs(encoder):

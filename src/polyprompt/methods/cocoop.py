@@ -38,7 +38,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of a random start."""
     start: int = 0
-    """The block of the text tower that the context enters."""
+    """The block of the text tower that the context enters; below a later one the words stand alone."""
 
     def __post_init__(self) -> None:
         check_counts("cocoop", context=self.context, reduction=self.reduction)
@@ -105,7 +105,7 @@ class CoCoOp(nn.Module):
     def _prepared(self, images: int) -> Any:
         """All classes for each picture; contexts are rows of their own, so only what is equal is shared."""
         text, count = self.encoder.text, self.config.context
-        rest = begun(text, count, self.config.words)[count:]
+        rest = begun(text, count, self.config.words, self.config.start)[count:]
         rows: list[list[int]] = []
         for image in range(images):
             rows += context_rows(text, slots(image * count, count) + rest, self.class_names)

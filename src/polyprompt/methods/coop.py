@@ -33,7 +33,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of a random start."""
     start: int = 0
-    """The block of the text tower that the context enters."""
+    """The block of the text tower that the context enters; below a later one the words stand alone."""
     consistency: Consistency | None = None
     """PromptSRC's losses and averaging."""
 
@@ -64,7 +64,7 @@ class Context(nn.Module):
     def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
         """Context and class name."""
         count, position = self.config.context, self.config.position
-        context = begun(text, count, self.config.words)
+        context = begun(text, count, self.config.words, self.config.start)
         if not self.owners:
             return context_rows(text, context, class_names, position)
         rows = []

@@ -38,7 +38,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of a random start."""
     text_start: int = 0
-    """The block of the text tower that prompts enter."""
+    """The block of the text tower that prompts enter; below a later one the words stand alone."""
     image_start: int = 0
     """The block of the image tower that prompts enter."""
     consistency: Consistency | None = None
@@ -82,7 +82,8 @@ class Independent(nn.Module):
         """Context, the rest of its words, class name; or the template."""
         if not len(self.text):
             return filled(text, [self.config.template], class_names)
-        return context_rows(text, begun(text, self.config.text_context, self.config.words), class_names)
+        config = self.config
+        return context_rows(text, begun(text, config.text_context, config.words, config.text_start), class_names)
 
     def prompts(self) -> Both:
         """The parameters as they are."""

@@ -23,7 +23,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of a random start."""
     start: int = 0
-    """The block that prompts enter."""
+    """The block that prompts enter; below a later one the words stand alone."""
     consistency: Consistency | None = None
     """PromptSRC's losses and averaging."""
 

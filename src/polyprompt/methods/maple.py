@@ -32,7 +32,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of the deeper prompts, and of a random context."""
     text_start: int = 0
-    """The block of the text tower that prompts enter."""
+    """The block of the text tower that prompts enter; below a later one the words stand alone."""
     image_start: int = 0
     """The block of the image tower that prompts enter."""
     consistency: Consistency | None = None
@@ -71,7 +71,8 @@ class Coupled(nn.Module):
 
     def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
         """Context, the rest of its words, class name."""
-        return context_rows(text, begun(text, self.config.context, self.config.words), class_names)
+        config = self.config
+        return context_rows(text, begun(text, config.context, config.words, config.text_start), class_names)
 
     def prompts(self) -> Both:
         """Text prompts, and their images under the couplings; each tower gets as many as it is deep."""

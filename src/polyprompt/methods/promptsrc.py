@@ -30,7 +30,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of a random start."""
     text_start: int = 0
-    """The block of the text tower that prompts enter."""
+    """The block of the text tower that prompts enter; below a later one the words stand alone."""
     image_start: int = 0
     """The block of the image tower that prompts enter."""
     consistency: Consistency = field(default_factory=Consistency)

@@ -106,6 +106,13 @@ def check_counts(method: str, **counts: int) -> None:
             raise ConfigError(f"{method}: {field} is {value}; it must be at least 1")
 
 
-def begun(text: TextTower, count: int, words: str) -> list[int]:
-    """A context of `count` slots; the words it starts from go on where they are more."""
-    return [*slots(0, count), *(text.words(words)[count:] if words else [])]
+def begun(text: TextTower, count: int, words: str, start: int = 0) -> list[int]:
+    """A context of `count` slots; the words it starts from go on where they are more.
+
+    A context that enters block `start` is not there below it. So its words stay there, all of them, behind the slots:
+    else class names would be read without a sentence around them, and an LLM reads the first word of a text unlike all
+    others. (SmolLM2-135M, from block 28 on, ten names: the class vectors' centred cosine with zero-shot's was 0.33
+    without the words, 0.96 with them.)
+    """
+    ids = text.words(words) if words else []
+    return [*slots(0, count), *(ids if start else ids[count:])]
