@@ -35,7 +35,7 @@ def section(name: str, result: dict[str, Any]) -> str:
     machine = result["machine"]
     measured = (
         f"`{result['command']}`, {result['date'][:10]}; {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['threads']} threads, torch {result['versions']['torch']}; load at the end {machine['load']:g}"
+        f"threads used: {machine['threads']}, torch {result['versions']['torch']}; load at the end {machine['load']:g}"
     )
     rest = {key: value for key, value in result.items() if key not in KNOWN}
     found = rest.get("found", rest)
@@ -80,6 +80,7 @@ def table(rows: list[dict[str, str]]) -> list[str]:
 def plot(curve: dict[str, Any], path: Path) -> None:
     """Seconds of a step against the number of classes, both sides."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     plt.rcParams["svg.hashsalt"] = path.stem  # the same figures give the same file
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -90,8 +91,9 @@ def plot(curve: dict[str, Any], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="seconds per MaPLe step of 4 images")
     ticks = [row["classes"] for row in curve["found"]]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
