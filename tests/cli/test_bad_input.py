@@ -14,6 +14,7 @@ import zlib
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -100,6 +101,12 @@ def test_a_bad_picture_is_named_and_can_be_left_out(words, photos, toy, tmp_path
     said = done("align", *toy(photos), "--out", tmp_path / "other", "--max-bad", 1)
     assert "photos:train: left out, " in said
     assert words in said
+
+
+def test_a_picture_too_long_and_thin_to_resize_is_named(photos, toy, tmp_path, refused):
+    Image.new("RGB", (60_000, 1)).save(photos / "1.png")
+    line = refused("align", *toy(photos), "--out", tmp_path / "run")
+    assert line.startswith("1.png: 60000 x 1 pixels is too long and thin to resize; crop it")
 
 
 def test_a_caption_for_a_picture_that_is_not_there(photos, toy, tmp_path, refused):

@@ -24,7 +24,7 @@ from polyprompt.campe.store import CacheDtype
 from polyprompt.campe.text import FittedNorm, join
 from polyprompt.data.captions import read_pairs
 from polyprompt.data.items import Pairs
-from polyprompt.errors import FileError
+from polyprompt.errors import FileError, ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.files import make_folder, read_json, tell, write_json
@@ -91,8 +91,12 @@ class Prepared:
 
     def pixels(self, item: int) -> Float[Tensor, "f 3 height width"]:
         """Picture `item`, preprocessed; a video frame by frame."""
-        frames = self.pairs.images[item].frames(self.model.settings.image.frames)
-        return torch.stack([self.model.preprocess(frame) for frame in frames])
+        picture = self.pairs.images[item]
+        try:
+            frames = picture.frames(self.model.settings.image.frames)
+            return torch.stack([self.model.preprocess(frame) for frame in frames])
+        except ImageError as error:
+            raise ImageError(picture.key, error.why) from None
 
     def frames(self, items: Sequence[int]) -> list[int]:
         """How many frames each of these pictures has."""
