@@ -2,6 +2,7 @@
 
 import multiprocessing
 
+import jaxtyping
 import pytest
 import torch
 from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
@@ -265,7 +266,13 @@ def compiled_step_is_the_plain_one(method, backend: str) -> None:
 
 # torch 2.14 warns about itself while it compiles: of profiler's, autograd's and its own old names.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.timeout(1200)
 class TestCompiled:
+    @pytest.fixture(autouse=True)
+    def unchecked(self, monkeypatch):
+        """The compiler reads all code that runs; reading the checks of shapes takes it minutes."""
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
     def test_the_smallest_one(self):
         compiled_step_is_the_plain_one(vpt.Config(context=1, depth=1).build(toy_encoder("clip"), NAMES), "aot_eager")
 
