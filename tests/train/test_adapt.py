@@ -151,6 +151,17 @@ def test_maple_with_promptsrcs_losses_is_a_setting(encoder, photos, tmp_path):
     assert (saved["text"], saved["image"]) == (5.0, 10.0)
 
 
+def test_prompts_are_averaged_over_epochs(encoder, photos, tmp_path):
+    """With all the weight on the first epoch, three epochs end where one does."""
+    soft = {"templates": ["a {}."], "mean": 1.0, "std": 0.05}
+    for epochs in (1, 3):
+        settings = quick(photos, MAPLE | {"consistency": soft}, epochs=epochs, schedule="constant")
+        adapt(settings, tmp_path / str(epochs), encoder=encoder)
+    one, three = (load_file(tmp_path / run / "model" / "adapter_model.safetensors") for run in "13")
+    for name, tensor in one.items():
+        torch.testing.assert_close(three[name], tensor)
+
+
 @pytest.mark.parametrize(
     "method",
     [
