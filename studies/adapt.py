@@ -3,8 +3,8 @@
 (a) PACS: 16 photographs a class, scored on the other photographs, then on the three other domains.
 (b) Caltech101: 16 pictures a class of the first 50 classes, scored on those and on the other 50.
 
-All trained methods have the same budget: the same pictures, steps and blocks (prompts enter the last two blocks of the
-LLM, and the two blocks of the image side). One rate a method, chosen once on the first 20 classes of Caltech101's
+All trained methods have the same budget: the same pictures, steps and blocks (prompts enter the last block of the LLM,
+and the two blocks of the image side). One rate a method, chosen once on the first 20 classes of Caltech101's
 training pictures, 16 to train on and the others to score.
 
     python studies/adapt.py tune
@@ -28,10 +28,10 @@ from polyprompt.train.adapt import AdaptSettings, adapt
 ENCODER = "runs/flickr8k/final/prompts-6/0"
 PACS, CALTECH = "data/pacs", "data/caltech101/split_zhou_Caltech101.json"
 RUNS, RESULTS = Path("runs/adapt"), Path(__file__).parent / "results" / "adapt"
-TEXT_START = 28
-"""Of 30 blocks: prompts enter the last two."""
+TEXT_START = 29
+"""Of 30 blocks: prompts enter the last."""
 
-TEXT = {"text_start": TEXT_START, "text_depth": 2, "image_depth": 2}
+TEXT = {"text_start": TEXT_START, "text_depth": 1, "image_depth": 2}
 LOSSES = {"mean": 4.0, "std": 1.0}
 """PromptSRC averages around an epoch; the published 15 of 20 lies beyond this budget."""
 METHODS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import polyprompt as pp
-from polyprompt.towers.video import open_frames
+from polyprompt.towers.frames import open_frames
 
 
 def width_of(path):

@@ -15,8 +15,9 @@ from PIL import Image
 
 from polyprompt.data.items import Picture
 from polyprompt.errors import ImageError
+from polyprompt.towers.frames import moves, open_frames, over_frames
 from polyprompt.towers.pictures import open_picture
-from polyprompt.towers.video import SUFFIXES, is_video, middles, moves, open_frames, over_frames
+from polyprompt.towers.video import SUFFIXES, is_video, middles
 
 CONTAINERS = [("mp4", "libx264"), ("mov", "mpeg4"), ("webm", "libvpx"), ("mkv", "libx264"), ("avi", "mpeg4")]
 

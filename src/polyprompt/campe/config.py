@@ -71,7 +71,7 @@ class ImageSettings(Settings):
     queries: int | None = Field(default=None, ge=1)
     """Attention maps; as many as prompts unless said otherwise."""
     frames: int = Field(default=8, ge=1)
-    """Evenly spaced frames that stand for a video (towers/video.py)."""
+    """Evenly spaced frames that stand for a video (towers/frames.py)."""
 
 
 class LossSettings(Settings):

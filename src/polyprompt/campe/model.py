@@ -17,10 +17,10 @@ from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.files import check_manifest, read_json, whole_folder, write_json, write_text
 from polyprompt.nn.tree import PromptTree, sequences
+from polyprompt.towers.frames import open_frames, over_frames
 from polyprompt.towers.image import ImageTower, open_image_tower
 from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.towers.pictures import Preprocess
-from polyprompt.towers.video import open_frames, over_frames
 from polyprompt.types import Pixels
 
 Pictures = Sequence[str | Path | Image.Image | list[Image.Image]] | Float[Tensor, "i 3 height width"]
@@ -94,7 +94,7 @@ class CAMPE(nn.Module):
     def encode_image(self, images: Pictures) -> Float[Tensor, "i D"]:
         """Unit rows, one a picture or video: paths, PIL pictures, frames, or preprocessed pixels.
 
-        A video's row is the mean of its frames' (towers/video.py).
+        A video's row is the mean of its frames' (towers/frames.py).
 
         Raises:
             ImageError: a picture that cannot be read.

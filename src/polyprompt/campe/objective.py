@@ -11,7 +11,7 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import join
 from polyprompt.nn.losses import diversity, negation, sigmoid_contrast, softmax_contrast
 from polyprompt.nn.tree import Sequences
-from polyprompt.towers.video import over_frames
+from polyprompt.towers.frames import over_frames
 from polyprompt.types import Hidden
 
 

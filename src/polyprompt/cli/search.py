@@ -29,8 +29,9 @@ def command(
     from polyprompt.cli.pictures import opened
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
+    from polyprompt.towers.frames import open_frames
     from polyprompt.towers.pictures import open_picture
-    from polyprompt.towers.video import SUFFIXES, open_frames
+    from polyprompt.towers.video import SUFFIXES
 
     weights = _weights(aspect_weights)
     wanted = PICTURES | SUFFIXES

@@ -11,8 +11,9 @@ from PIL.Image import Image
 
 from polyprompt.errors import DataError, ImageError
 from polyprompt.files import digest
+from polyprompt.towers.frames import moves, open_frames
 from polyprompt.towers.pictures import open_picture
-from polyprompt.towers.video import SUFFIXES, moves, open_frames
+from polyprompt.towers.video import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Picture:
         return suffix in SUFFIXES | {".gif"} and self.decode is open_picture and moves(self._bytes())
 
     def frames(self, count: int) -> list[Image]:
-        """`count` frames of it, if it moves (towers/video.py); else itself alone.
+        """`count` frames of it, if it moves (towers/frames.py); else itself alone.
 
         Raises:
             ImageError: as `open`.

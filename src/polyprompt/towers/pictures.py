@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from polyprompt.errors import ConfigError, ImageError, UnknownNameError
+from polyprompt.towers.video import decoded, is_video
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: a few kilobytes of file can ask for gigabytes of pixels."""
@@ -34,7 +35,7 @@ _one_at_a_time = threading.Lock()  # warnings.catch_warnings is not thread-safe
 def open_picture(source: str | Path | bytes | Image.Image) -> Image.Image:
     """A picture as RGB, 8 bits a channel, upright (EXIF), transparent parts on white, the first frame of several.
 
-    Of a video it is the frame in the middle (towers/video.py has them all).
+    Of a video it is the frame in the middle (towers/frames.py has more of them).
 
     Args:
         source: a path, the bytes of an image file, or a PIL image.
@@ -49,10 +50,8 @@ def open_picture(source: str | Path | bytes | Image.Image) -> Image.Image:
         source = _bytes_of(Path(source))
     if not source:
         raise ImageError(name, "the file is empty (0 bytes)")
-    from polyprompt.towers import video
-
-    if video.is_video(source):
-        return video.decoded(BytesIO(source), 1, name)[0]
+    if is_video(source):
+        return decoded(BytesIO(source), 1, name, MAX_PIXELS)[0]
     try:
         with _one_at_a_time, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides below

@@ -30,7 +30,7 @@ from polyprompt.evaluate.retrieval import recall
 from polyprompt.files import make_folder, read_json, tell, write_json
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import track
-from polyprompt.towers.video import over_frames
+from polyprompt.towers.frames import over_frames
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
 from polyprompt.train.machine import machine
