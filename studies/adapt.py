@@ -46,7 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "name": "maple", "depth": 2, "text_start": TEXT_START, "consistency": LOSSES,
     },
 }  # fmt: skip
-RATES = (0.002, 0.01, 0.05)
+RATES = (0.002, 0.01, 0.05, 0.2, 1.0)
 EPOCHS, BATCH, SEEDS = 5, 16, (1, 2, 3)
 
 
