@@ -43,6 +43,7 @@ class TextStates:
         self.dtype: CacheDtype = dtype
         own = spanning(tree.paths).paths
         self.store, self.paths = self._finished(set(own)) or (self._open(own), own)
+        self.columns = [self.paths.index(path) for path in tree.paths]
 
     def fill(self, cap_gb: float) -> None:
         """Computes what is missing, from where an earlier run stopped."""
@@ -52,10 +53,9 @@ class TextStates:
         """A batch laid out, and its states."""
         batch = sequences([self.ids[i] for i in items], self.tree)
         hidden = torch.zeros(*batch.ids.shape, self.llm.width)
-        columns = [self.paths.index(path) for path in self.tree.paths]
         for row, item in enumerate(items):
             n = len(self.ids[item])
-            states = self.store.read(self.place[item], [*range(n), *(n + column for column in columns)])
+            states = self.store.read(self.place[item], [*range(n), *(n + column for column in self.columns)])
             hidden[row, :n], hidden[row, batch.width :] = states[:n], states[n:]
         return batch, hidden
 
@@ -68,15 +68,17 @@ class TextStates:
 
     def _finished(self, wanted: set[tuple[int, ...]]) -> tuple[RowStore, tuple[tuple[int, ...], ...]] | None:
         """The smallest finished store that has all the wanted paths."""
-        found = []
+        known = []
         for listed in self.home.glob(f"{self.split}-*/paths.json"):
             try:
                 paths = tuple(tuple(path) for path in read_json(listed))
             except (FileError, TypeError):
                 continue  # damaged; what it lists is computed again
-            if wanted <= set(paths) and listed.parent == self._folder(paths) and (store := self._open(paths)).complete:
-                found.append((store, paths))
-        return min(found, key=lambda pair: len(pair[1]), default=None)
+            if wanted <= set(paths) and listed.parent == self._folder(paths):
+                known.append(paths)
+        # opened one at a time: each is checked to its last byte
+        stores = ((self._open(paths), paths) for paths in sorted(known, key=len))
+        return next((pair for pair in stores if pair[0].complete), None)
 
 
 @torch.no_grad()
