@@ -52,12 +52,18 @@ SEEDS = (0, 1, 2)
 CHOSEN = "prompts-6"
 """The read-out that `ablate` starts from."""
 
+SHORT = {"template": "{}:", "negated_template": "NOT {}:"}
+"""Prompts whose read-out stands right behind the adaptive word, not five words later."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     **{f"K = {k}": {"text": {"prompts": k}} for k in (1, 2, 4, 8)},
     "adaptive: words": {"text": {"adaptive": "words"}},
     "no diversity loss": {"loss": {"diversity": 0.0}},
     "diversity loss times ten": {"loss": {"diversity": 1.0}},
+    "diversity of the read-outs": {"loss": {"diversity_of": "read-outs"}},
+    "diversity of the read-outs times ten": {"loss": {"diversity_of": "read-outs", "diversity": 1.0}},
+    "read behind the adaptive word": {"text": SHORT},
+    "the same, no diversity loss": {"text": SHORT, "loss": {"diversity": 0.0}},
     "no negation loss": {"loss": {"negation": 0.0}},
     "contrast alone": {"loss": {"diversity": 0.0, "negation": 0.0}},
     "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},

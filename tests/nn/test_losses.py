@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from polyprompt.errors import ConfigError, TrainingError
-from polyprompt.nn.losses import diversity, drift, negation, sigmoid_contrast, softmax_contrast
+from polyprompt.nn.losses import agreement, diversity, drift, negation, sigmoid_contrast, softmax_contrast
 
 SIZES = [(1, 1), (2, 3), (7, 5), (13, 4)]
 FLOAT = torch.float64
@@ -102,6 +103,15 @@ def test_diversity_equals_the_slow_loop(b, k, d):
     torch.testing.assert_close(diversity(readouts), number(slow))
 
 
+@pytest.mark.parametrize(("b", "k", "e"), [(2, 2, 1), (5, 3, 2), (7, 6, 4), (4, 1, 3)])
+def test_agreement_equals_numpy_on_every_pair(b, k, e):
+    texts, images = units(b, k * e, seed=1).unflatten(1, (k, e)) + 0.3, units(b, k * e, seed=2).unflatten(1, (k, e))
+    scores = [[dot(one[s], two[s]) for one in texts for two in images] for s in range(k)]
+    correlations = np.corrcoef(scores)
+    squares = [correlations[p, q] ** 2 for p in range(k) for q in range(p)]
+    torch.testing.assert_close(agreement(texts, images), number(np.mean(squares) if squares else 0.0))
+
+
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (3, 5), (7, 2)])
 def test_drift_equals_the_slow_loop_and_spares_the_frozen_features(n, d):
     draw = torch.Generator().manual_seed(n)
@@ -153,6 +163,7 @@ def test_gradients_equal_finite_differences(tile):
     check(lambda *x: negation(*x, columns="all", tile=tile), images, texts, negated, scale)
     check(lambda *x: negation(*x, columns="hinge", tile=tile), images, texts, negated, scale.detach())
     check(diversity, readouts)
+    check(agreement, readouts, torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(5), dtype=FLOAT))
 
 
 @settings(deadline=None, max_examples=30)
@@ -222,6 +233,17 @@ def test_diversity_of_equal_orthogonal_and_unmoving_readouts():
     assert slope.isfinite().all()
 
 
+def test_agreement_of_equal_turned_and_unmoving_segments():
+    texts, images = units(6, 4, seed=1)[:, None], units(6, 4, seed=2)[:, None]
+    torch.testing.assert_close(agreement(texts.expand(6, 3, 4), images.expand(6, 3, 4)), number(1.0))
+    turned, _ = torch.linalg.qr(units(4, 4, seed=3))  # other coordinates, the same scores
+    both = torch.cat([texts, texts @ turned], dim=1), torch.cat([images, images @ turned], dim=1)
+    torch.testing.assert_close(agreement(*both), number(1.0))
+    value, *slopes = gradients(agreement, torch.ones(3, 2, 4, dtype=FLOAT), torch.ones(3, 2, 4, dtype=FLOAT))
+    assert value == 0
+    assert all(slope.isfinite().all() for slope in slopes)
+
+
 def test_what_cannot_be_is_refused():
     texts, images = units(3, 2), units(3, 2)
     with pytest.raises(ConfigError, match="tile is 0"):
@@ -241,6 +263,7 @@ def everything(texts, images, negated, readouts, scale, bias):
         + 0.3 * negation(images, texts, negated, scale, tile=3)
         + 0.2 * negation(images, texts, negated, scale, columns="all")
         + 0.1 * diversity(readouts)
+        + 0.1 * agreement(readouts, images.view_as(readouts))
     )
 
 

@@ -104,3 +104,33 @@ def make_run(tmp_path):
         return folder
 
     return make
+
+
+def classified(cats, dogs):
+    """Two classes, a hundred pictures each."""
+    return {
+        "accuracy": (cats + dogs) / 2,
+        "macro_f1": (cats + dogs) / 2.5,
+        "calibration_error": 0.125,
+        "pictures": 200,
+        "classes": 2,
+        "class_accuracy": {"cat": cats, "dog": dogs},
+    }
+
+
+@pytest.fixture
+def make_adapt_run(make_run):
+    """make_adapt_run("maple", base=(0.75, 0.5), novel=(0.25, 0.5)): the shares are those of cats and dogs."""
+
+    def make(name, seed=0, base=(0.75, 0.5), novel=None):
+        folder = make_run(name, seed)
+        results = json.loads((folder / "results.json").read_text())
+        del results["retrieval"], results["cost"]
+        results |= {"kind": "adapt", "learned": 4096, "classification": {"base": classified(*base)}}
+        if novel:
+            results["classification"]["novel"] = classified(*novel)
+            results["harmonic_mean"] = 0.5
+        (folder / "results.json").write_text(json.dumps(results))
+        return folder
+
+    return make

@@ -133,6 +133,18 @@ def test_recall_is_drawn_where_there_are_experiments_to_compare(make_run, tmp_pa
     assert drawn == [0, 2]
 
 
+def test_adapted_runs_are_drawn_and_told_class_by_class(make_adapt_run, tmp_path):
+    runs = [make_adapt_run("maple", seed, base=(0.9, 0.75)) for seed in (0, 1)] + [
+        make_adapt_run("coop", base=(0.6, 0.2))
+    ]
+    html = page_of(runs, tmp_path)
+    assert 'aria-label="base, accuracy in %, on classification"' in html
+    text = Page(html).text
+    assert "no results yet" not in text
+    assert "4,096 numbers learned" in text
+    assert "Accuracy by class: base maple coop-seed0 dog 75 20 cat 90 60" in text  # the hardest class first
+
+
 def test_a_run_without_samples_and_an_unfinished_one_give_a_page(make_run, tmp_path):
     page = Page(page_of([make_run("bare"), make_run("going", finished=False)], tmp_path))
     assert not [tag for tag, _ in page.tags if tag == "img"]

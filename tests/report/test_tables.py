@@ -80,6 +80,21 @@ def test_bold_in_markdown(make_run):
     assert "Bold: the best" in text
 
 
+def test_classification_is_one_table_of_all_sets(make_adapt_run):
+    cats = [0.50, 0.75, 0.90]
+    folders = [make_adapt_run("maple", seed, base=(share, 0.5), novel=(0.25, 0.5)) for seed, share in enumerate(cats)]
+    table = table_of([*folders, make_adapt_run("coop", 0, base=(0.1, 0.1)), make_adapt_run("coop", 1, base=(0.1, 0.1))])
+    accuracies = [50 * (share + 0.5) for share in cats]
+    ours, theirs = column(table, "base", "accuracy")
+    assert ours.text == f"{statistics.mean(accuracies):.1f} ± {statistics.stdev(accuracies):.1f}"
+    assert ours.values == pytest.approx(accuracies)
+    assert ours.best
+    assert not theirs.best
+    assert column(table, "base", "calibration error")[0].text == "0.125 ± 0.000"
+    assert [cell.text for cell in column(table, "base and novel", "harmonic mean")] == ["50.0 ± 0.0", printed(None, "")]
+    assert table.header == [("base", 3), ("novel", 3), ("base and novel", 1)]
+
+
 def test_a_run_without_results_is_in_no_table(make_run):
     folders = [make_run("a", finished=False), *runs(make_run, "b", [0.2])]
     assert [name for name, _ in table_of(folders).rows] == ["b-seed0"]

@@ -81,6 +81,8 @@ class LossSettings(Settings):
     """CLIP's loss, or SigLIP's."""
     diversity: float = Field(default=0.1, ge=0)
     """Weight: prompts shall say different things."""
+    diversity_of: Literal["scores", "read-outs"] = "scores"
+    """What shall differ: how segments score pairs (nn/losses.py, `agreement`), or their read-outs (`diversity`)."""
     negation: float = Field(default=0.1, ge=0)
     """Weight: a caption's negation shall fit its picture less."""
     negation_columns: Literal["own", "all", "hinge"] = "own"

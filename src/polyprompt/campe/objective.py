@@ -1,4 +1,4 @@
-"""CAMPE's training loss: contrast, diversity of the read-outs, negated prompts; each weighted and logged apart."""
+"""CAMPE's training loss: contrast, diversity of the prompts, negated prompts; each weighted and logged apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import join
-from polyprompt.nn.losses import diversity, negation, sigmoid_contrast, softmax_contrast
+from polyprompt.nn.losses import agreement, diversity, negation, sigmoid_contrast, softmax_contrast
 from polyprompt.nn.tree import Sequences
 from polyprompt.towers.frames import over_frames
 from polyprompt.types import Hidden
@@ -37,8 +37,9 @@ class Batch:
 class Objective(nn.Module):
     """Maps a batch to named losses; "loss" is their weighted sum.
 
-    `diversity` acts on the centred read-outs before their maps, since segments behind maps of their own have no common
-    coordinates and a cosine between them says nothing.
+    A cosine between segments behind maps of their own says nothing: they have no common coordinates. So diversity acts
+    on how they score pairs, or on the centred read-outs before the maps. docs/results.md has both: the read-outs hardly
+    move, since they share the words behind the adaptive token, while scores can differ and do.
     """
 
     def __init__(self, model: CAMPE) -> None:
@@ -61,8 +62,11 @@ class Objective(nn.Module):
         else:
             terms = {"contrast": softmax_contrast(texts, images, scale)}
         loss = terms["contrast"]
-        if weights.diversity and text.read_outs.shape[1] > 1:
-            terms["diversity"] = diversity(text.read_outs)
+        if weights.diversity and (k := model.text.segments_count) > 1:
+            if weights.diversity_of == "scores":
+                terms["diversity"] = agreement(texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
+            else:
+                terms["diversity"] = diversity(text.read_outs)
             loss = loss + weights.diversity * terms["diversity"]
         if text.negated is not None:
             terms["negation"] = negation(images, texts, join(text.negated), scale, columns=weights.negation_columns)

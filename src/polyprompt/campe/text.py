@@ -42,7 +42,7 @@ class TextOut:
 
     segments: Segments
     read_outs: Float[Tensor, "b k d"]
-    """States behind the final norm, before the maps: what the diversity loss acts on."""
+    """States behind the final norm, before the maps."""
     negated: Segments | None
 
 

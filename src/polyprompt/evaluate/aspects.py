@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.errors import DataError
+from polyprompt.nn.losses import Moments, score_correlation
 
 
 @torch.no_grad()
@@ -42,9 +43,7 @@ def redundancy(texts: Float[Tensor, "t k e"], images: Float[Tensor, "i k e"]) ->
     1: every segment ranks the images alike, so one would do. None for one segment, which has no pairs. A segment whose
     score never changes correlates with none (0).
 
-    Exact, without the t x i x k scores: with texts = mean + a and images = mean + b, the covariance of s_k and s_l is
-    m_k' A_kl m_l + n_k' B_kl n_l + <A_kl, B_kl>, where m, n are the mean image and text, A_kl and B_kl the e x e
-    covariances of a and b. Time is that of two Gram matrices; float64.
+    Exact, in float64, from moments (nn/losses.py, `score_correlation`).
 
     Raises:
         DataError: no text or no image, or NaN or infinity among them.
@@ -54,24 +53,13 @@ def redundancy(texts: Float[Tensor, "t k e"], images: Float[Tensor, "i k e"]) ->
     k = texts.shape[1]
     if k < 2:
         return None
-    mean_text, text_gram = _moments(texts)
-    mean_image, image_gram = _moments(images)
-    covariance = (
-        torch.einsum("ke,kelf,lf->kl", mean_image, text_gram, mean_image)
-        + torch.einsum("ke,kelf,lf->kl", mean_text, image_gram, mean_text)
-        + torch.einsum("kelf,kelf->kl", text_gram, image_gram)
-    )
-    variance = covariance.diagonal()
-    means = (mean_text * mean_image).sum(dim=1)
-    moving = variance > 1e-24 * (variance + means.square())  # below that it is rounding in float64
-    correlation = covariance / (variance[:, None] * variance).sqrt()
-    correlation = torch.where(moving[:, None] & moving, correlation, 0.0)
+    correlation = score_correlation(_moments(texts), _moments(images))
     first, second = torch.triu_indices(k, k, offset=1, device=texts.device)
     return float(correlation[first, second].mean())
 
 
-def _moments(segments: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean [k e] and the covariances [k e k e] over the rows."""
+def _moments(segments: Float[Tensor, "n k e"]) -> Moments:
+    """Over the rows, a few thousand at a time."""
     n, k, e = segments.shape
     mean = segments.mean(dim=0, dtype=torch.float64)
     gram = segments.new_zeros((k * e, k * e), dtype=torch.float64)

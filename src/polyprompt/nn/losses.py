@@ -132,6 +132,59 @@ def diversity(readouts: Float[Tensor, "b k d"]) -> Float[Tensor, ""]:
     return (units[:, first] * units[:, second]).sum(dim=-1).square().mean()
 
 
+def agreement(texts: Float[Tensor, "b k e"], images: Float[Tensor, "b k e"]) -> Float[Tensor, ""]:
+    """How alike the k segments judge: the mean squared correlation of their scores, over pairs of segments.
+
+    Segment k scores <text_k, image_k>; the correlation runs over all texts x images of the batch (of all processes).
+    0 where each segment ranks in its own way, 1 where one would do for all; 0 for a single segment. It needs no common
+    coordinates, so it holds behind maps of their own, and it cannot be fooled by turning a segment on both sides.
+    """
+    k = texts.shape[1]
+    if k < 2:
+        return texts.new_zeros(())
+    _check_shares(texts)
+    wide = torch.promote_types(texts.dtype, torch.float32)
+    with torch.autocast(texts.device.type, enabled=False):
+        correlation = score_correlation(_moments(texts.to(wide)), _moments(images.to(wide)))
+    first, second = torch.triu_indices(k, k, offset=1, device=texts.device)
+    return correlation[first, second].square().mean()
+
+
+Moments = tuple[Float[Tensor, "k e"], Float[Tensor, "k e k e"]]
+"""Mean and covariances of k segments."""
+
+
+def score_correlation(texts: Moments, images: Moments) -> Float[Tensor, "k k"]:
+    """The correlations (Pearson) of the segments' scores <text_k, image_k> over all pairs of a text and an image.
+
+    A segment whose score never changes correlates with none (0).
+
+    Exact, without the scores: with texts = mean + a and images = mean + b, the covariance of s_k and s_l is
+    m_k' A_kl m_l + n_k' B_kl n_l + <A_kl, B_kl>, where m, n are the mean image and text, A_kl and B_kl the e x e
+    covariances of a and b. Time is that of two Gram matrices.
+    """
+    (mean_text, text_gram), (mean_image, image_gram) = texts, images
+    covariance = (
+        torch.einsum("ke,kelf,lf->kl", mean_image, text_gram, mean_image)
+        + torch.einsum("ke,kelf,lf->kl", mean_text, image_gram, mean_text)
+        + torch.einsum("kelf,kelf->kl", text_gram, image_gram)
+    )
+    variance = covariance.diagonal()
+    means = (mean_text * mean_image).sum(dim=1)
+    moving = variance > torch.finfo(variance.dtype).eps ** 1.5 * (variance + means.square())  # below: rounding
+    deviation = torch.where(moving, variance, 1.0).sqrt()
+    return torch.where(moving[:, None] & moving, covariance / (deviation[:, None] * deviation), 0.0)
+
+
+def _moments(segments: Float[Tensor, "b k e"]) -> Moments:
+    """Over the batch of all processes."""
+    _, k, e = segments.shape
+    count = len(segments) * _place()[1]
+    mean = _Sum.apply(segments.sum(dim=0)) / count
+    centred = (segments - mean).flatten(1)
+    return mean, (_Sum.apply(centred.T @ centred) / count).view(k, e, k, e)
+
+
 def drift(prompted: Float[Tensor, "n d"], frozen: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """How far prompting has moved the features: mean absolute difference of unit rows.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from polyprompt.report import plots
 from polyprompt.report.explain import overlay, shares, warning_about
 from polyprompt.report.runs import Group, Run, group, read_run
 from polyprompt.report.samples import Look, Samples
-from polyprompt.report.tables import ASPECTS, DIRECTIONS, columns, machine, tables
+from polyprompt.report.tables import ASPECTS, DIRECTIONS, Table, machine, tables
 from polyprompt.report.words import printed
 from polyprompt.towers.pictures import open_picture
 
@@ -57,14 +58,16 @@ def write_page(runs: Sequence[Path], out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    colours = {each.name: _colour(number) for number, each in enumerate(groups)}
     looks, count = _looks(groups), sum(len(each.runs) for each in groups)
     page = environment.get_template("page.html").render(
         experiments=[_experiment(number, each) for number, each in enumerate(groups)],
-        colours={each.name: _colour(number) for number, each in enumerate(groups)},
+        colours=colours,
         counted=f"{count} run{'s' * (count > 1)}",
         version=version("polyprompt"),
         today=date.today().isoformat(),
-        tables=[(table, _recall_dots(groups, table.data)) for table in tables(groups)],
+        tables=[(table, _dots(table, colours)) for table in tables(groups)],
+        classes=list(_by_class(groups)),
         panels=list(_panels(groups)),
         aspects=list(_aspects(groups)),
         looks=looks,
@@ -101,7 +104,8 @@ def _experiment(number: int, each: Group) -> dict[str, Any]:
                 "date": run.results.date,
                 "took": "" if run.results.seconds is None else duration(run.results.seconds),
                 "versions": ", ".join(f"{name} {number}" for name, number in run.results.versions.items()),
-                "finished": bool(run.results.retrieval),
+                "finished": bool(run.results.retrieval or run.results.classification),
+                "learned": run.results.learned,
                 "cost": dict(_flat(run.results.cost)),
                 "config": json.dumps(run.config, indent=2, ensure_ascii=False) if run.config else "",
             }
@@ -110,21 +114,36 @@ def _experiment(number: int, each: Group) -> dict[str, Any]:
     }
 
 
-def _recall_dots(groups: Sequence[Group], data: str) -> list[dict[str, str]]:
-    """Recall@1 of every run, by direction."""
+def _dots(table: Table, colours: Mapping[str, int]) -> list[dict[str, str]]:
+    """Every run's first figure of each kind that has a best: recall@1 in both directions, accuracy on each set."""
     drawn = []
-    for way in DIRECTIONS.values():
-        rows = []
-        for number, each in enumerate(groups):
-            found = [run.results.retrieval[data] for run in each.runs if data in run.results.retrieval]
-            first = [column for column in columns(found) if column.of == way][:1]
-            values = [value for column in first for one in found if (value := column.read(one)) is not None]
-            if values:
-                rows.append((first[0].name, plots.Dots(each.name, values, number)))
+    for of in dict.fromkeys(column.of for column in table.columns if column.ranked):
+        at, first = next((at, column) for at, column in enumerate(table.columns) if column.of == of)
+        rows = [plots.Dots(name, cells[at].values, colours[name]) for name, cells in table.rows if cells[at].values]
         if len(rows) > 1:
-            title = f"{way}, {rows[0][0]} in %"
-            drawn.append({"title": title, "svg": plots.dots([row for _, row in rows], f"{title}, on {data}")})
+            title = f"{of}, {first.name} in %"
+            drawn.append({"title": title, "svg": plots.dots(rows, f"{title}, on {table.data}")})
     return drawn
+
+
+def _by_class(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """Each class's accuracy in %, the mean over seeds, hardest first; a table for each set that was classified."""
+    sets = dict.fromkeys(data for each in groups for run in each.runs for data in run.results.classification)
+    for data in sets:
+        found: dict[str, dict[str, list[float]]] = {}
+        for each in groups:
+            for run in each.runs:
+                if data in run.results.classification:
+                    for name, share in run.results.classification[data].class_accuracy.items():
+                        found.setdefault(name, {}).setdefault(each.name, []).append(100 * share)
+        means = {name: {of: mean(shares) for of, shares in by.items()} for name, by in found.items()}
+        names = list(dict.fromkeys(of for by in means.values() for of in by))
+        rows = [
+            (name, [printed(by.get(of), ".0f") for of in names])
+            for name, by in sorted(means.items(), key=lambda item: mean(item[1].values()))
+        ]
+        if rows:
+            yield {"data": data, "names": names, "rows": rows}
 
 
 def _panels(groups: Sequence[Group]) -> Iterator[dict[str, str]]:
@@ -132,7 +151,9 @@ def _panels(groups: Sequence[Group]) -> Iterator[dict[str, str]]:
     numbered = [(number, run) for number, each in enumerate(groups) for run in each.runs]
     logged = dict.fromkeys(key for _, run in numbered for line in run.steps for key in line if key not in NO_TERMS)
     for key in sorted(logged, key=lambda key: list(TERMS).index(key) if key in TERMS else len(TERMS)):
-        yield from _panel(TERMS.get(key, key), [_curve(run.steps, (key,), number) for number, run in numbered])
+        yield from _panel(
+            TERMS.get(key, key.replace("_", " ")), [_curve(run.steps, (key,), number) for number, run in numbered]
+        )
     recalls = [
         _curve(run.epochs, ("dev", way, "recall@1"), number, dashed=way == "image_to_text", times=100)
         for number, run in numbered

@@ -16,7 +16,8 @@ from polyprompt.report import samples
 from polyprompt.report.checked import read_checked
 from polyprompt.report.samples import Samples
 
-Recalls = dict[Annotated[str, Field(pattern=r"^recall@[1-9]\d*$")], Annotated[float, Field(ge=0, le=1)]]
+Share = Annotated[float, Field(ge=0, le=1)]
+Recalls = dict[Annotated[str, Field(pattern=r"^recall@[1-9]\d*$")], Share]
 """{"recall@1": 0.25, ...}"""
 UNLIKE = {"seed", "name", "out", "folder", "resume"}
 """Settings in which two runs of one experiment may differ."""
@@ -34,6 +35,19 @@ class Found(BaseModel):
     aspects: dict[str, float | None] = {}
 
 
+class Classified(BaseModel):
+    """What classification on one set gave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accuracy: Share
+    macro_f1: Share
+    calibration_error: Share
+    pictures: int
+    classes: int
+    class_accuracy: dict[str, Share] = {}
+
+
 class Results(BaseModel):
     """The parts of results.json that are shown."""
 
@@ -47,6 +61,11 @@ class Results(BaseModel):
     date: str = ""
     seconds: float | None = None
     retrieval: dict[str, Found] = {}
+    classification: dict[str, Classified] = {}
+    harmonic_mean: Share | None = None
+    """Of the accuracies on base and novel classes."""
+    learned: int | None = None
+    """Numbers that training changed."""
     cost: dict[str, Any] = {}
 
 

@@ -7,14 +7,15 @@ then nothing shows that the best is not luck.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from polyprompt.progress import duration
-from polyprompt.report.runs import Found, Group, Results, group, read_run
+from polyprompt.report.runs import Found, Group, Results, Run, group, read_run
 from polyprompt.report.words import printed
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
@@ -51,7 +52,8 @@ class Column:
     """What the figure belongs to: "text → image"."""
     name: str
     """Its own name: "R@1"."""
-    read: Callable[[Found], float | None]
+    read: Callable[[Any], float | None]
+    """Takes the figure from what retrieval on a set gave, or from a run's results."""
     digits: int
     ranked: bool
     """Whether more is better, so that there is a best."""
@@ -62,12 +64,14 @@ class Cell:
     """What stands in a table's cell."""
 
     text: str
+    values: Sequence[float]
+    """One per seed; none where the experiment has no such figure."""
     best: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """One evaluation set: the experiments below one another, the figures side by side."""
+    """One set for retrieval, or all for classification: the experiments below one another, the figures side by side."""
 
     data: str
     columns: Sequence[Column]
@@ -84,9 +88,9 @@ class Table:
 
 
 def tables(groups: Sequence[Group]) -> list[Table]:
-    """One table for each set on which any of the experiments was evaluated."""
+    """One table for each set that any of the experiments was to retrieve from, and one for all classification."""
     names = dict.fromkeys(name for each in groups for run in each.runs for name in run.results.retrieval)
-    return [_table(name, [each for each in groups if _evaluated(each, name)]) for name in names]
+    return [*(_retrieval(name, groups) for name in names), *_classification(groups)]
 
 
 def write_table(runs: Sequence[Path]) -> str:
@@ -138,24 +142,68 @@ def _aspect(key: str) -> Callable[[Found], float | None]:
     return lambda found: found.aspects.get(key)
 
 
-def _table(data: str, groups: Sequence[Group]) -> Table:
-    runs = [[run for run in each.runs if data in run.results.retrieval] for each in groups]
-    found = [[run.results.retrieval[data] for run in some] for some in runs]
-    shown = columns([one for some in found for one in some])
-    by_column = [[_figure(column, some) for some in found] for column in shown]
+def _retrieval(data: str, groups: Sequence[Group]) -> Table:
+    runs = {each.name: some for each in groups if (some := [run for run in each.runs if data in run.results.retrieval])}
+    found = {name: [run.results.retrieval[data] for run in some] for name, some in runs.items()}
+    every = [one for some in found.values() for one in some]
+    shown = columns(every)
+    shares = [
+        (share, one.images) for one in every if one.images for way in DIRECTIONS for share in getattr(one, way).values()
+    ]
+    return _table(data, shown, runs, found, _recalls(every), shares)
+
+
+def _classification(groups: Sequence[Group]) -> list[Table]:
+    runs = {each.name: some for each in groups if (some := [run for run in each.runs if run.results.classification])}
+    found = {name: [run.results for run in some] for name, some in runs.items()}
+    every = [one for some in found.values() for one in some]
+    sets = dict.fromkeys(data for one in every for data in one.classification)
+    shown = [Column(data, *kind) for data in sets for kind in (
+        ("accuracy", _classified(data, "accuracy", 100), 1, True),
+        ("macro-F1", _classified(data, "macro_f1", 100), 1, True),
+        ("calibration error", _classified(data, "calibration_error", 1), 3, False),
+    )]  # fmt: skip
+    if any(one.harmonic_mean is not None for one in every):
+        shown.append(Column("base and novel", "harmonic mean", _harmonic_mean, 1, True))
+    if not every:
+        return []
+    shares = [(each.accuracy, each.pictures) for one in every for each in one.classification.values()]
+    return [_table("classification", shown, runs, found, "Accuracy and macro-F1 in %.", shares)]
+
+
+def _classified(data: str, key: str, times: int) -> Callable[[Results], float | None]:
+    return lambda one: times * getattr(one.classification[data], key) if data in one.classification else None
+
+
+def _harmonic_mean(one: Results) -> float | None:
+    return None if one.harmonic_mean is None else 100 * one.harmonic_mean
+
+
+def _table(
+    data: str,
+    shown: Sequence[Column],
+    runs: Mapping[str, Sequence[Run]],
+    found: Mapping[str, Sequence[Any]],
+    what: str,
+    shares: Sequence[tuple[float, int]],
+) -> Table:
+    """A row for each experiment in `found`, which holds what the columns read, one for each of its runs."""
+    by_column = [[_figure(column, some) for some in found.values()] for column in shown]
     best = [_best(figures) if column.ranked else set() for column, figures in zip(shown, by_column, strict=True)]
     rows = []
-    for row, each in enumerate(groups):
+    for row, name in enumerate(found):
         cells = [
-            Cell(figure.says(column.digits) if (figure := figures[row]) else printed(None, ""), row in leading)
+            Cell(figure.says(column.digits), figure.values, row in leading)
+            if (figure := figures[row])
+            else Cell(printed(None, ""), ())
             for column, figures, leading in zip(shown, by_column, best, strict=True)
         ]
-        rows.append((each.name, cells))
-    seeds = [[run.results.seed for run in some if run.results.seed is not None] for some in runs]
-    return Table(data, shown, rows, seeds, _notes(found, any(best)))
+        rows.append((name, cells))
+    seeds = [[run.results.seed for run in some if run.results.seed is not None] for some in runs.values()]
+    return Table(data, shown, rows, seeds, _notes(what, shares, list(map(len, found.values())), any(best)))
 
 
-def _figure(column: Column, found: Sequence[Found]) -> Figure | None:
+def _figure(column: Column, found: Sequence[Any]) -> Figure | None:
     values = [value for one in found if (value := column.read(one)) is not None]
     return Figure(values) if values else None
 
@@ -171,41 +219,39 @@ def _best(figures: Sequence[Figure | None]) -> set[int]:
     return close if len(close) < len(known) else set()
 
 
-def _notes(found: Sequence[Sequence[Found]], bold: bool) -> list[str]:
-    """What a reader must know to read the figures."""
-    every = [one for some in found for one in some]
-    sizes = sorted({(one.images, one.captions) for one in every if one.images and one.captions})
-    notes = ["Recall in %."]
-    if len(sizes) == 1:
-        images, captions = sizes[0]
-        notes = [f"Recall in %, among {images:,} images and {captions:,} captions."]
-    if any(len(some) > 1 for some in found):
+def _recalls(found: Sequence[Found]) -> str:
+    """What the figures are, and of how many items where that is the same for all."""
+    sizes = {(one.images, one.captions) for one in found if one.images and one.captions}
+    if len(sizes) != 1:
+        return "Recall in %."
+    ((images, captions),) = sizes
+    return f"Recall in %, among {images:,} images and {captions:,} captions."
+
+
+def _notes(what: str, shares: Sequence[tuple[float, int]], counts: Sequence[int], bold: bool) -> list[str]:
+    """What a reader must know to read the figures.
+
+    Args:
+        what: what they are.
+        shares: every share in the table, with how many items it is a share of. Captions of one image are not
+            independent, so recalls in both directions count the images as items.
+        counts: how many seeds each row has.
+        bold: whether any figure is.
+    """
+    notes = [what]
+    if max(counts) > 1:
         notes[0] += " Mean ± standard deviation over seeds."
     if bold:
         notes.append("Bold: the best, and what is within both rows' standard deviations of it.")
-    elif len(found) > 1 and all(len(some) > 1 for some in found):
+    elif len(counts) > 1 and min(counts) > 1:
         notes.append("No figure is bold: in each column all rows are within their standard deviations of the best.")
-    if len(found) > 1 and min(map(len, found)) == 1:
+    if len(counts) > 1 and min(counts) == 1:
         note = "With one seed there is no spread to compare with, so no figure is called best"
-        error = (
-            f"; the choice of test items alone gives a figure a standard error of up to {_standard_error(every):.1f}"
-        )
-        notes.append(f"{note}{error if sizes else ''}.")
+        if shares:
+            error = max(100 * math.sqrt(share * (1 - share) / items) for share, items in shares)
+            note += f"; the choice of test items alone gives a figure a standard error of up to {error:.1f}"
+        notes.append(f"{note}.")
     return notes
-
-
-def _standard_error(found: Sequence[Found]) -> float:
-    """The largest binomial standard error of a recall in the table, in per cent.
-
-    Captions of one image are not independent, so both directions count the images as items.
-    """
-    return max(
-        100 * math.sqrt(share * (1 - share) / one.images)
-        for one in found
-        if one.images
-        for way in DIRECTIONS
-        for share in getattr(one, way).values()
-    )
 
 
 def _how(groups: Sequence[Group]) -> str:
@@ -231,7 +277,3 @@ def _row(cells: Sequence[str]) -> str:
 def _plain(text: str) -> str:
     """Text that markdown shows as it is, tags among it."""
     return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", text)
-
-
-def _evaluated(each: Group, data: str) -> bool:
-    return any(data in run.results.retrieval for run in each.runs)
