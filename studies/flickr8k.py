@@ -62,19 +62,19 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "diversity loss times ten": {"loss": {"diversity": 1.0}},
     "diversity of the read-outs": {"loss": {"diversity_of": "read-outs"}},
     "diversity of the read-outs times ten": {"loss": {"diversity_of": "read-outs", "diversity": 1.0}},
-    "read behind the adaptive word": {"text": SHORT},
-    "the same, no diversity loss": {"text": SHORT, "loss": {"diversity": 0.0}},
     "no negation loss": {"loss": {"negation": 0.0}},
     "contrast alone": {"loss": {"diversity": 0.0, "negation": 0.0}},
     "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},
     "one map for all prompts": {"text": {"shared_map": True}},
     "text tower frozen up to the maps": {"text": {"last_n": 0, "adaptive": "words"}},
     **{f"text depth {depth}": {"text": {"depth": depth}} for depth in (12, 18, 24)},
+    "read behind the adaptive word": {"text": SHORT},
+    "the same, no diversity loss": {"text": SHORT, "loss": {"diversity": 0.0}},
 }
 
 
 def cache() -> None:
-    """One pass over the captions of each part, for all prompts that any run below reads out."""
+    """One pass over the captions of each part, for all prompts that any run below reads out, but those of `SHORT`."""
     llm, settings = open_llm("smollm2-135m"), checked(AlignSettings, COMMON).text
     for split, blocks in SPLITS.items():
         negated = settings.negated_template if split == "train" else None

@@ -28,7 +28,7 @@ def page() -> str:
         "# Results",
         "Written by `python studies/page.py` from the runs in studies/results; each names its machine.",
     ]
-    for section in (flickr8k, ablations, few_shot):
+    for section in (flickr8k, alike, ablations, few_shot):
         parts += section()
     return "\n\n".join(parts) + "\n"
 
@@ -89,6 +89,35 @@ def figures(name: str) -> dict[str, Figure]:
         for way, says in DIRECTIONS.items()
         for key in found[0][way]
     }
+
+
+def alike() -> list[str]:
+    """Why the prompts' read-outs are alike."""
+    path = HERE / "results/alike/results.json"
+    if not path.exists():
+        return []
+    found = read_json(path)
+    lines = [
+        row(["prompt", "tokens behind the word", "cosine at the word", "where the prompt ends", "behind the norm"]),
+        row(["---", *["---:"] * 4]),
+    ]
+    for one in found["found"]:
+        cosines = [f"{one[place]:.2f}" for place in ("word", "end", "read_out")]
+        lines.append(row([f"`{one['template']}`", str(one["behind"]), *cosines]))
+    return [
+        "## Why read-outs are alike, and what makes prompts differ",
+        "How alike the states of six prompts are before anything is trained: the mean pairwise cosine of centred "
+        f"states over {found['captions']} captions of dev, in the frozen LLM. At the adaptive word and where the "
+        "prompt ends the states are those entering the last block.",
+        "\n".join(lines),
+        "The prompts differ at the adaptive word and less where they end: there they stand on the same token behind "
+        "the same words, and what the LLM expects next hangs on the caption more than on one word some places back. "
+        "A loss on the read-outs would have to undo in one trained block what the frozen ones wrote. A loss on how "
+        "the segments score pairs (`loss.diversity_of=scores`, the default) acts on the maps and on the pictures' "
+        "segments too, and those are what a search adds up. The next table has both, and prompts that end right "
+        "behind their word.",
+        f"`{found['command']}`, {found['machine']}, {found['date']}.",
+    ]
 
 
 def ablations() -> list[str]:

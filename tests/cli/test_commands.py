@@ -1,11 +1,15 @@
 """The commands from end to end on toy towers kept as folders."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import polyprompt as pp
 from polyprompt.towers.frames import open_frames
@@ -57,6 +61,22 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
     code, _, err = polyprompt("align", *toy(), "--out", run)
     assert (code, err.count("\n")) == (2, 1)
     assert "--resume" in err
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_of_one(toy, tmp_path, polyprompt):
+    """From an empty cache, which the first process fills and the second reads."""
+    assert polyprompt("align", *toy(), "--out", tmp_path / "one")[0] == 0
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
+    launch += "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+    command = [*launch, "-m", "polyprompt", "align", *map(str, toy()), "--out", tmp_path / "two"]
+    environment = os.environ | {"POLYPROMPT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("one", "two"))
+    torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-5)
+    scores = [json.loads((tmp_path / run / "results.json").read_text())["retrieval"] for run in ("one", "two")]
+    assert scores[0] == scores[1]
 
 
 def test_videos_among_pictures(films, toy, tmp_path, polyprompt):

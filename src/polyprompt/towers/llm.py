@@ -11,7 +11,7 @@ import contextlib
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -213,7 +213,7 @@ class LLM(nn.Module):
             caught.extend((keys, values))
             raise _CaughtError
 
-        with contextlib.suppress(_CaughtError):
+        with contextlib.suppress(_CaughtError), _without_queries(self.blocks[index]):
             self._block(index, hidden, flow, Tap(catch))
         keys, values = caught
         return keys, values
@@ -285,6 +285,23 @@ class LLM(nn.Module):
     def _front(self) -> list[int]:
         first = self.tokenizer.bos_token_id
         return [first] if first is not None and self.tokenizer("a").input_ids[0] == first else []
+
+
+@contextlib.contextmanager
+def _without_queries(block: nn.Module) -> Iterator[None]:
+    """Within, a block with a layer for its queries alone makes one head of zeros there: a tenth of a block's work less.
+
+    Where queries, keys and values come out of one layer, or the number of heads is fixed, nothing is saved.
+    """
+    parts = [part for part in block.modules() if hasattr(part, "q_proj") and hasattr(part, "num_key_value_groups")]
+    for part in parts:
+        width = cast(int, part.head_dim)
+        cast(Any, part.q_proj).forward = lambda x, width=width: x.new_zeros(()).expand(*x.shape[:-1], width)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del cast(Any, part.q_proj).forward
 
 
 def open_llm(source: str, depth: int | None = None) -> LLM:
