@@ -85,10 +85,18 @@ def cache() -> None:
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev."""
+    """Every read-out at every rate, on dev; and at rates beyond, while the best one is the smallest or the largest."""
     for name, part in READ_OUTS.items():
-        for rate in RATES:
+        rates = list(RATES)
+        for rate in rates:
             once(f"tune/{name}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
+            if rate != rates[-1]:
+                continue
+            best = chosen_rates(name)["rate"]
+            if best == min(rates):
+                rates.append(best / 2)
+            elif best == max(rates):
+                rates.append(best * 2)
 
 
 def encoder() -> None:

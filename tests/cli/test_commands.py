@@ -67,8 +67,8 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
 def test_two_processes_train_the_model_of_one(toy, tmp_path, polyprompt):
     """From an empty cache, which the first process fills and the second reads."""
     assert polyprompt("align", *toy(), "--out", tmp_path / "one")[0] == 0
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
-    launch += "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+    options = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
     command = [*launch, "-m", "polyprompt", "align", *map(str, toy()), "--out", tmp_path / "two"]
     environment = os.environ | {"POLYPROMPT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
