@@ -118,11 +118,15 @@ def both_sides(name: str, classes: int):
 
 
 def steps(name: str, classes: int) -> tuple[Callable[[], torch.Tensor], Callable[[], torch.Tensor]]:
-    """Both sides' training step: loss and gradients. CoOp and CoCoOp, which leave images alone, have their vectors."""
+    """Both sides' training step: loss and gradients.
+
+    Ours has what `adapt` keeps of each picture: its vector for CoOp and CoCoOp, which leave images alone, the teacher's
+    for PromptSRC. MaPLe keeps nothing.
+    """
     method, plain = both_sides(name, classes)
     batch = 32 if name == "coop" else IMAGES
     pixels, labels = torch.randn(batch, 3, 224, 224), torch.arange(batch) % classes
-    kept = method.frozen(pixels) if name in ("coop", "cocoop") else None
+    kept = method.frozen(pixels) if name != "maple" else None
 
     def step(loss: torch.Tensor) -> torch.Tensor:
         for parameter in method.learned().values():
@@ -240,7 +244,7 @@ CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {  # memory first, 
         lambda rounds: [compare("cocoop", 100, rounds)],
     ),
     "promptsrc": (
-        "PromptSRC's whole training step, 4 images, 200 classes: >= 6 times",
+        "PromptSRC's training step with the teacher's image vectors kept, 4 images, 200 classes: >= 6 times",
         lambda rounds: [compare("promptsrc", 200, rounds)],
     ),
     "evaluate": (

@@ -50,7 +50,39 @@ class Texts:
     parts: tuple[Trie, ...]
 
 
-class TextTransformer(nn.Module):
+class Reader(nn.Module):
+    """What every text tower here does with words, before it sees them."""
+
+    tokenizer: Words
+    length: int
+    """Tokens in the longest text, start and end included."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that a text can have, start and end tokens not counted."""
+        return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
+
+    def words(self, text: str) -> list[int]:
+        """Token ids of a text, without start and end tokens."""
+        return self.tokenizer.encode(text)
+
+    def framed(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Texts between start and end tokens.
+
+        Raises:
+            DataError: a text is too long.
+        """
+        for number, row in enumerate(rows):
+            if len(row) > self.room:
+                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads at most {self.room}")
+        return [[*self.tokenizer.start, *row, *self.tokenizer.end] for row in rows]
+
+    def padded(self, rows: Sequence[list[int]]) -> list[list[int]]:
+        """Rows made as long as the tower's longest text."""
+        return [row + [self.tokenizer.pad] * (self.length - len(row)) for row in rows]
+
+
+class TextTransformer(Reader):
     """A text tower: word vectors, positions, blocks, the state of one token, a linear map.
 
     Args:
@@ -94,15 +126,6 @@ class TextTransformer(nn.Module):
         self.text_projection = nn.Parameter(torch.empty(width, embedding))
         self.text_bias = nn.Parameter(torch.empty(embedding)) if bias else None
 
-    @property
-    def room(self) -> int:
-        """Tokens that a text can have, start and end tokens not counted."""
-        return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
-
-    def words(self, text: str) -> list[int]:
-        """Token ids of a text, without start and end tokens."""
-        return self.tokenizer.encode(text)
-
     def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
         """Word vectors, without positions."""
         return self.token_embedding.weight[list(ids)]
@@ -113,16 +136,10 @@ class TextTransformer(nn.Module):
         Raises:
             DataError: a text is too long.
         """
-        start, end = self.tokenizer.start, self.tokenizer.end
+        framed = self.framed(rows)
+        ends = [len(row) - 1 if self.causal else self.length - 1 for row in framed]
         whole = not (self.savings.cut and self.causal)
-        full, ends = [], []
-        for number, row in enumerate(rows):
-            if len(row) > self.room:
-                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads at most {self.room}")
-            tokens = [*start, *row, *end]
-            ends.append(len(tokens) - 1 if self.causal else self.length - 1)
-            full.append(tokens + [self.tokenizer.pad] * ((self.length - len(tokens)) if whole else 0))
-        return Texts(tuple(self._parts(full, ends)))
+        return Texts(tuple(self._parts(self.padded(framed) if whole else framed, ends)))
 
     def _parts(self, rows: list[list[int]], ends: list[int]) -> list[Trie]:
         """As many texts in a part as fit, counted as if nothing were shared but what all have in common."""
@@ -299,7 +316,7 @@ def _first(states: Tensor) -> Tensor:
     return states[:, :1]
 
 
-class OpaqueText(nn.Module):
+class OpaqueText(Reader):
     """A text tower of another kind, used as a whole: it takes no prompts.
 
     Args:
@@ -315,28 +332,13 @@ class OpaqueText(nn.Module):
         self.model, self.run, self.tokenizer, self.length = model, run, words, length
         self.width, self.depth, self.closed = 0, 0, closed
 
-    @property
-    def room(self) -> int:
-        """Tokens that a text can have, start and end tokens not counted."""
-        return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
-
-    def words(self, text: str) -> list[int]:
-        """Token ids of a text, without start and end tokens."""
-        return self.tokenizer.encode(text)
-
     def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
         """Refused."""
         raise TowerError(self.closed)
 
     def prepare(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "t n"]:
         """Padded ids."""
-        full = []
-        for number, row in enumerate(rows):
-            if len(row) > self.room:
-                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads at most {self.room}")
-            tokens = [*self.tokenizer.start, *row, *self.tokenizer.end]
-            full.append(tokens + [self.tokenizer.pad] * (self.length - len(tokens)))
-        return torch.tensor(full)
+        return torch.tensor(self.padded(self.framed(rows)))
 
     @torch.no_grad()
     def encode(self, texts: Int[Tensor, "t n"], prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
