@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -110,6 +111,21 @@ def test_one_attention_map_for_each_segment(toy_campe, toy_pictures):
     maps = toy_campe().attention(toy_pictures)
     assert maps.shape[:2] == (5, 3)
     torch.testing.assert_close(maps.sum(dim=(2, 3)), torch.ones(5, 3))
+
+
+@torch.no_grad()
+def test_diversity_is_that_of_the_scores_or_of_the_read_outs(toy_campe, toy_pictures):
+    model = toy_campe()
+    batch = batch_of(model, toy_pictures)
+    scores = model.segment_scores(model.encode_text(TEXTS), model.encode_image(toy_pictures[: len(TEXTS)]))
+    correlations = np.corrcoef(scores.flatten(0, 1).T)[np.tril_indices(3, -1)]
+    assert float(Objective(model)(batch)["diversity"]) == pytest.approx((correlations**2).mean(), rel=1e-4)
+
+    model = toy_campe(**{"loss.diversity_of": "read-outs"})
+    reads = model.text(batch.captions).read_outs
+    units = F.normalize(reads - reads.mean(dim=0), dim=-1)
+    cosines = np.stack([(rows @ rows.T)[np.tril_indices(3, -1)] for rows in units.numpy()])
+    assert float(Objective(model)(batch)["diversity"]) == pytest.approx((cosines**2).mean(), rel=1e-4)
 
 
 def test_twenty_steps_lower_the_loss(toy_campe, toy_pictures):
