@@ -82,3 +82,8 @@ def test_experiments_of_one_name_are_told_apart(make_run, tmp_path):
         (folder / "results.json").write_text(json.dumps(results))
     names = [each.name for each in group([read_run(first), read_run(second)])]
     assert names == ["same (a-seed0)", "same (b-seed0)"]
+    moved = tmp_path / "elsewhere" / first.name
+    moved.parent.mkdir()
+    second.rename(moved)
+    names = [each.name for each in group([read_run(first), read_run(moved)])]
+    assert names == [f"same ({first})", f"same ({moved})"]

@@ -126,7 +126,7 @@ def read_run(folder: Path) -> Run:
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
-    """Runs of one experiment put together, in the order in which the experiments first appear."""
+    """Runs of one experiment put together, in the order in which the experiments first appear; no two names alike."""
     same: dict[str, list[Run]] = {}
     for run in runs:
         settings = {key: value for key, value in run.config.items() if key not in UNLIKE}
@@ -135,10 +135,14 @@ def group(runs: Sequence[Run]) -> list[Group]:
         same.setdefault(key, []).append(run)
     named = [(_common_name([run.name for run in members]), members) for members in same.values()]
     names = [name for name, _ in named]
-    return [
-        Group(name if names.count(name) == 1 else f"{name} ({members[0].folder.name})", members)
-        for name, members in named
-    ]
+    folders = [(name, members[0].folder.name) for name, members in named]
+
+    def told_apart(name: str, folder: Path) -> str:
+        if names.count(name) == 1:
+            return name
+        return f"{name} ({folder.name if folders.count((name, folder.name)) == 1 else folder})"
+
+    return [Group(told_apart(name, members[0].folder), members) for name, members in named]
 
 
 def _common_name(names: Sequence[str]) -> str:
