@@ -8,7 +8,6 @@ import shlex
 import shutil
 from collections import defaultdict
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jaxtyping
@@ -31,8 +30,6 @@ from polyprompt.methods.original import export_original
 from polyprompt.skins import sklearn
 from polyprompt.towers import image, packaged
 from polyprompt.towers.pictures import open_picture
-from polyprompt.train import align
-from polyprompt.train.loop import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +55,6 @@ def place(tmp_path_factory):
         patch.chdir(place)
         patch.setenv("POLYPROMPT_CACHE", str(place / "cache"))
         patch.setattr(maple, "PUBLISHED", maple.PUBLISHED | few_epochs)
-        patch.setattr(align, "TrainSettings", partial(TrainSettings, epoch_seconds=60))  # few checkpoints
         patch.setattr(packaged, "smollm2", lambda: place / "smollm2")
         patch.setattr(packaged, "efficientnet_lite0", lambda: place / "cnn.safetensors")
         patch.setattr(image, "timm_name", lambda name: "test_efficientnet" if name == image.PACKAGED else name)

@@ -28,4 +28,5 @@ def command(
     opened = load_encoder(encoder)
     found = import_original(method, checkpoint, opened, names(classes), epoch=epoch, words=words, position=position)
     save(found, out)
-    typer.echo(f"{out}: {len(found.class_names)} classes, {', '.join(found.class_names[:8])}, ...")
+    named = [*found.class_names[:8], *["..."][: len(found.class_names) > 8]]
+    typer.echo(f"{out}: {len(found.class_names)} classes, {', '.join(named)}")

@@ -42,15 +42,12 @@ from polyprompt.progress import track
 from polyprompt.towers.base import DualEncoder
 from polyprompt.train.batches import Batches
 from polyprompt.train.frozen import ImageStates, keep_teacher
-from polyprompt.train.loop import TrainSettings, fit
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
 
 BLOCK = 64
 """Pictures scored together."""
-
-EPOCH_SECONDS = 10.0
-"""Epochs of few pictures take less time than a checkpoint: one that is this old is new enough."""
 
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 PUBLISHED_AS: Mapping[str, tuple[str, ...]] = {

@@ -32,7 +32,7 @@ from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import track
 from polyprompt.towers.frames import over_frames
 from polyprompt.train.batches import Batches
-from polyprompt.train.loop import TrainSettings, fit
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.types import Hidden
@@ -221,7 +221,11 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
         task,
         Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed),
         TrainSettings(
-            epochs=settings.epochs, seed=settings.seed, precision=numbers, weight_decay=settings.weight_decay
+            epochs=settings.epochs,
+            seed=settings.seed,
+            precision=numbers,
+            weight_decay=settings.weight_decay,
+            epoch_seconds=EPOCH_SECONDS,
         ),
         out,
         groups=_groups(task, settings),

@@ -30,6 +30,9 @@ from polyprompt.train.checkpoint import Cursor
 from polyprompt.train.precision import Precision
 from polyprompt.train.schedule import cosine_rate, published_rate
 
+EPOCH_SECONDS = 10.0
+"""Epochs of few pictures take less time than a checkpoint: one that is this old is new enough."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
