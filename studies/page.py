@@ -144,8 +144,8 @@ def few_shot() -> list[str]:
         "last block of the LLM and in the two blocks of the image side, the same pictures and steps for all. The "
         "encoder has seen 6,000 photographs and no drawing. So these figures say how the methods compare on a small "
         "encoder, and nothing about the published tables, which were made with OpenAI's ViT-B/16; recipes/ has their "
-        f"settings. Each method's rate was chosen on {pictures} pictures that no table scores, so by chance among rates that "
-        f"are within a standard error of {100 * (0.25 / pictures) ** 0.5:.1f} of one another. The accuracy there in %:",
+        f"settings. Each method's rate was chosen on {pictures} pictures that no table scores: among rates within "
+        f"{100 * (0.25 / pictures) ** 0.5:.1f} points, their standard error, by chance. The accuracy there in %:",
         rates("adapt", sorted(path.name for path in (HERE / "results/adapt/tune").iterdir()), tune_accuracy),
         *accuracies(
             "pacs",
