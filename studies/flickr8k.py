@@ -9,6 +9,7 @@ scored once, by the runs of `final`. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py encoder   the first run of `final` alone, whose model studies/adapt.py uses
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
+    python studies/flickr8k.py norms     a final norm fitted to the read-outs: one seed and fewer epochs, on dev
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
@@ -36,7 +37,7 @@ SPLITS = {"train": (11, 17, 23, 29, 30), "dev": (11, 17, 23, 29, 30), "test": (2
 
 COMMON: dict[str, Any] = {
     "data": DATA, "dev_split": None, "batch": 256, "precision": "bf16", "cache_gb": 40.0,
-    "image": {"queries": 6, "new_blocks": 2, "width": 256},
+    "image": {"queries": 6, "new_blocks": 2, "width": 256}, "text": {"norm": "own"},
 }  # fmt: skip
 READ_OUTS: dict[str, dict[str, Any]] = {
     "prompts-6": {"text": {"prompts": 6}},
@@ -52,8 +53,6 @@ SEEDS = (0, 1, 2)
 CHOSEN = "prompts-6"
 """The read-out that `ablate` starts from."""
 
-SHORT = {"template": "{}:", "negated_template": "NOT {}:"}
-"""Prompts whose read-out stands right behind the adaptive word, not five words later."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     **{f"K = {k}": {"text": {"prompts": k}} for k in (1, 2, 4, 8)},
@@ -67,14 +66,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},
     "one map for all prompts": {"text": {"shared_map": True}},
     "text tower frozen up to the maps": {"text": {"last_n": 0, "adaptive": "words"}},
-    **{f"text depth {depth}": {"text": {"depth": depth}} for depth in (12, 18, 24)},
-    "read behind the adaptive word": {"text": SHORT},
-    "the same, no diversity loss": {"text": SHORT, "loss": {"diversity": 0.0}},
+    "fitted norm": {"text": {"norm": "fitted"}},
+    **{f"text depth {depth}": {"text": {"depth": depth, "norm": "fitted"}} for depth in (12, 18, 24)},
 }
 
 
 def cache() -> None:
-    """One pass over the captions of each part, for all prompts that any run below reads out, but those of `SHORT`."""
+    """One pass over the captions of each part, for all prompts that any run below reads out."""
     llm, settings = open_llm("smollm2-135m"), checked(AlignSettings, COMMON).text
     for split, blocks in SPLITS.items():
         negated = settings.negated_template if split == "train" else None
@@ -121,6 +119,15 @@ def ablate() -> None:
     """One part changed at a time."""
     for name, part in ABLATIONS.items():
         once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **chosen_rates(CHOSEN))
+
+
+def norms() -> None:
+    """The other read-outs with the LLM's final norm replaced by a fitted one; `ablate` has it for `CHOSEN`."""
+    for name, part in READ_OUTS.items():
+        if name == CHOSEN:
+            continue
+        fitted = merged(part, {"text": {"norm": "fitted"}})
+        once(f"norms/{name}", fitted, epochs=ABLATE_EPOCHS, **chosen_rates(name))
 
 
 def modes() -> None:
@@ -175,5 +182,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {"cache": cache, "tune": tune, "encoder": encoder, "final": final, "ablate": ablate, "modes": modes}
+    stages = {part.__name__: part for part in (cache, tune, encoder, final, ablate, norms, modes)}
     stages[sys.argv[1]]()

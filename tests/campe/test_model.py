@@ -23,6 +23,7 @@ WAYS = [
     {"text.last_n": 0, "text.adaptive": "words"},
     {"text.shared_map": True},
     {"text.depth": 2},
+    {"text.norm": "own"},
     {"text.read_out": "last"},
     {"text.read_out": "mean"},
     {"text.read_out": "tokens"},

@@ -37,6 +37,8 @@ class TextSettings(Settings):
     """Where the adaptive tokens live: words, late or input (docs/design.md)."""
     last_n: int = 1
     """Trained blocks of the LLM, counted from its end."""
+    norm: Literal["fitted", "own"] = "fitted"
+    """Behind them: each coordinate standardised as the first captions' read-outs need it, or the LLM's final norm."""
     shared_map: bool = False
     """One map for all prompts, instead of one each."""
     max_tokens: int = Field(default=64, ge=1)

@@ -43,7 +43,7 @@ class CAMPE(nn.Module):
             last_n=text.last_n,
             adaptive=text.adaptive,
             shared_map=text.shared_map,
-            fitted_norm=llm.depth < llm.full_depth,
+            fitted_norm=text.norm == "fitted",
         )
         image = settings.image
         self.image = ImageSide(

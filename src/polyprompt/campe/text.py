@@ -6,7 +6,8 @@ Kim and Angelova 2025 (arXiv:2508.02762). No code was published; what the paper 
 - every prompt restarts behind the caption (nn/tree.py)
 - `adaptive`, where the adaptive token lives: an ordinary word ("words"), the word and a learned vector added where the
   trained blocks begin ("late"), or a learned embedding at the input ("input"), which reaches back through frozen blocks
-- the final norm is trained; where the LLM is cut short it is replaced by one fitted to the states at the cut
+- the LLM's final norm, made for guessing words, is replaced by one fitted to the read-outs (`norm`); docs/results.md
+  compares them
 
 Other read-outs of the same LLM are the baselines: its last token, the mean over the caption, and adaptive tokens in a
 row behind the caption, read out together (after DeFo, arXiv:2210.04714).
@@ -82,7 +83,8 @@ def _branch(llm: LLM, template: str, word: str) -> Branch:
 class FittedNorm(nn.Module):
     """Standardises each coordinate by the mean and deviation of the states it was fitted to; scale and shift learn.
 
-    Stands for the LLM's final norm where that does not fit: in the middle of a network a few coordinates are huge.
+    Stands for the LLM's final norm, which scales tokens and leaves what all texts have in common. (SmolLM2-135M on
+    Flickr8k: nine tenths of the read-outs' squares are their mean's, the largest deviation is ten times the median.)
     """
 
     mean: Tensor
