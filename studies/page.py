@@ -147,7 +147,7 @@ def norms() -> list[str]:
         return []
     return [
         "## Flickr8k: the final norm",
-        "The tables above keep the LLM's own final norm (`text.norm=own`), but for smaller text depths. A norm fitted to "
+        "The tables above keep the LLM's own final norm (`text.norm=own`), but for smaller text depths. One fitted to "
         "the read-outs takes away what all captions have in common and evens out the coordinates; it is the default of "
         "`align`. Mean recall on dev in %, one seed, three epochs, at the rates chosen for the own norm:",
         "\n".join([row(["", "own", "fitted"]), row(["---", "---:", "---:"]), *lines]),
