@@ -1,6 +1,7 @@
 """What every test runs under, and a real byte-level tokenizer for the toy decoders (toy_decoders.py)."""
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -8,6 +9,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from toy_decoders import tokenizer
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts the tests in the background
 
 
 @pytest.fixture(scope="session", autouse=True)
