@@ -40,6 +40,9 @@ from polyprompt.types import Hidden
 BLOCK = 128
 """Captions or pictures scored together."""
 
+FITTED_TO = 512
+"""Captions whose read-outs a fitted norm is fitted to."""
+
 
 class AlignSettings(ModelSettings):
     """A whole run; every field can stand in a YAML file or behind --set."""
@@ -271,12 +274,13 @@ def _device() -> torch.device:
     return cast(torch.device, PartialState().device)
 
 
+@torch.no_grad()
 def _fit_norm(data: Prepared) -> None:
     """A norm fitted to the cut takes its figures from the first captions' states."""
     norm = data.model.text.llm.norm
     if isinstance(norm, FittedNorm):
-        out = data.model.text(*data.texts(range(min(512, len(data.ids)))))
-        norm.fit(out.read_outs.detach().flatten(0, 1))
+        first = range(min(FITTED_TO, len(data.ids)))
+        norm.fit(data.model.text(*data.texts(first)).read_outs.flatten(0, 1))
 
 
 def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
