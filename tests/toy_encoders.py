@@ -7,9 +7,10 @@ from toy_decoders import tokenizer, toy_decoder
 from polyprompt.campe.config import ModelSettings, checked
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
-from polyprompt.towers.clip import CLIP, ImageTransformer, OpaqueImage, Probe, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
 from polyprompt.towers.image import ImageTower
 from polyprompt.towers.llm import LLM
+from polyprompt.towers.opaque import OpaqueImage
 from polyprompt.towers.openai import resnet_reason
 from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import Block

@@ -14,10 +14,11 @@ from PIL import Image
 from torch import nn
 
 from polyprompt.errors import FileError, TowerError, UnknownNameError
-from polyprompt.towers.clip import PLAIN, OpaqueImage, OpaqueText, Savings, TextTransformer
+from polyprompt.towers.clip import PLAIN, Savings, TextTransformer
 from polyprompt.towers.foreign import tensors_of
 from polyprompt.towers.huggingface import from_huggingface, open_huggingface, preprocess_of
 from polyprompt.towers.load import load_encoder
+from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.open_clip import from_open_clip
 from polyprompt.towers.openai import from_openai
 from polyprompt.towers.pictures import Preprocess

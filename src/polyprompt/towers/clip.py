@@ -7,22 +7,23 @@ visual prompts stand behind the patches, have no position embedding, and enter b
 the slots are and get the position embedding of their places only at the input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from polyprompt.errors import DataError, TowerError
+from polyprompt.errors import TowerError
 from polyprompt.files import digest
 from polyprompt.nn import prompts as slots
 from polyprompt.nn.trie import Trie, attend, pack
 from polyprompt.towers.base import ImageTower, Prompts, TextTower
 from polyprompt.towers.pictures import Preprocess
+from polyprompt.towers.reader import Reader
 from polyprompt.towers.transformer import MLP, Attention, Block, Stack, attend_all
 from polyprompt.towers.words import Words
 from polyprompt.types import Pixels
@@ -48,38 +49,6 @@ class Texts:
     """Prepared texts, in parts of bounded size."""
 
     parts: tuple[Trie, ...]
-
-
-class Reader(nn.Module):
-    """What every text tower here does with words, before it sees them."""
-
-    tokenizer: Words
-    length: int
-    """Tokens in the longest text, start and end included."""
-
-    @property
-    def room(self) -> int:
-        """Tokens that a text can have, start and end tokens not counted."""
-        return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
-
-    def words(self, text: str) -> list[int]:
-        """Token ids of a text, without start and end tokens."""
-        return self.tokenizer.encode(text)
-
-    def framed(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Texts between start and end tokens.
-
-        Raises:
-            DataError: a text is too long.
-        """
-        for number, row in enumerate(rows):
-            if len(row) > self.room:
-                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads at most {self.room}")
-        return [[*self.tokenizer.start, *row, *self.tokenizer.end] for row in rows]
-
-    def padded(self, rows: Sequence[list[int]]) -> list[list[int]]:
-        """Rows made as long as the tower's longest text."""
-        return [row + [self.tokenizer.pad] * (self.length - len(row)) for row in rows]
 
 
 class TextTransformer(Reader):
@@ -314,64 +283,6 @@ class ImageTransformer(nn.Module):
 
 def _first(states: Tensor) -> Tensor:
     return states[:, :1]
-
-
-class OpaqueText(Reader):
-    """A text tower of another kind, used as a whole: it takes no prompts.
-
-    Args:
-        run: padded ids [t, length] to vectors.
-        words: whole texts to ids; `run` gets start and end as the tokenizer sets them.
-        closed: why it takes no prompts.
-    """
-
-    def __init__(
-        self, model: nn.Module, run: Callable[[Tensor], Tensor], words: Words, length: int, closed: str
-    ) -> None:
-        super().__init__()
-        self.model, self.run, self.tokenizer, self.length = model, run, words, length
-        self.width, self.depth, self.closed = 0, 0, closed
-
-    def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
-        """Refused."""
-        raise TowerError(self.closed)
-
-    def prepare(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "t n"]:
-        """Padded ids."""
-        return torch.tensor(self.padded(self.framed(rows)))
-
-    @torch.no_grad()
-    def encode(self, texts: Int[Tensor, "t n"], prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
-        """One vector per text."""
-        if prompts is not None:
-            raise TowerError(self.closed)
-        device = next(self.model.parameters()).device
-        return torch.cat([self.run(part.to(device)) for part in texts.split(256)])
-
-
-class OpaqueImage(nn.Module):
-    """An image tower of another kind, used as a whole: it takes no prompts.
-
-    Args:
-        run: pixels to vectors.
-        closed: why it takes no prompts.
-    """
-
-    def __init__(self, model: nn.Module, preprocess: Preprocess, closed: str) -> None:
-        super().__init__()
-        self.model, self.preprocess = model, preprocess
-        self.width, self.depth, self.closed = 0, 0, closed
-
-    @torch.no_grad()
-    def until(self, pixels: Pixels, block: int | None) -> Float[Tensor, "b ..."]:
-        """The finished vectors."""
-        if block is not None:
-            raise TowerError(self.closed)
-        return self.model(pixels)
-
-    def finish(self, states: Float[Tensor, "b m d"], prompts: Prompts) -> Float[Tensor, "b D"]:
-        """Refused."""
-        raise TowerError(self.closed)
 
 
 class CLIP(nn.Module):

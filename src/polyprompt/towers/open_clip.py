@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
-from polyprompt.towers.clip import CLIP, ImageTransformer, OpaqueImage, OpaqueText, Probe, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
+from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.openai import fill, resnet_reason
 from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import Block

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
-from polyprompt.towers.clip import CLIP, ImageTransformer, OpaqueImage, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
+from polyprompt.towers.opaque import OpaqueImage
 from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import openai_words
