@@ -9,7 +9,7 @@ scored once, by the runs of `final`. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py encoder   the first run of `final` alone, whose model studies/adapt.py uses
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
-    python studies/flickr8k.py norms     a final norm fitted to the read-outs: one seed and fewer epochs, on dev
+    python studies/flickr8k.py norms     learning rates again, on dev, with the LLM's own final norm
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
@@ -37,7 +37,7 @@ SPLITS = {"train": (11, 17, 23, 29, 30), "dev": (11, 17, 23, 29, 30), "test": (2
 
 COMMON: dict[str, Any] = {
     "data": DATA, "dev_split": None, "batch": 256, "precision": "bf16", "cache_gb": 40.0,
-    "image": {"queries": 6, "new_blocks": 2, "width": 256}, "text": {"norm": "own"},
+    "image": {"queries": 6, "new_blocks": 2, "width": 256},
 }  # fmt: skip
 READ_OUTS: dict[str, dict[str, Any]] = {
     "prompts-6": {"text": {"prompts": 6}},
@@ -65,9 +65,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "contrast alone": {"loss": {"diversity": 0.0, "negation": 0.0}},
     "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},
     "one map for all prompts": {"text": {"shared_map": True}},
+    "prompts of a word and a colon": {"text": {"template": "{}:", "negated_template": "not {}:"}},
     "text tower frozen up to the maps": {"text": {"last_n": 0, "adaptive": "words"}},
-    "fitted norm": {"text": {"norm": "fitted"}},
-    **{f"text depth {depth}": {"text": {"depth": depth, "norm": "fitted"}} for depth in (12, 18, 24)},
+    "the LLM's own norm": {"text": {"norm": "own"}},
+    **{f"text depth {depth}": {"text": {"depth": depth}} for depth in (12, 18, 24)},
 }
 
 
@@ -83,18 +84,29 @@ def cache() -> None:
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev; and at rates beyond, while the best one is the smallest or the largest."""
+    """Every read-out at every rate, on dev."""
     for name, part in READ_OUTS.items():
-        rates = list(RATES)
-        for rate in rates:
-            once(f"tune/{name}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
-            if rate != rates[-1]:
-                continue
-            best = chosen_rates(name)["rate"]
-            if best == min(rates):
-                rates.append(best / 2)
-            elif best == max(rates):
-                rates.append(best * 2)
+        try_rates(f"tune/{name}", part)
+
+
+def norms() -> None:
+    """The same with the LLM's own final norm in place of the one fitted to the read-outs."""
+    for name, part in READ_OUTS.items():
+        try_rates(f"norms/{name}", merged(part, {"text": {"norm": "own"}}))
+
+
+def try_rates(folder: str, part: dict[str, Any]) -> None:
+    """One run a rate; and at rates beyond, while the best one is the smallest or the largest."""
+    rates = list(RATES)
+    for rate in rates:
+        once(f"{folder}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
+        if rate != rates[-1]:
+            continue
+        best = best_rates(folder)["rate"]
+        if best == min(rates):
+            rates.append(best / 2)
+        elif best == max(rates):
+            rates.append(best * 2)
 
 
 def encoder() -> None:
@@ -111,23 +123,14 @@ def final() -> None:
 
 def scored_on_test(name: str, seed: int) -> None:
     """One run of `final`."""
-    rates = chosen_rates(name)
+    rates = best_rates(f"tune/{name}")
     once(f"final/{name}/{seed}", READ_OUTS[name], seed=seed, epochs=FINAL_EPOCHS, test_split="test", **rates)
 
 
 def ablate() -> None:
     """One part changed at a time."""
     for name, part in ABLATIONS.items():
-        once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **chosen_rates(CHOSEN))
-
-
-def norms() -> None:
-    """The other read-outs with the LLM's final norm replaced by a fitted one; `ablate` has it for `CHOSEN`."""
-    for name, part in READ_OUTS.items():
-        if name == CHOSEN:
-            continue
-        fitted = merged(part, {"text": {"norm": "fitted"}})
-        once(f"norms/{name}", fitted, epochs=ABLATE_EPOCHS, **chosen_rates(name))
+        once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
 
 
 def modes() -> None:
@@ -140,7 +143,7 @@ def modes() -> None:
     write_text(small, "\n".join([head, *kept, *(line for line in lines if line.endswith("\tdev"))]) + "\n")
     for mode in ("words", "late", "input"):
         part = merged(READ_OUTS[CHOSEN], {"text": {"adaptive": mode}})
-        once(f"modes/{mode}", part, data=str(small), batch=128, epochs=MODES_EPOCHS, **chosen_rates(CHOSEN))
+        once(f"modes/{mode}", part, data=str(small), batch=128, epochs=MODES_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
 
 
 def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
@@ -166,9 +169,9 @@ def dev_recall(results: dict[str, Any]) -> float:
     return sum(figures) / len(figures)
 
 
-def chosen_rates(name: str) -> dict[str, float]:
-    """The best rates of `tune` for a read-out."""
-    tried = [read_json(path) for path in sorted((RESULTS / "tune" / name).glob("*/results.json"))]
+def best_rates(folder: str) -> dict[str, float]:
+    """The rates of the best run under a folder of results."""
+    tried = [read_json(path) for path in sorted((RESULTS / folder).glob("*/results.json"))]
     best = max(tried, key=dev_recall)["config"]
     return {"rate": best["rate"], "tower_rate": best["tower_rate"]}
 
@@ -182,5 +185,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {part.__name__: part for part in (cache, tune, encoder, final, ablate, norms, modes)}
+    stages = {part.__name__: part for part in (cache, tune, norms, encoder, final, ablate, modes)}
     stages[sys.argv[1]]()
