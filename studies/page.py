@@ -127,11 +127,28 @@ def ablations() -> list[str]:
     if found := runs("flickr8k", "ablate"):
         head = "## Flickr8k: what each part is worth"
         what = "One seed, fewer epochs, on dev."
-        parts += [head, what, write_table(sorted(found, key=lambda run: run.name != "as-it-is")).rstrip()]
+        table = write_table(sorted(found, key=lambda run: run.name != "as-it-is"))
+        parts += [head, what, table.rstrip(), differing({run.name: read_json(run / "results.json") for run in found})]
     if found := runs("flickr8k", "modes"):
         head = "## Flickr8k: where the adaptive tokens live"
         parts += [head, "One seed, 1,500 training pictures, on dev.", write_table(found).rstrip()]
     return parts
+
+
+def differing(found: dict[str, dict[str, Any]]) -> str:
+    """What the diversity loss gives and takes."""
+    said = {
+        "no-diversity-loss": "without it",
+        "as-it-is": "as it is",
+        "diversity-loss-times-ten": "ten times as strong",
+    }
+    lines = [row(["diversity loss", "redundancy", "mean recall, %"]), row(["---", "---:", "---:"])]
+    for name, says in said.items():
+        if name not in found:
+            continue
+        (one,) = found[name]["retrieval"].values()
+        lines.append(row([says, f"{one['aspects']['redundancy']:.2f}", f"{100 * dev_recall(found[name]):.1f}"]))
+    return "In short, what makes the prompts differ, and what that costs:\n\n" + "\n".join(lines)
 
 
 def norms() -> list[str]:
