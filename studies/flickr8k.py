@@ -2,7 +2,7 @@
 
 Every run is `polyprompt.train.align` on the same data, steps and image side; a finished run leaves one JSON file in
 results/flickr8k and is not run again. Learning rates are chosen on dev, each read-out's from the same grid; test is
-scored once, by the runs of `final`. Frozen hidden states of all prompts come from one pass, kept in the cache.
+scored by the runs of `final` alone. Frozen hidden states of all prompts come from one pass, kept in the cache.
 
     python studies/flickr8k.py cache     one pass over all captions, for every prompt and depth
     python studies/flickr8k.py tune      learning rates, on dev
@@ -73,7 +73,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 
 def cache() -> None:
-    """One pass over the captions of each part, for all prompts that any run below reads out."""
+    """One pass over the captions of each part, for the prompts of all runs below but those of a word and a colon."""
     llm, settings = open_llm("smollm2-135m"), checked(AlignSettings, COMMON).text
     for split, blocks in SPLITS.items():
         negated = settings.negated_template if split == "train" else None

@@ -126,9 +126,9 @@ def ablations() -> list[str]:
     parts = []
     if found := runs("flickr8k", "ablate"):
         head = "## Flickr8k: what each part is worth"
-        what = "One seed, fewer epochs, on dev."
         table = write_table(sorted(found, key=lambda run: run.name != "as-it-is"))
-        parts += [head, what, table.rstrip(), differing({run.name: read_json(run / "results.json") for run in found})]
+        results = {run.name: read_json(run / "results.json") for run in found}
+        parts += [head, "One seed, fewer epochs, on dev.", table.rstrip(), differing(results)]
     if found := runs("flickr8k", "modes"):
         head = "## Flickr8k: where the adaptive tokens live"
         parts += [head, "One seed, 1,500 training pictures, on dev.", write_table(found).rstrip()]

@@ -115,7 +115,6 @@ class LLM(nn.Module):
         config = cast(Any, decoder).config
         self.name, self.tokenizer = name, tokenizer
         self.width: int = config.hidden_size
-        self.full_depth = len(blocks)
         self.fingerprint = fingerprint(decoder, tokenizer)
         self._windows = [_window(block, config) for block in blocks]
         probe = torch.arange(3, 9).remainder(config.vocab_size)[None]

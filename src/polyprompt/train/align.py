@@ -276,7 +276,7 @@ def _device() -> torch.device:
 
 @torch.no_grad()
 def _fit_norm(data: Prepared) -> None:
-    """A norm fitted to the cut takes its figures from the first captions' states."""
+    """A fitted norm takes its figures from the first captions' read-outs."""
     norm = data.model.text.llm.norm
     if isinstance(norm, FittedNorm):
         first = range(min(FITTED_TO, len(data.ids)))
