@@ -95,8 +95,8 @@ KNOWN: dict[str, Any] = {
 class _Reader(pickle.Unpickler):
     """Rebuilds tensors; every name that is not on the lists above is refused before anything is called."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(archive.open(f"{folder}data.pkl"))
+    def __init__(self, archive: zipfile.ZipFile, folder: str, pickled: zipfile.ZipExtFile) -> None:
+        super().__init__(pickled)
         self.archive, self.folder = archive, folder
         self.storages: dict[str, Tensor] = {}
 
@@ -134,7 +134,8 @@ def read_foreign(path: str | Path) -> Any:
             folders = [name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(folders) != 1:
                 raise FileError(f"{path}: not a file of torch's (no data.pkl in it)")
-            return _Reader(archive, folders[0]).load()
+            with archive.open(f"{folders[0]}data.pkl") as pickled:
+                return _Reader(archive, folders[0], pickled).load()
     except _RefusedError as error:
         raise FileError(
             f"{path}: refused, because its pickle calls {error}. Only plain tensors are read, and nothing is executed; "
