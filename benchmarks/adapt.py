@@ -22,10 +22,10 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt import methods
-from polyprompt.methods.wording import context_rows
+from polyprompt.adapt.wording import context_rows
 from polyprompt.nn.prompts import slots
-from polyprompt.towers.openai import from_openai
 from polyprompt.train.precision import matmul_peak
+from polyprompt.zoo.openai import from_openai
 
 IMAGES = 4
 NAMES = list(dict.fromkeys(IMAGENET_CLASSNAMES))

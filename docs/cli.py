@@ -5,10 +5,10 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
-from polyprompt.campe.config import Settings, setting_names
 from polyprompt.cli.main import app
-from polyprompt.train.adapt import AdaptSettings
-from polyprompt.train.align import AlignSettings
+from polyprompt.runs.adapt import AdaptSettings
+from polyprompt.runs.align import AlignSettings
+from polyprompt.settings import Settings, setting_names
 
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """<!-- Written by docs/cli.py from the program's own help. -->

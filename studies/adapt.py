@@ -20,10 +20,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from polyprompt.campe.config import checked
-from polyprompt.campe.encoder import CampeEncoder, load_encoder
-from polyprompt.files import read_json, tell, whole_file, write_json
-from polyprompt.train.adapt import AdaptSettings, adapt
+from polyprompt.campe.encoder import CampeEncoder
+from polyprompt.disk.files import read_json, tell, whole_file, write_json
+from polyprompt.runs.adapt import AdaptSettings, adapt
+from polyprompt.runs.load import load_encoder
+from polyprompt.settings import checked
 
 ENCODER = "runs/flickr8k/final/prompts-6/0"
 PACS, CALTECH = "data/pacs", "data/caltech101/split_zhou_Caltech101.json"

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from polyprompt.campe.text import WORDS, prompt_tree
 from polyprompt.data.captions import read_pairs
+from polyprompt.disk.files import write_json
 from polyprompt.evaluate.aspects import centred_cosine
-from polyprompt.files import write_json
 from polyprompt.nn.tree import sequences
 from polyprompt.progress import track
+from polyprompt.runs.machine import machine
 from polyprompt.towers.llm import LLM, open_llm
-from polyprompt.train.machine import machine
 
 DATA = "data/flickr8k"
 RESULTS = Path(__file__).parent / "results" / "alike" / "results.json"

@@ -1,6 +1,6 @@
 """CAMPE on Flickr8k: K prompts against other read-outs of the same LLM, and what each part of it is worth.
 
-Every run is `polyprompt.train.align` on the same data, steps and image side; a finished run leaves one JSON file in
+Every run is `polyprompt.runs.align` on the same data, steps and image side; a finished run leaves one JSON file in
 results/flickr8k and is not run again. Learning rates are chosen on dev, each read-out's from the same grid; test is
 scored by the runs of `final` alone. Frozen hidden states of all prompts come from one pass, kept in the cache.
 
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.campe.cache import TextStates, fill_together
-from polyprompt.campe.config import checked
 from polyprompt.campe.text import WORDS, prompt_tree, token_row
 from polyprompt.data.captions import read_pairs
-from polyprompt.files import read_json, tell, write_json, write_text
+from polyprompt.disk.files import read_json, tell, write_json, write_text
 from polyprompt.nn.tree import spanning
+from polyprompt.runs.align import AlignSettings, align
+from polyprompt.settings import checked
 from polyprompt.towers.llm import open_llm
-from polyprompt.train.align import AlignSettings, align
 
 DATA = "data/flickr8k"
 RUNS = Path("runs/flickr8k")

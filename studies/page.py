@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyprompt.files import read_json, write_text
+from polyprompt.disk.files import read_json, write_text
 from polyprompt.report.tables import DIRECTIONS, Figure, write_table
 
 HERE = Path(__file__).parent

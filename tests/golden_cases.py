@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from polyprompt.adapt.consistency import Consistency
 from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt, zeroshot
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.original import original_names
-from polyprompt.towers.openai import from_openai
+from polyprompt.methods.originals import original_names
+from polyprompt.zoo.openai import from_openai
 
 FOLDER = Path(os.environ.get("POLYPROMPT_GOLDEN") or Path(__file__).parent / "golden")
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}

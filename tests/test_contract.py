@@ -8,14 +8,14 @@ import torch
 from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Method
+from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
-from polyprompt.methods.base import Method
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.saved import load, save
-from polyprompt.methods.wording import spoken
+from polyprompt.runs.adapt import Task
+from polyprompt.runs.saved import load, save
 from polyprompt.towers.clip import PLAIN, Savings
-from polyprompt.train.adapt import Task
 
 SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
 SMALL = {
@@ -403,7 +403,7 @@ def test_another_encoder_is_refused(encoder, tmp_path):
     ],
 )
 def test_settings_from_a_file_are_checked(settings, message):
-    from polyprompt.methods.saved import config_from
+    from polyprompt.runs.saved import config_from
 
     with pytest.raises(ConfigError, match=message):
         config_from("coop", settings)

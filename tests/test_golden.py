@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from golden_cases import TOLERANCE, Case
 
+from polyprompt.adapt.consistency import average_weights
+from polyprompt.adapt.wording import filled
 from polyprompt.methods import zeroshot
-from polyprompt.methods.consistency import average_weights
-from polyprompt.methods.wording import filled
 
 TRAINED = [name for name in golden.names() if Case(name).facts["trainer"] != "ZeroshotCLIP"]
 ZEROSHOT = [name for name in golden.names() if name not in TRAINED]

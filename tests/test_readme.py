@@ -24,12 +24,13 @@ from typer.testing import CliRunner
 
 import polyprompt as pp
 from polyprompt.cli.main import app
-from polyprompt.files import read_json
+from polyprompt.disk import packaged
+from polyprompt.disk.files import read_json
+from polyprompt.media.pictures import open_picture
 from polyprompt.methods import maple
-from polyprompt.methods.original import export_original
+from polyprompt.methods.originals import export_original
 from polyprompt.skins import sklearn
-from polyprompt.towers import image, packaged
-from polyprompt.towers.pictures import open_picture
+from polyprompt.towers import image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ import toy_encoders
 from PIL import Image
 
 from polyprompt import methods
-from polyprompt.campe.config import checked
 from polyprompt.cli.options import read_yaml
-from polyprompt.train.adapt import AdaptSettings, adapt, resolved
+from polyprompt.runs.adapt import AdaptSettings, adapt, resolved
+from polyprompt.settings import checked
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "polyprompt adapt" in path.read_text()]

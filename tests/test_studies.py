@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from polyprompt.campe.config import checked
-from polyprompt.files import write_json
-from polyprompt.train.adapt import AdaptSettings, resolved
-from polyprompt.train.align import AlignSettings
+from polyprompt.disk.files import write_json
+from polyprompt.runs.adapt import AdaptSettings, resolved
+from polyprompt.runs.align import AlignSettings
+from polyprompt.settings import checked
 
 STUDIES = Path(__file__).parents[1] / "studies"
 

@@ -4,17 +4,18 @@ import torch
 from torch import nn
 from toy_decoders import tokenizer, toy_decoder
 
-from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
+from polyprompt.media.pictures import Preprocess
+from polyprompt.settings import checked
 from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
 from polyprompt.towers.image import ImageTower
 from polyprompt.towers.llm import LLM
 from polyprompt.towers.opaque import OpaqueImage
-from polyprompt.towers.openai import resnet_reason
-from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words
+from polyprompt.zoo.openai import resnet_reason
 
 FAMILIES = ("clip", "siglip", "campe")
 NAMES = ("cat", "tabby_cat", "dog", "big dog")

@@ -4,10 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polyprompt.campe.encoder import load_encoder
+    from polyprompt.adapt.classifier import Classifier
     from polyprompt.campe.model import CAMPE
-    from polyprompt.methods.classifier import Classifier
-    from polyprompt.runs import load, load_classifier
+    from polyprompt.runs.load import load, load_classifier, load_encoder
     from polyprompt.skins.onnx import export_onnx
     from polyprompt.skins.sklearn import PromptClassifier
 
@@ -16,12 +15,12 @@ __all__ = ["CAMPE", "Classifier", "PromptClassifier", "export_onnx", "load", "lo
 
 _HOMES = {
     "CAMPE": "campe.model",
-    "Classifier": "methods.classifier",
+    "Classifier": "adapt.classifier",
     "PromptClassifier": "skins.sklearn",
     "export_onnx": "skins.onnx",
-    "load": "runs",
-    "load_classifier": "runs",
-    "load_encoder": "campe.encoder",
+    "load": "runs.load",
+    "load_classifier": "runs.load",
+    "load_encoder": "runs.load",
 }
 
 

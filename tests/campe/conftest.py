@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from toy_decoders import toy_decoder
 
-from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.model import CAMPE
+from polyprompt.settings import checked
 from polyprompt.towers.image import ImageTower
 from polyprompt.towers.llm import LLM
 

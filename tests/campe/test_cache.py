@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.objective import Batch, Objective
-from polyprompt.campe.store import RowStore, check_room, decode, encode, row_bytes
+from polyprompt.disk.files import read_json, write_json
+from polyprompt.disk.rows import RowStore, check_room, decode, encode, row_bytes
 from polyprompt.errors import CacheError
-from polyprompt.files import read_json, write_json
 from polyprompt.nn.tree import sequences
 
 TEXTS = ["two dogs play", "a cat", "a red car on a road", "snow"]

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 
 import polyprompt
-from polyprompt.campe.config import ModelSettings, checked
-from polyprompt.campe.encoder import CampeEncoder, load_encoder
+from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.errors import ConfigError, DataError, FileError, TowerError
 from polyprompt.methods import coop, maple, vpt
-from polyprompt.methods.saved import save
 from polyprompt.nn.prompts import slot
 from polyprompt.nn.tree import sequences
+from polyprompt.runs.load import load_encoder
+from polyprompt.runs.saved import save
+from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder, ImageTower, Prompts, TextTower
 from polyprompt.towers.clip import Savings
 from polyprompt.towers.image import ImageTower as CutImageTower

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import join
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.nn.tree import sequences
+from polyprompt.settings import checked
 
 TEXTS = ["two dogs play in the snow", "a cat", "a red car on a road"]
 WAYS = [

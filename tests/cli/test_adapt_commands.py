@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import polyprompt as pp
-from polyprompt.methods.saved import load as load_method
-from polyprompt.towers.pictures import open_picture
+from polyprompt.media.pictures import open_picture
+from polyprompt.runs.saved import load as load_method
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from polyprompt.campe.config import checked
 from polyprompt.cli.main import app
 from polyprompt.cli.options import read_yaml
-from polyprompt.train.align import AlignSettings
+from polyprompt.runs.align import AlignSettings
+from polyprompt.settings import checked
 
 ROOT = Path(__file__).parents[2]
 RECIPES = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if "polyprompt align" in path.read_text()]

@@ -21,8 +21,8 @@ from transformers import AutoTokenizer
 from polyprompt.campe.model import load
 from polyprompt.campe.objective import Objective
 from polyprompt.cli.main import main
-from polyprompt.towers import packaged
-from polyprompt.train.align import Prepared
+from polyprompt.disk import packaged
+from polyprompt.runs.align import Prepared
 
 STEPS = 4
 """Optimiser steps in an epoch of the toy run: 16 pictures, 4 in a batch."""
@@ -437,7 +437,7 @@ def test_a_loss_that_is_not_finite(whole, toy, tmp_path, monkeypatch, refused, d
 
     with monkeypatch.context() as patch:
         patch.setattr(Objective, "forward", spoilt)
-        patch.setattr("polyprompt.train.align.EPOCH_SECONDS", 0.0)  # a checkpoint after every epoch
+        patch.setattr("polyprompt.runs.align.EPOCH_SECONDS", 0.0)  # a checkpoint after every epoch
         line = refused("align", *toy(), "--out", tmp_path / "run")
     assert "step 6 (epoch 2): the loss is not finite (loss nan" in line
     assert "epoch-0002-batch-000000 is kept, and --resume goes on from there" in line

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import polyprompt as pp
-from polyprompt.towers.frames import open_frames
+from polyprompt.media.frames import open_frames
 
 
 def width_of(path):

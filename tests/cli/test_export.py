@@ -8,13 +8,13 @@ import pytest
 from toy_encoders import toy_encoder
 
 from polyprompt.methods import coop
-from polyprompt.methods.saved import save
+from polyprompt.runs.saved import save
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A saved CoOp, whose encoder is opened by name."""
-    monkeypatch.setattr("polyprompt.runs.load_encoder", lambda name: toy_encoder("resnet"))
+    monkeypatch.setattr("polyprompt.runs.load.load_encoder", lambda name: toy_encoder("resnet"))
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
     save(coop.Config(context=2).build(toy_encoder("resnet"), ["cat", "dog"]), tmp_path / "run")
     return tmp_path / "run"

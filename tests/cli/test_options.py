@@ -3,11 +3,11 @@
 import pytest
 import typer
 
-from polyprompt.campe.config import setting_names
 from polyprompt.cli.main import app
-from polyprompt.files import make_folder, write_json
-from polyprompt.train import align
-from polyprompt.train.align import AlignSettings
+from polyprompt.disk.files import make_folder, write_json
+from polyprompt.runs import align
+from polyprompt.runs.align import AlignSettings
+from polyprompt.settings import setting_names
 
 SETTINGS = {
     "dim": ("48", 48), "name": ("other", "other"), "data": ("photos", "photos"), "epochs": ("3", 3),

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from polyprompt.data.items import Pairs, Picture
-from polyprompt.towers.pictures import Preprocess
+from polyprompt.media.pictures import Preprocess
 
 COLOURS = ["red", "green", "blue", "white"]
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from polyprompt.disk.files import write_manifest
 from polyprompt.errors import DataError, FileError
 from polyprompt.evaluate.aspects import redundancy
-from polyprompt.files import write_manifest
 from polyprompt.report import samples
 from polyprompt.report.samples import collect, score_correlation
 

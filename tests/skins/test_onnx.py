@@ -12,10 +12,10 @@ from PIL import Image
 from toy_encoders import NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
+from polyprompt.adapt.classifier import Classifier
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods.classifier import Classifier
+from polyprompt.media.pictures import Preprocess
 from polyprompt.skins.onnx import export_onnx
-from polyprompt.towers.pictures import Preprocess
 
 CASES = [
     pytest.param("clip", "maple", {"depth": 2, "words": "a photo"}, id="clip, maple"),

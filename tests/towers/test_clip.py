@@ -13,16 +13,16 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import nn
 
+from polyprompt.disk.foreign import tensors_of
 from polyprompt.errors import FileError, TowerError, UnknownNameError
+from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import PLAIN, Savings, TextTransformer
-from polyprompt.towers.foreign import tensors_of
-from polyprompt.towers.huggingface import from_huggingface, open_huggingface, preprocess_of
-from polyprompt.towers.load import load_encoder
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
-from polyprompt.towers.open_clip import from_open_clip
-from polyprompt.towers.openai import from_openai
-from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.words import Words, openai_words
+from polyprompt.zoo.huggingface import from_huggingface, open_huggingface, preprocess_of
+from polyprompt.zoo.load import open_encoder
+from polyprompt.zoo.open_clip import from_open_clip
+from polyprompt.zoo.openai import from_openai
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 SENTENCES = ["a photo of a cat.", "two dogs", "A photo of a large, fluffy Maine Coon on a sofa"]
@@ -215,7 +215,7 @@ def clip_folder(folder):
 
 def test_a_clip_folder_with_tokenizer_and_image_processor(tmp_path):
     model = clip_folder(tmp_path)
-    encoder = load_encoder(str(tmp_path))
+    encoder = open_encoder(str(tmp_path))
     tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path)
     batch = tokenizer(SENTENCES, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -241,16 +241,16 @@ def test_transformers_pixels(kind):
 
 def test_other_models_and_folders_are_named(tmp_path):
     with pytest.raises(TowerError, match=r"without config\.json"):
-        load_encoder(str(tmp_path))
+        open_encoder(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(TowerError, match="a bert model; dual encoders read from transformers: clip, siglip, siglip2"):
         open_huggingface(str(tmp_path), "mine")
     with pytest.raises(UnknownNameError, match="ViT-B-16/openai"):
-        load_encoder("ViT-B-16/opnai")
+        open_encoder("ViT-B-16/opnai")
     with pytest.raises(UnknownNameError, match=r"no encoder is called 'ViT-B16'\. Did you mean 'ViT-B-16'"):
-        load_encoder("ViT-B16")
+        open_encoder("ViT-B16")
     with pytest.raises(FileError, match="no such file"):
-        load_encoder(str(tmp_path / "missing.pt"))
+        open_encoder(str(tmp_path / "missing.pt"))
 
 
 # OpenAI's files
@@ -292,11 +292,11 @@ def test_a_torchscript_archive_is_read_without_running_it(openai_state, tmp_path
     read = tensors_of(path)
     assert read.keys() == openai_state.keys()
     assert all(torch.equal(read[key], half[key]) for key in read)
-    encoder = load_encoder(str(path))
+    encoder = open_encoder(str(path))
     assert encoder.image.preprocess.size == 32
     plain = tmp_path / "plain.pt"
     torch.save(half, plain)
-    assert load_encoder(str(plain)).fingerprint == encoder.fingerprint
+    assert open_encoder(str(plain)).fingerprint == encoder.fingerprint
 
 
 def test_openais_resnet(tmp_path):

@@ -251,7 +251,7 @@ def test_preprocessing_comes_from_timms_notes():
 def test_the_packaged_tower_sees_what_timm_sees():
     from safetensors.torch import load_file
 
-    from polyprompt.towers.packaged import efficientnet_lite0
+    from polyprompt.disk.packaged import efficientnet_lite0
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     model.load_state_dict(load_file(efficientnet_lite0()), strict=False)  # num_batches_tracked may be missing

@@ -145,7 +145,7 @@ def test_another_plan_another_model_another_format_are_refused_and_the_checkpoin
     (folder,) = checkpoint.found(tmp_path)
     state = json.loads((folder / "state.json").read_text()) | {"format": 99}
     (folder / "state.json").write_text(json.dumps(state))
-    from polyprompt.files import write_manifest
+    from polyprompt.disk.files import write_manifest
 
     write_manifest(folder)
     with pytest.raises(FileError, match="format 99"):

@@ -1,7 +1,7 @@
 """What the frozen parts make of captions and pictures, computed once and kept on disk.
 
 The name of a cache holds the hash of all that determines its content: weights, tokenizer, block, prompts, precision,
-captions or picture bytes. Nothing else is trusted; damaged pieces are computed again (campe/store.py).
+captions or picture bytes. Nothing else is trusted; damaged pieces are computed again (disk/rows.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.campe.image import ImageSide
-from polyprompt.campe.store import CacheDtype, RowStore, check_room
+from polyprompt.disk.files import cache_folder, digest, read_json, tell, write_json
+from polyprompt.disk.rows import CacheDtype, RowStore, check_room
 from polyprompt.errors import FileError
-from polyprompt.files import cache_folder, digest, read_json, tell, write_json
 from polyprompt.nn.tree import PromptTree, Sequences, sequences, spanning
 from polyprompt.progress import progress
 from polyprompt.towers.llm import LLM

@@ -1,4 +1,4 @@
-"""A CAMPE model as a dual encoder, so that every method of methods/ runs on it; and `load_encoder` for all kinds.
+"""A CAMPE model as a dual encoder, so that every method of methods/ runs on it.
 
 A text is a row of token ids and slots, as for CLIP, with the model's K prompts behind it; its vector is the K segments
 side by side. Learned prompts enter the row at the input of the LLM or of any block further up. Below that block nothing
@@ -12,7 +12,6 @@ Where texts and images meet is up to the method: the towers have depths of their
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,14 +21,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polyprompt.campe.image import ImageSide
-from polyprompt.campe.model import CAMPE, load
+from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import TextSide
-from polyprompt.errors import DataError, FileError, TowerError
-from polyprompt.files import digest, read_json
+from polyprompt.disk.files import digest
+from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.prompts import put
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.towers.base import Prompts
-from polyprompt.towers.clip import CLIP, Savings
+from polyprompt.towers.clip import Savings
 from polyprompt.towers.llm import Flow
 from polyprompt.types import Hidden, Pixels
 
@@ -301,30 +300,3 @@ def fingerprint(model: CAMPE) -> str:
         values = tensor.detach().to("cpu", torch.float32).contiguous()
         parts += [name, str(list(tensor.shape)), values.numpy().tobytes()]
     return digest(*parts)
-
-
-def load_encoder(name: str) -> CLIP | CampeEncoder:
-    """A dual encoder by name, frozen, in float32 on the CPU.
-
-    A folder that `polyprompt align` wrote, a run or its model; else as in towers/load.py: open_clip's zoo
-    ("ViT-B-16/openai", "hf-hub:..."), transformers' CLIP and SigLIP (folder or hub id), OpenAI's own files.
-
-    Raises:
-        UnknownNameError: no such model in open_clip's zoo.
-        TowerError: it cannot be opened, is of a kind that is not known here, or holds prompts alone.
-        FileError: a file is damaged, or the run has no model yet.
-    """
-    from polyprompt.towers.load import load_encoder as load_foreign
-
-    folder = Path(name)
-    if (folder / "log.jsonl").exists() and not (folder / "model").is_dir():
-        raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt align ... --resume`.")
-    own = folder / "model" if (folder / "model").is_dir() else folder
-    if (own / "adapter_config.json").is_file():
-        base = read_json(own / "adapter_config.json").get("base_model_name_or_path")
-        raise TowerError(f"{folder}: holds prompts that were trained on {base!r}, no encoder; give that one.")
-    if (own / "config.json").is_file():
-        config = read_json(own / "config.json")
-        if isinstance(config, dict) and str(config.get("format")).startswith("polyprompt-campe"):
-            return CampeEncoder(load(own), name)
-    return load_foreign(name)

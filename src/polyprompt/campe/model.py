@@ -11,16 +11,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from polyprompt.campe.config import ModelSettings, checked
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token_row
+from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
 from polyprompt.errors import ConfigError, DataError, FileError
-from polyprompt.files import check_manifest, read_json, whole_folder, write_json, write_text
+from polyprompt.media.frames import open_frames, over_frames
+from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import PromptTree, sequences
-from polyprompt.towers.frames import open_frames, over_frames
+from polyprompt.settings import checked
 from polyprompt.towers.image import ImageTower, open_image_tower
 from polyprompt.towers.llm import LLM, open_llm
-from polyprompt.towers.pictures import Preprocess
 from polyprompt.types import Pixels
 
 Pictures = Sequence[str | Path | Image.Image | list[Image.Image]] | Float[Tensor, "i 3 height width"]
@@ -94,7 +95,7 @@ class CAMPE(nn.Module):
     def encode_image(self, images: Pictures) -> Float[Tensor, "i D"]:
         """Unit rows, one a picture or video: paths, PIL pictures, frames, or preprocessed pixels.
 
-        A video's row is the mean of its frames' (towers/frames.py).
+        A video's row is the mean of its frames' (media/frames.py).
 
         Raises:
             ImageError: a picture that cannot be read.

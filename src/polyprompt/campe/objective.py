@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import join
+from polyprompt.media.frames import over_frames
 from polyprompt.nn.losses import agreement, diversity, negation, sigmoid_contrast, softmax_contrast
 from polyprompt.nn.tree import Sequences
-from polyprompt.towers.frames import over_frames
 from polyprompt.types import Hidden
 
 

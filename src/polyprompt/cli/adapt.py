@@ -39,10 +39,10 @@ def command(
 
     Example: polyprompt adapt --images pets --method maple --encoder ViT-B-16/openai --shots 16 --out runs/pets
     """
-    from polyprompt.campe.config import checked
     from polyprompt.cli.options import gather
-    from polyprompt.files import read_json
-    from polyprompt.train.adapt import AdaptSettings, adapt
+    from polyprompt.disk.files import read_json
+    from polyprompt.runs.adapt import AdaptSettings, adapt
+    from polyprompt.settings import checked
 
     given = {
         "images": images, "method.name": method, "encoder": encoder, "protocol": protocol, "shots": shots, "seed": seed,

@@ -56,12 +56,12 @@ def command(
 
     Example: polyprompt align photos --prompts 6 --epochs 20 --out runs/photos
     """
-    from polyprompt.campe.config import checked
     from polyprompt.cli.evaluate import show
     from polyprompt.cli.options import gather, read_yaml
     from polyprompt.cli.pictures import way_out
-    from polyprompt.files import read_json
-    from polyprompt.train.align import AlignSettings, align
+    from polyprompt.disk.files import read_json
+    from polyprompt.runs.align import AlignSettings, align
+    from polyprompt.settings import checked
 
     given: dict[str, Any] = {
         "data": data, "text.tower": text_tower, "text.depth": text_depth, "text.last_n": last_n,

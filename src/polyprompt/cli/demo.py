@@ -19,10 +19,10 @@ def command(
     from polyprompt.campe.config import TextSettings
     from polyprompt.campe.model import load
     from polyprompt.data.captions import read_pairs
-    from polyprompt.files import read_json, tell, write_json
+    from polyprompt.disk.files import read_json, tell, write_json
     from polyprompt.report.page import write_page
     from polyprompt.report.samples import collect
-    from polyprompt.train.align import AlignSettings, align, embed, evaluate, prepare
+    from polyprompt.runs.align import AlignSettings, align, embed, evaluate, prepare
 
     runs = []
     for name, prompts in (("campe-6-prompts", 6), ("one-prompt", 1)):

@@ -19,13 +19,13 @@ def command(
 
     Example: polyprompt evaluate runs/photos --data more-photos --split test
     """
-    from polyprompt.campe.config import checked
     from polyprompt.campe.model import load
     from polyprompt.cli.pictures import way_out
     from polyprompt.data.captions import read_pairs
-    from polyprompt.files import read_json, write_json
+    from polyprompt.disk.files import read_json, write_json
     from polyprompt.report.checked import read_checked
-    from polyprompt.train.align import AlignSettings, evaluate
+    from polyprompt.runs.align import AlignSettings, evaluate
+    from polyprompt.settings import checked
 
     if not (run / "results.json").is_file():
         raise FileError(f"{run}: not a finished run, it has no results.json. Give the folder that align wrote.")

@@ -16,9 +16,8 @@ def command(
 
     Example: polyprompt export runs/pets pets.onnx
     """
-    from polyprompt.campe.encoder import load_encoder
     from polyprompt.cli.options import names
-    from polyprompt.runs import load_classifier
+    from polyprompt.runs.load import load_classifier, load_encoder
     from polyprompt.skins.onnx import export_onnx
 
     classifier = load_classifier(run, names(classes), load_encoder(encoder) if encoder else None)

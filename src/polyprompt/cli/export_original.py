@@ -16,11 +16,10 @@ def command(
 
     Example: polyprompt export-original runs/pets output/pets --epoch 5
     """
-    from polyprompt.campe.encoder import load_encoder
+    from polyprompt.adapt.classifier import Classifier
     from polyprompt.errors import ConfigError
-    from polyprompt.methods.classifier import Classifier
-    from polyprompt.methods.original import export_original
-    from polyprompt.runs import load
+    from polyprompt.methods.originals import export_original
+    from polyprompt.runs.load import load, load_encoder
 
     found = load(run, load_encoder(encoder) if encoder else None)
     if not isinstance(found, Classifier):

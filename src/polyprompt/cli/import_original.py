@@ -20,10 +20,10 @@ def command(
 
     Example: polyprompt import maple output/imagenet/seed1 --encoder ViT-B-16/openai --out adapters/maple
     """
-    from polyprompt.campe.encoder import load_encoder
     from polyprompt.cli.options import names
-    from polyprompt.methods.original import import_original
-    from polyprompt.methods.saved import save
+    from polyprompt.methods.originals import import_original
+    from polyprompt.runs.load import load_encoder
+    from polyprompt.runs.saved import save
 
     opened = load_encoder(encoder)
     found = import_original(method, checkpoint, opened, names(classes), epoch=epoch, words=words, position=position)

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from polyprompt.disk.files import tell
 from polyprompt.errors import DataError, ImageError
-from polyprompt.files import tell
+from polyprompt.media.pictures import open_picture
 from polyprompt.progress import progress
-from polyprompt.towers.pictures import open_picture
 
 Seen = TypeVar("Seen")
 

@@ -22,13 +22,12 @@ def command(
 
     Example: polyprompt predict runs/pets cat.jpg photos --classes cat,dog,otter
     """
-    from polyprompt.campe.encoder import load_encoder
     from polyprompt.cli.options import names
     from polyprompt.data.folders import pictures_in
+    from polyprompt.disk.files import tell
     from polyprompt.errors import DataError, ImageError
-    from polyprompt.files import tell
-    from polyprompt.runs import load_classifier
-    from polyprompt.towers.pictures import open_picture
+    from polyprompt.media.pictures import open_picture
+    from polyprompt.runs.load import load_classifier, load_encoder
 
     files = [file for path in images for file in (pictures_in(path) if path.is_dir() else [path])]
     classifier = load_classifier(run, names(classes), load_encoder(encoder) if encoder else None)

@@ -27,11 +27,11 @@ def command(
     """
     from polyprompt.campe.model import load
     from polyprompt.cli.pictures import opened
+    from polyprompt.media.frames import open_frames
+    from polyprompt.media.pictures import open_picture
+    from polyprompt.media.video import SUFFIXES
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
-    from polyprompt.towers.frames import open_frames
-    from polyprompt.towers.pictures import open_picture
-    from polyprompt.towers.video import SUFFIXES
 
     weights = _weights(aspect_weights)
     wanted = PICTURES | SUFFIXES

@@ -13,8 +13,8 @@ from pathlib import Path
 from polyprompt.data.items import Pairs, Picture
 from polyprompt.data.readers import hub, karpathy, tables, tars
 from polyprompt.data.rows import Row
+from polyprompt.disk.files import digest, tell
 from polyprompt.errors import DataError, ImageError, UnknownNameError
-from polyprompt.files import digest, tell
 from polyprompt.progress import track
 
 READERS = (hub, tables, karpathy, tars)

@@ -9,8 +9,8 @@ from typing import Any
 from polyprompt.data.items import Labelled, Picture, find_picture, key_of
 from polyprompt.data.readers.tables import records
 from polyprompt.data.rows import IMAGE, SPLIT, column, optional_column
+from polyprompt.disk.files import read_json
 from polyprompt.errors import DataError, FileError, UnknownNameError
-from polyprompt.files import read_json
 
 LABEL = ("label", "labels", "class", "target", "category")
 CLASS_NAME = ("class_name", "classname", "label_name", "category_name")

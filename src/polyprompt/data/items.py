@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from PIL.Image import Image
 
+from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, ImageError
-from polyprompt.files import digest
-from polyprompt.towers.frames import moves, open_frames
-from polyprompt.towers.pictures import open_picture
-from polyprompt.towers.video import SUFFIXES
+from polyprompt.media.frames import moves, open_frames
+from polyprompt.media.pictures import open_picture
+from polyprompt.media.video import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Picture:
         return suffix in SUFFIXES | {".gif"} and self.decode is open_picture and moves(self._bytes())
 
     def frames(self, count: int) -> list[Image]:
-        """`count` frames of it, if it moves (towers/frames.py); else itself alone.
+        """`count` frames of it, if it moves (media/frames.py); else itself alone.
 
         Raises:
             ImageError: as `open`.

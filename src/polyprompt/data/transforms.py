@@ -6,7 +6,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from polyprompt.towers.pictures import Preprocess
+from polyprompt.media.pictures import Preprocess
 
 
 def crop_and_flip(picture: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 size size"]:

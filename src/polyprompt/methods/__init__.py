@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from polyprompt.adapt.engine import Published
 from polyprompt.errors import ConfigError, UnknownNameError
-from polyprompt.methods.base import Published
 
 NAMES = ("zeroshot", "coop", "cocoop", "vpt", "language", "ivlp", "maple", "promptsrc")
 """The methods, in the order of their papers."""

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from polyprompt.adapt.engine import Frozen, Losses, Published, Stages, run_stages
+from polyprompt.adapt.wording import begun, check_counts, check_names, context_rows, context_start, prepare
 from polyprompt.errors import ConfigError
-from polyprompt.methods.base import Frozen, Losses, Published, Stages, run_stages
 from polyprompt.methods.maple import linear
-from polyprompt.methods.wording import begun, check_counts, check_names, context_rows, context_start, prepare
 from polyprompt.nn.prompts import slots
 from polyprompt.towers.base import DualEncoder, Prompts, check_prompts
 from polyprompt.types import Pixels

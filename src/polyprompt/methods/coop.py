@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Both, Prompted, Published
+from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start, spoken
 from polyprompt.errors import ConfigError, DataError
-from polyprompt.methods.base import Both, Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import begun, check_counts, context_rows, context_start, spoken
 from polyprompt.nn.prompts import slots
 from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Both, Prompted, Published
+from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start, filled
 from polyprompt.errors import ConfigError
-from polyprompt.methods.base import Both, Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import begun, check_counts, context_rows, context_start, filled
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
 

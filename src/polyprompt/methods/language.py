@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Prompted, Published
+from polyprompt.adapt.wording import check_counts
 from polyprompt.methods import ivlp
-from polyprompt.methods.base import Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import check_counts
 from polyprompt.towers.base import DualEncoder
 
 

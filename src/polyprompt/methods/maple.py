@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from polyprompt.methods.base import Both, Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import begun, check_counts, context_rows, context_start
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Both, Prompted, Published
+from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
 

@@ -6,10 +6,10 @@ The losses and the average over epochs are in consistency.py, since they go with
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Prompted, Published
+from polyprompt.adapt.wording import check_counts
 from polyprompt.methods import ivlp
-from polyprompt.methods.base import Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import check_counts
 from polyprompt.towers.base import DualEncoder
 
 

@@ -8,10 +8,10 @@ text prompts; class features come from a fixed template and are computed once.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Prompted, Published
+from polyprompt.adapt.wording import check_counts
 from polyprompt.methods import ivlp
-from polyprompt.methods.base import Prompted, Published
-from polyprompt.methods.consistency import Consistency
-from polyprompt.methods.wording import check_counts
 from polyprompt.towers.base import DualEncoder
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from polyprompt.adapt.engine import Frozen, Losses, Published, Stages, class_logits, run_stages
+from polyprompt.adapt.wording import check_names, filled
 from polyprompt.errors import ConfigError
-from polyprompt.methods.base import Frozen, Losses, Published, Stages, class_logits, run_stages
-from polyprompt.methods.wording import check_names, filled
 from polyprompt.towers.base import DualEncoder
 from polyprompt.types import Pixels
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from polyprompt.disk.files import read_json
 from polyprompt.errors import FileError
-from polyprompt.files import read_json
 
 
 def read_checked(kind: Any, path: Path) -> Any:

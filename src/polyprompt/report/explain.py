@@ -12,9 +12,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.report.grids import Bar, Tile, sheet
 from polyprompt.report.words import printed
-from polyprompt.towers.pictures import Preprocess, open_picture
 
 SIDE = 300
 """Size of a map in the picture that `explain` draws, in pixels."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from polyprompt.disk.files import write_bytes
 from polyprompt.errors import FileError
-from polyprompt.files import write_bytes
 from polyprompt.report.words import printed
 
 SIDE = 200

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from polyprompt.disk.files import write_text
 from polyprompt.errors import ConfigError
-from polyprompt.files import write_text
+from polyprompt.media.pictures import open_picture
 from polyprompt.progress import duration
 from polyprompt.report import plots
 from polyprompt.report.explain import overlay, shares, warning_about
@@ -23,7 +24,6 @@ from polyprompt.report.runs import Group, Run, group, read_run
 from polyprompt.report.samples import Look, Samples
 from polyprompt.report.tables import ASPECTS, DIRECTIONS, Table, machine, tables
 from polyprompt.report.words import printed
-from polyprompt.towers.pictures import open_picture
 
 TERMS = {
     "loss": "loss",

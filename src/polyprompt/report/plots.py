@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from polyprompt.files import digest
+from polyprompt.disk.files import digest
 from polyprompt.report.words import printed
 
 SERIES = 8

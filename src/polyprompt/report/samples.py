@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from polyprompt.data.items import Pairs
+from polyprompt.disk.files import check_manifest, digest, whole_folder, write_bytes, write_json
 from polyprompt.errors import DataError, FileError
-from polyprompt.files import check_manifest, digest, whole_folder, write_bytes, write_json
 from polyprompt.progress import track
 from polyprompt.report.checked import read_checked
 from polyprompt.report.explain import Aligned, contributions, seen_by

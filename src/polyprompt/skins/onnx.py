@@ -4,7 +4,7 @@ Class vectors are computed once and kept as a matrix, so the text tower stays be
 the image tower. The number of pictures is free. Class names and preprocessing stand in the file's metadata:
 
     class_names     JSON list, in the order of the outputs' columns
-    preprocess      JSON: size, mean, std, interpolation, resize, crop (towers/pictures.py, `Preprocess`)
+    preprocess      JSON: size, mean, std, interpolation, resize, crop (media/pictures.py, `Preprocess`)
     method, encoder, encoder_fingerprint, polyprompt
 """
 
@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyprompt.adapt.classifier import Classifier
+from polyprompt.adapt.engine import Prompted, class_logits
+from polyprompt.disk.files import write_bytes
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.files import write_bytes
-from polyprompt.methods.base import Prompted, class_logits
-from polyprompt.methods.classifier import Classifier
 from polyprompt.methods.zeroshot import ZeroShot
 from polyprompt.towers.base import Prompts
 from polyprompt.types import Pixels

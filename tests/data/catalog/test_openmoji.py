@@ -7,8 +7,8 @@ from PIL import Image
 
 from polyprompt.data.catalog import openmoji as catalog
 from polyprompt.data.catalog.openmoji import captions_by_code, draw, openmoji, split_of
+from polyprompt.disk.files import write_manifest
 from polyprompt.errors import DataError, UnknownNameError
-from polyprompt.files import write_manifest
 
 
 def svg(colour="", line="", more=""):

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from polyprompt.data.items import Pairs, Picture
+from polyprompt.disk.files import built_once, cache_folder, check_manifest, digest
+from polyprompt.disk.packaged import openmoji_svgs
 from polyprompt.errors import DataError, UnknownNameError
-from polyprompt.files import built_once, cache_folder, check_manifest, digest
 from polyprompt.progress import track
-from polyprompt.towers.packaged import openmoji_svgs
 
 SIZE = 224
 """Pixels of a drawing's side."""

@@ -19,7 +19,7 @@ from typing import Any
 from polyprompt.data.items import Picture
 from polyprompt.data.rows import CAPTION, SPLIT, Row, column, optional_column, texts
 from polyprompt.errors import DataError
-from polyprompt.towers.video import SUFFIXES
+from polyprompt.media.video import SUFFIXES
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "jp2"}) | {
     suffix.removeprefix(".") for suffix in SUFFIXES

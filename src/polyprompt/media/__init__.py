@@ -1,0 +1,1 @@
+"""Bytes to pictures, frames and pixels."""

@@ -1,0 +1,350 @@
+"""Checkpoints of the authors' programs, read and written: CoOp, CoCoOp, VPT, IVLP, MaPLe, PromptSRC.
+
+Their layout is `<folder>/<name>/model.pth.tar-<epoch>`, a pickle whose `state_dict` holds the learned tensors and, for
+all but CoOp and CoCoOp, the frozen model (KaiyangZhou/Dassl.pytorch, `save_model`). Read here without executing
+anything (disk/foreign.py). Where the authors' loader passes over misspelt, missing and misshapen keys, this one names
+them. Class names are not in the files, but the vectors of their words are: they are looked up in the encoder's
+vocabulary.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyprompt.adapt.engine import Method
+from polyprompt.adapt.wording import begun, context_rows
+from polyprompt.disk.files import whole_file, write_text
+from polyprompt.disk.foreign import read_foreign
+from polyprompt.errors import ConfigError, FileError, UnknownNameError
+from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt
+from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
+
+FOLDERS = {
+    "coop": "prompt_learner",
+    "cocoop": "prompt_learner",
+    "vpt": "prompt_learner",
+    "language": "VLPromptLearner",
+    "ivlp": "VLPromptLearner",
+    "maple": "MultiModalPromptLearner",
+    "promptsrc": "VLPromptLearner",
+}
+"""The name under which each trainer registers what it saves."""
+
+ALONE = ("coop", "cocoop")
+"""Trainers that save the prompt learner alone, without a prefix."""
+
+TEACHER = "prompt_learner.ZS_image_encoder."
+RESIDENT_WORDS = "a photo of a"
+"""What MaPLe, IVLP and PromptSRC start contexts of up to 4 vectors from; longer ones start at random."""
+
+
+# Names
+
+
+def original_names(method: Any) -> dict[str, str]:
+    """The authors' name of each learned tensor, as their `named_parameters` has it."""
+    names = {}
+    for name in method.learned():
+        kind, _, rest = name.partition(".")
+        index = int(rest.split(".")[0]) if rest[:1].isdigit() else 0
+        match kind:
+            case "context":
+                names[name] = "prompt_learner.ctx"
+            case "text" if index == 0:
+                names[name] = "prompt_learner.ctx"
+            case "text" if isinstance(method.layout, maple.Coupled):
+                names[name] = f"prompt_learner.compound_prompts_text.{index - 1}"
+            case "text":
+                names[name] = f"text_encoder.transformer.resblocks.{index}.VPT_shallow"
+            case "image" if index == 0:
+                names[name] = "image_encoder.VPT"
+            case "image":
+                names[name] = f"image_encoder.transformer.resblocks.{index}.VPT_shallow"
+            case "couplings" if index == 0:
+                names[name] = f"prompt_learner.proj.{rest.split('.')[1]}"
+            case "couplings":
+                names[name] = f"prompt_learner.compound_prompt_projections.{index - 1}.{rest.split('.')[1]}"
+            case _:
+                names[name] = f"prompt_learner.{name}"
+    return names
+
+
+def method_name(method: Any) -> str:
+    """ "maple" for a MaPLe, and so on."""
+    return type(method.config).__module__.rpartition(".")[2]
+
+
+# Reading
+
+
+def import_original(
+    name: str,
+    path: str | Path,
+    encoder: Any,
+    class_names: Sequence[str] | None = None,
+    *,
+    epoch: int | None = None,
+    words: str | None = None,
+    position: str = "end",
+) -> Method:
+    """A method with the prompts of an authors' checkpoint.
+
+    Args:
+        name: the method, "maple" for example.
+        path: the file, the folder it is in, or the run's output folder.
+        encoder: the CLIP it was trained on; frozen weights in the file are compared with it.
+        class_names: None: those that it was trained on, from the vectors in the file (lower case, as CLIP reads them).
+        epoch: None: the last one.
+        words: the trainer's CTX_INIT, if it was not "a photo of a" (random where it has more than 4 vectors).
+        position: CoOp's CLASS_TOKEN_POSITION, which the file does not hold.
+
+    Raises:
+        FileError: missing, damaged, with more in it than plain tensors, or with tensors that do not fit.
+    """
+    if name not in FOLDERS:
+        raise UnknownNameError("method with published checkpoints", name, FOLDERS)
+    if not isinstance(encoder.text, TextTransformer):
+        raise ConfigError(
+            f"{encoder.name}: published checkpoints prompt CLIP's own text tower, not one of another kind"
+        )
+    file = find(Path(path), name, epoch)
+    content = read_foreign(file)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise FileError(f"{file}: no state_dict of tensors in it; a checkpoint of {name} has one")
+    prefix = "prompt_learner." if name in ALONE else ""
+    tensors = {prefix + key: value.float() for key, value in state.items()}
+
+    config = _config(name, tensors, words, position, file)
+    if class_names is None:
+        class_names = _class_names(tensors, encoder.text, config, file)
+    method = config.build(encoder, class_names)
+    _check_frozen(tensors, method, encoder, file)
+    with torch.no_grad():
+        for own, theirs in original_names(method).items():
+            parameter = method.learned()[own]
+            if parameter.shape != tensors[theirs].shape:
+                raise FileError(
+                    f"{file}: {theirs} is {list(tensors[theirs].shape)}, {encoder.name} needs {list(parameter.shape)}; "
+                    f"the checkpoint was trained on another encoder"
+                )
+            parameter.copy_(tensors[theirs])
+    return method
+
+
+def find(path: Path, name: str, epoch: int | None) -> Path:
+    """The checkpoint file in a run's output folder.
+
+    Raises:
+        FileError: there is none.
+    """
+    if path.is_file():
+        return path
+    folder = path / FOLDERS[name] if (path / FOLDERS[name]).is_dir() else path
+    files = {int(m[1]): file for file in folder.glob("model.pth.tar-*") if (m := re.search(r"-(\d+)$", file.name))}
+    if not files or (epoch is not None and epoch not in files):
+        wanted = f"model.pth.tar-{'N' if epoch is None else epoch}"
+        have = f" (there are epochs {', '.join(map(str, sorted(files)))})" if files else ""
+        raise FileError(f"{path}: no {FOLDERS[name]}/{wanted} in it{have}")
+    return files[max(files) if epoch is None else epoch]
+
+
+def _config(name: str, tensors: Mapping[str, Tensor], words: str | None, position: Any, file: Path) -> Any:
+    """What the tensors say about the settings; keys that should be there are read, and named if they are not."""
+
+    def shape(key: str) -> torch.Size:
+        if key not in tensors:
+            near = [k for k in tensors if k.split(".")[-1][:3] == key.split(".")[-1][:3] and "resblocks" not in k]
+            hint = f"; it has {near[0]}" if near and near[0] != key else ""
+            raise FileError(f"{file}: lacks {key}{hint}. Is it a checkpoint of {name}?")
+        return tensors[key].shape
+
+    def depth(pattern: str) -> int:
+        return 1 + sum(bool(re.fullmatch(pattern, key)) for key in tensors)
+
+    if name == "vpt":
+        context = shape("image_encoder.VPT")[0]
+        return vpt.Config(context=context, depth=depth(r"image_encoder\.transformer\.resblocks\.\d+\.VPT_shallow"))
+    context = shape("prompt_learner.ctx")[-2]
+    if name == "coop":
+        per_class = len(shape("prompt_learner.ctx")) == 3
+        return coop.Config(context=context, words=words or "", position=position, per_class=per_class)
+    if name == "cocoop":
+        hidden, dim = shape("prompt_learner.meta_net.linear1.weight")
+        return cocoop.Config(context=context, words=words or "", reduction=dim // hidden)
+    words = words if words is not None else RESIDENT_WORDS if context <= 4 else ""
+    if name == "maple":
+        deep = depth(r"prompt_learner\.compound_prompts_text\.\d+")
+        return maple.Config(context=context, depth=deep, words=words)
+    text_depth = depth(r"text_encoder\.transformer\.resblocks\.\d+\.VPT_shallow")
+    if name == "language":
+        return language.Config(context=context, depth=text_depth, words=words)
+    image: dict[str, Any] = {"image_depth": 0}
+    if "image_encoder.VPT" in tensors or name == "promptsrc":
+        image_depth = depth(r"image_encoder\.transformer\.resblocks\.\d+\.VPT_shallow")
+        image = {"image_depth": image_depth, "image_context": shape("image_encoder.VPT")[0]}
+    kind = promptsrc.Config if name == "promptsrc" else ivlp.Config
+    return kind(text_context=context, text_depth=text_depth, words=words, **image)
+
+
+def _class_names(tensors: Mapping[str, Tensor], text: TextTransformer, config: Any, file: Path) -> list[str]:
+    """Class names from the word vectors behind the context."""
+    suffix = tensors.get("prompt_learner.token_suffix")
+    if suffix is None or text.tokenizer.decode is None:
+        raise FileError(f"{file}: does not say which classes it was trained on; give their names")
+    if suffix.shape[-1] != text.width:
+        raise FileError(
+            f"{file}: its words have {suffix.shape[-1]} numbers, this text tower's {text.width}; the checkpoint was "
+            f"trained on another encoder"
+        )
+    words, end = getattr(config, "words", ""), text.tokenizer.end[0]
+    rest = text.words(words)[config_context(config) :] if words else []
+    table, names = text.token_embedding.weight, []
+    for row in suffix:
+        ids = torch.cdist(row[: text.room], table).argmin(dim=1).tolist()
+        ids = ids[: ids.index(end)] if end in ids else ids
+        if ids[: len(rest)] != rest:
+            raise FileError(
+                f"{file}: its prompts do not go on with {text.tokenizer.decode(rest)!r}, so its context did not start "
+                f"from {words!r}; pass the words it was trained with"
+            )
+        names.append(text.tokenizer.decode(ids[len(rest) :]).strip().removesuffix(".").strip())
+    return names
+
+
+def config_context(config: Any) -> int:
+    """The number of context vectors in the text."""
+    return config.text_context if hasattr(config, "text_context") else config.context
+
+
+def frozen_tensors(encoder: CLIP) -> dict[str, Tensor]:
+    """An encoder's weights under the authors' names; they leave out the word vectors."""
+    tensors = {"logit_scale": encoder.logit_scale}
+    for prefix, tower in (("image_encoder.", encoder.image), ("text_encoder.", encoder.text)):
+        assert isinstance(tower, nn.Module)
+        tensors |= {prefix + key: value for key, value in tower.state_dict().items() if key != "token_embedding.weight"}
+    return tensors
+
+
+def _check_frozen(tensors: Mapping[str, Tensor], method: Any, encoder: CLIP, file: Path) -> None:
+    """Every key of the file is known, none is missing, and the frozen ones are the encoder's.
+
+    Raises:
+        FileError: names the first key that is wrong.
+    """
+    learned = set(original_names(method).values())
+    ours = frozen_tensors(encoder)
+    theirs = {k: v for k, v in tensors.items() if k not in learned}
+    for key in ("prompt_learner.token_prefix", "prompt_learner.token_suffix"):
+        theirs.pop(key, None)
+    for key in [key for key in theirs if key.startswith(TEACHER)]:
+        theirs["teacher:" + key.removeprefix(TEACHER)] = theirs.pop(key)
+    ours |= {
+        "teacher:" + k.removeprefix("image_encoder."): v for k, v in ours.items() if k.startswith("image_encoder.")
+    }
+    towers = {key.split(".")[0].split(":")[0] for key in theirs}
+    expected = {key for key in ours if key.split(".")[0].split(":")[0] in towers}
+
+    for key in sorted(learned - tensors.keys()) + sorted(expected - theirs.keys()):
+        raise FileError(
+            f"{file}: lacks {key.replace('teacher:', TEACHER)}; it is damaged, or not a checkpoint of this method"
+        )
+    for key, tensor in sorted(theirs.items()):
+        if key not in ours:
+            raise FileError(
+                f"{file}: has the unknown key {key.replace('teacher:', TEACHER)}; misspelt, or a checkpoint of another "
+                f"method or encoder"
+            )
+        if tensor.shape != ours[key].shape:
+            raise FileError(
+                f"{file}: {key} is {list(tensor.shape)}, in {encoder.name} {list(ours[key].shape)}; the checkpoint was "
+                f"trained on another encoder"
+            )
+        apart = (tensor - ours[key].cpu()).abs().max()
+        if apart > 0.02 * ours[key].abs().max():  # half precision and averaging move weights far less
+            raise FileError(f"{file}: {key} has other values than in {encoder.name}; it was trained on another encoder")
+
+
+# Writing
+
+
+def export_original(method: Any, folder: str | Path, epoch: int) -> Path:
+    """Writes a method's prompts as its authors' program would, for their loader; returns the file.
+
+    Raises:
+        ConfigError: a method, a setting or an encoder that their programs do not know.
+        FileError: the file cannot be written.
+    """
+    name, encoder = method_name(method), method.encoder
+    if name not in FOLDERS:
+        raise ConfigError(f"method {name}: its authors have no checkpoint layout; export one of {', '.join(FOLDERS)}")
+    if not isinstance(encoder, CLIP) or not _openai_like(encoder):
+        raise ConfigError(f"{encoder.name}: the authors' programs know OpenAI's vision transformers only")
+    _check_start(method, name)
+    names = original_names(method)
+    learned = {names[own]: value.detach().float().cpu() for own, value in method.learned().items()}
+    if name in ALONE:
+        state = {**learned, **_token_buffers(method)}
+        state = {key.removeprefix("prompt_learner."): value for key, value in state.items()}
+    else:
+        frozen = frozen_tensors(encoder)
+        if name == "vpt":
+            frozen = {key: value for key, value in frozen.items() if not key.startswith("text_encoder.")}
+        if name == "promptsrc":
+            frozen |= {TEACHER + k.removeprefix("image_encoder."): v for k, v in frozen.items() if "image_encoder" in k}
+        state = {key: _narrow(value) for key, value in frozen.items()} | learned
+        state |= {} if name == "vpt" else _token_buffers(method)
+    file = Path(folder) / FOLDERS[name] / f"model.pth.tar-{epoch}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"state_dict": state, "epoch": epoch, "optimizer": None, "scheduler": None, "val_result": None}
+    with whole_file(file) as temporary:
+        torch.save(content, temporary)
+    write_text(file.parent / "checkpoint", f"{file.name}\n")
+    return file
+
+
+def _openai_like(encoder: CLIP) -> bool:
+    image, text = encoder.image, encoder.text
+    return (
+        isinstance(image, ImageTransformer)
+        and isinstance(text, TextTransformer)
+        and image.readout == "class"
+        and text.causal
+        and not any("ls_1" in key or key in ("conv1.bias", "proj_bias") for key in image.state_dict())
+    )
+
+
+def _check_start(method: Any, name: str) -> None:
+    for field in ("start", "text_start", "image_start"):
+        if getattr(method.config, field, 0):
+            raise ConfigError(
+                f"{name}: {field} is {getattr(method.config, field)}; the authors' prompts enter at block 0"
+            )
+
+
+def _token_buffers(method: Any) -> dict[str, Tensor]:
+    """Vectors of the start token, and of what follows the context when the class name stands behind it."""
+    text, config = method.encoder.text, method.config
+    count = config_context(config)
+    rows = context_rows(text, begun(text, count, config.words), method.class_names)
+    prefix, suffix = [], []
+    for row in rows:
+        full = [*text.tokenizer.start, *row, *text.tokenizer.end]
+        full += [text.tokenizer.pad] * (text.length - len(full))
+        prefix.append(text.vectors(full[:1]))
+        suffix.append(text.vectors(full[1 + count :]))
+    return {
+        "prompt_learner.token_prefix": _narrow(torch.stack(prefix)),
+        "prompt_learner.token_suffix": _narrow(torch.stack(suffix)),
+    }
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """In half precision where that loses nothing, as the authors keep most of the frozen weights."""
+    tensor = tensor.detach().float().cpu()
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor) else tensor

@@ -1,0 +1,372 @@
+"""`adapt` from settings to a run folder: few pictures drawn, prompts trained, held-out pictures scored, adapter saved.
+
+The published protocols: few-shot (all classes), base-to-novel (trained on the first half of the classes, scored on
+both halves apart; Zhou et al. 2022, arXiv:2203.05557), cross-dataset (trained on all classes, then scored on other sets
+with classes of their own). Settings that are not given are the authors' (research of their code: `PUBLISHED` in each
+method's file). What differs by default: pictures are not changed at random, so that their way through the frozen part
+of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` brings the published crops back.
+"""
+
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from polyprompt.settings import Settings
+from polyprompt.runs.load import load_encoder
+from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
+from polyprompt.data.folders import read_labelled, splits_of
+from polyprompt.data.items import Labelled
+from polyprompt.data.transforms import crop_and_flip
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.evaluate.classify import harmonic_mean, scores
+from polyprompt.disk.files import read_json, tell, write_json
+from polyprompt.methods import config_of
+from polyprompt.adapt.engine import Method, Published
+from polyprompt.adapt.classifier import Classifier, probabilities
+from polyprompt.adapt.consistency import average_weights
+from polyprompt.runs.saved import config_from, save
+from polyprompt.runs.saved import load as load_method
+from polyprompt.progress import track
+from polyprompt.towers.base import DualEncoder
+from polyprompt.train.batches import Batches
+from polyprompt.adapt.frozen import ImageStates, keep_teacher
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
+from polyprompt.runs.machine import machine
+from polyprompt.train.precision import Precision, choose_precision
+
+BLOCK = 64
+"""Pictures scored together."""
+
+Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
+PUBLISHED_AS: Mapping[str, tuple[str, ...]] = {
+    "few-shot": ("few-shot", "base-to-new", "cross-dataset"),
+    "base-to-novel": ("base-to-new", "few-shot", "cross-dataset"),
+    "cross-dataset": ("cross-dataset", "base-to-new", "few-shot"),
+}
+"""Whose settings a protocol takes: its own, or the nearest that the authors published."""
+
+
+class AdaptSettings(Settings):
+    """A whole run; every field can stand in a YAML file or behind --set."""
+
+    name: str = "adapted"
+    """What the run is called; its folder's name on the command line."""
+    images: str
+    """Pictures with classes: class folders, a table of path and label, or a CoOp split file."""
+    encoder: str
+    """What `load_encoder` opens."""
+    method: dict[str, Any]
+    """`name`, and settings of that method; those left out are the published ones. A name alone will do."""
+    protocol: Protocol = "few-shot"
+    """few-shot, base-to-novel or cross-dataset: which classes are trained, and whose settings fill the gaps."""
+    shots: int | None = Field(default=16, ge=1)
+    """Pictures a class; None: all of them."""
+    take_fewer: bool = False
+    """Whether a class with fewer pictures gives all it has, as in the authors' draw."""
+    seed: int = Field(default=1, ge=0)
+    """Of the draw, of the prompts' random start, of the order of batches."""
+    train_split: str = "train"
+    """Where `images` has splits: the one to draw from."""
+    test_split: str = "test"
+    """Where a set has splits: the one to score."""
+    test: str | None = None
+    """Other pictures of the same classes to score, instead of those of `images`."""
+    held_out: float | None = Field(default=None, gt=0, lt=1)
+    """Where `images` has no splits: the share of each class that is held out; None: all that was not drawn."""
+    also: tuple[str, ...] = ()
+    """More labelled sets to score, each among its own class names."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the drawn pictures; published, as batch and rate, if not given."""
+    batch: int | None = Field(default=None, ge=1)
+    """Pictures a step, all processes together."""
+    rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum 0.9, as published, or AdamW."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Of everything that learns."""
+    schedule: Literal["published", "cosine", "constant"] = "published"
+    """Of the rate: the authors' (an epoch of warm-up, then a cosine by epochs), a cosine by steps, or none."""
+    augment: bool = False
+    """Random crops and flips, as published; the frozen part is then computed anew in each step."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of training; scores are always computed in fp32."""
+    cache_gb: float = Field(default=20.0, ge=0)
+    """The largest size of the states of one set of pictures; larger ones are not kept."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Task(nn.Module):
+    """A method as the loop calls it: a batch of pictures and labels to named losses."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`frozen` states, or `pixels` whose frozen part is still to be computed; and `labels`."""
+        frozen = batch["frozen"] if "frozen" in batch else self.method.frozen(batch["pixels"])
+        return self.method.loss(frozen, batch["labels"])
+
+
+# Settings
+
+
+def resolved(settings: AdaptSettings) -> AdaptSettings:
+    """The same with everything said: the method's settings, epochs, batch and rate.
+
+    Raises:
+        ConfigError: no such method, a setting that it does not have, or nothing published to fill a gap.
+    """
+    given = dict(settings.method)
+    name = given.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("method has no name; say which, as in method.name=maple or --method maple")
+    kind = config_of(name)
+    all_published = getattr(import_module(kind.__module__), "PUBLISHED", {})
+    near = next((p for p in PUBLISHED_AS[settings.protocol] if p in all_published), None)
+    found: Published | None = all_published[near] if near else None
+    config = config_from(name, _merged(asdict(found.config), given) if found else given)
+    values: dict[str, Any] = {"method": {"name": name} | asdict(config)}
+    if name != "zeroshot":
+        theirs = {"epochs": found.epochs_for(settings.shots), "batch": found.batch, "rate": found.rate} if found else {}
+        for field in ("epochs", "batch", "rate"):
+            values[field] = theirs.get(field) if getattr(settings, field) is None else getattr(settings, field)
+            if values[field] is None:
+                raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
+    if consistency := getattr(config, "consistency", None):
+        average_weights(values["epochs"], consistency.mean, consistency.std)  # says now what it would say in the end
+    return settings.model_copy(update=values)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; where both hold settings of settings, these are merged as well."""
+    both = dict(base)
+    for key, value in over.items():
+        inner = both.get(key)
+        both[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+# Data
+
+
+def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
+    """The pictures to train on, and the sets to score: "test", or "base" and "novel"; and `also`, by their sources.
+
+    Raises:
+        DataError: too few pictures, classes that do not fit. ConfigError: nothing would be left to score.
+    """
+    drawn, held = draw(settings)
+    tests = {source: read_labelled(source, _test_split(source, settings)) for source in settings.also}
+    if settings.protocol != "base-to-novel":
+        return drawn, {"test": held} | tests
+    base, novel = base_and_novel(held)
+    return base_and_novel(drawn)[0], {"base": base, "novel": novel} | tests
+
+
+def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
+    """Few pictures of all classes, and the held-out ones."""
+    has_splits = bool(splits_of(settings.images))
+    pool, held = read_labelled(settings.images, settings.train_split if has_splits else None), None
+    if settings.test is not None:
+        held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
+    elif has_splits:
+        held = read_labelled(settings.images, settings.test_split, class_names=pool.class_names)
+    elif settings.held_out is not None:
+        pool, held = hold_out(pool, settings.held_out)
+    drawn = pool
+    if settings.shots is not None:
+        drawn = few_shot(pool, settings.shots, Random(settings.seed), take_fewer=settings.take_fewer)
+    held = without(pool, drawn) if held is None else held
+    if not held.pictures:
+        raise ConfigError(
+            f"{settings.images}: nothing is left to score, all {len(pool.pictures)} pictures are trained on. Give "
+            "fewer shots, --held-out 0.2, or other pictures with --test."
+        )
+    return drawn, held
+
+
+def _test_split(source: str, settings: AdaptSettings) -> str | None:
+    return settings.test_split if splits_of(source) else None
+
+
+# Training
+
+
+def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Any = None) -> Classifier:
+    """Trains a classifier; leaves config.json, inputs.json, log.jsonl, checkpoints/, model/, results.json in `out`.
+
+    Args:
+        settings: what is not given is taken from the method's authors.
+        out: the run folder.
+        resume: go on with the run in `out`, if there is one; a finished one is opened.
+        encoder: a `DualEncoder` that is open already, in place of opening `settings.encoder`.
+
+    Raises:
+        PolypromptError: whatever is wrong with settings, pictures or disk; what was computed stays.
+    """
+    from accelerate import Accelerator
+
+    began = time.perf_counter()
+    settings = resolved(settings)
+    _check_run(out, settings, resume)
+    drawn, tests = read_sets(settings)
+    processes = Accelerator(mixed_precision="no")
+    encoder = encoder or load_encoder(settings.encoder)
+    encoder.to(processes.device)
+    if (out / "results.json").exists():
+        tell(f"{out}: finished before.")
+        return Classifier(load_method(out / "model", encoder))
+
+    method = build(settings, encoder, drawn.class_names)
+    scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
+    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)}
+    if (out / "inputs.json").exists() and read_json(out / "inputs.json") != inputs:
+        raise FileError(f"{out}: was started with other pictures or another {encoder.name}. Start again elsewhere.")
+    processes.wait_for_everyone()  # all have looked what is there already
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "inputs.json", inputs)
+        write_json(out / "config.json", settings.model_dump(mode="json"))
+    if method.learned():
+        train(method, drawn, settings, out, resume=resume)
+    trained = time.perf_counter()
+    found = {name: evaluate(scored[name], data, settings.cache_gb) for name, data in tests.items()}
+    results = {
+        "kind": "adapt",
+        "name": settings.name,
+        "command": shlex.join(["polyprompt", *sys.argv[1:]]),
+        "config": settings.model_dump(mode="json"),
+        "seed": settings.seed,
+        "versions": {
+            name: version(name) for name in ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
+        },
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "training_seconds": round(trained - began, 1),
+        "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
+        "learned": sum(parameter.numel() for parameter in method.learned().values()),
+        "classification": found,
+    }
+    if "novel" in found:
+        results["harmonic_mean"] = harmonic_mean(found["base"]["accuracy"], found["novel"]["accuracy"])
+    if processes.is_main_process:
+        if not (out / "model").exists():
+            save(method, out / "model")
+        write_json(out / "results.json", results)  # last: a run with results is finished
+    return Classifier(method)
+
+
+def build(settings: AdaptSettings, encoder: DualEncoder, class_names: Sequence[str]) -> Any:
+    """The method of resolved settings, untrained."""
+    named = dict(settings.method)
+    return config_from(named.pop("name"), named).build(encoder, class_names, seed=settings.seed)
+
+
+def train(method: Any, data: Labelled, settings: AdaptSettings, out: Path, *, resume: bool) -> None:
+    """Trains the prompts of a method in place, from resolved settings; `out` as in `fit`.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
+    """
+    epochs, labels = settings.epochs, torch.tensor(data.labels)
+    assert epochs is not None
+    assert settings.batch is not None
+    method.train()
+    stored = {} if settings.augment else open_states(method, data, settings.cache_gb)
+    if settings.cache_gb:
+        keep_teacher(method)
+
+    def fetch(items: list[int]) -> dict[str, Any]:
+        if not settings.augment:
+            return {"frozen": {name: states.read(items) for name, states in stored.items()}, "labels": labels[items]}
+        preprocess = method.encoder.image.preprocess
+        pixels = [crop_and_flip(data.pictures[item].open(), preprocess) for item in items]
+        return {"pixels": torch.stack(pixels), "labels": labels[items]}
+
+    def every_epoch(epoch: int) -> dict[str, Any]:
+        method.epoch_end(epoch, epochs)
+        return {}
+
+    fit(
+        Task(method),
+        Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed),
+        TrainSettings(
+            epochs=epochs,
+            optimizer=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            schedule=settings.schedule,
+            clip=None,
+            precision=_precision(settings, method.encoder.logit_scale.device),
+            seed=settings.seed,
+            epoch_seconds=EPOCH_SECONDS,
+        ),
+        out,
+        groups=[{"params": list(method.learned().values()), "lr": settings.rate, "name": "prompts"}],
+        every_epoch=every_epoch,
+        resume=resume,
+    )
+
+
+def evaluate(method: Any, data: Labelled, cache_gb: float) -> dict[str, Any]:
+    """Scores of a method on pictures of its own classes (evaluate/classify.py), computed in fp32."""
+    method.eval()
+    stored = open_states(method, data, cache_gb)
+    device, found = method.encoder.logit_scale.device, []
+    for at in track(range(0, len(data.pictures), BLOCK), data.name):
+        part = range(at, min(at + BLOCK, len(data.pictures)))
+        found.append(probabilities(method, {name: states.read(part).to(device) for name, states in stored.items()}))
+    return scores(torch.cat(found), torch.tensor(data.labels), data.class_names)
+
+
+def open_states(method: Method, data: Labelled, cache_gb: float) -> dict[str, ImageStates]:
+    """What `method.frozen` gives for the pictures, by name."""
+    from accelerate import Accelerator
+
+    stages = method.stages()
+    with Accelerator(mixed_precision="no").main_process_first():  # the others then find what it has kept
+        made = {block: ImageStates(method.encoder, data.pictures, block, cache_gb) for block in set(stages.values())}
+    return {name: made[block] for name, block in stages.items()}
+
+
+def _check_run(out: Path, settings: AdaptSettings, resume: bool) -> None:
+    if not (out / "config.json").exists():
+        return
+    if not resume:
+        raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+    if read_json(out / "config.json") != settings.model_dump(mode="json"):
+        raise FileError(f"{out}/config.json: the run was started with other settings. Resume it with the same ones.")
+
+
+def _precision(settings: AdaptSettings, device: torch.device) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    choice = choose_precision(device.type)
+    tell(choice.sentence)
+    return choice.precision
+
+
+def _by_class(data: Labelled) -> dict[str, list[str]]:
+    """The keys of a set's pictures, class by class."""
+    found: dict[str, list[str]] = {name: [] for name in data.class_names}
+    for picture, label in zip(data.pictures, data.labels, strict=True):
+        found[data.class_names[label]].append(picture.key)
+    return found

@@ -1,0 +1,315 @@
+"""`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
+
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from accelerate import PartialState
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from polyprompt.campe.cache import ImageTokens, TextStates
+from polyprompt.campe.config import ModelSettings
+from polyprompt.settings import checked
+from polyprompt.campe.model import CAMPE, build
+from polyprompt.campe.objective import Batch, Objective
+from polyprompt.disk.rows import CacheDtype
+from polyprompt.campe.text import FittedNorm, join
+from polyprompt.data.captions import read_pairs
+from polyprompt.data.items import Pairs
+from polyprompt.errors import FileError, ImageError
+from polyprompt.evaluate.aspects import centred_cosine, redundancy
+from polyprompt.evaluate.retrieval import recall
+from polyprompt.disk.files import make_folder, read_json, tell, write_json
+from polyprompt.nn.tree import Sequences, sequences
+from polyprompt.progress import track
+from polyprompt.media.frames import over_frames
+from polyprompt.train.batches import Batches
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
+from polyprompt.runs.machine import machine
+from polyprompt.train.precision import Precision, choose_precision
+from polyprompt.types import Hidden
+
+BLOCK = 128
+"""Captions or pictures scored together."""
+
+FITTED_TO = 512
+"""Captions whose read-outs a fitted norm is fitted to."""
+
+
+class AlignSettings(ModelSettings):
+    """A whole run; every field can stand in a YAML file or behind --set."""
+
+    name: str = "campe"
+    """What reports call the run; the name of its folder unless said otherwise."""
+    data: str = "openmoji"
+    """Captioned pictures: what DATA is on the command line."""
+    train_split: str | None = "train"
+    """One split, or several: train+restval; null for all there is."""
+    dev_split: str | None = "dev"
+    """Scored after every epoch; null for no scores."""
+    test_split: str | None = "test"
+    """Scored once at the end; null for no scores."""
+    max_bad: int = Field(default=0, ge=0)
+    """Missing or unreadable pictures that are listed and left out."""
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the pictures, each with one of its captions."""
+    batch: int = Field(default=128, ge=2)
+    """Pictures in a batch, all processes together."""
+    rate: float = Field(default=1e-3, gt=0)
+    """Of everything new: maps, adaptive tokens, image blocks, pool."""
+    tower_rate: float = Field(default=1e-4, gt=0)
+    """Of pretrained blocks and norms that are trained."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Of everything but scale, bias and adaptive tokens."""
+    seed: int = Field(default=0, ge=0)
+    """Of the random start and the order of the batches."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto measures the machine once and takes what is quicker."""
+    cache: bool = True
+    """Whether what the frozen parts make is kept on disk."""
+    cache_dtype: CacheDtype = "bf16"
+    """How it is kept: fp32, bf16 or int8."""
+    cache_gb: float = Field(default=20.0, gt=0)
+    """The largest size of one cache, in GB."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pairs with what the frozen parts make of them: from the cache, or computed anew for each batch."""
+
+    model: CAMPE
+    pairs: Pairs
+    ids: list[list[int]]
+    states: TextStates | None
+    tokens: ImageTokens | None
+    negations: bool
+
+    def pixels(self, item: int) -> Float[Tensor, "f 3 height width"]:
+        """Picture `item`, preprocessed; a video frame by frame."""
+        picture = self.pairs.images[item]
+        try:
+            frames = picture.frames(self.model.settings.image.frames)
+            return torch.stack([self.model.preprocess(frame) for frame in frames])
+        except ImageError as error:
+            raise ImageError(picture.key, error.why) from None
+
+    def frames(self, items: Sequence[int]) -> list[int]:
+        """How many frames each of these pictures has."""
+        several = self.model.settings.image.frames
+        return [several if self.pairs.images[item].moves else 1 for item in items]
+
+    def batch(self, captions: Sequence[int]) -> Batch:
+        """Captions and the pictures they describe."""
+        images = [self.pairs.image_of[i] for i in captions]
+        laid, hidden = self.texts(captions)
+        if self.tokens:
+            return Batch(laid, hidden, self.tokens.read(images), None, self.frames(images))
+        return Batch(laid, hidden, None, torch.cat([self.pixels(i) for i in images]), self.frames(images))
+
+    def texts(self, captions: Sequence[int]) -> tuple[Sequences, Hidden | None]:
+        """Captions laid out, and their cached states if there are any."""
+        if self.states:
+            return self.states.read(captions)
+        tree = self.model.text.tree if self.negations else self.model.text.tree.positive()
+        return sequences([self.ids[i] for i in captions], tree), None
+
+
+def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool = False) -> Prepared:
+    """Fills the caches of `pairs`; `negations` says whether the negated prompts are wanted too.
+
+    Raises:
+        CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
+    """
+    ids, cut = model.text.llm.tokens(pairs.captions, settings.text.max_tokens)
+    if cut:
+        tell(f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens.")
+    states = tokens = None
+    if settings.cache and model.text.cacheable:
+        tree = model.text.tree if negations else model.text.tree.positive()
+        bf16 = numbers_of(settings) == "bf16"
+        states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, bf16)
+        states.fill(settings.cache_gb)
+    if settings.cache and not model.image.tower.trunk_trained:
+        plain = Prepared(model, pairs, ids, None, None, negations)
+        digests = [picture.digest() for picture in pairs.images]
+        frames = plain.frames(range(len(pairs.images)))
+        tokens = ImageTokens(model.image, plain.pixels, digests, frames, settings.cache_dtype)
+        tokens.fill(settings.cache_gb)
+    return Prepared(model, pairs, ids, states, tokens, negations)
+
+
+@torch.no_grad()
+def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "i D"], Float[Tensor, "t k d"]]:
+    """Embeddings of all captions and pictures, and the captions' read-outs."""
+    model = data.model.eval()
+    texts, reads, images = [], [], []
+    for at in track(range(0, len(data.ids), BLOCK), f"{what}: captions"):
+        laid, hidden = data.texts(range(at, min(at + BLOCK, len(data.ids))))
+        out = model.text(laid, hidden)
+        texts.append(join(out.segments))
+        reads.append(out.read_outs)
+    for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):
+        part = range(at, min(at + BLOCK, len(data.pairs.images)))
+        if data.tokens:
+            segments, _ = model.image.segments(data.tokens.read(part).to(model.bias.device))
+        else:
+            segments, _ = model.image(torch.cat([data.pixels(i) for i in part]).to(model.bias.device))
+        images.append(over_frames(join(segments), data.frames(part)))
+    return torch.cat(texts).cpu(), torch.cat(images).cpu(), torch.cat(reads).cpu()
+
+
+def score(
+    texts: Float[Tensor, "t D"],
+    images: Float[Tensor, "i D"],
+    read_outs: Float[Tensor, "t k d"],
+    pairs: Pairs,
+    segments: int,
+) -> dict[str, Any]:
+    """Recall in both directions, and how alike the K aspects are."""
+    shape = (segments, -1)
+    return {
+        **recall(images, texts, torch.tensor(pairs.image_of)),
+        "images": len(images),
+        "captions": len(texts),
+        "aspects": {
+            "centred_cosine": centred_cosine(read_outs),
+            "redundancy": redundancy(texts.unflatten(1, shape), images.unflatten(1, shape)),
+        },
+    }
+
+
+def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
+    """Trains a model and leaves a run folder: config.json, log.jsonl, results.json, checkpoints/, model/.
+
+    Raises:
+        PolypromptError: whatever is wrong with settings, data or disk; what was computed stays.
+    """
+    began = time.perf_counter()
+    config = settings.model_dump(mode="json")
+    if (out / "config.json").exists():
+        if not resume:
+            raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+        if checked(AlignSettings, read_json(out / "config.json"), str(out / "config.json")) != settings:
+            raise FileError(
+                f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
+            )
+    numbers = numbers_of(settings)
+    if settings.precision == "auto":
+        tell(choose_precision(_device().type).sentence)
+    train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
+    dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
+    torch.manual_seed(settings.seed)
+    model = build(settings).to(_device())
+    write_json(make_folder(out) / "config.json", config)
+    with PartialState().main_process_first():  # the others read what the first has cached
+        data = prepare(model, train, settings, negations=bool(settings.loss.negation))
+        dev_data = prepare(model, dev, settings) if dev else None
+    _fit_norm(data)
+    task = Objective(model)
+
+    def every_epoch(epoch: int) -> dict[str, Any]:
+        if dev_data is None:
+            return {}
+        return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.segments_count)}
+
+    fit(
+        task,
+        Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed),
+        TrainSettings(
+            epochs=settings.epochs,
+            seed=settings.seed,
+            precision=numbers,
+            weight_decay=settings.weight_decay,
+            epoch_seconds=EPOCH_SECONDS,
+        ),
+        out,
+        groups=_groups(task, settings),
+        every_epoch=every_epoch,
+        resume=resume,
+    )
+    if not PartialState().is_main_process:
+        return model
+    results: dict[str, Any] = {
+        "kind": "align",
+        "name": settings.name,
+        "command": shlex.join(["polyprompt", *sys.argv[1:]]),
+        "config": config,
+        "seed": settings.seed,
+        "versions": {name: version(name) for name in ("polyprompt", "torch", "transformers", "timm")},
+        "machine": f"{machine()}, {numbers}",
+        "date": datetime.date.today().isoformat(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "retrieval": {},
+    }
+    if settings.test_split:
+        test = read_pairs(settings.data, settings.test_split, max_bad=settings.max_bad)
+        results["retrieval"][f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
+    write_json(out / "results.json", results)
+    if not (out / "model").exists():
+        model.save_pretrained(out / "model", _card(settings, results))
+    return model
+
+
+def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
+    """Recall and aspects of a set that the model has not seen; the frozen pass in the precision it was trained with."""
+    data = prepare(model, pairs, settings)
+    return score(*embed(data, pairs.name), pairs, model.text.segments_count)
+
+
+def numbers_of(settings: AlignSettings) -> Precision:
+    """The precision that the settings name, or the one this machine multiplies fastest."""
+    return choose_precision(_device().type).precision if settings.precision == "auto" else settings.precision
+
+
+def _device() -> torch.device:
+    """Where this process computes."""
+    return cast(torch.device, PartialState().device)
+
+
+@torch.no_grad()
+def _fit_norm(data: Prepared) -> None:
+    """A fitted norm takes its figures from the first captions' read-outs."""
+    norm = data.model.text.llm.norm
+    if isinstance(norm, FittedNorm):
+        first = range(min(FITTED_TO, len(data.ids)))
+        norm.fit(data.model.text(*data.texts(first)).read_outs.flatten(0, 1))
+
+
+def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
+    """New parameters at `rate`, pretrained ones at `tower_rate`; scale, bias and adaptive tokens without decay."""
+    model = task.model
+    pretrained = {id(p) for part in (model.text.llm, model.image.tower) for p in part.parameters() if p.requires_grad}
+    plain = {id(p) for p in (model.log_scale, model.bias, getattr(model.text, "vectors", model.bias))}
+    learned = [p for p in task.parameters() if p.requires_grad]
+    new = [p for p in learned if id(p) not in pretrained | plain]
+    groups = [
+        {"params": new, "lr": settings.rate, "name": "new"},
+        {"params": [p for p in learned if id(p) in pretrained], "lr": settings.tower_rate, "name": "towers"},
+        {"params": [p for p in learned if id(p) in plain], "lr": settings.rate, "name": "plain", "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {settings.name}",
+        "",
+        f"A CAMPE model (arXiv:2508.02762): {settings.text.tower} and {settings.image.tower}, "
+        f"{settings.dim} numbers in {settings.text.prompts if settings.text.read_out == 'prompts' else 1} segments.",
+        f"Trained with `{results['command']}` on {results['date']} ({results['machine']}).",
+        "",
+    ]
+    for name, found in results["retrieval"].items():
+        for way in ("image_to_text", "text_to_image"):
+            figures = ", ".join(f"{k} {v:.3f}" for k, v in found[way].items())
+            lines.append(f"- {name}, {way.replace('_', ' ')}: {figures}")
+    return "\n".join([*lines, "", 'Open it with `polyprompt.load("this folder")`.', ""])

@@ -1,0 +1,383 @@
+import errno
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from polyprompt.disk import files
+from polyprompt.errors import CacheError, FileError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# Writing
+
+
+@given(data=st.binary(max_size=300))
+def test_what_is_written_is_read(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("any") / "a.bin"
+    files.write_bytes(path, b"old")
+    files.write_bytes(path, data)
+    assert path.read_bytes() == data
+    assert os.listdir(path.parent) == ["a.bin"]
+    assert files.sha256(path) == hashlib.sha256(data).hexdigest()
+
+
+def test_json_comes_back(tmp_path):
+    value = {"recall@1": 0.5, "naïve": ["é", None, True], "nested": {"n": 3}}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value == json.loads((tmp_path / "a.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("value", [{"loss": float("nan")}, {"path": Path("x")}])
+def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path, value):
+    path = tmp_path / "results.json"
+    files.write_json(path, {})
+    with pytest.raises(FileError, match=re.escape(f"{path}: not written")):
+        files.write_json(path, value)
+    assert files.read_json(path) == {}
+
+
+@pytest.mark.parametrize(("content", "says"), [(b'{"a": 1', "not JSON"), (b"\xff\xfe", "not JSON"), (None, "No such")])
+def test_a_damaged_or_missing_json_is_named(tmp_path, content, says):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=says) as error:
+        files.read_json(path)
+    assert one_line(error).startswith(f"{path}: ")
+
+
+KILLED_IN_A_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from polyprompt.disk import files
+with files.whole_file(sys.argv[1]) as temporary:
+    with open(temporary, "wb") as file:
+        file.write(b"n" * 1000)
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+WRITES_FOR_EVER = """
+import itertools, sys
+from polyprompt.disk import files
+for i in itertools.count():
+    files.write_bytes(sys.argv[1], bytes([65 + i % 26]) * 3_000_000)
+    if not i:
+        print("started", flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"old")
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_WRITE, str(path)])
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    assert any(name.endswith(".tmp") for name in os.listdir(tmp_path))  # it was in the middle indeed
+
+
+def test_kills_at_any_moment_leave_a_whole_file(tmp_path):
+    path = tmp_path / "a.bin"
+    for wait in (0.001, 0.013, 0.029, 0.047):
+        writer = subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, str(path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(wait)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        data = path.read_bytes()
+        assert len(data) == 3_000_000
+        assert data == data[:1] * len(data)
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_gives_one_line_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=r"No space left on device.*Free some room") as error:
+        files.write_bytes(path, b"new")
+    assert one_line(error).startswith(f"{path}: cannot be written")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_in_the_cache_names_the_way_out(monkeypatch):
+    path = files.cache_folder("x") / "a.bin"
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CacheError, match="POLYPROMPT_CACHE"):
+        files.write_bytes(path, b"new")
+
+
+@pytest.fixture
+def small_files_only():
+    """The system itself refuses to write past 10 kB, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_the_systems_own_refusal_in_the_middle_of_a_file(tmp_path, small_files_only):
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"old")
+    with pytest.raises(FileError, match=r"File too large.*Free some room"):
+        files.write_bytes(path, b"n" * 20_000)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_refusal_that_safetensors_reports_in_its_own_way(tmp_path, small_files_only):
+    with (
+        pytest.raises(FileError, match=r"model: cannot be written \(File too large") as error,
+        files.whole_folder(tmp_path / "model") as folder,
+    ):
+        save_file({"weight": np.zeros(5_000)}, folder / "model.safetensors")
+    one_line(error)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_of_the_block_pass_and_leave_nothing(tmp_path):
+    with pytest.raises(KeyError), files.whole_folder(tmp_path / "model") as folder:
+        (folder / "a").write_bytes({}["absent"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_not_written_over(tmp_path):
+    with files.whole_folder(tmp_path / "model") as folder:
+        (folder / "a").write_bytes(b"first")
+    with pytest.raises(FileError, match="exists already"), files.whole_folder(tmp_path / "model") as folder:
+        (folder / "a").write_bytes(b"second")
+    assert (tmp_path / "model" / "a").read_bytes() == b"first"
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(FileError, match=r"nowhere/a.bin: cannot be written \(No such file"):
+        files.write_bytes(tmp_path / "nowhere" / "a.bin", b"")
+
+
+# Reading and checking
+
+
+@pytest.fixture
+def saved(tmp_path):
+    with files.whole_folder(tmp_path / "saved") as folder:
+        (folder / "model.safetensors").write_bytes(bytes(range(256)) * 4)
+        (folder / "deep").mkdir()
+        (folder / "deep" / "config.json").write_text("{}")
+    return tmp_path / "saved"
+
+
+def test_a_manifest_lists_every_file_with_its_hash(saved):
+    expected = {
+        name: hashlib.sha256((saved / name).read_bytes()).hexdigest()
+        for name in ("deep/config.json", "model.safetensors")
+    }
+    assert files.check_manifest(saved) == expected == json.loads((saved / "manifest.json").read_text())
+
+
+@given(bit=st.integers(0, 8 * 1024 - 1))
+def test_a_flipped_bit_is_named(tmp_path_factory, bit):
+    folder = tmp_path_factory.mktemp("any") / "saved"
+    with files.whole_folder(folder) as temporary:
+        (temporary / "model.safetensors").write_bytes(bytes(range(256)) * 4)
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    with pytest.raises(FileError, match=re.escape(f"{path}: damaged")) as error:
+        files.check_manifest(folder)
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "deep/config.json", "manifest.json"])
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(FileError, match=re.escape(str(saved / name))):
+        files.check_manifest(saved)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model.safetensors": 3}', "{"])
+def test_a_damaged_manifest_is_named(saved, text):
+    (saved / "manifest.json").write_text(text)
+    with pytest.raises(FileError, match=r"manifest\.json: damaged"):
+        files.check_manifest(saved)
+
+
+def test_a_manifest_of_some_files_ignores_the_others(saved):
+    files.write_manifest(saved, ["model.safetensors"])
+    (saved / "deep" / "config.json").write_text("changed")
+    assert list(files.check_manifest(saved)) == ["model.safetensors"]
+
+
+def test_digest_keeps_parts_apart():
+    assert files.digest("ab", "c") != files.digest("a", "bc") != files.digest("abc")
+    assert files.digest("é") == files.digest("é".encode())
+    by_hand = hashlib.sha256(b"\x02" + bytes(7) + b"ab" + b"\x01" + bytes(7) + b"c").hexdigest()
+    assert files.digest("ab", b"c") == by_hand
+
+
+# The cache
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    assert files.cache_folder("a", "b") == tmp_path / "cache" / "a" / "b"
+    monkeypatch.delenv("POLYPROMPT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert files.cache_folder("a") == tmp_path / "xdg" / "polyprompt" / "a"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert files.cache_folder("a") == tmp_path / "home" / ".cache" / "polyprompt" / "a"
+    assert files.cache_folder("a").is_dir()
+
+
+def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CacheError, match="POLYPROMPT_CACHE") as error:
+        files.cache_folder("a")
+    one_line(error)
+
+
+class Builder:
+    """Counts how often it builds."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self, folder):
+        self.times += 1
+        (folder / "a.bin").write_bytes(b"content")
+
+
+def test_a_cache_is_built_once_and_again_when_damaged(capsys):
+    folder, build = files.cache_folder("x") / "thing", Builder()
+    assert files.built_once(folder, build, "Building") == folder
+    files.built_once(folder, build, "Building")
+    assert build.times == 1
+    assert capsys.readouterr().err == f"polyprompt: Building, this once, into {folder}\n"
+
+    (folder / "a.bin").write_bytes(b"Content")
+    files.built_once(folder, build, "Building")
+    assert build.times == 2
+    assert (folder / "a.bin").read_bytes() == b"content"
+    assert (folder.parent / "thing.damaged" / "a.bin").read_bytes() == b"Content"
+    assert f"{folder / 'a.bin'}: damaged" in capsys.readouterr().err
+
+
+def test_a_build_that_fails_leaves_nothing_and_what_a_kill_left_is_cleared():
+    folder = files.cache_folder("x") / "thing"
+    (folder.parent / ".thing.0123.tmp").mkdir()
+    (folder.parent / ".thing.0123.tmp" / "half").write_text("")
+
+    def fail(_):
+        raise CacheError("no")
+
+    with pytest.raises(CacheError):
+        files.built_once(folder, fail, "Building")
+    assert [name for name in os.listdir(folder.parent) if not name.endswith(".lock")] == []
+
+
+BUILDS = """
+import sys, time
+from pathlib import Path
+from polyprompt.disk import files
+def build(folder):
+    with open(sys.argv[1], "a") as log:
+        log.write("built\\n")
+    time.sleep(0.3)
+    (folder / "a").write_text("a")
+files.built_once(files.cache_folder("x") / "thing", build, "Building")
+"""
+
+
+def test_of_several_processes_one_builds(tmp_path):
+    log = tmp_path / "log"
+    builders = [subprocess.Popen([sys.executable, "-c", BUILDS, str(log)]) for _ in range(3)]
+    assert [builder.wait() for builder in builders] == [0, 0, 0]
+    assert log.read_text() == "built\n"
+
+
+# Wheels
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A package index of one folder with one wheel, which pip itself reads; the wheel's path."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    info = "toy-1.0.dist-info"
+    with zipfile.ZipFile(folder / "toy-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("toy/weights.bin", b"weights")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\nRequires-Dist: absent\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return folder / "toy-1.0-py3-none-any.whl"
+
+
+def test_a_wheel_is_fetched_once_and_again_when_damaged(index, capsys):
+    expected = files.sha256(index)
+    wheel = files.pinned_wheel("toy", "1.0", expected)
+    assert wheel.read_bytes() == index.read_bytes()
+    data = bytearray(index.read_bytes())
+    data[40] ^= 1
+    wheel.write_bytes(data)
+    capsys.readouterr()
+    assert files.pinned_wheel("toy", "1.0", expected).read_bytes() == index.read_bytes()
+    assert f"{wheel} is damaged" in capsys.readouterr().err
+
+    index.unlink()
+    assert files.pinned_wheel("toy", "1.0", expected) == wheel
+    assert capsys.readouterr().err == ""
+
+
+def test_a_wheel_with_another_sha256_is_refused_and_set_aside(index, cache):
+    with pytest.raises(FileError, match=r"toy 1\.0: refused") as error:
+        files.pinned_wheel("toy", "1.0", "0" * 64)
+    assert files.sha256(index) in one_line(error)
+    assert "0" * 64 in one_line(error)
+    kept = sorted(path.name for path in (cache / "wheels" / "toy-1.0").iterdir())
+    assert kept == ["toy-1.0-py3-none-any.whl.damaged"]
+
+
+def test_a_wheel_that_pip_cannot_get(index):
+    index.unlink()
+    with pytest.raises(FileError, match=r"toy 1\.0: pip could not download it \(No matching distribution") as error:
+        files.pinned_wheel("toy", "1.0", "0" * 64)
+    one_line(error)
