@@ -54,7 +54,7 @@ def flat(tree: PromptTree) -> PromptTree:
     return PromptTree(tuple(ids), tuple(parents), (), tuple(ends[:k]), tuple(ends[k:]))
 
 
-def read_outs(llm: LLM, batch: Sequences, leaves: tuple[int, ...]) -> torch.Tensor:
+def readouts(llm: LLM, batch: Sequences, leaves: tuple[int, ...]) -> torch.Tensor:
     """States of the leaves behind all blocks: `[captions, leaves, d]`."""
     hidden, flow = llm.embed(batch.ids, batch.positions, batch.mask)
     return llm.run(hidden, flow, 0, llm.depth)[:, [batch.width + leaf for leaf in leaves]]
@@ -75,13 +75,13 @@ def tree_pass(rounds: int) -> list[dict]:
         each = [sequences([[*caption, *tree.path(leaf)] for caption in ids], PromptTree()) for leaf in leaves]
 
         def ours(one=one):
-            return read_outs(llm, one, leaves)
+            return readouts(llm, one, leaves)
 
         def separate(each=each):
-            return torch.stack([read_outs(llm, batch, (-1,))[:, 0] for batch in each], dim=1)
+            return torch.stack([readouts(llm, batch, (-1,))[:, 0] for batch in each], dim=1)
 
         def masked(flat_one=flat_one):
-            return read_outs(llm, flat_one, row.readouts + row.negated)
+            return readouts(llm, flat_one, row.readouts + row.negated)
 
         agree(ours(), separate())
         agree(ours(), masked())

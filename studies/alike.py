@@ -36,7 +36,7 @@ CAPTIONS, BATCH = 400, 100
 def likeness(llm: LLM, ids: list[list[int]], template: str) -> dict[str, Any]:
     """Centred cosines of the states of one wording."""
     tree = prompt_tree(llm, WORDS[:6], template, None)
-    found: dict[str, list[Tensor]] = {"word": [], "end": [], "read_out": []}
+    found: dict[str, list[Tensor]] = {"word": [], "end": [], "readout": []}
     for at in track(range(0, len(ids), BATCH), template):
         batch = sequences(ids[at : at + BATCH], tree)
         words, ends = ([batch.width + node for node in nodes] for nodes in (tree.slots, tree.readouts))
@@ -44,7 +44,7 @@ def likeness(llm: LLM, ids: list[list[int]], template: str) -> dict[str, Any]:
         before = llm.run(start, flow, 0, llm.depth - 1)
         found["word"].append(before[:, words])
         found["end"].append(before[:, ends])
-        found["read_out"].append(llm.norm(llm.run(before, flow, llm.depth - 1, llm.depth)[:, ends]))
+        found["readout"].append(llm.norm(llm.run(before, flow, llm.depth - 1, llm.depth)[:, ends]))
     cosines = {place: centred_cosine(torch.cat(states)) for place, states in found.items()}
     return {"template": template, "tokens": len(tree), "behind": behind(template, llm), **cosines}
 

@@ -42,9 +42,9 @@ COMMON: dict[str, Any] = {
 READ_OUTS: dict[str, dict[str, Any]] = {
     "prompts-6": {"text": {"prompts": 6}},
     "prompts-1": {"text": {"prompts": 1}},
-    "last": {"text": {"read_out": "last"}},
-    "mean": {"text": {"read_out": "mean"}},
-    "tokens-16": {"text": {"read_out": "tokens"}},
+    "last": {"text": {"readout": "last"}},
+    "mean": {"text": {"readout": "mean"}},
+    "tokens-16": {"text": {"readout": "tokens"}},
 }
 RATES = (5e-4, 1e-3, 2e-3)
 """Of what is new; the pretrained block and norm learn at a tenth of it."""
@@ -59,8 +59,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "adaptive: words": {"text": {"adaptive": "words"}},
     "no diversity loss": {"loss": {"diversity": 0.0}},
     "diversity loss times ten": {"loss": {"diversity": 1.0}},
-    "diversity of the read-outs": {"loss": {"diversity_of": "read-outs"}},
-    "diversity of the read-outs times ten": {"loss": {"diversity_of": "read-outs", "diversity": 1.0}},
+    "diversity of the read-outs": {"loss": {"diversity_of": "readouts"}},
+    "diversity of the read-outs times ten": {"loss": {"diversity_of": "readouts", "diversity": 1.0}},
     "no negation loss": {"loss": {"negation": 0.0}},
     "contrast alone": {"loss": {"diversity": 0.0, "negation": 0.0}},
     "sigmoid contrast": {"loss": {"contrast": "sigmoid"}},

@@ -103,7 +103,7 @@ def alike() -> list[str]:
         row(["---", *["---:"] * 4]),
     ]
     for one in found["found"]:
-        cosines = [f"{one[place]:.2f}" for place in ("word", "end", "read_out")]
+        cosines = [f"{one[place]:.2f}" for place in ("word", "end", "readout")]
         lines.append(row([f"`{one['template']}`", str(one["behind"]), *cosines]))
     return [
         "## Why read-outs are alike, and what makes prompts differ",

@@ -136,7 +136,7 @@ def test_align_evaluate_and_what_shows_its_runs(said):
     assert results["retrieval"]["photos test"]["images"] == 4
     assert said["evaluate"][0] in said["align"][0]  # the same set, scored again
     config = read_json(Path("runs/baseline/config.json"))
-    assert (config["text"]["read_out"], config["loss"]["negation"]) == ("last", 0)
+    assert (config["text"]["readout"], config["loss"]["negation"]) == ("last", 0)
 
     model, files = pp.load("runs/photos"), sorted(Path("photos").glob("*.png"))
     scores = model.similarity(["a sad cat"], files, [1.25, 1, 1, 1, 1, 0.75])[0]

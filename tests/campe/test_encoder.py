@@ -31,9 +31,9 @@ WAYS = [
     {"text.last_n": 3},
     {"text.last_n": 0, "text.adaptive": "words"},
     {"text.depth": 2},
-    {"text.read_out": "last"},
-    {"text.read_out": "mean"},
-    {"text.read_out": "tokens"},
+    {"text.readout": "last"},
+    {"text.readout": "mean"},
+    {"text.readout": "tokens"},
     {"text.shared_map": True},
     {"loss.contrast": "sigmoid"},
 ]

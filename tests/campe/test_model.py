@@ -25,9 +25,9 @@ WAYS = [
     {"text.shared_map": True},
     {"text.depth": 2},
     {"text.norm": "own"},
-    {"text.read_out": "last"},
-    {"text.read_out": "mean"},
-    {"text.read_out": "tokens"},
+    {"text.readout": "last"},
+    {"text.readout": "mean"},
+    {"text.readout": "tokens"},
     {"loss.contrast": "sigmoid"},
 ]
 
@@ -61,7 +61,7 @@ def test_saved_and_opened_it_gives_the_same_bits(way, toy_campe, toy_pictures, t
 
 @torch.no_grad()
 @pytest.mark.parametrize("adaptive", ["words", "late", "input"])
-def test_read_outs_equal_one_pass_for_each_prompt(adaptive, toy_campe):
+def test_readouts_equal_one_pass_for_each_prompt(adaptive, toy_campe):
     """Each prompt alone behind each caption, without tree, batch or shortcut."""
     model = toy_campe(**{"text.adaptive": adaptive})
     side, llm = model.text, model.text.llm
@@ -116,15 +116,15 @@ def test_one_attention_map_for_each_segment(toy_campe, toy_pictures):
 
 
 @torch.no_grad()
-def test_diversity_is_that_of_the_scores_or_of_the_read_outs(toy_campe, toy_pictures):
+def test_diversity_is_that_of_the_scores_or_of_the_readouts(toy_campe, toy_pictures):
     model = toy_campe()
     batch = batch_of(model, toy_pictures)
     scores = model.segment_scores(model.encode_text(TEXTS), model.encode_image(toy_pictures[: len(TEXTS)]))
     correlations = np.corrcoef(scores.flatten(0, 1).T)[np.tril_indices(3, -1)]
     assert float(Objective(model)(batch)["diversity"]) == pytest.approx((correlations**2).mean(), rel=1e-4)
 
-    model = toy_campe(**{"loss.diversity_of": "read-outs"})
-    reads = model.text(batch.captions).read_outs
+    model = toy_campe(**{"loss.diversity_of": "readouts"})
+    reads = model.text(batch.captions).readouts
     units = F.normalize(reads - reads.mean(dim=0), dim=-1)
     cosines = np.stack([(rows @ rows.T)[np.tril_indices(3, -1)] for rows in units.numpy()])
     assert float(Objective(model)(batch)["diversity"]) == pytest.approx((cosines**2).mean(), rel=1e-4)

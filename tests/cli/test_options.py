@@ -11,7 +11,7 @@ from polyprompt.settings import setting_names
 
 SETTINGS = {
     "dim": ("48", 48), "name": ("other", "other"), "data": ("photos", "photos"), "epochs": ("3", 3),
-    "text.tower": ("llm", "llm"), "text.depth": ("24", 24), "text.read_out": ("mean", "mean"), "text.prompts": ("2", 2),
+    "text.tower": ("llm", "llm"), "text.depth": ("24", 24), "text.readout": ("mean", "mean"), "text.prompts": ("2", 2),
     "text.words": ("[people, place]", ("people", "place")), "text.template": ("its {} is:", "its {} is:"),
     "text.negated_template": ("its {} is not:", "its {} is not:"), "text.adaptive": ("input", "input"),
     "text.last_n": ("2", 2), "text.norm": ("own", "own"),
@@ -19,7 +19,7 @@ SETTINGS = {
     "image.tower": ("cnn", "cnn"), "image.trained_blocks": ("all", "all"), "image.new_blocks": ("2", 2),
     "image.width": ("64", 64), "image.queries": ("4", 4), "image.frames": ("12", 12),
     "loss.contrast": ("sigmoid", "sigmoid"),
-    "loss.diversity": ("0", 0.0), "loss.diversity_of": ("read-outs", "read-outs"),
+    "loss.diversity": ("0", 0.0), "loss.diversity_of": ("readouts", "readouts"),
     "loss.negation": ("0.5", 0.5), "loss.negation_columns": ("all", "all"),
     "train_split": ("train+restval", "train+restval"), "dev_split": ("null", None), "test_split": ("null", None),
     "max_bad": ("7", 7), "batch": ("16", 16), "rate": ("0.01", 0.01), "tower_rate": ("1e-5", 1e-5),
@@ -32,7 +32,7 @@ OPTIONS = {
     "--text-tower": "text.tower", "--text-depth": "text.depth", "--last-n": "text.last_n",
     "--image-tower": "image.tower", "--trained-blocks": "image.trained_blocks", "--new-blocks": "image.new_blocks",
     "--prompts": "text.prompts", "--dim": "dim", "--template": "text.template",
-    "--negated-template": "text.negated_template", "--adaptive": "text.adaptive", "--read-out": "text.read_out",
+    "--negated-template": "text.negated_template", "--adaptive": "text.adaptive", "--readout": "text.readout",
     "--contrast": "loss.contrast", "--diversity": "loss.diversity", "--negation": "loss.negation", "--epochs": "epochs",
     "--batch": "batch", "--rate": "rate", "--tower-rate": "tower_rate", "--seed": "seed", "--precision": "precision",
     "--train-split": "train_split", "--dev-split": "dev_split", "--test-split": "test_split", "--max-bad": "max_bad",

@@ -18,7 +18,7 @@ captions = st.lists(st.lists(ids, min_size=1, max_size=5), min_size=1, max_size=
 
 
 @given(branches)
-def test_each_read_out_ends_its_own_branch(prompts):
+def test_each_readout_ends_its_own_branch(prompts):
     tree = grow(prompts)
     assert [tree.path(leaf) for leaf in tree.readouts] == [branch.ids for branch in prompts]
     assert all(parent < node for node, parent in enumerate(tree.parents))

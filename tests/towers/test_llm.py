@@ -52,7 +52,7 @@ def test_batch_composition_changes_nothing(family, toy_tokenizer):
 
 
 @torch.no_grad()
-def test_the_last_block_for_the_read_outs_alone(family, toy_tokenizer):
+def test_the_last_block_for_the_readouts_alone(family, toy_tokenizer):
     llm = LLM(toy_decoder(family), toy_tokenizer, family)
     full, batch = pass_of(llm, CAPTIONS, TREE)
     rows, _ = pass_of(llm, CAPTIONS, TREE, rows_only=True)

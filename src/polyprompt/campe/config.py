@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from polyprompt.campe.text import WORDS, Adaptive, ReadOut
+from polyprompt.campe.text import WORDS, Adaptive, Readout
 from polyprompt.errors import ConfigError
 from polyprompt.settings import Settings
 
@@ -16,7 +16,7 @@ class TextSettings(Settings):
     """The packaged one, a folder in Hugging Face layout, or a hub id."""
     depth: int | None = None
     """Blocks of the LLM that are kept, counted from its input; all of them if not given."""
-    read_out: ReadOut = "prompts"
+    readout: Readout = "prompts"
     """What is read: K prompts, or a baseline: the last token, the mean, a row of adaptive tokens."""
     prompts: int = Field(default=6, ge=1)
     """K, prompts behind each caption."""
@@ -43,7 +43,7 @@ class TextSettings(Settings):
         Raises:
             ConfigError: more prompts than known words, or words that are not as many as the prompts.
         """
-        count = len(WORDS) if self.read_out == "tokens" else self.prompts
+        count = len(WORDS) if self.readout == "tokens" else self.prompts
         words = self.words or WORDS[:count]
         if len(words) != count:
             raise ConfigError(
@@ -76,7 +76,7 @@ class LossSettings(Settings):
     """CLIP's loss, or SigLIP's."""
     diversity: float = Field(default=0.1, ge=0)
     """Weight: prompts shall say different things."""
-    diversity_of: Literal["scores", "read-outs"] = "scores"
+    diversity_of: Literal["scores", "readouts"] = "scores"
     """What shall differ: how segments score pairs (nn/losses.py, `agreement`), or their read-outs (`diversity`)."""
     negation: float = Field(default=0.1, ge=0)
     """Weight: a caption's negation shall fit its picture less."""

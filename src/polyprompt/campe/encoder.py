@@ -142,7 +142,7 @@ class CampeText(nn.Module):
         looked = None
         counts = {sum(token < 0 for token in row) for row in rows}
         even = len(counts) == 1 and 0 not in counts
-        reads_the_tree = side.read_out in ("prompts", "tokens")  # and so never a prompt
+        reads_the_tree = side.readout in ("prompts", "tokens")  # and so never a prompt
         if 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
             looked = side.llm.looked_at(start, hidden, flow)
             hidden = pick(hidden, side.rows(alone))
@@ -289,7 +289,7 @@ def fingerprint(model: CAMPE) -> str:
     side = model.text
     read = [
         side.tree.positive(),
-        side.read_out,
+        side.readout,
         side.adaptive,
         side.split,
         side.llm.depth,

@@ -39,7 +39,7 @@ class CAMPE(nn.Module):
         self.text = TextSide(
             llm,
             _tree(settings, llm),
-            read_out=text.read_out,
+            readout=text.readout,
             dim=settings.dim,
             last_n=text.last_n,
             adaptive=text.adaptive,
@@ -62,8 +62,8 @@ class CAMPE(nn.Module):
     def prompts(self) -> tuple[str, ...]:
         """What each segment is asked, readable."""
         text = self.settings.text
-        if text.read_out != "prompts":
-            return (text.read_out,)
+        if text.readout != "prompts":
+            return (text.readout,)
         return tuple(text.template.format(word) for word in text.adaptive_words())
 
     @property
@@ -225,7 +225,7 @@ def build(settings: ModelSettings) -> CAMPE:
 
 def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:
     text = settings.text
-    match text.read_out:
+    match text.readout:
         case "prompts":
             negated = text.negated_template if settings.loss.negation else None
             return prompt_tree(llm, text.adaptive_words(), text.template, negated)

@@ -66,7 +66,7 @@ class Objective(nn.Module):
             if weights.diversity_of == "scores":
                 terms["diversity"] = agreement(texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
             else:
-                terms["diversity"] = diversity(text.read_outs)
+                terms["diversity"] = diversity(text.readouts)
             loss = loss + weights.diversity * terms["diversity"]
         if text.negated is not None:
             terms["negation"] = negation(images, texts, join(text.negated), scale, columns=weights.negation_columns)

@@ -33,7 +33,7 @@ WORDS = (
 )  # fmt: skip
 """What the K adaptive tokens start from, unless the user says otherwise."""
 
-ReadOut = Literal["prompts", "last", "mean", "tokens"]
+Readout = Literal["prompts", "last", "mean", "tokens"]
 Adaptive = Literal["words", "late", "input"]
 
 
@@ -42,7 +42,7 @@ class TextOut:
     """What the text side makes of a batch of captions."""
 
     segments: Segments
-    read_outs: Float[Tensor, "b k d"]
+    readouts: Float[Tensor, "b k d"]
     """States behind the final norm, before the maps."""
     negated: Segments | None
 
@@ -114,7 +114,7 @@ class TextSide(nn.Module):
     Args:
         llm: the tower, cut to the depth that is used.
         tree: the prompts; an empty one for "last" and "mean".
-        read_out: which states are read.
+        readout: which states are read.
         dim: D, the width of the joint space.
         last_n: trained blocks, counted from the end; 0 trains the norm and the maps alone.
         adaptive: where the adaptive tokens live.
@@ -127,7 +127,7 @@ class TextSide(nn.Module):
         llm: LLM,
         tree: PromptTree,
         *,
-        read_out: ReadOut = "prompts",
+        readout: Readout = "prompts",
         dim: int = 384,
         last_n: int = 1,
         adaptive: Adaptive = "late",
@@ -135,7 +135,7 @@ class TextSide(nn.Module):
         fitted_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.segments_count = len(tree.readouts) if read_out == "prompts" else 1
+        self.segments_count = len(tree.readouts) if readout == "prompts" else 1
         if dim % self.segments_count:
             near = round(dim / self.segments_count) * self.segments_count or self.segments_count
             raise ConfigError(
@@ -145,7 +145,7 @@ class TextSide(nn.Module):
             raise ConfigError(f"last_n is {last_n}; the text tower has {llm.depth} blocks, so 0 to {llm.depth}.")
         if adaptive == "late" and tree.slots and last_n == 0:
             raise ConfigError('adaptive "late" adds vectors where trained blocks begin, and last_n is 0; use "words".')
-        self.llm, self.tree, self.read_out, self.dim, self.adaptive = llm, tree, read_out, dim, adaptive
+        self.llm, self.tree, self.readout, self.dim, self.adaptive = llm, tree, readout, dim, adaptive
         self.split = llm.depth - last_n
         llm.unfreeze(self.split)
         if fitted_norm:
@@ -183,10 +183,10 @@ class TextSide(nn.Module):
     def read(self, states: Float[Tensor, "b r d"], batch: Sequences) -> TextOut:
         """What is made of the states of `rows` behind the last block."""
         states = self.llm.norm(states)
-        if self.read_out == "mean":
+        if self.readout == "mean":
             real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
             states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
-        elif self.read_out == "tokens":
+        elif self.readout == "tokens":
             states = states.mean(dim=1, keepdim=True)
         positive, negated = states[:, : self.segments_count], states[:, self.segments_count :]
         return TextOut(self._map(positive), positive, self._map(negated) if negated.shape[1] else None)
@@ -198,11 +198,11 @@ class TextSide(nn.Module):
 
     def rows(self, batch: Sequences) -> Int[Tensor, "b r"]:
         """Places of the states that are read out."""
-        if self.read_out == "last":
+        if self.readout == "last":
             return batch.lengths[:, None] - 1
         tree = self._tree_of(batch)
         behind = [batch.width + node for node in tree.readouts + tree.negated]
-        rows = range(batch.width) if self.read_out == "mean" else behind
+        rows = range(batch.width) if self.readout == "mean" else behind
         return torch.tensor(list(rows), device=batch.ids.device).expand(len(batch.ids), -1)
 
     def _run(self, hidden: Hidden, flow: Flow, rows: Int[Tensor, "b r"]) -> Float[Tensor, "b r d"]:

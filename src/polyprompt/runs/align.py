@@ -156,7 +156,7 @@ def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor
         laid, hidden = data.texts(range(at, min(at + BLOCK, len(data.ids))))
         out = model.text(laid, hidden)
         texts.append(join(out.segments))
-        reads.append(out.read_outs)
+        reads.append(out.readouts)
     for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):
         part = range(at, min(at + BLOCK, len(data.pairs.images)))
         if data.tokens:
@@ -170,7 +170,7 @@ def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor
 def score(
     texts: Float[Tensor, "t D"],
     images: Float[Tensor, "i D"],
-    read_outs: Float[Tensor, "t k d"],
+    readouts: Float[Tensor, "t k d"],
     pairs: Pairs,
     segments: int,
 ) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def score(
         "images": len(images),
         "captions": len(texts),
         "aspects": {
-            "centred_cosine": centred_cosine(read_outs),
+            "centred_cosine": centred_cosine(readouts),
             "redundancy": redundancy(texts.unflatten(1, shape), images.unflatten(1, shape)),
         },
     }
@@ -281,7 +281,7 @@ def _fit_norm(data: Prepared) -> None:
     norm = data.model.text.llm.norm
     if isinstance(norm, FittedNorm):
         first = range(min(FITTED_TO, len(data.ids)))
-        norm.fit(data.model.text(*data.texts(first)).read_outs.flatten(0, 1))
+        norm.fit(data.model.text(*data.texts(first)).readouts.flatten(0, 1))
 
 
 def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
@@ -304,7 +304,7 @@ def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
         f"# {settings.name}",
         "",
         f"A CAMPE model (arXiv:2508.02762): {settings.text.tower} and {settings.image.tower}, "
-        f"{settings.dim} numbers in {settings.text.prompts if settings.text.read_out == 'prompts' else 1} segments.",
+        f"{settings.dim} numbers in {settings.text.prompts if settings.text.readout == 'prompts' else 1} segments.",
         f"Trained with `{results['command']}` on {results['date']} ({results['machine']}).",
         "",
     ]
