@@ -10,7 +10,7 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.media.pictures import Preprocess
 from polyprompt.settings import checked
 from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
-from polyprompt.towers.image import ImageTower
+from polyprompt.towers.timm import TimmTower
 from polyprompt.towers.llm import LLM
 from polyprompt.towers.opaque import OpaqueImage
 from polyprompt.towers.transformer import Block
@@ -66,7 +66,7 @@ def toy_campe(seed: int = 0) -> CampeEncoder:
     llm = LLM(toy_decoder("llama", blocks=LAYERS), tokenizer(), "toy-llama")
     torch.manual_seed(seed)
     cnn = timm.create_model("test_efficientnet", pretrained_cfg_overlay={"input_size": (3, 64, 64)})
-    model = CAMPE(checked(ModelSettings, settings), llm, ImageTower(cnn, name="toy-cnn", fingerprint="toy"))
+    model = CAMPE(checked(ModelSettings, settings), llm, TimmTower(cnn, name="toy-cnn", fingerprint="toy"))
     for parameter in (model.text.vectors, model.image.pool.queries, model.image.pool.keys.weight):
         parameter.data += torch.randn_like(parameter)
     return CampeEncoder(model, "toy-campe")

@@ -10,7 +10,7 @@ from toy_decoders import toy_decoder
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.model import CAMPE
 from polyprompt.settings import checked
-from polyprompt.towers.image import ImageTower
+from polyprompt.towers.timm import TimmTower
 from polyprompt.towers.llm import LLM
 
 
@@ -26,7 +26,7 @@ def toy_campe(toy_tokenizer):
         torch.manual_seed(1)
         llm = LLM(toy_decoder("llama"), toy_tokenizer, "toy-llama", values["text"].get("depth"))
         cnn = timm.create_model("test_efficientnet", pretrained=False)
-        tower = ImageTower(cnn, name="test_efficientnet", fingerprint="toy")
+        tower = TimmTower(cnn, name="test_efficientnet", fingerprint="toy")
         model = CAMPE(checked(ModelSettings, values), llm, tower)
         if hasattr(model.text, "vectors"):
             model.text.vectors.data += 0.3 * torch.randn_like(model.text.vectors)

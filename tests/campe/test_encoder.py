@@ -21,7 +21,7 @@ from polyprompt.runs.saved import save
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder, ImageTower, Prompts, TextTower
 from polyprompt.towers.clip import Savings
-from polyprompt.towers.image import ImageTower as CutImageTower
+from polyprompt.towers.timm import TimmTower
 
 TEXTS = ["two dogs play in the snow", "a cat", "a red car on a road " * 5]
 WAYS = [
@@ -155,7 +155,7 @@ def test_image_prompts_enter_the_image_sides_blocks(own, start, count, toy_campe
     if own:
         text = toy_campe().text.llm
         vit = timm.create_model("test_vit", pretrained=False)
-        tower = CutImageTower(vit, name="test_vit", fingerprint="toy", trained_blocks=2)
+        tower = TimmTower(vit, name="test_vit", fingerprint="toy", trained_blocks=2)
         encoder = CampeEncoder(CAMPE(checked(ModelSettings, {"dim": 12, "text": {"prompts": 3}}), text, tower), "toy")
     else:
         encoder = CampeEncoder(toy_campe(**{"image.new_blocks": 2}), "toy")

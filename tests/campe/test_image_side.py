@@ -6,7 +6,7 @@ from torch import nn
 from polyprompt.campe.image import ImageSide, heads_for
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.base import Prompts
-from polyprompt.towers.image import ImageTower
+from polyprompt.towers.timm import TimmTower
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
 
@@ -15,7 +15,7 @@ def side_of(name: str, trained_blocks=0, **settings) -> ImageSide:
     torch.manual_seed(0)
     sizes = TINY if name.startswith("vit") else {}
     model = timm.create_model(name, pretrained=False, num_classes=0, **sizes)
-    tower = ImageTower(model, name=name, fingerprint="", trained_blocks=trained_blocks)
+    tower = TimmTower(model, name=name, fingerprint="", trained_blocks=trained_blocks)
     side = ImageSide(tower, **{"queries": 3, "dim": 12, "width": 24} | settings)
     for parameter in side.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt.campe.image import ImageSide
 from polyprompt.errors import ConfigError, TowerError
-from polyprompt.towers.image import ImageTower, timm_name
+from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def cost(
     with torch.device("meta"):
         text = _Text(text_config, prompts, dim, trained_blocks, text_depth)
         model = timm.create_model(timm_name(image_model_name), pretrained=False, num_classes=0)
-        tower = ImageTower(model, name=image_model_name, fingerprint="", trained_blocks=image_trained_blocks)
+        tower = TimmTower(model, name=image_model_name, fingerprint="", trained_blocks=image_trained_blocks)
         image = ImageSide(tower, queries=prompts, dim=dim, new_blocks=new_blocks, width=image_width)
     size = tower.preprocess.size
 

@@ -18,7 +18,7 @@ from polyprompt.nn.blocks import Block
 from polyprompt.nn.pool import AttentionPool
 from polyprompt.nn.prompts import append, replace_last
 from polyprompt.towers.base import Prompts
-from polyprompt.towers.image import ImageTower
+from polyprompt.towers.timm import TimmTower
 from polyprompt.types import Pixels, Segments
 
 
@@ -38,7 +38,7 @@ class ImageSide(nn.Module):
     """
 
     def __init__(
-        self, tower: ImageTower, *, queries: int, dim: int, new_blocks: int | None = None, width: int = 384
+        self, tower: TimmTower, *, queries: int, dim: int, new_blocks: int | None = None, width: int = 384
     ) -> None:
         super().__init__()
         if queries < 1 or dim % queries:

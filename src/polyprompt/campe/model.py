@@ -20,7 +20,7 @@ from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import PromptTree, sequences
 from polyprompt.settings import checked
-from polyprompt.towers.image import ImageTower, open_image_tower
+from polyprompt.towers.timm import TimmTower, open_image_tower
 from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.types import Pixels
 
@@ -32,7 +32,7 @@ BATCH = 64
 class CAMPE(nn.Module):
     """A decoder LLM and an image tower in one space, `settings.dim` numbers wide, in K segments."""
 
-    def __init__(self, settings: ModelSettings, llm: LLM, tower: ImageTower) -> None:
+    def __init__(self, settings: ModelSettings, llm: LLM, tower: TimmTower) -> None:
         super().__init__()
         text = settings.text
         self.settings = settings

