@@ -10,9 +10,9 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.media.pictures import Preprocess
 from polyprompt.settings import checked
 from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
-from polyprompt.towers.timm import TimmTower
 from polyprompt.towers.llm import LLM
 from polyprompt.towers.opaque import OpaqueImage
+from polyprompt.towers.timm import TimmTower
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words
 from polyprompt.zoo.openai import resnet_reason

@@ -10,8 +10,8 @@ from toy_decoders import toy_decoder
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.model import CAMPE
 from polyprompt.settings import checked
-from polyprompt.towers.timm import TimmTower
 from polyprompt.towers.llm import LLM
+from polyprompt.towers.timm import TimmTower
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import PromptTree, sequences
 from polyprompt.settings import checked
-from polyprompt.towers.timm import TimmTower, open_image_tower
 from polyprompt.towers.llm import LLM, open_llm
+from polyprompt.towers.timm import TimmTower, open_image_tower
 from polyprompt.types import Pixels
 
 Pictures = Sequence[str | Path | Image.Image | list[Image.Image]] | Float[Tensor, "i 3 height width"]
