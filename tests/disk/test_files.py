@@ -381,3 +381,13 @@ def test_a_wheel_that_pip_cannot_get(index):
     with pytest.raises(FileError, match=r"toy 1\.0: pip could not download it \(No matching distribution") as error:
         files.pinned_wheel("toy", "1.0", "0" * 64)
     one_line(error)
+
+
+def test_a_disk_that_became_read_only_is_said_in_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)  # the temporary file cannot be taken away either
+    with pytest.raises(FileError, match=r"a\.json: cannot be written \(Read-only file system\)"):
+        files.write_json(tmp_path / "a.json", {})

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,14 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary(path)
     try:
-        with _writing(path):
+        with writing(path):
             yield temporary
             _bring_to_disk(temporary)
             os.replace(temporary, path)
             _bring_to_disk(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that became read-only has been told of already
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         raise FileError(f"{folder}: exists already. Choose another name, or remove it first.")
     temporary = _temporary(folder)
     try:
-        with _writing(folder):
+        with writing(folder):
             temporary.mkdir(parents=True)
             yield temporary
             write_manifest(temporary)
@@ -102,9 +103,27 @@ def make_folder(folder: str | Path) -> Path:
         FileError: it cannot be made.
     """
     folder = Path(folder)
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in one line what keeps `path` from being written.
+
+    Raises:
+        FileError: what the system refused (`CacheError` inside the cache folder).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    except Exception as error:
+        # safetensors puts the system's errors into a class of its own that shows their number in its text only.
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise _cannot_write(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+        raise
 
 
 def set_aside(path: str | Path) -> Path:
@@ -196,7 +215,7 @@ def cache_folder(*parts: str) -> Path:
         CacheError: it cannot be made.
     """
     folder = _cache_root().joinpath(*parts)
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -315,7 +334,7 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    with _writing(folder):
+    with writing(folder):
         try:
             lock.acquire(timeout=1)
         except Timeout:
@@ -325,20 +344,6 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
             yield
         finally:
             lock.release()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say in one line what keeps `path` from being written."""
-    try:
-        yield
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    except Exception as error:
-        # safetensors puts the system's errors into a class of its own that shows their number in its text only.
-        if number := re.search(r"\(os error (\d+)\)", str(error)):
-            raise _cannot_write(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
-        raise
 
 
 def _cannot_read(path: str | Path, error: OSError) -> FileError:
