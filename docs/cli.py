@@ -6,8 +6,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from polyprompt.cli.main import app
-from polyprompt.runs.adapt import AdaptSettings
-from polyprompt.runs.align import AlignSettings
+from polyprompt.runs.settings import AdaptSettings, AlignSettings
 from polyprompt.settings import Settings, setting_names
 
 PAGE = Path(__file__).with_suffix(".md")

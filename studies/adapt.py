@@ -66,7 +66,7 @@ def tune(encoder: CampeEncoder) -> None:
     for name in trained():
         rates = list(RATES)
         for rate in rates:
-            once(encoder, f"tune/{name}/{rate:g}", name, images=str(pool), seed=0, rate=rate, epochs=TUNE_EPOCHS)
+            once(encoder, f"tune/{name}/{rate:g}", name, data=str(pool), seed=0, rate=rate, epochs=TUNE_EPOCHS)
             if rate == rates[-1] and chosen_rate(name) == rate:
                 rates.append(5 * rate)
 
@@ -74,12 +74,12 @@ def tune(encoder: CampeEncoder) -> None:
 def pacs(encoder: CampeEncoder) -> None:
     """Few-shot on photographs, the same classifiers on three other domains."""
     also = tuple(f"{PACS}/{domain}" for domain in ("art_painting", "cartoon", "sketch"))
-    grid(encoder, "pacs", PACS_EPOCHS, images=f"{PACS}/photo", also=also)
+    grid(encoder, "pacs", PACS_EPOCHS, data=f"{PACS}/photo", also=also)
 
 
 def caltech(encoder: CampeEncoder) -> None:
     """Base to novel."""
-    grid(encoder, "caltech101", CALTECH_EPOCHS, images=CALTECH, protocol="base-to-novel")
+    grid(encoder, "caltech101", CALTECH_EPOCHS, data=CALTECH, protocol="base-to-novel")
 
 
 def grid(encoder: CampeEncoder, table: str, epochs: int, **values: Any) -> None:

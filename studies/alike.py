@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyprompt.campe.text import WORDS, prompt_tree
+from polyprompt.campe.config import WORDS
+from polyprompt.campe.text import prompt_tree
 from polyprompt.data.captions import read_pairs
 from polyprompt.disk.files import write_json
 from polyprompt.evaluate.aspects import centred_cosine

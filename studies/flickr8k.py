@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.campe.cache import TextStates, fill_together
-from polyprompt.campe.text import WORDS, prompt_tree, token_row
+from polyprompt.campe.config import WORDS
+from polyprompt.campe.text import prompt_tree, token_row
 from polyprompt.data.captions import read_pairs
 from polyprompt.disk.files import read_json, tell, write_json, write_text
 from polyprompt.nn.tree import spanning

@@ -104,7 +104,7 @@ def runs(place: Path) -> Iterator[tuple[str, Path]]:
         encoder = toy_encoder(family)
         for number, (name, method) in enumerate(ADAPT.items()):
             out = place / f"{family}-{number}"
-            settings = {"images": str(place / "photos"), "encoder": "toy", "method": dict(method)}
+            settings = {"data": str(place / "photos"), "encoder": "toy", "method": dict(method)}
             quick = {"epochs": 3, "batch": 4, "rate": 0.01, "shots": 3, "precision": "fp32"}
             adapt(AdaptSettings(**settings, **quick), out, encoder=encoder)
             yield f"adapt, {family}, {name}", out

@@ -62,7 +62,7 @@ def test_a_recipe_holds_the_authors_settings(recipe):
     assert recipe.stem == f"{name}-{found.protocol}"
     assert found.encoder == "ViT-B-16/openai"
     assert (found.shots, found.take_fewer) == (16, True)
-    plain = AdaptSettings(images=found.images, encoder=found.encoder, method=name, protocol=found.protocol)
+    plain = AdaptSettings(data=found.data, encoder=found.encoder, method=name, protocol=found.protocol)
     published = resolved(plain)
     mine = resolved(found)
     for field in ("method", "epochs", "batch", "rate", "optimizer", "weight_decay", "schedule", "shots"):
@@ -80,7 +80,7 @@ def test_its_command_is_that_of_its_file(recipe):
 
 def run(recipe, encoder, photos, out, **settings) -> dict:
     found = read(recipe)
-    data = {"images": str(photos), "encoder": "toy", "also": (str(photos),) if found.also else (), "precision": "fp32"}
+    data = {"data": str(photos), "encoder": "toy", "also": (str(photos),) if found.also else (), "precision": "fp32"}
     adapt(found.model_copy(update=data | settings), out, encoder=encoder)
     return json.loads((out / "results.json").read_text())
 

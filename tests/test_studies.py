@@ -37,7 +37,7 @@ def test_every_variant_has_settings_that_align_takes():
 def test_every_method_has_settings_that_adapt_takes():
     adapt = study("adapt")
     for method in adapt.METHODS.values():
-        given = {"encoder": adapt.ENCODER, "images": "data/pacs/photo", "method": method}
+        given = {"encoder": adapt.ENCODER, "data": "data/pacs/photo", "method": method}
         resolved(checked(AdaptSettings, given | {"epochs": 1, "batch": 16, "rate": 0.01}))
 
 

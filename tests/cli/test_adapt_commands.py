@@ -113,7 +113,7 @@ def test_probabilities_are_those_of_the_method(adapt, squares, tmp_path):
 
 def test_a_settings_file_and_what_overrides_it(adapt, polyprompt, squares, clip, tmp_path):
     (tmp_path / "maple.yaml").write_text(
-        f"images: {squares}\nencoder: {clip}\nmethod: {{name: maple, depth: 2, consistency: {{mean: 1.0}}}}\n"
+        f"data: {squares}\nencoder: {clip}\nmethod: {{name: maple, depth: 2, consistency: {{mean: 1.0}}}}\n"
         "epochs: 1\nshots: 2\nprecision: fp32\nprotocol: base-to-novel\n"
     )
     run = tmp_path / "run"

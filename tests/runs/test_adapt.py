@@ -54,7 +54,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def quick(photos, method=MAPLE, **settings) -> AdaptSettings:
-    return AdaptSettings(**{"images": str(photos), "encoder": "toy-clip", "method": method} | QUICK | settings)
+    return AdaptSettings(**{"data": str(photos), "encoder": "toy-clip", "method": method} | QUICK | settings)
 
 
 def read(path):
@@ -431,7 +431,7 @@ def test_the_draw_is_the_published_one(photos, seed):
 
 
 def test_settings_that_are_not_given_are_the_published_ones(photos):
-    plain = {"images": str(photos), "encoder": "x"}
+    plain = {"data": str(photos), "encoder": "x"}
     found = resolved(AdaptSettings(method="maple", protocol="base-to-novel", **plain))
     assert (found.epochs, found.batch, found.rate) == (5, 4, 0.0035)
     assert (found.method["depth"], found.method["context"]) == (9, 2)
@@ -465,7 +465,7 @@ def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, enc
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"epochs is not given, and my\.lab publishes no settings"):
-        resolved(AdaptSettings(images=str(photos), encoder="x", method="my.lab"))
+        resolved(AdaptSettings(data=str(photos), encoder="x", method="my.lab"))
     adapt(quick(photos, "my.lab"), tmp_path / "run", encoder=encoder)
     assert load(tmp_path / "run" / "model", encoder).config.words == "a photo"
 

@@ -11,4 +11,4 @@ from polyprompt.runs.adapt import AdaptSettings, adapt
 def run(out: Path, images: Path, family: str = "clip", resume: bool = False, **settings) -> None:
     torch.set_num_threads(1)
     quick = {"epochs": 3, "batch": 4, "rate": 0.01, "shots": 3, "precision": "fp32", "encoder": "toy"}
-    adapt(AdaptSettings(images=str(images), **(quick | settings)), out, resume=resume, encoder=toy_encoder(family))
+    adapt(AdaptSettings(data=str(images), **(quick | settings)), out, resume=resume, encoder=toy_encoder(family))

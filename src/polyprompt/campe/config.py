@@ -4,9 +4,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from polyprompt.campe.text import WORDS, Adaptive, Readout
 from polyprompt.errors import ConfigError
 from polyprompt.settings import Settings
+
+WORDS = (
+    "subject", "people", "action", "scene", "color", "background", "object", "mood",
+    "place", "time", "size", "number", "shape", "material", "light", "style",
+)  # fmt: skip
+"""What the K adaptive tokens start from, unless the user says otherwise."""
+
+Readout = Literal["prompts", "last", "mean", "tokens"]
+Adaptive = Literal["words", "late", "input"]
 
 
 class TextSettings(Settings):

@@ -15,26 +15,17 @@ row behind the caption, read out together (after DeFo, arXiv:2210.04714).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polyprompt.campe.config import Adaptive, Readout
 from polyprompt.errors import ConfigError
 from polyprompt.nn.tree import Branch, PromptTree, Sequences, grow
 from polyprompt.towers.llm import LLM, Flow
 from polyprompt.types import Hidden, Segments
-
-WORDS = (
-    "subject", "people", "action", "scene", "color", "background", "object", "mood",
-    "place", "time", "size", "number", "shape", "material", "light", "style",
-)  # fmt: skip
-"""What the K adaptive tokens start from, unless the user says otherwise."""
-
-Readout = Literal["prompts", "last", "mean", "tokens"]
-Adaptive = Literal["words", "late", "input"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def command(
     from polyprompt.settings import checked
 
     given = {
-        "images": images, "method.name": method, "encoder": encoder, "protocol": protocol, "shots": shots, "seed": seed,
+        "data": images, "method.name": method, "encoder": encoder, "protocol": protocol, "shots": shots, "seed": seed,
         "test": test, "held_out": held_out, "also": also or None, "epochs": epochs, "batch": batch, "rate": rate,
         "augment": augment, "precision": precision, "cache_gb": cache_gb,
     }  # fmt: skip

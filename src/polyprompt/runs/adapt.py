@@ -17,13 +17,12 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from polyprompt.settings import Settings
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.load import load_encoder
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.folders import read_labelled, splits_of
@@ -49,67 +48,12 @@ from polyprompt.train.precision import Precision, choose_precision
 BLOCK = 64
 """Pictures scored together."""
 
-Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 PUBLISHED_AS: Mapping[str, tuple[str, ...]] = {
     "few-shot": ("few-shot", "base-to-new", "cross-dataset"),
     "base-to-novel": ("base-to-new", "few-shot", "cross-dataset"),
     "cross-dataset": ("cross-dataset", "base-to-new", "few-shot"),
 }
 """Whose settings a protocol takes: its own, or the nearest that the authors published."""
-
-
-class AdaptSettings(Settings):
-    """A whole run; every field can stand in a YAML file or behind --set."""
-
-    name: str = "adapted"
-    """What the run is called; its folder's name on the command line."""
-    images: str
-    """Pictures with classes: class folders, a table of path and label, or a CoOp split file."""
-    encoder: str
-    """What `load_encoder` opens."""
-    method: dict[str, Any]
-    """`name`, and settings of that method; those left out are the published ones. A name alone will do."""
-    protocol: Protocol = "few-shot"
-    """few-shot, base-to-novel or cross-dataset: which classes are trained, and whose settings fill the gaps."""
-    shots: int | None = Field(default=16, ge=1)
-    """Pictures a class; None: all of them."""
-    take_fewer: bool = False
-    """Whether a class with fewer pictures gives all it has, as in the authors' draw."""
-    seed: int = Field(default=1, ge=0)
-    """Of the draw, of the prompts' random start, of the order of batches."""
-    train_split: str = "train"
-    """Where `images` has splits: the one to draw from."""
-    test_split: str = "test"
-    """Where a set has splits: the one to score."""
-    test: str | None = None
-    """Other pictures of the same classes to score, instead of those of `images`."""
-    held_out: float | None = Field(default=None, gt=0, lt=1)
-    """Where `images` has no splits: the share of each class that is held out; None: all that was not drawn."""
-    also: tuple[str, ...] = ()
-    """More labelled sets to score, each among its own class names."""
-    epochs: int | None = Field(default=None, ge=1)
-    """Passes over the drawn pictures; published, as batch and rate, if not given."""
-    batch: int | None = Field(default=None, ge=1)
-    """Pictures a step, all processes together."""
-    rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, as published, or AdamW."""
-    weight_decay: float = Field(default=5e-4, ge=0)
-    """Of everything that learns."""
-    schedule: Literal["published", "cosine", "constant"] = "published"
-    """Of the rate: the authors' (an epoch of warm-up, then a cosine by epochs), a cosine by steps, or none."""
-    augment: bool = False
-    """Random crops and flips, as published; the frozen part is then computed anew in each step."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; scores are always computed in fp32."""
-    cache_gb: float = Field(default=20.0, ge=0)
-    """The largest size of the states of one set of pictures; larger ones are not kept."""
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class Task(nn.Module):
@@ -183,12 +127,12 @@ def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
 
 def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
     """Few pictures of all classes, and the held-out ones."""
-    has_splits = bool(splits_of(settings.images))
-    pool, held = read_labelled(settings.images, settings.train_split if has_splits else None), None
+    has_splits = bool(splits_of(settings.data))
+    pool, held = read_labelled(settings.data, settings.train_split if has_splits else None), None
     if settings.test is not None:
         held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
     elif has_splits:
-        held = read_labelled(settings.images, settings.test_split, class_names=pool.class_names)
+        held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
     elif settings.held_out is not None:
         pool, held = hold_out(pool, settings.held_out)
     drawn = pool
@@ -197,7 +141,7 @@ def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
     held = without(pool, drawn) if held is None else held
     if not held.pictures:
         raise ConfigError(
-            f"{settings.images}: nothing is left to score, all {len(pool.pictures)} pictures are trained on. Give "
+            f"{settings.data}: nothing is left to score, all {len(pool.pictures)} pictures are trained on. Give "
             "fewer shots, --held-out 0.2, or other pictures with --test."
         )
     return drawn, held

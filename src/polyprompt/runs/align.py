@@ -8,20 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from polyprompt.campe.cache import ImageTokens, TextStates
-from polyprompt.campe.config import ModelSettings
 from polyprompt.settings import checked
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
-from polyprompt.disk.rows import CacheDtype
 from polyprompt.campe.text import FittedNorm, join
 from polyprompt.data.captions import read_pairs
 from polyprompt.data.items import Pairs
@@ -35,6 +32,7 @@ from polyprompt.media.frames import over_frames
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.runs.machine import machine
+from polyprompt.runs.settings import AlignSettings
 from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.types import Hidden
 
@@ -43,43 +41,6 @@ BLOCK = 128
 
 FITTED_TO = 512
 """Captions whose read-outs a fitted norm is fitted to."""
-
-
-class AlignSettings(ModelSettings):
-    """A whole run; every field can stand in a YAML file or behind --set."""
-
-    name: str = "campe"
-    """What reports call the run; the name of its folder unless said otherwise."""
-    data: str = "openmoji"
-    """Captioned pictures: what DATA is on the command line."""
-    train_split: str | None = "train"
-    """One split, or several: train+restval; null for all there is."""
-    dev_split: str | None = "dev"
-    """Scored after every epoch; null for no scores."""
-    test_split: str | None = "test"
-    """Scored once at the end; null for no scores."""
-    max_bad: int = Field(default=0, ge=0)
-    """Missing or unreadable pictures that are listed and left out."""
-    epochs: int = Field(default=20, ge=1)
-    """Passes over the pictures, each with one of its captions."""
-    batch: int = Field(default=128, ge=2)
-    """Pictures in a batch, all processes together."""
-    rate: float = Field(default=1e-3, gt=0)
-    """Of everything new: maps, adaptive tokens, image blocks, pool."""
-    tower_rate: float = Field(default=1e-4, gt=0)
-    """Of pretrained blocks and norms that are trained."""
-    weight_decay: float = Field(default=0.05, ge=0)
-    """Of everything but scale, bias and adaptive tokens."""
-    seed: int = Field(default=0, ge=0)
-    """Of the random start and the order of the batches."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto measures the machine once and takes what is quicker."""
-    cache: bool = True
-    """Whether what the frozen parts make is kept on disk."""
-    cache_dtype: CacheDtype = "bf16"
-    """How it is kept: fp32, bf16 or int8."""
-    cache_gb: float = Field(default=20.0, gt=0)
-    """The largest size of one cache, in GB."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         values = {"shots": self.shots, "epochs": self.epochs, "batch": self.batch, "rate": self.rate}
         values |= {"seed": self.seed, "precision": self.precision, "cache_gb": self.cache_gb}
         values |= {
-            "images": "X",
+            "data": "X",
             "encoder": str(self.encoder),
             "method": {"name": self.method, **(self.settings or {})},
         }
