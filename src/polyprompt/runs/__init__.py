@@ -1,0 +1,1 @@
+"""A run folder: trained, resumed, finished, opened."""
