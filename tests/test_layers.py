@@ -7,7 +7,7 @@ import pytest
 
 ROWS = [
     {"errors", "types", "progress"},
-    {"settings"},
+    {"settings", "inputs"},
     {"disk", "media", "nn"},
     {"towers", "data", "train", "evaluate"},
     {"zoo", "adapt"},

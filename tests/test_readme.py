@@ -30,7 +30,7 @@ from polyprompt.media.pictures import open_picture
 from polyprompt.methods import maple
 from polyprompt.methods.originals import export_original
 from polyprompt.skins import sklearn
-from polyprompt.towers import timm
+from polyprompt.towers import timm as timm_towers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +58,9 @@ def place(tmp_path_factory):
         patch.setattr(maple, "PUBLISHED", maple.PUBLISHED | few_epochs)
         patch.setattr(packaged, "smollm2", lambda: place / "smollm2")
         patch.setattr(packaged, "efficientnet_lite0", lambda: place / "cnn.safetensors")
-        patch.setattr(timm, "timm_name", lambda name: "test_efficientnet" if name == timm.PACKAGED else name)
+        patch.setattr(
+            timm_towers, "timm_name", lambda name: "test_efficientnet" if name == timm_towers.PACKAGED else name
+        )
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
         patch.setattr(logging.getLogger("torch.__trace"), "level", logging.ERROR)  # it floods pytest's log
         towers()

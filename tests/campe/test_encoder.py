@@ -42,7 +42,7 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_without_prompts_it_is_the_model(way, toy_campe, toy_pictures):
     model = toy_campe(**way)
-    texts, images, scale = model.encode_text(TEXTS), model.encode_image(toy_pictures), model.logit_scale.detach()
+    texts, images, scale = model.encode_text(TEXTS), model.encode_image(toy_pictures), model.scale.detach()
     encoder = CampeEncoder(model, "toy")
     assert isinstance(encoder, DualEncoder)
     assert isinstance(encoder.text, TextTower)

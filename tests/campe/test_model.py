@@ -194,3 +194,59 @@ def test_the_settings_stand_in_the_saved_folder(toy_campe, tmp_path):
     model = toy_campe()
     model.save_pretrained(tmp_path / "model")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["settings"]["dim"] == 12
+
+
+@torch.no_grad()
+def test_one_text_or_picture_is_one_row(toy_campe, toy_pictures, tmp_path):
+    """A text was once taken letter by letter."""
+    model = toy_campe()
+    file = tmp_path / "a.png"
+    toy_pictures[0].save(file)
+    assert torch.equal(model.encode_text("a sad cat"), model.encode_text(["a sad cat"]))
+    row = model.encode_image([toy_pictures[0]])
+    for one in (toy_pictures[0], file, str(file), model.preprocess(toy_pictures[0])):
+        assert torch.equal(model.encode_image(one), row)
+    assert model.similarity("a cat", toy_pictures).shape == (1, 5)
+    assert model.attention(file).shape == (1, 3, *model.image.grid)
+
+
+@pytest.mark.parametrize("call", ["encode_text", "encode_image", "attention"])
+def test_nothing_is_refused_in_one_line(call, toy_campe):
+    with pytest.raises(DataError, match="were given; give at least one"):
+        getattr(toy_campe(), call)([])
+
+
+@torch.no_grad()
+def test_rows_before_they_are_normalised(toy_campe, toy_pictures):
+    model = toy_campe()
+    images = [toy_pictures[0], toy_pictures[1:4], toy_pictures[4]]  # the one in the middle is a video
+    for encode, given in ((model.encode_text, TEXTS), (model.encode_image, toy_pictures), (model.encode_image, images)):
+        raw, unit = encode(given, normalize=False), encode(given)
+        torch.testing.assert_close(F.normalize(raw, dim=-1), unit)
+        torch.testing.assert_close(unit.norm(dim=-1), torch.ones(len(given)))
+        assert (raw.norm(dim=-1) - 1).abs().min() > 1e-3
+    frames = model.encode_image(toy_pictures[1:4])
+    torch.testing.assert_close(model.encode_image(images, normalize=False)[1], frames.mean(dim=0))
+
+
+@torch.no_grad()
+def test_attention_of_a_video_is_the_mean_over_its_frames(toy_campe, toy_pictures):
+    model = toy_campe()
+    alone = model.attention(toy_pictures)
+    together = model.attention([toy_pictures[0], toy_pictures[1:4], toy_pictures[4]])
+    expected = torch.stack([alone[0], (alone[1] + alone[2] + alone[3]) / 3, alone[4]])
+    torch.testing.assert_close(together, expected)
+
+
+def test_logit_scale_is_the_logarithm(toy_campe):
+    """As CLIP and open_clip keep it; the factor is at most 100, as theirs."""
+    model = toy_campe()
+    assert model.logit_scale.exp().item() == pytest.approx(1 / 0.07)
+    assert model.scale.item() == pytest.approx(1 / 0.07)
+    model.logit_scale.data.fill_(6.0)
+    assert model.scale.item() == pytest.approx(100)
+
+
+def test_aspect_weights_beyond_float32_are_refused(toy_campe):
+    with pytest.raises(ConfigError, match="each must be a number that float32 can hold"):
+        toy_campe().weighted(torch.zeros(1, 12), [1e39, 1.0, 1.0])

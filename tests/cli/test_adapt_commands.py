@@ -298,7 +298,7 @@ def test_a_model_of_captions_classifies_zero_shot(polyprompt, toy, place, tmp_pa
     assert code == 0, err
     model = pp.load(run)
     scores = model.similarity(["a photo of a red square.", "a photo of a blue square."], [picture])[:, 0]
-    expected = (model.logit_scale * scores).softmax(dim=0)
+    expected = (model.scale * scores).softmax(dim=0)
     found = torch.tensor(list(json.loads(out)["probabilities"].values()))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     code, _, err = polyprompt("predict", run, picture)

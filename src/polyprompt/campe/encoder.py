@@ -263,7 +263,7 @@ class CampeEncoder(nn.Module):
         self.text = CampeText(model.text, model.settings.text.max_tokens)
         self.image = CampeImage(model.image)
         self.logit_scale: Tensor
-        self.register_buffer("logit_scale", model.logit_scale.detach().log())
+        self.register_buffer("logit_scale", model.scale.detach().log())
         self.requires_grad_(False)
         self.eval()
 

@@ -1,21 +1,22 @@
 """CAMPE whole: texts and pictures to unit vectors of K segments; saved as what it learned and the names of the rest."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
-from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
 from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import PromptTree, sequences
@@ -24,7 +25,7 @@ from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.towers.timm import TimmTower, open_image_tower
 from polyprompt.types import Pixels
 
-Pictures = Sequence[str | Path | Image.Image | list[Image.Image]] | Float[Tensor, "i 3 height width"]
+Pictures: TypeAlias = Picture | Iterable[Picture | Frames] | Float[Tensor, "*i 3 height width"]
 """Paths, PIL pictures, lists of PIL pictures that are the frames of one video each; or preprocessed pixels."""
 BATCH = 64
 
@@ -55,7 +56,7 @@ class CAMPE(nn.Module):
             width=image.width,
         )
         sigmoid = settings.loss.contrast == "sigmoid"
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
         self.bias = nn.Parameter(torch.tensor(-10.0), requires_grad=sigmoid)
 
     @property
@@ -67,9 +68,9 @@ class CAMPE(nn.Module):
         return tuple(text.template.format(word) for word in text.adaptive_words())
 
     @property
-    def logit_scale(self) -> Float[Tensor, ""]:
-        """The learned inverse temperature, at most 100 as in CLIP."""
-        return self.log_scale.exp().clamp(max=100)
+    def scale(self) -> Float[Tensor, ""]:
+        """The factor on cosines, exp(logit_scale), at most 100 as in CLIP."""
+        return self.logit_scale.exp().clamp(max=100)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -77,35 +78,42 @@ class CAMPE(nn.Module):
         return self.image.tower.preprocess
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
-        """Unit rows, one a text.
+    def encode_text(self, texts: str | Iterable[str], *, normalize: bool = True) -> Float[Tensor, "t D"]:
+        """Unit rows, one a text; without `normalize` the K segments as they come out of the maps.
 
         Raises:
-            DataError: an empty text.
+            DataError: no text, or an empty one.
         """
-        ids, _ = self.text.llm.tokens(texts, self.settings.text.max_tokens)
+        ids, _ = self.text.llm.tokens(list_of_texts(texts), self.settings.text.max_tokens)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # texts of a length together: little padding
         tree, out = self.text.tree.positive(), torch.empty(len(ids), self.settings.dim, device=self.bias.device)
         for at in range(0, len(order), BATCH):
             part = order[at : at + BATCH]
-            out[part] = join(self.text(sequences([ids[i] for i in part], tree)).segments)
+            segments = self.text(sequences([ids[i] for i in part], tree)).segments
+            out[part] = join(segments) if normalize else segments.flatten(1)
         return out
 
     @torch.no_grad()
-    def encode_image(self, images: Pictures) -> Float[Tensor, "i D"]:
+    def encode_image(self, images: Pictures, *, normalize: bool = True) -> Float[Tensor, "i D"]:
         """Unit rows, one a picture or video: paths, PIL pictures, frames, or preprocessed pixels.
 
-        A video's row is the mean of its frames' (media/frames.py).
+        A video's row is the mean of its frames' unit rows (media/frames.py). Without `normalize` a row is as it comes
+        out of that mean, or of a picture's maps.
 
         Raises:
-            ImageError: a picture that cannot be read.
+            DataError: no picture, or something that is none. ImageError: a picture that cannot be read.
         """
         frames: list[int] = []
-        rows = torch.cat([join(self.image(pixels)[0]) for pixels in self._batches(images, frames)])
-        return over_frames(rows, frames) if frames else rows
+        rows = torch.cat([self.image(pixels)[0].flatten(1) for pixels in self._batches(images, frames)])
+        if normalize:
+            return over_frames(F.normalize(rows, dim=-1), frames or [1] * len(rows))
+        parts = rows.split(frames or 1)
+        return torch.cat(
+            [part if len(part) == 1 else F.normalize(part, dim=-1).mean(0, keepdim=True) for part in parts]
+        )
 
     @torch.no_grad()
-    def attention(self, images: Pictures) -> Float[Tensor, "i q rows columns"]:
+    def attention(self, images: Pictures) -> Float[Tensor, "i k rows columns"]:
         """Where each segment looks: maps that sum to 1; of a video the mean over its frames."""
         frames: list[int] = []
         maps = torch.cat([self.image(pixels)[1] for pixels in self._batches(images, frames)])
@@ -119,7 +127,7 @@ class CAMPE(nn.Module):
         return torch.einsum("tke,ike->tik", texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
 
     def similarity(
-        self, texts: Sequence[str], images: Pictures, aspect_weights: Sequence[float] | None = None
+        self, texts: str | Iterable[str], images: Pictures, aspect_weights: Sequence[float] | None = None
     ) -> Float[Tensor, "t i"]:
         """sum_k w_k <t_k, v_k> over segments of the two normalised embeddings; without weights the cosine."""
         return self.weighted(self.encode_text(texts), aspect_weights) @ self.encode_image(images).T
@@ -128,7 +136,7 @@ class CAMPE(nn.Module):
         """Queries with their segments scaled, not normalised again: any vector index then gives weighted scores.
 
         Raises:
-            ConfigError: not one weight for each prompt.
+            ConfigError: not one finite weight for each prompt.
         """
         if aspect_weights is None:
             return texts
@@ -136,7 +144,10 @@ class CAMPE(nn.Module):
         if len(aspect_weights) != k:
             names = ", ".join(self.prompts)
             raise ConfigError(f"{len(aspect_weights)} aspect weights for {k} prompts; give one for each of: {names}.")
-        return (texts.unflatten(1, (k, -1)) * texts.new_tensor(aspect_weights)[:, None]).flatten(1)
+        weights = texts.new_tensor(aspect_weights)
+        if not weights.isfinite().all():
+            raise ConfigError(f"aspect weights {list(aspect_weights)}: each must be a number that float32 can hold.")
+        return (texts.unflatten(1, (k, -1)) * weights[:, None]).flatten(1)
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors that training changed, by name."""
@@ -200,13 +211,11 @@ class CAMPE(nn.Module):
     def _batches(self, images: Pictures, frames: list[int]) -> Iterator[Pixels]:
         """Pixels of all pictures and frames; `frames` is told how many each item has."""
         if isinstance(images, Tensor):
-            yield from images.to(self.bias.device).split(BATCH)
+            yield from checked_pixels(images).to(self.bias.device).split(BATCH)
             return
-        if not len(images):
-            raise DataError("no pictures were given; give at least one path or PIL picture.")
         waiting: list[Tensor] = []
-        for item in images:
-            opened = item if isinstance(item, list) else open_frames(item, self.settings.image.frames)
+        for item in list_of_pictures(images, frames=True):
+            opened = open_frames(item, self.settings.image.frames) if isinstance(item, Picture) else list(item)
             frames.append(len(opened))
             waiting += map(self.preprocess, opened)
             while len(waiting) >= BATCH:

@@ -54,7 +54,7 @@ class Objective(nn.Module):
             segments, _ = model.image.segments(batch.tokens)
         else:
             segments, _ = model.image(batch.pixels)
-        texts, images, scale = join(text.segments), join(segments), model.logit_scale
+        texts, images, scale = join(text.segments), join(segments), model.scale
         if batch.frames is not None:
             images = over_frames(images, batch.frames)
         if weights.contrast == "sigmoid":

@@ -249,7 +249,7 @@ def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
     """New parameters at `rate`, pretrained ones at `tower_rate`; scale, bias and adaptive tokens without decay."""
     model = task.model
     pretrained = {id(p) for part in (model.text.llm, model.image.tower) for p in part.parameters() if p.requires_grad}
-    plain = {id(p) for p in (model.log_scale, model.bias, getattr(model.text, "vectors", model.bias))}
+    plain = {id(p) for p in (model.logit_scale, model.bias, getattr(model.text, "vectors", model.bias))}
     learned = [p for p in task.parameters() if p.requires_grad]
     new = [p for p in learned if id(p) not in pretrained | plain]
     groups = [
