@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.campe.encoder import CampeEncoder
-from polyprompt.disk.files import read_json, tell, whole_file, write_json
+from polyprompt.disk.files import read_json, whole_file, write_json
+from polyprompt.progress import say
 from polyprompt.runs.adapt import AdaptSettings, adapt
 from polyprompt.runs.load import load_encoder
 from polyprompt.settings import checked
@@ -96,7 +97,7 @@ def once(encoder: CampeEncoder, run: str, method: str, **values: Any) -> dict[st
     kept = RESULTS / folder / "results.json"
     if kept.exists():
         return read_json(kept)
-    tell(f"Run {run}")
+    say(f"Run {run}")
     given: dict[str, Any] = {"encoder": ENCODER, "method": METHODS[method], "name": method, "precision": "bf16"}
     if method in trained():
         given["batch"] = BATCH

@@ -24,8 +24,9 @@ from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.config import WORDS
 from polyprompt.campe.text import prompt_tree, token_row
 from polyprompt.data.captions import read_pairs
-from polyprompt.disk.files import read_json, tell, write_json, write_text
+from polyprompt.disk.files import read_json, write_json, write_text
 from polyprompt.nn.tree import spanning
+from polyprompt.progress import say
 from polyprompt.runs.align import AlignSettings, align
 from polyprompt.settings import checked
 from polyprompt.towers.llm import open_llm
@@ -153,7 +154,7 @@ def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     kept = RESULTS / folder / "results.json"
     if kept.exists():
         return read_json(kept)
-    tell(f"Run {name}")
+    say(f"Run {name}")
     given = {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]} | values
     align(checked(AlignSettings, merged(COMMON, part) | given), RUNS / folder, resume=True)
     results = read_json(RUNS / folder / "results.json") | {"command": f"python studies/flickr8k.py {sys.argv[1]}"}

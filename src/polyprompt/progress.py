@@ -94,14 +94,15 @@ def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) 
         if total is not None:
             left = (now - start) / max(here, 1) * (total - done - here)
             line += f" of {total:,} ({100 * (done + here) // max(total, 1)} %), {duration(left)} left"
-        _say(f"{line}, {note}" if note else line)
+        say(f"{line}, {note}" if note else line)
 
     yield advance
     if (took := clock() - start) >= FIRST_LINE:
-        _say(f"{what}: {done + here:,} done in {duration(took)}")
+        say(f"{what}: {done + here:,} done in {duration(took)}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """One line on stderr: what takes a while, and what was left out, cut or put right."""
     print(f"polyprompt: {line}", file=sys.stderr, flush=True)
 
 

@@ -13,15 +13,15 @@ from safetensors.torch import load_file
 from toy_encoders import toy_encoder
 
 from polyprompt import methods
+from polyprompt.adapt.classifier import Classifier
+from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.frozen import ImageStates, keep_teacher
 from polyprompt.data.folders import read_labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
-from polyprompt.adapt.classifier import Classifier
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.runs.saved import load
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import AdaptSettings, adapt, draw, resolved
-from polyprompt.adapt.frozen import ImageStates, keep_teacher
+from polyprompt.runs.saved import load
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 EACH = 8

@@ -19,8 +19,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from polyprompt.data.items import Picture
-from polyprompt.disk.files import built_once, cache_folder, digest, set_aside, sha256, tell, write_bytes
-from polyprompt.progress import progress
+from polyprompt.disk.files import built_once, cache_folder, digest, set_aside, sha256, write_bytes
+from polyprompt.progress import progress, say
 from polyprompt.towers.base import DualEncoder
 
 CHUNK = 64
@@ -68,7 +68,7 @@ class ImageStates:
             first = self._compute([self.pictures[next(iter(missing.values()))]])
             gb = len(set(self._digests)) * first.numel() * 4 / 1e9
             if gb > cap_gb:
-                tell(f"The pictures' states would take {gb:.1f} GB, over the cap of {cap_gb:g}: computed when needed.")
+                say(f"The pictures' states would take {gb:.1f} GB, over the cap of {cap_gb:g}: computed when needed.")
                 return
         todo = list(missing.items())
         with progress("Pictures", len(todo)) as advance:
@@ -93,7 +93,7 @@ def shards_with(folder: Path, wanted: set[str]) -> dict[str, tuple[Any, int]]:
                 raise ValueError("other bytes than its name says")
             states = shard.get_slice("states")
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            tell(f"{path} is damaged ({error}): set aside as {set_aside(path).name}, and computed again.")
+            say(f"{path} is damaged ({error}): set aside as {set_aside(path).name}, and computed again.")
             continue
         places |= {own: (states, row) for own, row in rows.items()}
     return places

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.campe.image import ImageSide
-from polyprompt.disk.files import cache_folder, digest, read_json, tell, write_json
+from polyprompt.disk.files import cache_folder, digest, read_json, write_json
 from polyprompt.disk.rows import CacheDtype, RowStore, check_room
 from polyprompt.errors import FileError
 from polyprompt.nn.tree import PromptTree, Sequences, sequences, spanning
-from polyprompt.progress import progress
+from polyprompt.progress import progress, say
 from polyprompt.towers.llm import LLM
 from polyprompt.types import Hidden, Pixels
 
@@ -165,7 +165,7 @@ def _fill(stores: Sequence[RowStore], rows: Callable[[int, int], list[list[Tenso
         return
     items, done = stores[0].items, min(store.done for store in stores)
     check_room(stores[0].folder, missing, cap_gb)
-    tell(f"{what}: {items - done:,} to compute, {missing / 1e6:,.0f} MB in {stores[0].folder.parent}")
+    say(f"{what}: {items - done:,} to compute, {missing / 1e6:,.0f} MB in {stores[0].folder.parent}")
     with progress(what, items, done) as advance:
         while done < items:
             # a run may have been stopped between two stores: up to where the next one stands already

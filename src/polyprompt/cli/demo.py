@@ -19,7 +19,8 @@ def command(
     from polyprompt.campe.config import TextSettings
     from polyprompt.campe.model import load
     from polyprompt.data.captions import read_pairs
-    from polyprompt.disk.files import read_json, tell, write_json
+    from polyprompt.disk.files import read_json, write_json
+    from polyprompt.progress import say
     from polyprompt.report.page import write_page
     from polyprompt.report.samples import collect
     from polyprompt.runs.align import AlignSettings, align, embed, evaluate, prepare
@@ -30,7 +31,7 @@ def command(
         settings = AlignSettings(name=name, data="openmoji", epochs=epochs, text=TextSettings(prompts=prompts))
         runs.append(run)
         if (run / "samples").is_dir():
-            tell(f"{run}: finished before; remove it to train again.")
+            say(f"{run}: finished before; remove it to train again.")
             continue
         model = load(run) if (run / "model").is_dir() else align(settings, run, resume=True)
         results = read_json(run / "results.json")

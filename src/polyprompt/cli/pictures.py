@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from polyprompt.disk.files import tell
 from polyprompt.errors import DataError, ImageError
 from polyprompt.media.pictures import open_picture
-from polyprompt.progress import progress
+from polyprompt.progress import progress, say
 
 Seen = TypeVar("Seen")
 
@@ -42,7 +41,7 @@ def opened(
                     batch[file] = look(file)
                 except ImageError as error:
                     bad += 1
-                    tell(f"left out, {error}")
+                    say(f"left out, {error}")
             if bad > max_bad:
                 raise DataError(
                     f"{bad} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."

@@ -24,9 +24,9 @@ def command(
     """
     from polyprompt.cli.options import names
     from polyprompt.data.folders import pictures_in
-    from polyprompt.disk.files import tell
     from polyprompt.errors import DataError, ImageError
     from polyprompt.media.pictures import open_picture
+    from polyprompt.progress import say
     from polyprompt.runs.load import load_classifier, load_encoder
 
     files = [file for path in images for file in (pictures_in(path) if path.is_dir() else [path])]
@@ -38,7 +38,7 @@ def command(
             try:
                 batch[file] = open_picture(file)
             except ImageError as error:
-                tell(str(error))
+                say(str(error))
                 bad += 1
         rows = classifier(list(batch.values())).tolist() if batch else []
         for file, row in zip(batch, rows, strict=True):

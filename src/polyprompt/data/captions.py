@@ -13,9 +13,9 @@ from pathlib import Path
 from polyprompt.data.items import Pairs, Picture
 from polyprompt.data.readers import hub, karpathy, tables, tars
 from polyprompt.data.rows import Row
-from polyprompt.disk.files import digest, tell
+from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, ImageError, UnknownNameError
-from polyprompt.progress import track
+from polyprompt.progress import say, track
 
 READERS = (hub, tables, karpathy, tars)
 """Asked in this order whether a source is theirs."""
@@ -68,7 +68,7 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0) -> Pa
     if max_bad:
         pairs = skip_unreadable(pairs, max_bad)
     for line in pairs.skipped:
-        tell(f"{pairs.name}: left out, {line}")
+        say(f"{pairs.name}: left out, {line}")
     return pairs
 
 
@@ -147,9 +147,7 @@ def _drawn_splits(name: str, keys: Iterable[str]) -> dict[str, str]:
     tenth = max(len(order) // 10, 1)
     if len(order) < 3:
         raise DataError(f"{name}: {len(order)} pictures are too few to draw splits from; add a column 'split'")
-    tell(
-        f"{name}: no splits given, so {tenth} of its {len(order):,} pictures are test and {tenth} dev, by their names."
-    )
+    say(f"{name}: no splits given, so {tenth} of its {len(order):,} pictures are test and {tenth} dev, by their names.")
     return {key: "test" if i < tenth else "dev" if i < 2 * tenth else "train" for i, key in enumerate(order)}
 
 

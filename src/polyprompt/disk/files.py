@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.errors import CacheError, FileError
+from polyprompt.progress import say
 
 MANIFEST = "manifest.json"
 
@@ -236,10 +237,10 @@ def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> 
         if (damage := _damage(folder)) is None:  # another process built it while this one waited
             return folder
         if folder.exists():
-            tell(f"{damage} It is only a cache: set aside as {set_aside(folder).name}, and made again.")
+            say(f"{damage} It is only a cache: set aside as {set_aside(folder).name}, and made again.")
         for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
             _remove(left_over)
-        tell(f"{what}, this once, into {folder}")
+        say(f"{what}, this once, into {folder}")
         with whole_folder(folder) as temporary:
             build(temporary)
     return folder
@@ -259,8 +260,8 @@ def pinned_wheel(name: str, version: str, expected: str) -> Path:
         for wheel in folder.glob("*.whl"):
             if sha256(wheel) == expected:
                 return wheel
-            tell(f"{wheel} is damaged: set aside as {set_aside(wheel).name}, and fetched again")
-        tell(f"Downloading {name} {version} with pip, this once")
+            say(f"{wheel} is damaged: set aside as {set_aside(wheel).name}, and fetched again")
+        say(f"Downloading {name} {version} with pip, this once")
         wheel = _download(name, version, folder)
         if (found := sha256(wheel)) != expected:
             raise FileError(
@@ -268,11 +269,6 @@ def pinned_wheel(name: str, version: str, expected: str) -> Path:
                 f"It is kept as {set_aside(wheel)}; see which package index pip uses (`pip config list`)."
             )
         return wheel
-
-
-def tell(message: str) -> None:
-    """One line on stderr about a step that takes a while."""
-    print(f"polyprompt: {message}", file=sys.stderr, flush=True)
 
 
 def _download(name: str, version: str, folder: Path) -> Path:
@@ -338,7 +334,7 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=1)
         except Timeout:
-            tell(f"Waiting for another process that makes {folder}")
+            say(f"Waiting for another process that makes {folder}")
             lock.acquire()
         try:
             yield

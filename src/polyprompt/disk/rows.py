@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from polyprompt.disk.files import read_json, tell, write_json
+from polyprompt.disk.files import read_json, write_json
 from polyprompt.errors import CacheError
+from polyprompt.progress import say
 
 CacheDtype = Literal["fp32", "bf16", "int8"]
 GROUP = 32
@@ -148,7 +149,7 @@ class RowStore:
         except (CacheError, KeyError, TypeError, AttributeError, OSError) as error:
             sound, chunks = [], [str(error)]
         if len(sound) < len(chunks):
-            tell(f"{self.folder}: damaged, {len(sound)} of {len(chunks)} pieces are sound; the rest is computed again.")
+            say(f"{self.folder}: damaged, {len(sound)} of {len(chunks)} pieces are sound; the rest is computed again.")
         self._chunks = sound
 
 

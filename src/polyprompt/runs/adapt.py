@@ -22,27 +22,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyprompt.runs.settings import AdaptSettings
-from polyprompt.runs.load import load_encoder
+from polyprompt.adapt.classifier import Classifier, probabilities
+from polyprompt.adapt.consistency import average_weights
+from polyprompt.adapt.engine import Method, Published
+from polyprompt.adapt.frozen import ImageStates, keep_teacher
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.folders import read_labelled, splits_of
 from polyprompt.data.items import Labelled
 from polyprompt.data.transforms import crop_and_flip
+from polyprompt.disk.files import read_json, write_json
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.evaluate.classify import harmonic_mean, scores
-from polyprompt.disk.files import read_json, tell, write_json
 from polyprompt.methods import config_of
-from polyprompt.adapt.engine import Method, Published
-from polyprompt.adapt.classifier import Classifier, probabilities
-from polyprompt.adapt.consistency import average_weights
+from polyprompt.progress import say, track
+from polyprompt.runs.load import load_encoder
+from polyprompt.runs.machine import machine
 from polyprompt.runs.saved import config_from, save
 from polyprompt.runs.saved import load as load_method
-from polyprompt.progress import track
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers.base import DualEncoder
 from polyprompt.train.batches import Batches
-from polyprompt.adapt.frozen import ImageStates, keep_teacher
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
-from polyprompt.runs.machine import machine
 from polyprompt.train.precision import Precision, choose_precision
 
 BLOCK = 64
@@ -176,7 +176,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     encoder = encoder or load_encoder(settings.encoder)
     encoder.to(processes.device)
     if (out / "results.json").exists():
-        tell(f"{out}: finished before.")
+        say(f"{out}: finished before.")
         return Classifier(load_method(out / "model", encoder))
 
     method = build(settings, encoder, drawn.class_names)
@@ -304,7 +304,7 @@ def _precision(settings: AdaptSettings, device: torch.device) -> Precision:
     if settings.precision != "auto":
         return settings.precision
     choice = choose_precision(device.type)
-    tell(choice.sentence)
+    say(choice.sentence)
     return choice.precision
 
 

@@ -16,23 +16,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.campe.cache import ImageTokens, TextStates
-from polyprompt.settings import checked
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import FittedNorm, join
 from polyprompt.data.captions import read_pairs
 from polyprompt.data.items import Pairs
+from polyprompt.disk.files import make_folder, read_json, write_json
 from polyprompt.errors import FileError, ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
-from polyprompt.disk.files import make_folder, read_json, tell, write_json
-from polyprompt.nn.tree import Sequences, sequences
-from polyprompt.progress import track
 from polyprompt.media.frames import over_frames
-from polyprompt.train.batches import Batches
-from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
+from polyprompt.nn.tree import Sequences, sequences
+from polyprompt.progress import say, track
 from polyprompt.runs.machine import machine
 from polyprompt.runs.settings import AlignSettings
+from polyprompt.settings import checked
+from polyprompt.train.batches import Batches
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.types import Hidden
 
@@ -92,7 +92,7 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
     """
     ids, cut = model.text.llm.tokens(pairs.captions, settings.text.max_tokens)
     if cut:
-        tell(f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens.")
+        say(f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens.")
     states = tokens = None
     if settings.cache and model.text.cacheable:
         tree = model.text.tree if negations else model.text.tree.positive()
@@ -165,7 +165,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
             )
     numbers = numbers_of(settings)
     if settings.precision == "auto":
-        tell(choose_precision(_device().type).sentence)
+        say(choose_precision(_device().type).sentence)
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe import model as campe
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
@@ -13,7 +14,6 @@ from polyprompt.methods import config_of
 from polyprompt.runs import saved
 from polyprompt.towers.clip import CLIP
 from polyprompt.zoo.load import open_encoder
-from polyprompt.adapt.classifier import Classifier
 
 
 def load(run: str | Path, encoder: Any = None) -> CAMPE | Classifier:

@@ -14,11 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from polyprompt.errors import ConfigError, FileError, UnknownNameError
-from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
-from polyprompt.methods import config_of
-from polyprompt.adapt.engine import Method
 from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import Method
+from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
+from polyprompt.errors import ConfigError, FileError, UnknownNameError
+from polyprompt.methods import config_of
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polyprompt.disk.files import check_manifest, read_json, set_aside, tell, whole_folder, write_json
+from polyprompt.disk.files import check_manifest, read_json, set_aside, whole_folder, write_json
 from polyprompt.errors import ConfigError, FileError
+from polyprompt.progress import say
 
 KEPT = 2
 FORMAT = 1
@@ -134,7 +135,7 @@ def restore(
         try:
             check_manifest(path)
         except FileError as error:
-            tell(f"{error} Set aside as {set_aside(path).name}; trying the checkpoint before it.")
+            say(f"{error} Set aside as {set_aside(path).name}; trying the checkpoint before it.")
             continue
         return _open(path, task, optimizer, plan)
     if checkpoints:

@@ -21,9 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from polyprompt.disk.files import tell
 from polyprompt.errors import ConfigError, FileError, TrainingError
-from polyprompt.progress import progress
+from polyprompt.progress import progress, say
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share
 from polyprompt.train.checkpoint import Cursor
@@ -295,7 +294,7 @@ class _Run:
         elif restored:  # other processes than before: no generator can go on, but dropout need not repeat itself
             set_seed(self.settings.seed + at.step, device_specific=True)
         if self.accelerator.is_main_process:
-            tell(f"Resuming after step {at.step:,}" if restored else "No checkpoint to resume from; starting at step 0")
+            say(f"Resuming after step {at.step:,}" if restored else "No checkpoint to resume from; starting at step 0")
         return at
 
     def _plan(self) -> dict[str, Any]:
@@ -350,7 +349,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         nonlocal wished
         wished = True
         signal.signal(signal.SIGINT, before)
-        tell("Stopping: ending this step and writing a checkpoint. Ctrl-C again stops at once, without it.")
+        say("Stopping: ending this step and writing a checkpoint. Ctrl-C again stops at once, without it.")
 
     signal.signal(signal.SIGINT, wish)
     try:
