@@ -40,7 +40,7 @@ def likeness(llm: LLM, ids: list[list[int]], template: str) -> dict[str, Any]:
     found: dict[str, list[Tensor]] = {"word": [], "end": [], "readout": []}
     for at in track(range(0, len(ids), BATCH), template):
         batch = sequences(ids[at : at + BATCH], tree)
-        words, ends = ([batch.width + node for node in nodes] for nodes in (tree.slots, tree.readouts))
+        words, ends = ([batch.width + node for node in nodes] for nodes in (tree.adaptive, tree.readouts))
         start, flow = llm.embed(batch.ids, batch.positions, batch.mask)
         before = llm.run(start, flow, 0, llm.depth - 1)
         found["word"].append(before[:, words])

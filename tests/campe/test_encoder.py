@@ -82,7 +82,7 @@ def slowly(side, row, prompts):
         places = [place for place, token in enumerate(tokens) if token < 0]
         vectors = {place: ~tokens[place] for place in places}
         n, others = len(tokens), [place for place, token in enumerate(tokens) if token >= 0]
-        adaptive = len(row) + tree.ancestors(leaf).index(tree.slots[k])
+        adaptive = len(row) + tree.ancestors(leaf).index(tree.adaptive[k])
         embeddings = llm.token_embeddings(torch.tensor([[max(token, 0) for token in tokens]])).clone()
         if side.adaptive == "input":
             embeddings[0, adaptive] = side.vectors[k]

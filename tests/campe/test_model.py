@@ -71,16 +71,18 @@ def test_readouts_equal_one_pass_for_each_prompt(adaptive, toy_campe):
         for k, leaf in enumerate(side.tree.readouts):
             (ids,), _ = llm.tokens([caption], 64)
             ids = torch.tensor([ids + list(side.tree.path(leaf))])
-            slot = ids.shape[1] - len(side.tree.ancestors(leaf)) + side.tree.ancestors(leaf).index(side.tree.slots[k])
+            adaptive_at = (
+                ids.shape[1] - len(side.tree.ancestors(leaf)) + side.tree.ancestors(leaf).index(side.tree.adaptive[k])
+            )
             n = ids.shape[1]
             embeddings = llm.token_embeddings(ids)
             if adaptive == "input":
-                embeddings[0, slot] = side.vectors[k]
+                embeddings[0, adaptive_at] = side.vectors[k]
             causal = torch.ones(1, n, n).tril().bool()
             hidden, flow = llm.embed(ids, torch.arange(n)[None], causal, embeddings)
             hidden = llm.run(hidden, flow, 0, side.split)
             if adaptive == "late":
-                hidden[0, slot] += side.vectors[k]
+                hidden[0, adaptive_at] += side.vectors[k]
             state = llm.norm(llm.run(hidden, flow, side.split, llm.depth))[0, -1]
             parts.append(state @ side.maps[k])
         torch.testing.assert_close(together[row], F.normalize(torch.cat(parts), dim=0), rtol=1e-5, atol=1e-5)
@@ -148,8 +150,8 @@ def test_twenty_steps_lower_the_loss(toy_campe, toy_pictures):
     ("settings", "words"),
     [
         ({"dim": 10}, "dim is 10, which 3 prompts do not divide"),
-        ({"text.template": "the image means:"}, "0 adaptive slots"),
-        ({"text.template": "the {} of {}:"}, "2 adaptive slots"),
+        ({"text.template": "the image means:"}, "0 places for an adaptive word"),
+        ({"text.template": "the {} of {}:"}, "2 places for an adaptive word"),
         ({"text.prompts": 17}, "17 and there are 16 words"),
         ({"text.last_n": 4}, "the text tower has 3 blocks"),
         ({"text.last_n": 0}, 'use "words"'),

@@ -171,9 +171,15 @@ SETTINGS = [
     (["--prompts", 0], "text.prompts is 0; it should be greater than or equal to 1"),
     (["--prompts", 20, "--dim", 40], "text.prompts is 20 and there are 16 words; give text.words"),
     (["--set", "image.queries=5"], "dim is 24, which 5 segments do not divide"),
-    (["--template", "the image means:"], "template 'the image means:' has 0 adaptive slots; write exactly one {}"),
-    (["--template", "the {} {} means:"], "template 'the {} {} means:' has 2 adaptive slots; write exactly one {}"),
-    (["--negated-template", "not {} {}"], "template 'not {} {}' has 2 adaptive slots"),
+    (
+        ["--template", "the image means:"],
+        "template 'the image means:' has 0 places for an adaptive word; write exactly one {}",
+    ),
+    (
+        ["--template", "the {} {} means:"],
+        "template 'the {} {} means:' has 2 places for an adaptive word; write exactly one {}",
+    ),
+    (["--negated-template", "not {} {}"], "template 'not {} {}' has 2 places for an adaptive word"),
     (["--text-depth", 9], "text depth is 9; the model has 3 blocks, so 1 to 3"),
     (["--last-n", 9], "last_n is 9; the text tower has 3 blocks, so 0 to 3"),
     (["--trained-blocks", 1], "trained blocks is 1, but this is not a plain ViT"),

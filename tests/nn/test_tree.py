@@ -22,7 +22,7 @@ def test_each_readout_ends_its_own_branch(prompts):
     tree = grow(prompts)
     assert [tree.path(leaf) for leaf in tree.readouts] == [branch.ids for branch in prompts]
     assert all(parent < node for node, parent in enumerate(tree.parents))
-    assert len(tree.slots) == len(set(tree.slots)) == sum(branch.slot is not None for branch in prompts)
+    assert len(tree.adaptive) == len(set(tree.adaptive)) == sum(branch.adaptive is not None for branch in prompts)
 
 
 @given(branches)
@@ -63,5 +63,5 @@ def test_the_mask_says_ancestors_and_positions_count_them(texts, prompts):
 def test_prompts_share_words_but_never_adaptive_tokens():
     tree = grow([Branch((1, 2, 3), 1), Branch((1, 2, 3), 1)], [Branch((1, 2, 4), 1), Branch((1, 2, 4), 1)])
     assert tree.ids == (1, 2, 3, 2, 3, 4, 4)
-    assert tree.slots == (1, 3)
+    assert tree.adaptive == (1, 3)
     assert torch.equal(tree.sees()[6], torch.tensor([1, 0, 0, 1, 0, 0, 1], dtype=torch.bool))

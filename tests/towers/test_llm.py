@@ -9,8 +9,8 @@ from polyprompt.nn.tree import Branch, grow, sequences
 from polyprompt.towers.llm import LLM
 
 CAPTIONS = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16, 17]]
-PROMPTS = [Branch((20, 30 + k, 21, 22, 23), slot=1) for k in range(3)]
-NEGATIONS = [Branch((20, 30 + k, 21, 24, 22, 23), slot=1) for k in range(3)]
+PROMPTS = [Branch((20, 30 + k, 21, 22, 23), adaptive=1) for k in range(3)]
+NEGATIONS = [Branch((20, 30 + k, 21, 24, 22, 23), adaptive=1) for k in range(3)]
 TREE = grow(PROMPTS, NEGATIONS)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 2
 """Bytes of a cached number, in half precision."""
-_MANY = 32
+PAIRS = 32
 """Pairs over which memory is averaged: what a batch needs once, such as the weights' gradients, falls away."""
 
 
@@ -175,7 +175,7 @@ def cost(
         text_cache=tokens * text.width * CACHED_BYTES if frozen_text else 0,
         image_cache=0 if tower.trunk_trained else trunk_tokens[0].numel() * CACHED_BYTES,
         memory=cast(
-            tuple[int, int, int], tuple((b - a) // _MANY for a, b in zip(peaks(_MANY), peaks(2 * _MANY), strict=True))
+            tuple[int, int, int], tuple((b - a) // PAIRS for a, b in zip(peaks(PAIRS), peaks(2 * PAIRS), strict=True))
         ),
     )
 

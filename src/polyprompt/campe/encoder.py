@@ -144,7 +144,7 @@ class CampeText(nn.Module):
         even = len(counts) == 1 and 0 not in counts
         reads_the_tree = side.readout in ("prompts", "tokens")  # and so never a prompt
         if 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
-            looked = side.llm.looked_at(start, hidden, flow)
+            looked = side.llm.keys_values_of(start, hidden, flow)
             hidden = pick(hidden, side.rows(alone))
         flow = self._embed(batch)[1]
         return Part(batch, flow, torch.tensor(which, device=device), hidden, looked, places, ~tokens[places])
@@ -198,21 +198,21 @@ class CampeText(nn.Module):
         columns = part.places.remainder(part.batch.ids.shape[1]).unflatten(0, (len(rows), -1))
         prompts = F.embedding(part.slots.view_as(columns), layer)
         both = []
-        for old, new in zip(part.looked, llm.looked_at(last, prompts, part.flow.rows(columns)), strict=True):
+        for old, new in zip(part.looked, llm.keys_values_of(last, prompts, part.flow.rows(columns)), strict=True):
             places = columns[:, None, :, None].expand_as(new)
             both.append(old.index_select(0, part.which).scatter(2, places, new.to(old.dtype)))
-        return llm.look(last, part.hidden.index_select(0, part.which), part.flow.rows(rows), *both)
+        return llm.attend_with(last, part.hidden.index_select(0, part.which), part.flow.rows(rows), *both)
 
     def _late(self, index: int, hidden: Hidden, batch: Sequences) -> Hidden:
         """Adds the adaptive vectors where the blocks begin that were trained with them."""
         side = self.side
-        if side.adaptive != "late" or index != side.split or not self.tree.slots:
+        if side.adaptive != "late" or index != side.split or not self.tree.adaptive:
             return hidden
         vectors = side.vectors.expand(len(hidden), -1, -1).to(hidden.dtype)
         return hidden.index_add(1, self._adaptive(batch), vectors)
 
     def _adaptive(self, batch: Sequences) -> Int[Tensor, "k"]:
-        return batch.width + torch.tensor(self.tree.slots, device=batch.ids.device)
+        return batch.width + torch.tensor(self.tree.adaptive, device=batch.ids.device)
 
 
 def pick(hidden: Hidden, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:

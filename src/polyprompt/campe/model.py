@@ -50,7 +50,7 @@ class CAMPE(nn.Module):
         image = settings.image
         self.image = ImageSide(
             tower,
-            queries=image.queries or self.text.segments_count,
+            queries=image.queries or self.text.num_segments,
             dim=settings.dim,
             new_blocks=image.new_blocks,
             width=image.width,
@@ -123,7 +123,7 @@ class CAMPE(nn.Module):
 
     def segment_scores(self, texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"]) -> Float[Tensor, "t i k"]:
         """Each segment's share of the cosine of two sets of embeddings; the sum over k is the cosine."""
-        k = self.text.segments_count
+        k = self.text.num_segments
         return torch.einsum("tke,ike->tik", texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
 
     def similarity(
@@ -140,7 +140,7 @@ class CAMPE(nn.Module):
         """
         if aspect_weights is None:
             return texts
-        k = self.text.segments_count
+        k = self.text.num_segments
         if len(aspect_weights) != k:
             names = ", ".join(self.prompts)
             raise ConfigError(f"{len(aspect_weights)} aspect weights for {k} prompts; give one for each of: {names}.")

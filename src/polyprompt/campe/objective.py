@@ -62,7 +62,7 @@ class Objective(nn.Module):
         else:
             terms = {"contrast": softmax_contrast(texts, images, scale)}
         loss = terms["contrast"]
-        if weights.diversity and (k := model.text.segments_count) > 1:
+        if weights.diversity and (k := model.text.num_segments) > 1:
             if weights.diversity_of == "scores":
                 terms["diversity"] = agreement(texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
             else:

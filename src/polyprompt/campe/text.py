@@ -52,23 +52,23 @@ def token_row(llm: LLM, words: Sequence[str]) -> PromptTree:
     """Adaptive tokens in one row behind the caption, all of them read out: the DeFo-like baseline."""
     ids = [llm.behind(f" {word}")[0][-1] for word in words]
     nodes = tuple(range(len(ids)))
-    return PromptTree(tuple(ids), tuple(node - 1 for node in nodes), slots=nodes, readouts=nodes)
+    return PromptTree(tuple(ids), tuple(node - 1 for node in nodes), adaptive=nodes, readouts=nodes)
 
 
 def _branch(llm: LLM, template: str, word: str) -> Branch:
     if template.count("{}") != 1:
         raise ConfigError(
-            f"template {template!r} has {template.count('{}')} adaptive slots; write exactly one {{}}, "
+            f"template {template!r} has {template.count('{}')} places for an adaptive word; write exactly one {{}}, "
             'as in "the {} of the image means:".'
         )
     ids, places = llm.behind(" " + template.format(word))
     end = 1 + template.index("{}") + len(word)
-    slot = next((i for i, (_, stop) in enumerate(places) if stop >= end), None)
-    if slot is None or not word.strip():
+    adaptive = next((i for i, (_, stop) in enumerate(places) if stop >= end), None)
+    if adaptive is None or not word.strip():
         raise ConfigError(
             f"the adaptive word {word!r} cannot be found in the tokens of {template!r}; use a plain word."
         )
-    return Branch(tuple(ids), slot)
+    return Branch(tuple(ids), adaptive)
 
 
 class FittedNorm(nn.Module):
@@ -126,15 +126,15 @@ class TextSide(nn.Module):
         fitted_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.segments_count = len(tree.readouts) if readout == "prompts" else 1
-        if dim % self.segments_count:
-            near = round(dim / self.segments_count) * self.segments_count or self.segments_count
+        self.num_segments = len(tree.readouts) if readout == "prompts" else 1
+        if dim % self.num_segments:
+            near = round(dim / self.num_segments) * self.num_segments or self.num_segments
             raise ConfigError(
-                f"dim is {dim}, which {self.segments_count} prompts do not divide; use {near}, for instance."
+                f"dim is {dim}, which {self.num_segments} prompts do not divide; use {near}, for instance."
             )
         if not 0 <= last_n <= llm.depth:
             raise ConfigError(f"last_n is {last_n}; the text tower has {llm.depth} blocks, so 0 to {llm.depth}.")
-        if adaptive == "late" and tree.slots and last_n == 0:
+        if adaptive == "late" and tree.adaptive and last_n == 0:
             raise ConfigError('adaptive "late" adds vectors where trained blocks begin, and last_n is 0; use "words".')
         self.llm, self.tree, self.readout, self.dim, self.adaptive = llm, tree, readout, dim, adaptive
         self.split = llm.depth - last_n
@@ -142,18 +142,18 @@ class TextSide(nn.Module):
         if fitted_norm:
             llm.norm = FittedNorm(llm.width)
         llm.norm.requires_grad_(True)
-        maps = 1 if shared_map else self.segments_count
-        self.maps = nn.Parameter(torch.randn(maps, llm.width, dim // self.segments_count) * llm.width**-0.5)
-        if adaptive == "late" and tree.slots:
-            self.vectors = nn.Parameter(torch.zeros(len(tree.slots), llm.width))
-        elif adaptive == "input" and tree.slots:
-            slots = torch.tensor([[tree.ids[slot] for slot in tree.slots]], device=self.maps.device)
-            self.vectors = nn.Parameter(llm.token_embeddings(slots)[0].clone())
+        maps = 1 if shared_map else self.num_segments
+        self.maps = nn.Parameter(torch.randn(maps, llm.width, dim // self.num_segments) * llm.width**-0.5)
+        if adaptive == "late" and tree.adaptive:
+            self.vectors = nn.Parameter(torch.zeros(len(tree.adaptive), llm.width))
+        elif adaptive == "input" and tree.adaptive:
+            ids = torch.tensor([[tree.ids[node] for node in tree.adaptive]], device=self.maps.device)
+            self.vectors = nn.Parameter(llm.token_embeddings(ids)[0].clone())
 
     @property
     def cacheable(self) -> bool:
         """States below the split do not depend on anything that learns."""
-        return self.adaptive != "input" or not self.tree.slots
+        return self.adaptive != "input" or not self.tree.adaptive
 
     def forward(self, batch: Sequences, hidden: Hidden | None = None) -> TextOut:
         """Segments of a batch; `hidden` are the states entering the first trained block, if a cache has them."""
@@ -166,9 +166,9 @@ class TextSide(nn.Module):
             with torch.no_grad():
                 hidden = self.llm.run(start, flow, 0, self.split)
         hidden = hidden.to(start.device)
-        if self.adaptive == "late" and tree.slots:
-            slots = batch.width + torch.tensor(tree.slots, device=hidden.device)
-            hidden = hidden.index_add(1, slots, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
+        if self.adaptive == "late" and tree.adaptive:
+            nodes = batch.width + torch.tensor(tree.adaptive, device=hidden.device)
+            hidden = hidden.index_add(1, nodes, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
         return self.read(self._run(hidden, flow, self.rows(batch)), batch)
 
     def read(self, states: Float[Tensor, "b r d"], batch: Sequences) -> TextOut:
@@ -179,7 +179,7 @@ class TextSide(nn.Module):
             states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
         elif self.readout == "tokens":
             states = states.mean(dim=1, keepdim=True)
-        positive, negated = states[:, : self.segments_count], states[:, self.segments_count :]
+        positive, negated = states[:, : self.num_segments], states[:, self.num_segments :]
         return TextOut(self._map(positive), positive, self._map(negated) if negated.shape[1] else None)
 
     def _tree_of(self, batch: Sequences) -> PromptTree:
@@ -206,9 +206,9 @@ class TextSide(nn.Module):
     def _through_frozen_blocks(self, batch: Sequences, flow: Flow) -> Hidden:
         """The "input" mode: the caption without gradient, the tree behind it with one, to its embeddings."""
         width, tree = batch.width, self._tree_of(batch)
-        slots = width + torch.tensor(tree.slots, device=batch.ids.device)
+        nodes = width + torch.tensor(tree.adaptive, device=batch.ids.device)
         embeddings = self.llm.token_embeddings(batch.ids).index_copy(
-            1, slots, self.vectors.expand(len(batch.ids), -1, -1)
+            1, nodes, self.vectors.expand(len(batch.ids), -1, -1)
         )
         hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask, embeddings)
         with torch.no_grad():

@@ -21,22 +21,23 @@ CAPTION = -1
 
 
 class Branch(NamedTuple):
-    """One prompt as token ids; `slot` is the place in it that holds the adaptive token, if any."""
+    """One prompt as token ids; `adaptive` is the place of the adaptive token in it, if it has one."""
 
     ids: tuple[int, ...]
-    slot: int | None = None
+    adaptive: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTree:
     """Nodes behind a caption; each stands after its parent.
 
-    `slots[k]` is the node of prompt k's adaptive token, `readouts[k]` its last node, `negated[k]` that of its negation.
+    `adaptive[k]` is the node of prompt k's adaptive token, `readouts[k]` its last node, `negated[k]` that of its
+    negation.
     """
 
     ids: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
-    slots: tuple[int, ...] = ()
+    adaptive: tuple[int, ...] = ()
     readouts: tuple[int, ...] = ()
     negated: tuple[int, ...] = ()
 
@@ -72,7 +73,7 @@ class PromptTree:
         return PromptTree(
             ids=tuple(self.ids[node] for node in nodes),
             parents=tuple(place[self.parents[node]] for node in nodes),
-            slots=tuple(place[node] for node in self.slots if node in place),
+            adaptive=tuple(place[node] for node in self.adaptive if node in place),
             readouts=tuple(place[node] for node in self.readouts if node in place),
             negated=tuple(place[node] for node in self.negated if node in place),
         )
@@ -104,26 +105,26 @@ def grow(prompts: Sequence[Branch], negations: Sequence[Branch] = ()) -> PromptT
     """
     ids: list[int] = []
     parents: list[int] = []
-    slots: dict[int, int] = {}
+    adaptive: dict[int, int] = {}
     nodes: dict[tuple[int, int, int | None], int] = {}
 
     def leaf(branch: Branch, prompt: int) -> int:
         node = CAPTION
         for place, token in enumerate(branch.ids):
-            adaptive = prompt if place == branch.slot else None
-            key = (node, token, adaptive)
+            own = prompt if place == branch.adaptive else None  # an adaptive token is its prompt's alone
+            key = (node, token, own)
             if key not in nodes:
                 nodes[key] = len(ids)
                 ids.append(token)
                 parents.append(node)
             node = nodes[key]
-            if adaptive is not None:
-                slots[prompt] = node
+            if own is not None:
+                adaptive[own] = node
         return node
 
     readouts = tuple(leaf(branch, k) for k, branch in enumerate(prompts))
     negated = tuple(leaf(branch, k) for k, branch in enumerate(negations))
-    return PromptTree(tuple(ids), tuple(parents), tuple(slots[k] for k in sorted(slots)), readouts, negated)
+    return PromptTree(tuple(ids), tuple(parents), tuple(adaptive[k] for k in sorted(adaptive)), readouts, negated)
 
 
 @dataclass(frozen=True, slots=True)

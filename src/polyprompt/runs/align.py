@@ -180,7 +180,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
     def every_epoch(epoch: int) -> dict[str, Any]:
         if dev_data is None:
             return {}
-        return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.segments_count)}
+        return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.num_segments)}
 
     fit(
         task,
@@ -223,7 +223,7 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
 def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
     """Recall and aspects of a set that the model has not seen; the frozen pass in the precision it was trained with."""
     data = prepare(model, pairs, settings)
-    return score(*embed(data, pairs.name), pairs, model.text.segments_count)
+    return score(*embed(data, pairs.name), pairs, model.text.num_segments)
 
 
 def numbers_of(settings: AlignSettings) -> Precision:

@@ -56,12 +56,12 @@ class _Listener(nn.Module):
         super().__init__()
         self.signature = inspect.signature(block.forward)
         self.attention_type = getattr(block, "attention_type", None)  # some models ask a block for its kind of mask
-        self.heard: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         call = self.signature.bind(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
-        self.heard = {k: v for k, v in call.items() if k not in _OURS}
+        self.arguments = {k: v for k, v in call.items() if k not in _OURS}
         return call["hidden_states"]
 
 
@@ -187,7 +187,7 @@ class LLM(nn.Module):
         given = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
         hidden = cast(Any, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
         listeners = next(m for m in self.entrance.children() if isinstance(m, nn.ModuleList))
-        return hidden, Flow([cast(_Listener, listener).heard for listener in listeners], mask, positions, positions)
+        return hidden, Flow([cast(_Listener, listener).arguments for listener in listeners], mask, positions, positions)
 
     def run(self, hidden: Hidden, flow: Flow, start: int, stop: int) -> Hidden:
         """Blocks `start` to `stop - 1`."""
@@ -198,13 +198,13 @@ class LLM(nn.Module):
     def run_rows(self, hidden: Hidden, flow: Flow, index: int, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Block `index` for some rows alone: keys and values of all, everything else of `rows`. Exact."""
         picked = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
-        return self.look(index, picked, flow.rows(rows), *self.looked_at(index, hidden, flow))
+        return self.attend_with(index, picked, flow.rows(rows), *self.keys_values_of(index, hidden, flow))
 
-    def look(self, index: int, hidden: Hidden, flow: Flow, keys: Tensor, values: Tensor) -> Hidden:
+    def attend_with(self, index: int, hidden: Hidden, flow: Flow, keys: Tensor, values: Tensor) -> Hidden:
         """Block `index` for states that attend to keys and values [b, h, n, e] at hand."""
         return self._block(index, hidden, flow, Tap(lambda *_: (keys, values)))
 
-    def looked_at(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
+    def keys_values_of(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
         """The keys and values [b, h, n, e] that block `index` makes of the states entering it, and nothing else."""
         caught: list[Tensor] = []
 
