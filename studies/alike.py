@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polyprompt.campe.config import WORDS
 from polyprompt.campe.text import prompt_tree
-from polyprompt.data.captions import read_pairs
+from polyprompt.data.read import read_pairs
 from polyprompt.disk.files import write_json
 from polyprompt.evaluate.aspects import centred_cosine
 from polyprompt.nn.tree import sequences

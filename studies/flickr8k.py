@@ -23,7 +23,7 @@ from typing import Any
 from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.config import WORDS
 from polyprompt.campe.text import prompt_tree, token_row
-from polyprompt.data.captions import read_pairs
+from polyprompt.data.read import read_pairs
 from polyprompt.disk.files import read_json, write_json, write_text
 from polyprompt.nn.tree import spanning
 from polyprompt.progress import say

@@ -12,7 +12,8 @@ from PIL import Image
 from toy_decoders import toy_decoder
 from toy_encoders import toy_encoder, toy_images
 
-from polyprompt.data import captions
+from polyprompt.data import readers
+from polyprompt.data.read import read_pairs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -35,7 +36,6 @@ def run(folder, monkeypatch, toy_tokenizer):
     """Writes the files of a section and runs its other code; the names that this leaves behind."""
     (folder / "path").mkdir()
     monkeypatch.syspath_prepend(folder / "path")
-    monkeypatch.setattr(captions, "READERS", captions.READERS)
 
     def run(title):
         encoder = toy_encoder("clip")
@@ -79,6 +79,19 @@ def test_a_data_set(run):
     pairs = run("A data set")["pairs"]
     assert pairs.captions == ("a cat", "a sad cat", "a dog")
     assert pairs.image_of == (0, 0, 1)
+
+
+def test_a_reader_in_the_package_is_found_by_its_file(tmp_path, folder, monkeypatch):
+    (tmp_path / "more").mkdir()
+    code = next(code for code in SECTIONS["A data set"] if code.startswith("# my_lab/notes.py"))
+    (tmp_path / "more" / "notes_beside.py").write_text(code)
+    monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path / "more")])
+    readers.readers.cache_clear()
+    try:
+        assert read_pairs(str(folder)).captions == ("a cat", "a sad cat", "a dog")
+    finally:
+        readers.readers.cache_clear()
+        sys.modules.pop("polyprompt.data.readers.notes_beside", None)
 
 
 def test_a_loss(run):

@@ -125,7 +125,7 @@ def test_search_lists_unreadable_pictures_and_goes_on(finished, photos, refused,
     line = refused("search", finished, "a red square", "--images", photos, "--max-bad", 1)
     assert line == "2 pictures cannot be read, and 1 may be left out. Mend them, or raise --max-bad."
     assert "3.png: the file is empty" in refused("explain", finished, photos / "3.png", "a square")
-    assert "no pictures in it" in refused("search", finished, "a red square", "--images", photos / "none")
+    assert "no such folder" in refused("search", finished, "a red square", "--images", photos / "none")
 
 
 # Captions

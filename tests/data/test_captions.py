@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from polyprompt.data.captions import BadPicturesError, read_pairs
+from polyprompt.data.captions import BadPicturesError
 from polyprompt.data.items import Pairs
+from polyprompt.data.read import read_pairs
 from polyprompt.errors import DataError, ImageError, PolypromptError, UnknownNameError
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
@@ -112,7 +113,7 @@ def table(folder: Path, text: str, name: str = "captions.csv") -> str:
     ("name", "text", "words"),
     [
         ("captions.csv", "photo,words\n0.png,a\n", r"no column for the picture; found 'photo', 'words'. Name it file,"),
-        ("captions.csv", "file,words\n0.png,a\n", r"no column for the caption; found 'file', 'words'"),
+        ("captions.csv", "file,words\n0.png,a\n", r"no column for the caption or the label; found 'file', 'words'"),
         ("captions.csv", "file,caption\n0.png,a, b\n", r"captions.csv, line 2: 3 fields, but the first line names 2"),
         ("captions.csv", "file,caption\n0.png,a\n\n1.png, \n", r"captions.csv, line 4: the caption of 1.png is empty"),
         ("captions.csv", 'file,caption\n0.png,"a\n', r"not well-formed csv"),
@@ -129,7 +130,11 @@ def table(folder: Path, text: str, name: str = "captions.csv") -> str:
         ("captions.jsonl", '{"file": "0.png", "caption": 3}\n', r"line 1: the caption is 3; give a string"),
         ("captions.jsonl", '{"file": "0.png", "caption": []}\n', r"line 1: the caption is \[\]"),
         ("captions.jsonl", '{"file": 0, "caption": "a"}\n', r"line 1: file is 0; give the name"),
-        ("captions.jsonl", '{"file": "0.png", "caption": "a \\ud83d"}\n', r"line 1: letter 2 .* is half a character"),
+        (
+            "captions.jsonl",
+            '{"file": "0.png", "caption": "a \\ud83d"}\n',
+            r"line 1, the caption: letter 2, .* is half a character",
+        ),
         ("captions.tsv", "file\tcaption\n0.png\t\ud83d\n", r"byte 19 is not UTF-8"),
     ],
 )
@@ -172,7 +177,7 @@ def test_the_split_between_train_and_test_has_four_names(folder, given):
 
 
 def test_sources_that_are_nothing(tmp_path):
-    with pytest.raises(DataError, match=r"no such file or folder. Give a folder with"):
+    with pytest.raises(DataError, match=r"no such file or folder, and no data set of the catalogue"):
         read_pairs(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="no captions found in it"):
         read_pairs(str(tmp_path))
@@ -426,7 +431,7 @@ def test_bad_data_sets_give_one_line(tmp_path):
     for i, (columns, words) in enumerate(
         [
             ({"photo": images, "caption": ["a", "b"]}, r"saved, row 1: no picture 'row/1'"),
-            ({"photo": images, "words": ["a", "b"]}, r"no column for the caption; found 'photo', 'words'"),
+            ({"photo": images, "words": ["a", "b"]}, r"no column for the caption or the label; found 'photo', 'words'"),
             ({"image": ["a", "b"], "text": ["a", "b"]}, r"one column of type Image, has 0; found 'image', 'text'"),
             ({"photo": images, "photo2": images, "text": ["a", "b"]}, r"one column of type Image, has 2"),
             ({"photo": images, "text": [" ", "b"]}, r"saved, row 0: the caption of row/0 is empty"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from polyprompt.data.items import Labelled, Pairs, Picture, find_picture
+from polyprompt.data.files import Places
+from polyprompt.data.items import Labelled, Pairs, Picture
 from polyprompt.errors import DataError, ImageError
 
 
@@ -36,12 +37,13 @@ def png(colour: str) -> bytes:
 def test_a_picture_opens_and_hashes_its_bytes(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(png("red"))
-    found = find_picture(tmp_path, "a.png")
+    places = Places(tmp_path / "list.csv")
+    found = places.find("a.png")
     assert found is not None
     assert pickle.loads(pickle.dumps(found)).open().getpixel((0, 0)) == (255, 0, 0)
     assert found.digest() == hashlib.sha256(png("red")).hexdigest()
-    assert find_picture(tmp_path, "b.png") is None
-    assert find_picture(tmp_path, "x" * 5000) is None
+    assert places.find("b.png") is None
+    assert places.find("x" * 5000) is None
 
 
 def test_errors_of_a_picture_begin_with_its_key():

@@ -17,7 +17,8 @@ from polyprompt.data.items import Picture
 from polyprompt.errors import ImageError
 from polyprompt.media.frames import moves, open_frames, over_frames
 from polyprompt.media.pictures import open_picture
-from polyprompt.media.video import SUFFIXES, is_video, middles
+from polyprompt.media.suffixes import VIDEOS
+from polyprompt.media.video import is_video, middles
 
 CONTAINERS = [("mp4", "libx264"), ("mov", "mpeg4"), ("webm", "libvpx"), ("mkv", "libx264"), ("avi", "mpeg4")]
 
@@ -48,7 +49,7 @@ def mp4():
 def test_frames_are_evenly_spaced_in_every_container(format_, codec, tmp_path):
     path = tmp_path / f"a.{format_}"
     path.write_bytes(video(format_, codec, range(0, 200, 10)))
-    assert path.suffix in SUFFIXES
+    assert path.suffix in VIDEOS
     frames = open_frames(path, 4)
     assert [frame.size for frame in frames] == [(48, 32)] * 4
     assert {frame.mode for frame in frames} == {"RGB"}

@@ -16,7 +16,7 @@ from polyprompt import methods
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.consistency import Consistency
 from polyprompt.adapt.frozen import ImageStates, keep_teacher
-from polyprompt.data.folders import read_labelled
+from polyprompt.data.read import read_labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
 from polyprompt.media.pictures import open_picture

@@ -18,7 +18,7 @@ def command(
     """CAMPE and a single-prompt baseline on real weights and real pictures, ending in one HTML page."""
     from polyprompt.campe.config import TextSettings
     from polyprompt.campe.model import load
-    from polyprompt.data.captions import read_pairs
+    from polyprompt.data.read import read_pairs
     from polyprompt.disk.files import read_json, write_json
     from polyprompt.progress import say
     from polyprompt.report.page import write_page

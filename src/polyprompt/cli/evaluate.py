@@ -21,7 +21,7 @@ def command(
     """
     from polyprompt.campe.model import load
     from polyprompt.cli.pictures import way_out
-    from polyprompt.data.captions import read_pairs
+    from polyprompt.data.read import read_pairs
     from polyprompt.disk.files import read_json, write_json
     from polyprompt.report.checked import read_checked
     from polyprompt.runs.align import AlignSettings, evaluate

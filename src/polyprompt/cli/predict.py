@@ -23,7 +23,7 @@ def command(
     Example: polyprompt predict runs/pets cat.jpg photos --classes cat,dog,otter
     """
     from polyprompt.cli.options import names
-    from polyprompt.data.folders import pictures_in
+    from polyprompt.data.files import pictures_in
     from polyprompt.errors import DataError, ImageError
     from polyprompt.media.pictures import open_picture
     from polyprompt.progress import say

@@ -9,8 +9,6 @@ import typer
 
 from polyprompt.errors import ConfigError, DataError
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder, or a saved model's.")],
@@ -27,17 +25,14 @@ def command(
     """
     from polyprompt.campe.model import load
     from polyprompt.cli.pictures import opened
+    from polyprompt.data.files import pictures_in
     from polyprompt.media.frames import open_frames
     from polyprompt.media.pictures import open_picture
-    from polyprompt.media.video import SUFFIXES
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
 
     weights = _weights(aspect_weights)
-    wanted = PICTURES | SUFFIXES
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in wanted)
-    if not files:
-        raise DataError(f"{images}: no pictures in it. Give a folder with {', '.join(sorted(wanted))} files.")
+    files = pictures_in(images)
     model = load(run)
     import torch
 

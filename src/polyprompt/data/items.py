@@ -1,19 +1,19 @@
 """What a sample is: a picture that is read when it is needed, pairs of pictures and captions, labelled pictures."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import PurePosixPath
 
 from PIL.Image import Image
 
+from polyprompt.data.names import check_class_names
 from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, ImageError
 from polyprompt.media.frames import moves, open_frames
 from polyprompt.media.pictures import open_picture
-from polyprompt.media.video import SUFFIXES
+from polyprompt.media.suffixes import VIDEOS
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Picture:
             ImageError: the bytes cannot be read.
         """
         suffix = PurePosixPath(self.key).suffix.lower()
-        return suffix in SUFFIXES | {".gif"} and self.decode is open_picture and moves(self._bytes())
+        return suffix in VIDEOS | {".gif"} and self.decode is open_picture and moves(self._bytes())
 
     def frames(self, count: int) -> list[Image]:
         """`count` frames of it, if it moves (media/frames.py); else itself alone.
@@ -81,19 +81,6 @@ class Picture:
             raise ImageError(self.key, "no such file; restore it, or take it out of the table") from None
         except OSError as error:
             raise ImageError(self.key, f"cannot be read ({error.strerror or error})") from None
-
-
-def key_of(name: str) -> str:
-    """The key of a picture that a table calls `name`: "./a//b.jpg" and "a/b.jpg" are one."""
-    return PurePosixPath(name).as_posix()
-
-
-def find_picture(folder: Path, name: str, key: str | None = None) -> Picture | None:
-    """The picture `name` in `folder` or in its `images/`; None if it is in neither. The key is `name` if not given."""
-    for path in (folder / name, folder / "images" / name):
-        if os.path.isfile(path):  # Path.is_file raises for names that are too long
-            return Picture(name if key is None else key, partial(Path.read_bytes, path))
-    return None
 
 
 @dataclass(frozen=True)
@@ -150,6 +137,8 @@ class Pairs:
 class Labelled:
     """Pictures with a class each: picture i shows `class_names[labels[i]]`. Labels count from 0.
 
+    The order of the classes is that of their labels: it decides which half of them is "base".
+
     Raises:
         DataError: the parts do not fit together.
     """
@@ -158,6 +147,10 @@ class Labelled:
     pictures: tuple[Picture, ...]
     labels: tuple[int, ...]
     class_names: tuple[str, ...]
+    twins: tuple[str, ...] = ()
+    """Names that two classes share because the published set has it so (ImageNet's "missile")."""
+    skipped: tuple[str, ...] = ()
+    """One line for each picture that was left out because it cannot be read."""
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.labels):
@@ -168,14 +161,12 @@ class Labelled:
                     f"{self.name}: {picture.key} has label {label}; "
                     f"with {len(self.class_names)} classes it must be 0 to {len(self.class_names) - 1}"
                 )
-        seen: dict[str, str] = {}
-        for name in self.class_names:  # as prompts spell them; CLIP's tokenizer knows no upper case
-            spelt = name.replace("_", " ").casefold().strip()
-            if spelt in seen:
-                raise DataError(
-                    f"{self.name}: the classes {seen[spelt]!r} and {name!r} have one name for a text model; rename one"
-                )
-            seen[spelt] = name
+        check_class_names(self.class_names, self.name, twins=self.twins, least=0)
+
+    def fingerprint(self) -> str:
+        """Hex sha256 over class names, labels, keys and every picture's bytes, in order; the name does not count."""
+        pictures = [part for picture in self.pictures for part in (picture.key, picture.digest())]
+        return digest(str(len(self.class_names)), *self.class_names, *map(str, self.labels), *pictures)
 
     def keep(self, pictures: Sequence[int]) -> "Labelled":
         """These pictures alone, in the order given; the classes stay as they are."""
@@ -184,6 +175,29 @@ class Labelled:
             pictures=tuple(self.pictures[i] for i in pictures),
             labels=tuple(self.labels[i] for i in pictures),
         )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of sentences with people's scores of how much they mean the same.
+
+    Raises:
+        DataError: the parts do not fit together.
+    """
+
+    name: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.first) == len(self.second) == len(self.scores):
+            raise DataError(
+                f"{self.name}: {len(self.first)} and {len(self.second)} sentences, {len(self.scores)} scores; "
+                "one of each belong together"
+            )
+        if not self.first:
+            raise DataError(f"{self.name}: no pairs of sentences")
 
 
 def _refuse_double_keys(name: str, pictures: Sequence[Picture]) -> None:

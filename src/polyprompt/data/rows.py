@@ -1,4 +1,4 @@
-"""What every reader yields: one row per caption, and the usual names of columns."""
+"""What every reader yields, one row per caption or labelled picture, and the usual names of columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,21 @@ from polyprompt.errors import DataError
 
 IMAGE = (
     *("file", "filename", "file_name", "filepath", "file_path", "image", "image_file", "image_name", "image_path"),
-    *("path", "img", "picture", "img_path"),
+    *("path", "img", "picture", "img_path", "video", "video_path"),
 )
-CAPTION = ("caption", "captions", "text", "texts", "sentence", "sentences", "title", "description", "alt_text")
+CAPTION = (
+    *("caption", "captions", "text", "texts", "sentence", "sentences", "title", "description", "alt_text", "comment"),
+)
 SPLIT = ("split", "subset", "partition", "set")
+SENTENCES = (("sentence1", "sentence_a", "text1"), ("sentence2", "sentence_b", "text2"))
+SCORE = ("score", "relatedness_score", "similarity", "gold")
+LABEL = ("label", "labels", "class", "target", "category")
+CLASS_NAME = ("class_name", "classname", "label_name", "category_name")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One caption as it stands in the source."""
+    """One caption, or one labelled picture, as it stands in the source; a row may be both."""
 
     where: str
     """Place in the source, for errors: "captions.tsv, line 12"."""
@@ -24,7 +30,22 @@ class Row:
     """The picture's key; rows with the same key describe the same picture."""
     picture: Picture | None
     """None if the source names a picture that is not there."""
-    caption: str
+    caption: str | None = None
+    split: str | None = None
+    label: str | int | None = None
+    """What the source files the picture under: a number, a folder's name, a class's name."""
+    class_name: str | None = None
+    """The name of the label, where the source gives one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A pair of sentences and people's score of how much they mean the same."""
+
+    where: str
+    first: str
+    second: str
+    score: float
     split: str | None = None
 
 
@@ -58,3 +79,17 @@ def texts(value: object, where: str) -> list[str]:
     if not isinstance(found, Sequence) or not found or not all(isinstance(text, str) for text in found):
         raise DataError(f"{where}: the caption is {value!r:.80}; give a string or a list of strings")
     return list(found)
+
+
+def label_of(value: object, where: str) -> str | int:
+    """A label as it stands in a cell; digits are a number.
+
+    Raises:
+        DataError: it is neither text nor a whole number.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the label is {value!r:.80}; give a name or a whole number")
+    text = value.strip()
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

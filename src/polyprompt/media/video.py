@@ -12,9 +12,6 @@ from PIL import Image
 
 from polyprompt.errors import ImageError
 
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"})
-"""Names that videos go by."""
-
 STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 """Pictures in the container that MP4 videos use."""
 

@@ -27,8 +27,8 @@ from polyprompt.adapt.consistency import average_weights
 from polyprompt.adapt.engine import Method, Published
 from polyprompt.adapt.frozen import ImageStates, keep_teacher
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
-from polyprompt.data.folders import read_labelled, splits_of
 from polyprompt.data.items import Labelled
+from polyprompt.data.read import read_labelled, splits_of
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.disk.files import read_json, write_json
 from polyprompt.errors import ConfigError, FileError

@@ -19,8 +19,8 @@ from polyprompt.campe.cache import ImageTokens, TextStates
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import FittedNorm, join
-from polyprompt.data.captions import read_pairs
 from polyprompt.data.items import Pairs
+from polyprompt.data.read import read_pairs
 from polyprompt.disk.files import make_folder, read_json, write_json
 from polyprompt.errors import FileError, ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy

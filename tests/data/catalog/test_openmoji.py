@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from polyprompt.data.catalog import openmoji as catalog
-from polyprompt.data.catalog.openmoji import captions_by_code, draw, openmoji, split_of
+from polyprompt.data.catalog.openmoji import captions_by_code, draw, split_of
+from polyprompt.data.read import read_pairs
 from polyprompt.disk.files import write_manifest
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -137,7 +138,7 @@ def all_emoji():
 
 
 def test_the_set_in_colour(svgs):
-    pairs = openmoji()
+    pairs = read_pairs("openmoji")
     assert pairs.name == "openmoji"
     found = captions(pairs)
     assert set(found) == {"1F622.png", "1F468-200D-1F373.png", "2764.png", "1F499.png", "1F195.png", "1F436.png"}
@@ -150,7 +151,7 @@ def test_the_set_in_colour(svgs):
 
 
 def test_the_set_as_lines(svgs):
-    pairs = openmoji(lines=True)
+    pairs = read_pairs("openmoji:lines")
     assert pairs.name == "openmoji:lines"
     found = captions(pairs)
     assert set(found) == {
@@ -165,12 +166,12 @@ def test_the_set_as_lines(svgs):
 
 
 def test_splits_share_nothing_and_miss_nothing(svgs):
-    for lines in (False, True):
-        whole = captions(openmoji(lines=lines))
-        parts = [captions(openmoji(split, lines=lines)) for split in ("train", "dev", "test")]
+    for name in ("openmoji", "openmoji:lines"):
+        whole = captions(read_pairs(name))
+        parts = [captions(read_pairs(name, split)) for split in ("train", "dev", "test")]
         keys = [key for part in parts for key in part]
         assert len(keys) == len(set(keys))
-        if not lines:
+        if name == "openmoji":
             assert {key: kept for part in parts for key, kept in part.items()} == whole
         assert sorted(t for p in parts for kept in p.values() for t in kept) == sorted(
             t for kept in whole.values() for t in kept
@@ -190,39 +191,39 @@ def test_splits_are_about_eight_one_one():
 
 
 def test_drawings_are_made_once_and_again_when_damaged(svgs, monkeypatch, capsys):
-    first = openmoji()
+    first = read_pairs("openmoji")
     fingerprint = first.fingerprint()
     capsys.readouterr()
     drawn = []
     monkeypatch.setattr(catalog, "draw", lambda *a, **k: drawn.append(a) or draw(*a, **k))
-    assert openmoji().fingerprint() == fingerprint
+    assert read_pairs("openmoji").fingerprint() == fingerprint
     assert drawn == []
     assert capsys.readouterr().err == ""
 
     path = first.images[0].read.args[0]
     path.write_bytes(b"damaged")
-    assert openmoji().fingerprint() == fingerprint
+    assert read_pairs("openmoji").fingerprint() == fingerprint
     assert drawn
     assert f"{path}: damaged" in capsys.readouterr().err
 
 
 def test_other_drawings_are_drawn_anew(svgs):
-    before = openmoji().fingerprint()
+    before = read_pairs("openmoji").fingerprint()
     (svgs / "1F622.svg").write_text(svg(disc("#f0f")))
     write_manifest(svgs)
-    assert openmoji().fingerprint() != before
+    assert read_pairs("openmoji").fingerprint() != before
 
 
 def test_an_unknown_split_is_named(svgs):
-    with pytest.raises(UnknownNameError, match=r"no OpenMoji split is called 'tset'. Did you mean 'test'"):
-        openmoji("tset")
+    with pytest.raises(UnknownNameError, match=r"no split of openmoji is called 'tset'. Did you mean 'test'"):
+        read_pairs("openmoji", "tset")
 
 
 @pytest.mark.slow
 def test_the_real_set():
-    for lines, sizes in ((False, (1293, 171, 161)), (True, (1265, 170, 161))):
-        sets = [openmoji(split, lines=lines) for split in ("train", "dev", "test")]
+    for name, sizes in (("openmoji", (1293, 171, 161)), ("openmoji:lines", (1265, 170, 161))):
+        sets = [read_pairs(name, split) for split in ("train", "dev", "test")]
         assert tuple(len(pairs.images) for pairs in sets) == sizes
-        if not lines:
+        if name == "openmoji":
             digests = [picture.digest() for pairs in sets for picture in pairs.images]
             assert len(digests) == len(set(digests))  # nothing that is learned from is tested on

@@ -1,1 +1,34 @@
-"""Data sets that come with the library or are fetched by it, one file each."""
+"""Published data sets, one file each with an `ENTRY`; found by file name, so there is no list to keep."""
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from polyprompt.data.entry import Entry
+from polyprompt.errors import UnknownNameError
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all data sets, sorted."""
+    return tuple(sorted(module.name.replace("_", "-") for module in iter_modules(__path__)))
+
+
+def known(name: str) -> str | None:
+    """The catalogue's spelling of a name: "OxfordPets", "oxford_pets" and "oxford-pets" are one; None if it is none."""
+    return {_bare(own): own for own in names()}.get(_bare(name)) if name and not set(name) & set("/\\.") else None
+
+
+def entry(name: str) -> Entry:
+    """What is known of a data set.
+
+    Raises:
+        UnknownNameError: there is none of this name; near names are offered.
+    """
+    if (own := known(name)) is None:
+        raise UnknownNameError("data set", name, names())
+    return import_module(f"{__name__}.{own.replace('-', '_')}").ENTRY
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

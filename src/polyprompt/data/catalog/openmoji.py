@@ -10,14 +10,16 @@ apart. Near twins ("woman cook") remain, and fall into any split.
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from polyprompt.data.items import Pairs, Picture
+from polyprompt.data.entry import Entry
+from polyprompt.data.items import Picture
+from polyprompt.data.rows import Row
 from polyprompt.disk.files import built_once, cache_folder, check_manifest, digest
 from polyprompt.disk.packaged import openmoji_svgs
-from polyprompt.errors import DataError, UnknownNameError
+from polyprompt.errors import DataError
 from polyprompt.progress import track
 
 SIZE = 224
@@ -34,41 +36,35 @@ SVG = "http://www.w3.org/2000/svg"
 BLANK = f'<svg xmlns="{SVG}" viewBox="0 0 72 72"/>'
 
 
-def openmoji(split: str | None = None, *, lines: bool = False) -> Pairs:
-    """OpenMoji pictures, 224 px on white, with one or more captions each; the first caption is the CLDR name.
+def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
+    """A row for each caption; the first one of a picture is its CLDR name.
 
     1,625 pictures and about 2,250 captions in all. A picture's key is the file name of its code points, `1F622.png`.
     It is in the same split in colour and as a line drawing. Line drawings that are alike (the hearts of all colours)
     are one picture with the captions of all. Fetched and drawn once, into the cache folder.
 
     Args:
-        split: "train", "dev" or "test"; all three without it.
-        lines: the black lines alone, without colours, skin and hair.
+        folder: not looked into.
+        part: "colour", or "lines": the black lines alone, without colours, skin and hair.
+        split: drawings that are alike are joined within it alone, as a line drawing may be alike in two.
 
     Raises:
-        UnknownNameError: no such split.
         DataError: the package `resvg_py`, needed for drawing, is missing.
         FileError: OpenMoji cannot be fetched (`CacheError`: no room for it).
     """
-    if split is not None and split not in SPLITS:
-        raise UnknownNameError("OpenMoji split", split, SPLITS)
     svgs = openmoji_svgs()
     captions = captions_by_code(path.stem for path in svgs.glob("*.svg"))
-    folder = _drawings(svgs, sorted(captions), lines=False)
-    groups = [group for group in _alike(folder, captions) if split in (None, split_of(group[0]))]
-    if lines:
-        folder = _drawings(svgs, sorted(captions), lines=True)
+    drawn = _drawings(svgs, sorted(captions), lines=False)
+    groups = [group for group in _alike(drawn, captions) if split in (None, split_of(group[0]))]
+    if part == "lines":
+        drawn = _drawings(svgs, sorted(captions), lines=True)
         members = {group[0]: group for group in groups}
-        groups = [[code for first in alike for code in members[first]] for alike in _alike(folder, members)]
-    described = [(image, text) for image, group in enumerate(groups) for code in group for text in captions[code]]
-    name = "openmoji:lines" if lines else "openmoji"
-    files = [f"{group[0]}.png" for group in groups]
-    return Pairs(
-        name=f"{name} {split}" if split else name,
-        images=tuple(Picture(file, partial(Path.read_bytes, folder / file)) for file in files),
-        captions=tuple(text for _, text in described),
-        image_of=tuple(image for image, _ in described),
-    )
+        groups = [[code for first in alike for code in members[first]] for alike in _alike(drawn, members)]
+    for group in groups:
+        key = f"{group[0]}.png"
+        picture = Picture(key, partial(Path.read_bytes, drawn / key))
+        for text in (text for code in group for text in captions[code]):
+            yield Row(f"openmoji, {key}", key, picture, text, split_of(group[0]))
 
 
 def split_of(code: str) -> str:
@@ -172,3 +168,17 @@ def _bare(text: str) -> str:
 
 def _says_something(alias: str) -> bool:
     return len(alias) > 2 and all(letter.isalpha() or letter in " -'" for letter in alias)
+
+
+ENTRY = Entry(
+    title="OpenMoji 17, emoji with their names",
+    holds="captions",
+    rows=rows,
+    folders=(),
+    splits=SPLITS,
+    parts=("colour", "lines"),
+    default_part="colour",
+    page="https://openmoji.org",
+    licence="CC BY-SA 4.0",
+    notes=("fetched from a pinned wheel and drawn when it is first asked for",),
+)

@@ -1,22 +1,39 @@
 """Hugging Face `datasets`: a folder written by `save_to_disk`, or `hf:name` (`hf:name:config`) from the hub.
 
-The picture's column is the one of type `Image`; the captions' has a usual name and holds a string or a list of them.
-Rows with the same picture (same path, same bytes) are one picture with several captions.
+The picture's column is the one of type `Image`; the captions' has a usual name and holds a string or a list of them,
+the label's is a `ClassLabel`, a name, or a number with a column class_name. Rows with the same picture (same path, same
+bytes) are one picture with several captions. A set without pictures may hold pairs of sentences with scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from polyprompt.data.files import readable
 from polyprompt.data.items import Picture
-from polyprompt.data.rows import CAPTION, SPLIT, Row, column, optional_column, texts
+from polyprompt.data.readers.tables import number as score_of
+from polyprompt.data.rows import (
+    CAPTION,
+    CLASS_NAME,
+    LABEL,
+    SCORE,
+    SENTENCES,
+    SPLIT,
+    Row,
+    ScoredRow,
+    column,
+    label_of,
+    optional_column,
+    texts,
+)
 from polyprompt.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+WHAT = "a folder saved by datasets, or hf:NAME"
 PREFIX = "hf:"
 
 
@@ -27,8 +44,8 @@ def fits(source: str) -> bool:
     )
 
 
-def rows(source: str) -> Iterator[Row]:
-    """One row per caption, split by split.
+def rows(source: str) -> Iterator[Row | ScoredRow]:
+    """One row per caption or labelled picture, or per pair of sentences, split by split.
 
     Raises:
         DataError: the library is not installed, the data set cannot be opened, or lacks a column.
@@ -54,32 +71,74 @@ def _splits(source: str) -> dict[str | None, "Dataset"]:
     return {None: loaded} if isinstance(loaded, Dataset) else dict(loaded.items())  # pyright: ignore[reportReturnType]
 
 
-def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row]:
+def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row | ScoredRow]:
     from datasets import Image
 
     place = source if split is None else f"{source}, {split}"
     names = list(dataset.column_names)
     images = [name for name in names if isinstance(dataset.features[name], Image)]
+    sentences = [optional_column(names, usual) for usual in (*SENTENCES, SCORE)]
+    if not images and all(sentences):
+        yield from _scored(dataset.select_columns([name for name in sentences if name]), split, place)
+        return
     if len(images) != 1:
         raise DataError(
             f"{place}: needs one column of type Image, has {len(images)}; found {', '.join(map(repr, names))}"
         )
-    captions = dataset[column(names, CAPTION, "caption", place)]
+    caption, label, class_name = (optional_column(names, usual) for usual in (CAPTION, LABEL, CLASS_NAME))
+    if not (caption or label or class_name):
+        column(names, (*CAPTION, *LABEL), "caption or the label", place)
     split_name = optional_column(names, SPLIT)
-    splits = dataset[split_name] if split_name else None
-    encoded = dataset.select_columns(images).cast_column(images[0], Image(decode=False))
-    first: dict[str, Picture] = {}
-    for number, (caption, path) in enumerate(zip(captions, _paths(encoded, images[0]), strict=True)):
+    about = dataset.select_columns([name for name in (caption, label, class_name, split_name) if name])
+    known = getattr(dataset.features.get(label or ""), "names", None)  # a ClassLabel's
+    for number, (cells, picture, key) in enumerate(zip(about, *_pictures(dataset, images[0], split), strict=True)):
+        cells = cast(dict[str, Any], cells)
         where = f"{place}, row {number}"
+        own = str(cells[split_name]) if split_name else split
+        of = _label(cells, label, class_name, known, where)
+        for text in texts(cells[caption], where) if caption else [None]:
+            yield Row(where, key, picture, text, own, *of)
+
+
+def _label(
+    cells: dict[str, Any], label: str | None, class_name: str | None, known: Sequence[str] | None, where: str
+) -> tuple[str | int | None, str | None]:
+    name = str(cells[class_name]).strip() if class_name else None
+    if label is None or cells[label] is None:
+        return name, name
+    given = label_of(cells[label], where)
+    if known and isinstance(given, int) and 0 <= given < len(known):
+        return given, name or known[given]
+    return given, name
+
+
+def _scored(dataset: "Dataset", split: str | None, place: str) -> Iterator[ScoredRow]:
+    for number, cells in enumerate(dataset):
+        first, second, score = cast(dict[str, Any], cells).values()
+        where = f"{place}, row {number}"
+        yield ScoredRow(where, str(first), str(second), score_of(score, where), split)
+
+
+def _pictures(dataset: "Dataset", image: str, split: str | None) -> tuple[list[Picture | None], list[str]]:
+    """Each row's picture and key; equal paths are one picture if their bytes are equal, too (else "image.png")."""
+    from datasets import Image
+
+    encoded = dataset.select_columns([image]).cast_column(image, Image(decode=False))
+    first: dict[str, Picture] = {}
+    pictures: list[Picture | None] = []
+    keys: list[str] = []
+    for number, path in enumerate(_paths(encoded, image)):
         picture = None
         key = f"{split or 'row'}/{number}"
         if path is not None:
-            picture = Picture(f"{split or 'row'}/{path or number}", partial(read_cell, encoded, images[0], number))
-            if path and first.setdefault(path, picture).digest() != picture.digest():  # "image.png" in every row
-                picture = replace(picture, key=f"{picture.key}#{number}")
-            key = picture.key
-        for text in texts(caption, where):
-            yield Row(where, key, picture, text, str(splits[number]) if splits else split)
+            key = readable(f"{split or 'row'}/{path or number}")
+            picture = Picture(key, partial(read_cell, encoded, image, number))
+            if path and first.setdefault(path, picture).digest() != picture.digest():
+                key = f"{key}#{number}"
+                picture = replace(picture, key=key)
+        pictures.append(picture)
+        keys.append(key)
+    return pictures, keys
 
 
 def _paths(encoded: "Dataset", image: str) -> Iterator[str | None]:

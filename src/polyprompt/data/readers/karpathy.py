@@ -4,20 +4,26 @@ Format of Karpathy and Fei-Fei 2015 (arXiv:1412.2306): `dataset_flickr8k.json`, 
 `dataset_coco.json`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from polyprompt.data.items import find_picture, key_of
+from polyprompt.data.files import Places, key_of
+from polyprompt.data.json_files import content, field
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 
+WHAT = "Karpathy's JSON (dataset_*.json)"
+
 
 def fits(source: str) -> bool:
-    """Whether this is a JSON file, or a folder with one `dataset*.json`."""
+    """Whether this is such a file, or a folder with one."""
     path = Path(source)
-    return path.suffix.lower() == ".json" or len(list(path.glob("dataset_*.json"))) == 1
+    if path.is_dir():
+        return len(_inside(path)) == 1
+    if path.suffix.lower() != ".json":
+        return False
+    found = content(path)
+    return isinstance(found, dict) and "images" in found and "annotations" not in found
 
 
 def rows(source: str) -> Iterator[Row]:
@@ -27,39 +33,25 @@ def rows(source: str) -> Iterator[Row]:
         DataError: the file is missing or damaged, or an entry lacks a field; the message names the entry.
     """
     path = Path(source)
-    file = path if path.suffix.lower() == ".json" else next(path.glob("dataset_*.json"))
-    for number, entry in enumerate(_entries(file)):
+    file = _inside(path)[0] if path.is_dir() else path
+    places = Places(file)
+    for number, entry in enumerate(field(content(file), "images", list, file.name)):
         where = f"{file.name}, images[{number}]"
-        name = _field(entry, "filename", str, where)
-        folder = entry.get("filepath") or ""
-        key = key_of(f"{folder}/{name}" if folder else name)
-        picture = find_picture(file.parent, key) or find_picture(file.parent, key_of(name), key)
-        sentences = _field(entry, "sentences", list, where)
+        name = field(entry, "filename", str, where)
+        folder = field(entry, "filepath", str, where) if entry.get("filepath") else ""
+        split = field(entry, "split", str, where) if entry.get("split") is not None else None
+        long = f"{folder}/{name}" if folder else name
+        picture = places.find(long) or places.find(name, key_of(long))
+        sentences = field(entry, "sentences", list, where)
         if not sentences:
-            raise DataError(f"{where}: {key} has no sentences; write one or delete the entry")
+            raise DataError(f"{where}: {key_of(long)} has no sentences; write one or delete the entry")
         for i, sentence in enumerate(sentences):
             place = f"{where}.sentences[{i}]"
-            yield Row(place, key, picture, _field(sentence, "raw", str, place), entry.get("split"))
+            key = key_of(long) if picture is None else picture.key
+            yield Row(place, key, picture, field(sentence, "raw", str, place), split)
+    places.tell()
 
 
-def _entries(file: Path) -> list[Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not JSON ({error})") from None
-    return _field(content, "images", list, file.name)
-
-
-def _field(entry: Any, name: str, kind: type, where: str) -> Any:
-    if not isinstance(entry, dict):
-        raise DataError(f"{where}: is a {type(entry).__name__}; it must be an object in braces with {name!r}")
-    if not isinstance(entry.get(name), kind):
-        raise DataError(
-            f"{where}: {name!r} is {entry.get(name)!r:.60}, must be a {kind.__name__}; "
-            f"found the fields {', '.join(map(repr, entry)) or 'none'}"
-        )
-    return entry[name]
+def _inside(folder: Path) -> list[Path]:
+    """Such files in a folder; those that the datasets library writes have similar names."""
+    return [file for file in folder.glob("dataset_*.json") if file.stem not in ("dataset_info", "dataset_dict")]

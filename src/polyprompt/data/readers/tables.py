@@ -1,57 +1,163 @@
-"""Tables of captions: csv (comma, quotes), tsv (tab, a quote is an ordinary letter), jsonl (one object a line).
+"""Tables: csv (comma, quotes), tsv (tab, a quote is an ordinary letter), jsonl (one object a line).
 
-The first line names the columns. Pictures are named relative to the table's folder, or to `images/` inside it. A cell
-of a jsonl table may hold a list of captions.
+The first line names the columns: of pictures and their captions, of pictures and their labels (with a column class_name
+where labels are numbers), or of two sentences and their score; and a column split, if there are splits. Pictures are
+named relative to the table's folder, or to a folder like `images/` inside it. A cell of a jsonl table may hold a list
+of captions. Kaggle's `captions.txt` is a csv, its `results.csv` of Flickr30k is separated by |.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from polyprompt.data.items import Picture, find_picture, key_of
-from polyprompt.data.rows import CAPTION, IMAGE, SPLIT, Row, column, optional_column, texts
+from polyprompt.data.files import Places, key_of
+from polyprompt.data.items import Picture
+from polyprompt.data.rows import (
+    CAPTION,
+    CLASS_NAME,
+    IMAGE,
+    LABEL,
+    SCORE,
+    SENTENCES,
+    SPLIT,
+    Row,
+    ScoredRow,
+    column,
+    label_of,
+    optional_column,
+    texts,
+)
+from polyprompt.data.told import say_once
 from polyprompt.errors import DataError
 
-NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
-"""What a table in a folder is called; the last two are the names that Hugging Face's image folders use."""
+WHAT = "a table (captions.csv, .tsv, .jsonl)"
+HUB_NAMES = ("metadata.csv", "metadata.jsonl")
+KAGGLE_NAMES = ("captions.txt", "results.csv")
+NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", *HUB_NAMES, *KAGGLE_NAMES)
+"""What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
+ENDINGS = (".csv", ".tsv", ".jsonl")
+
+Cells = dict[str, Any]
 
 csv.field_size_limit(1 << 24)  # the default refuses captions above 131,072 letters
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what; None for what the table does not have."""
+
+    image: str
+    caption: str | None
+    split: str | None
+    label: str | None
+    class_name: str | None
 
 
 def fits(source: str) -> bool:
     """Whether this is a table, or a folder with one."""
     path = Path(source)
-    return path.suffix.lower() in (".csv", ".tsv", ".jsonl") or any((path / name).is_file() for name in NAMES)
+    if path.name.lower() == "captions.txt":
+        return path.is_file()
+    return path.suffix.lower() in ENDINGS or any((path / name).is_file() for name in NAMES)
 
 
-def rows(source: str) -> Iterator[Row]:
-    """One row per caption.
+def rows(source: str) -> Iterator[Row | ScoredRow]:
+    """One row per caption or labelled picture, or per pair of sentences.
 
     Raises:
         DataError: the file is missing, not UTF-8, not well formed, or lacks a column; the message names file and line.
     """
     table = table_of(Path(source))
+    found = records(table)
+    if (first := next(found, None)) is None:
+        return
+    columns = list(first[1])
+    places = Places(table)
+    make = _of_sentences(columns) or _of_pictures(table, columns, places)
+    for line, cells in chain([first], found):
+        yield from make(f"{table.name}, line {line}", cells)
+    places.tell()
+
+
+def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
+    """How to read a row of two sentences and a score; None if the table has no such columns."""
+    first, second, score = (optional_column(columns, usual) for usual in (*SENTENCES, SCORE))
+    split = optional_column(columns, SPLIT)
+    if not (first and second and score):
+        return None
+
+    def make(where: str, cells: Cells) -> Iterator[ScoredRow]:
+        own = cells.get(split) if split else None
+        yield ScoredRow(where, str(cells[first]), str(cells[second]), number(cells[score], where), own)
+
+    return make
+
+
+def _of_pictures(table: Path, columns: Sequence[str], places: Places) -> Callable[[str, Cells], Iterator[Row]]:
+    """How to read a row of a picture with captions, a label, or both.
+
+    Raises:
+        DataError: no column for the picture, or for anything about it.
+    """
+    names = Columns(
+        column(columns, IMAGE, "picture", table.name),
+        *(optional_column(columns, usual) for usual in (CAPTION, SPLIT, LABEL, CLASS_NAME)),
+    )
+    if not (names.caption or names.label or names.class_name):
+        column(columns, (*CAPTION, *LABEL), "caption or the label", table.name)
+    _tell_choice(table, columns, names)
     found: dict[str, Picture | None] = {}
-    names: tuple[str, str, str | None] | None = None
-    for line, cells in records(table):
-        where = f"{table.name}, line {line}"
-        if names is None:
-            columns = list(cells)
-            names = (
-                column(columns, IMAGE, "picture", table.name),
-                column(columns, CAPTION, "caption", table.name),
-                optional_column(columns, SPLIT),
-            )
-        image, caption, split = (cells.get(name) if name else None for name in names)
-        if not isinstance(image, str):
-            raise DataError(f"{where}: {names[0]} is {image!r:.80}; give the name of a picture")
-        key = key_of(image)
-        if key not in found:
-            found[key] = find_picture(table.parent, key)
-        for text in texts(caption, where):
-            yield Row(where, key, found[key], text, str(split) if split else None)
+
+    def make(where: str, cells: Cells) -> Iterator[Row]:
+        name = cells.get(names.image)
+        if not isinstance(name, str):
+            raise DataError(f"{where}: {names.image} is {name!r:.80}; give the name of a picture")
+        if name not in found:
+            found[name] = places.find(name)
+        picture = found[name]
+        key = picture.key if picture else key_of(name)
+        split = cells.get(names.split) if names.split else None
+        label, class_name = _labels(names, cells, where)
+        for text in texts(cells.get(names.caption), where) if names.caption else [None]:
+            yield Row(where, key, picture, text, str(split) if split else None, label, class_name)
+
+    return make
+
+
+def _labels(names: Columns, cells: Cells, where: str) -> tuple[str | int | None, str | None]:
+    """Label and class name of a row, as far as it has them."""
+    class_name = str(cells.get(names.class_name, "")).strip() if names.class_name else None
+    if names.label is None:
+        return class_name, class_name
+    return label_of(cells.get(names.label), where), class_name
+
+
+def _tell_choice(table: Path, columns: Sequence[str], names: Columns) -> None:
+    """Says which of several columns of one kind is read."""
+    for taken, usual in ((names.image, IMAGE), (names.caption, CAPTION), (names.label, LABEL)):
+        others = [name for name in columns if name.strip().lower() in usual and name != taken]
+        if taken and others:
+            say_once(str(table), f"{table.name}: {taken!r} is read, {', '.join(map(repr, others))} is passed over.")
+
+
+def number(cell: object, where: str) -> float:
+    """A score as a number.
+
+    Raises:
+        DataError: it is none, or not finite.
+    """
+    try:
+        value = float(str(cell))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: the score is {cell!r:.80}; give a number")
+    return value
 
 
 def table_of(path: Path) -> Path:
@@ -68,16 +174,20 @@ def table_of(path: Path) -> Path:
     return inside[0]
 
 
-def records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(table: Path) -> Iterator[tuple[int, Cells]]:
     """Line number and cells by column name of each record of a csv, tsv or jsonl file; empty lines are passed over."""
+    quoted = table.suffix.lower() in (".csv", ".txt")
     try:
-        with table.open(encoding="utf-8-sig", newline="" if table.suffix.lower() == ".csv" else "\n") as file:
+        with table.open(encoding="utf-8-sig", newline="" if quoted else "\n") as file:
             if table.suffix.lower() == ".jsonl":
                 for line, text in enumerate(file, 1):
                     if text.strip():
                         yield line, _object(text, f"{table.name}, line {line}")
                 return
-            if table.suffix.lower() == ".csv":
+            if quoted and _has_bars(file):  # Kaggle's Flickr30k
+                cut = ([cell.strip() for cell in text.split("|")] if text.strip() else [] for text in file)
+                lines = enumerate(cut, 1)
+            elif quoted:
                 reader = csv.reader(file, strict=True)
                 lines = ((reader.line_num, cells) for cells in reader)
             else:  # by hand: the csv module would also end a line at a lone carriage return
@@ -92,7 +202,14 @@ def records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{table}: cannot be read ({error.strerror})") from None
 
 
-def _named(lines: Iterator[tuple[int, list[str]]], table: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _has_bars(file: TextIO) -> bool:
+    """Whether the first line names its columns with | between them."""
+    first = file.readline()
+    file.seek(0)
+    return "|" in first and "," not in first
+
+
+def _named(lines: Iterable[tuple[int, list[str]]], table: str) -> Iterator[tuple[int, dict[str, str]]]:
     header: list[str] | None = None
     line = 1
     try:
@@ -101,6 +218,8 @@ def _named(lines: Iterator[tuple[int, list[str]]], table: str) -> Iterator[tuple
                 continue
             if header is None:
                 header = cells
+                if twice := [name for i, name in enumerate(cells) if name in cells[:i]]:
+                    raise DataError(f"{table}: two columns are called {twice[0]!r}; rename one or take it out")
                 continue
             if len(cells) != len(header):
                 raise DataError(
@@ -112,7 +231,7 @@ def _named(lines: Iterator[tuple[int, list[str]]], table: str) -> Iterator[tuple
         raise DataError(f"{table}, near line {line + 1}: not well-formed csv ({error}); check the quotes") from None
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+def _object(text: str, where: str) -> Cells:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

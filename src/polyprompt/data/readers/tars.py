@@ -1,13 +1,16 @@
 """webdataset shards: tar files in which the members of one sample share their name up to the first dot.
 
-`000012.jpg` with `000012.txt` (one caption), or with `000012.json` (an object with a caption, or a list of them).
-Nothing is unpacked: the shard is indexed once, and a picture is read at its offset. The split is the json's, or else
-the word in the shard's name (`train-0001.tar`, `val/0001.tar`).
+`000012.jpg` with `000012.txt` (one caption), with `000012.json` (an object with a caption, or a list of them), or with
+`000012.cls` (a label: a class's name, or its number in a file `classnames.txt` beside the shards). Where dots are part
+of the names (`img_22.05.jpg` with `img_22.05.txt`), they are taken up to the last one. Nothing is unpacked: the shard
+is indexed once, and a picture is read at its offset. The split is the json's, or else the word in the shard's name
+(`train-0001.tar`, `val/0001.tar`).
 
 Source: the format of the webdataset library (https://github.com/webdataset/webdataset); the tests read its files.
 """
 
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -16,36 +19,75 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from polyprompt.data.files import first_files, is_hidden, readable, visible_folders
 from polyprompt.data.items import Picture
-from polyprompt.data.rows import CAPTION, SPLIT, Row, column, optional_column, texts
+from polyprompt.data.names import LIST
+from polyprompt.data.rows import CAPTION, CLASS_NAME, LABEL, SPLIT, Row, column, label_of, optional_column, texts
+from polyprompt.data.splits import USUAL
+from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
-from polyprompt.media.video import SUFFIXES
+from polyprompt.media.suffixes import SEEN
 
-PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "jp2"}) | {
-    suffix.removeprefix(".") for suffix in SUFFIXES
-}
+WHAT = "webdataset shards (*.tar)"
+PICTURES = frozenset(suffix.removeprefix(".") for suffix in SEEN)
 TEXTS = ("txt", "caption", "text")
+CLASS = "cls"
+ABOUT = frozenset((*TEXTS, CLASS, "json"))
+"""Endings of members that say something about the picture."""
 BLOCK = 512
+
+Members = dict[str, tarfile.TarInfo]
+"""What a sample holds, by ending."""
 
 
 def fits(source: str) -> bool:
     """Whether this is a shard, a pattern of shards (`data/{0000..0099}.tar`, `data/*.tar`) or a folder with some."""
-    return source.endswith(".tar") or any(Path(source).glob("**/*.tar"))
+    if not os.path.isdir(source):
+        return source.endswith(".tar")
+    return _holds_shards(Path(source), 3)
 
 
 def rows(source: str) -> Iterator[Row]:
-    """One row per caption, shards in the order of their names.
+    """One row per caption, or per labelled picture, shards in the order of their names.
 
     Raises:
-        DataError: no shard, a damaged or compressed one, or a picture without a caption.
+        DataError: no shard, a damaged or compressed one, or a picture without a caption or a label.
     """
-    for shard in _shards(source):
-        for name, members in _samples(shard).items():
-            yield from _rows_of(shard, name, members)
+    shards = _shards(source)
+    root = Path(source) if os.path.isdir(source) else Path(os.path.commonpath([shard.parent for shard in shards]))
+    names = _class_names(root)
+    left: list[str] = []
+    several: list[str] = []
+    for shard in shards:
+        known = readable(shard.relative_to(root).as_posix())
+        for name, members in _samples(shard, known, left).items():
+            pictures = [ending for ending in members if ending in PICTURES]
+            if len(pictures) > 1:
+                several.append(f"{known}/{readable(name)}.{pictures[1]}")
+            found = list(_rows_of(shard, known, name, members, names))
+            left += [] if found else [f"{known}/{readable(member.name)}" for member in members.values()]
+            yield from found
+    if left:
+        number = count(len(left), "member is", "members are")
+        say_once(source, f"{Path(source).name}: {number} neither picture nor caption, and left out ({some(left)}).")
+    if several:
+        number = count(len(several), "sample has", "samples have")
+        say_once(source, f"{Path(source).name}: {number} several pictures; the first is taken, not {some(several)}.")
+
+
+def _holds_shards(folder: Path, depth: int) -> bool:
+    """Whether there are shards in a folder, or in folders in it; one that holds pictures besides is another thing."""
+    inside = first_files(folder)
+    if any(Path(name).suffix.lower() in SEEN for name in inside):
+        return False
+    if any(name.endswith(".tar") for name in inside):
+        below = [first_files(folder / name) for name in visible_folders(folder)]
+        return not any(Path(name).suffix.lower() in SEEN for names in below for name in names)
+    return depth > 1 and any(_holds_shards(folder / name, depth - 1) for name in visible_folders(folder))
 
 
 def _shards(source: str) -> list[Path]:
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         return sorted(Path(source).glob("**/*.tar"))
     patterns = [source]
     if "{" in source:
@@ -60,15 +102,25 @@ def _shards(source: str) -> list[Path]:
     return [Path(path) for path in shards]
 
 
-def _samples(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """Members by sample name and lower-case extension."""
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+def _class_names(root: Path) -> list[str]:
+    """The names that labels count in, one a line; none without the file."""
+    file = root / LIST
+    try:
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from None
+
+
+def _samples(shard: Path, known: str, left: list[str]) -> dict[str, Members]:
+    """Members by sample name and lower-case ending; what belongs to none is added to `left`."""
+    found: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                match = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]+)", member.name)
-                if member.isreg() and match:
-                    samples.setdefault(match[1], {})[match[2].lower()] = member
+                if member.isreg() and any(map(is_hidden, member.name.removeprefix("./").split("/"))):
+                    left.append(f"{known}/{readable(member.name)}")
+                elif member.isreg():
+                    found.append(member)
             _refuse_damage(shard, tar)
     except FileNotFoundError:
         raise DataError(f"{shard}: no such file") from None
@@ -76,7 +128,41 @@ def _samples(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
         raise DataError(f"{shard}: not a whole plain tar ({error}); a compressed one must be unpacked first") from None
     except OSError as error:
         raise DataError(f"{shard}: cannot be read ({error.strerror or error})") from None
-    return samples
+    samples, rest = _grouped(found, known, first_dot=True)
+    more, rest = _grouped(rest, known, first_dot=False)
+    left += [f"{known}/{readable(member.name)}" for member in rest]
+    return samples | more
+
+
+def _grouped(
+    members: list[tarfile.TarInfo], known: str, *, first_dot: bool
+) -> tuple[dict[str, Members], list[tarfile.TarInfo]]:
+    """Members grouped by their names up to the first or the last dot, and those that make no sample.
+
+    Raises:
+        DataError: a sample has two members of one ending.
+    """
+    groups: dict[str, Members] = {}
+    for member in members:
+        folder, slash, file = member.name.rpartition("/")
+        stem, _, ending = file.partition(".") if first_dot else file.rpartition(".")
+        group = groups.setdefault(f"{folder}{slash}{stem}", {})
+        if ending.lower() in group:
+            raise DataError(
+                f"{known}, sample {readable(folder + slash + stem)}: holds two members .{ending}; which is meant "
+                "cannot be told, write each sample once"
+            )
+        group[ending.lower()] = member
+    samples: dict[str, Members] = {}
+    rest: list[tarfile.TarInfo] = []
+    for name, group in groups.items():
+        kept = {ending: member for ending, member in group.items() if ending in PICTURES or ending in ABOUT}
+        if not first_dot and not (kept.keys() & PICTURES and kept.keys() - PICTURES):
+            kept = {}
+        if kept:
+            samples[name] = kept
+        rest += [member for ending, member in group.items() if ending not in kept]
+    return samples, rest
 
 
 def _refuse_damage(shard: Path, tar: tarfile.TarFile) -> None:
@@ -87,31 +173,46 @@ def _refuse_damage(shard: Path, tar: tarfile.TarFile) -> None:
             raise DataError(f"{shard}: damaged at byte {tar.offset}; fetch it again")
 
 
-def _rows_of(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> Iterator[Row]:
-    where = f"{shard.name}, sample {name}"
-    image = next((member for extension, member in members.items() if extension in PICTURES), None)
-    captions, split = _captions(shard, members, where)
-    if image is None and captions is None:
-        return
-    if captions is None:
-        raise DataError(f"{where}: a picture without a caption; add {name}.txt, or {name}.json with a caption")
-    key = f"{shard.name}/{image.name if image else name}"
-    picture = Picture(key, partial(read_slice, shard, image.offset_data, image.size)) if image else None
-    for caption in captions:
-        yield Row(where, key, picture, caption, split or _split_of(shard))
-
-
-def _captions(shard: Path, members: dict[str, tarfile.TarInfo], where: str) -> tuple[list[str] | None, str | None]:
-    """Captions (None if the sample has none) and split."""
+def _rows_of(shard: Path, known: str, name: str, members: Members, names: list[str]) -> Iterator[Row]:
+    where = f"{known}, sample {readable(name)}"
+    image = next((member for ending, member in members.items() if ending in PICTURES), None)
     about = _about(shard, members["json"], where) if "json" in members else {}
+    captions = _captions(shard, members, about, where)
+    label, class_name = _label(shard, members, about, names, where)
+    if captions is None and label is None:
+        if image is None:
+            return
+        raise DataError(f"{where}: a picture without a caption; add {name}.txt, or {name}.json with a caption")
     split_name = optional_column(list(about), SPLIT)
-    split = str(about[split_name]) if split_name and about[split_name] else None
-    for extension in TEXTS:
-        if extension in members:
-            return [_text(shard, members[extension], where)], split
+    split = str(about[split_name]) if split_name and about[split_name] else _split_of(shard)
+    key = f"{known}/{readable(image.name if image else name)}"
+    picture = Picture(key, partial(read_slice, shard, image.offset_data, image.size)) if image else None
+    for caption in captions or [None]:
+        yield Row(where, key, picture, caption, split, label, class_name)
+
+
+def _captions(shard: Path, members: Members, about: dict[str, Any], where: str) -> list[str] | None:
+    """Captions, None if the sample has none."""
+    for ending in TEXTS:
+        if ending in members:
+            return [_text(shard, members[ending], where)]
     if optional_column(list(about), CAPTION) is None:
-        return None, split
-    return texts(about[column(list(about), CAPTION, "caption", where)], where), split
+        return None
+    return texts(about[column(list(about), CAPTION, "caption", where)], where)
+
+
+def _label(
+    shard: Path, members: Members, about: dict[str, Any], names: list[str], where: str
+) -> tuple[str | int | None, str | None]:
+    """Label and class name, as far as the sample has them."""
+    given, name = optional_column(list(about), LABEL), optional_column(list(about), CLASS_NAME)
+    cell = _text(shard, members[CLASS], where) if CLASS in members else about.get(given) if given else None
+    if cell is None:
+        return None, None
+    label = label_of(cell, where)
+    if name:
+        return label, str(about[name])
+    return label, names[label] if isinstance(label, int) and 0 <= label < len(names) else None
 
 
 def _about(shard: Path, member: tarfile.TarInfo, where: str) -> dict[str, Any]:
@@ -131,9 +232,7 @@ def _text(shard: Path, member: tarfile.TarInfo, where: str) -> str:
 
 def _split_of(shard: Path) -> str | None:
     words = re.split(r"[^a-z]+", f"{shard.parent.name}/{shard.stem}".lower())
-    return next(
-        (word for word in reversed(words) if word in {"train", "val", "valid", "validation", "dev", "test"}), None
-    )
+    return next((word for word in reversed(words) if word in USUAL), None)
 
 
 def read_slice(file: Path, offset: int, size: int) -> bytes:

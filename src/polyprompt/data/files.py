@@ -1,0 +1,179 @@
+"""Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from polyprompt.data.items import Picture
+from polyprompt.data.told import count, say_once, some
+from polyprompt.errors import DataError
+from polyprompt.media.suffixes import IMAGES, SEEN
+
+LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+"""Folders that systems leave behind: previews and forks, called like the pictures they belong to."""
+PICTURE_FOLDERS = (
+    *("images", "image", "imgs", "img", "pictures", "photos", "videos", "jpegimages"),
+    *("flicker8k_dataset", "flickr8k_dataset", "flickr30k_images", "flickr30k-images"),
+)
+"""Folders beside a list that the pictures may lie in, in lower case."""
+
+
+def key_of(name: str) -> str:
+    """The key of a picture that a list calls `name`: "./a//b.jpg" and "a/b.jpg" are one; always UTF-8."""
+    return readable(PurePosixPath(name).as_posix())
+
+
+def readable(name: str) -> str:
+    """A file name as text that can be written anywhere: bytes that are not UTF-8 become \\xe9."""
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that no file system gave
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over for its name."""
+    return name.startswith(".") or name in LITTER
+
+
+def visible_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted; linked ones too, hidden ones not."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def first_files(folder: Path, most: int = 100) -> list[str]:
+    """A few of the visible files in a folder, to see what kind of folder it is."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, most) if not is_hidden(entry.name) and entry.is_file()]
+    except OSError:
+        return []
+
+
+@dataclass
+class Walk:
+    """Pictures and videos below folders of one source, and what was left out on the way."""
+
+    root: Path
+    """What names in messages are relative to."""
+    hidden: list[str] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=dict)
+    """Files by an ending that is no picture's."""
+    seen: dict[tuple[int, int], str] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """Everything below `folder` that its name says is a picture or a video, sorted by path; links are followed.
+
+        Raises:
+            DataError: a folder cannot be read, or a link leads back to a folder that it lies in.
+        """
+        return sorted(self._below(folder, ()))
+
+    def tell(self) -> None:
+        """Says what was left out and what is there twice."""
+        parts = [f"{len(names):,} {ending}" for ending, names in sorted(self.others.items())]
+        examples = [names[0] for _, names in sorted(self.others.items())] + self.hidden[:1]
+        if self.hidden:
+            parts.append(f"{len(self.hidden):,} hidden")
+        name = readable(str(self.root.name or self.root.absolute().name))
+        if parts:
+            say_once(
+                str(self.root), f"{name}: left out {', '.join(parts)} ({some(examples)}); no pictures by their names."
+            )
+        if self.again:
+            say_once(str(self.root), f"{name}: linked twice, so its pictures count twice: {some(self.again)}.")
+
+    def _below(self, folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+        here = os.path.realpath(folder)
+        if here in above:
+            raise DataError(f"{readable(str(folder))}: a link back to a folder that it lies in; remove it")
+        self._note_links(folder)
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{readable(str(folder))}: cannot be read ({error.strerror})") from None
+        for entry in entries:
+            ending = os.path.splitext(entry.name)[1].lower()
+            if entry.is_dir():
+                if is_hidden(entry.name):
+                    self.hidden.append(self._name(entry.path) + "/")
+                else:
+                    yield from self._below(Path(entry.path), (*above, here))
+            elif is_hidden(entry.name):
+                if ending in SEEN:
+                    self.hidden.append(self._name(entry.path))
+            elif ending in SEEN and entry.is_file():
+                yield Path(entry.path)
+            else:
+                ending = "broken link" if entry.is_symlink() and not entry.is_file() else ending
+                self.others.setdefault(readable(ending) or "without an ending", []).append(self._name(entry.path))
+
+    def _note_links(self, folder: Path) -> None:
+        state = folder.stat()
+        if self.seen.setdefault((state.st_dev, state.st_ino), str(folder)) != str(folder):
+            self.again.append(self._name(folder))
+
+    def _name(self, path: str | Path) -> str:
+        return readable(os.path.relpath(path, self.root).replace(os.sep, "/"))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Every picture and video below a folder, by its ending, sorted; none that is hidden. What is left out is told.
+
+    Raises:
+        DataError: there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{readable(str(folder))}: no such folder")
+    walk = Walk(folder)
+    found = walk.pictures(folder)
+    walk.tell()
+    if not found:
+        raise DataError(f"{readable(str(folder))}: no pictures in it. Give a folder with {', '.join(sorted(IMAGES))}.")
+    return found
+
+
+class Places:
+    """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
+
+    `also` names more such folders, for lists whose official layout has others. Paths written on Windows are read as
+    well; how many were is told by `tell`.
+    """
+
+    def __init__(self, list_file: Path, *also: str) -> None:
+        self.list = list_file
+        folder = list_file.parent
+        usual = [name for name in self._folders(folder) if name.lower() in PICTURE_FOLDERS]
+        self.roots = [folder, *(folder / name for name in also), *(folder / name for name in usual)]
+        self.windows: list[str] = []
+
+    def find(self, name: str, key: str | None = None) -> Picture | None:
+        """The picture of this name; its key is `key_of(name)` if not given."""
+        if (path := self._path(name)) is None and "\\" in name:
+            name = PureWindowsPath(name).as_posix()
+            if path := self._path(name):
+                self.windows.append(name)
+        return None if path is None else Picture(key_of(name) if key is None else key, partial(Path.read_bytes, path))
+
+    def tell(self) -> None:
+        """Says how many paths were written in another way than they were read."""
+        if self.windows:
+            number = count(len(self.windows), "path")
+            say_once(str(self.list), rf"{self.list.name}: {number} with \ read with / instead ({self.windows[0]}).")
+
+    def _path(self, name: str) -> Path | None:
+        paths = (root / name for root in self.roots)
+        return next((path for path in paths if os.path.isfile(path)), None)  # Path.is_file raises for long names
+
+    @staticmethod
+    def _folders(folder: Path) -> list[str]:
+        return visible_folders(folder) if folder.is_dir() else []

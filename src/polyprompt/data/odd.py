@@ -1,0 +1,62 @@
+"""Captions that a program has damaged on their way: some are refused, the others told. None is changed."""
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from polyprompt.data.rows import Row
+from polyprompt.data.told import count, say_once
+from polyprompt.errors import DataError
+
+EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
+"""What programs write for a caption that is not there."""
+MISREAD = ("\ufffd", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "â€™", "â€œ", "â€“", "Â ")
+"""UTF-8 that was read as another encoding."""
+
+
+def refuse_list(caption: str, where: str) -> None:
+    """A list that stands in a cell as text is refused: its brackets would be learned.
+
+    Raises:
+        DataError: the caption is a list, tuple, set or dictionary of strings as Python or JSON write them.
+    """
+    if caption[:1] not in "[({" or caption[-1:] not in "])}":
+        return
+    try:
+        found = ast.literal_eval(caption)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return
+    if isinstance(found, (list, tuple, set, dict)) and any(isinstance(part, str) for part in found):
+        raise DataError(
+            f"{where}: the caption is a list written as text, {caption!r:.80}; give each caption a row of its own, or "
+            "a list in a .jsonl table"
+        )
+
+
+def tell(name: str, place: str, rows: Sequence[Row]) -> None:
+    """Says how many captions look damaged, by kind, and how many a picture has twice."""
+    for test, what in KINDS:
+        if found := [row for row in rows if row.caption and test(row.caption.strip())]:
+            say_once(
+                place, f"{name}: {count(len(found), 'caption')} {what} ({found[0].where}: {found[0].caption!r:.80})."
+            )
+    doubled = Counter((row.key, row.caption.strip()) for row in rows if row.caption)
+    if twice := [pair for pair, times in doubled.items() if times > 1]:
+        more = sum(doubled[pair] - 1 for pair in twice)
+        said = count(more, "caption repeats", "captions repeat")
+        say_once(place, f"{name}: {said} another one of the same picture ({twice[0][0]}: {twice[0][1]!r:.80}).")
+
+
+def _quoted(caption: str) -> bool:
+    """Quotes doubled and put around, as a csv has them, in a table where a quote is an ordinary letter."""
+    inner = caption[1:-1]
+    return (
+        len(caption) > 2 and caption[0] == caption[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
+    )
+
+
+KINDS: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda caption: caption.casefold() in EMPTY, "may stand for none"),
+    (_quoted, "keep a csv's doubled quotes; save the table without quoting, or as .csv"),
+    (lambda caption: any(part in caption for part in MISREAD), "look like text read in a wrong encoding"),
+)

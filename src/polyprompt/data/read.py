@@ -1,0 +1,177 @@
+"""One way from a name to data: `read_pairs` for captions, `read_labelled` for classes, `read_scored` for sentences.
+
+What a name may be stands in `source.py`. A new format is a file in `readers/`, a new published set one in `catalog/`.
+Whatever is left out, merged or guessed on the way is told, with its number and an example.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from polyprompt.data.captions import BadPicturesError, pairs_of, readable_ones, skip_unreadable, tell_skipped
+from polyprompt.data.items import Labelled, Pairs, Scored
+from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
+from polyprompt.data.readers import Reader
+from polyprompt.data.rows import Row, ScoredRow
+from polyprompt.data.source import Source, open_source, rows_of_kind
+from polyprompt.data.splits import in_split, merged, own_name, tell_leaks
+from polyprompt.data.told import say_once
+from polyprompt.errors import DataError
+
+
+def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None) -> Pairs:
+    """Pictures with their captions, in the order of the source.
+
+    Args:
+        source: a folder, a table, Karpathy's or COCO's JSON, tars, "hf:name", a name of the catalogue (`source.py`).
+        split: "train", or several: "train+restval". All of them if not given. Of data without splits a tenth of the
+            pictures is "test" and a tenth "dev", at least one each, drawn by their keys: always the same ones.
+        max_bad: how many pictures may be missing or unreadable; they are left out with their captions, and listed in
+            `Pairs.skipped` and on stderr. With 0, files are only looked for, and one that is unreadable raises when it
+            is opened; above 0, each is opened once now.
+        reader: a format of your own, such as a module with `fits` and `rows`.
+
+    Raises:
+        UnknownNameError: there is no such split; near names are offered.
+        BadPicturesError: more than `max_bad` pictures are missing or unreadable.
+        DataError: no pictures, an empty caption, or a source that cannot be read as what it seems to be.
+    """
+    opened = open_source(source, "captions", reader)
+    rows = cast(list[Row], rows_of_kind(opened, "captions", split))
+    name = opened.name if split is None else f"{opened.name}:{split}"
+    if split is None:
+        tell_leaks(opened.name, opened.place, rows)
+    else:
+        rows = in_split(opened.name, opened.place, rows, split)
+    pairs = pairs_of(name, opened.place, rows, max_bad)
+    if max_bad:
+        pairs = skip_unreadable(pairs, max_bad)
+    tell_skipped(pairs.name, opened.place, pairs.skipped)
+    _tell_count(opened, split, len(pairs.images), "pictures")
+    return pairs
+
+
+def read_labelled(
+    source: str,
+    split: str | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    max_bad: int = 0,
+    reader: Reader | None = None,
+) -> Labelled:
+    """Pictures with their classes.
+
+    Args:
+        source: a folder with one folder per class (in folders per split, if it has splits), a table of path and label,
+            a CoOp split file, tars with .cls members, "hf:name", a name of the catalogue (`source.py`).
+        split: "train", "val", "test", or what the source calls it. Needed if the source has splits.
+        class_names: the classes in the order in which labels count, for a second set that is to share the labels of a
+            first; some of them may have no pictures. If not given: in the order of the labels where these are numbers,
+            else sorted; those of all splits.
+        max_bad: how many pictures may be missing or unreadable, as in `read_pairs`.
+        reader: a format of your own.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        BadPicturesError: more than `max_bad` pictures are missing or unreadable.
+        DataError: no pictures, one class only, a class without pictures, two classes with one name, a label that does
+            not match its folder or the given classes.
+    """
+    opened = open_source(source, "labels", reader)
+    if split is None and opened.splits:
+        raise DataError(f"{opened.name}: has the splits {', '.join(sorted(opened.splits))}; choose one")
+    rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", split)))
+    entry = opened.entry
+    classes = Classes(entry.twins, entry.renamed) if entry else Classes()
+    for row in rows:
+        classes.add(row)
+    for folder in opened.folders:
+        classes.name_of.setdefault(folder, folder)
+    chosen = _chosen(opened, rows, split)
+    if entry is None:
+        refuse_other_folders(chosen, classes)
+    name = opened.name if split is None else f"{opened.name}:{split}"
+    data = labelled_of(name, opened.place, chosen, classes, class_names, max_bad)
+    if max_bad:
+        data = _without_unreadable(data, max_bad)
+    tell_skipped(data.name, opened.place, data.skipped)
+    _tell_count(opened, split, len(data.pictures), "pictures")
+    return data
+
+
+def read_scored(source: str, split: str | None = None, *, reader: Reader | None = None) -> Scored:
+    """Pairs of sentences with their scores, in the order of the source.
+
+    Args:
+        source: a table with the columns sentence1, sentence2 and score, "hf:name", a name of the catalogue.
+        split: "train", "dev", "test"; all of them if not given.
+        reader: a format of your own.
+
+    Raises:
+        UnknownNameError: there is no such split. DataError: no pairs, an empty sentence, a score that is no number.
+    """
+    opened = open_source(source, "scores", reader)
+    rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
+    name = opened.name
+    if split is not None:
+        own = own_name(name, split, {row.split: None for row in rows if row.split})
+        rows, name = [row for row in rows if row.split == own], f"{name}:{split}"
+    for row in rows:
+        if not (row.first.strip() and row.second.strip()):
+            raise DataError(f"{row.where}: a sentence is empty; write it or delete the row")
+    _tell_count(opened, split, len(rows), "pairs")
+    first, second, scores = (
+        zip(*((row.first, row.second, row.score) for row in rows), strict=True) if rows else ((),) * 3
+    )
+    return Scored(name, first, second, scores)
+
+
+def splits_of(source: str, *, reader: Reader | None = None) -> tuple[str, ...]:
+    """The splits that a source of labelled pictures has, sorted; none for plain class folders, say.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    opened = open_source(source, "labels", reader)
+    if opened.splits is not None:
+        return tuple(sorted(opened.splits))
+    rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", None)))
+    return tuple(sorted({row.split for row in rows if row.split}))
+
+
+def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
+    """The pictures that can be opened.
+
+    Raises:
+        BadPicturesError: more than `max_bad` are left out, those that are missing included.
+    """
+    good, bad = readable_ones(data.pictures)
+    bad = [*data.skipped, *bad]
+    if len(bad) > max_bad:
+        raise BadPicturesError(data.name, bad, max_bad)
+    return replace(data.keep(good), skipped=tuple(bad))
+
+
+def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]:
+    """The rows of a split."""
+    known = opened.splits or {row.split: None for row in rows if row.split}
+    if split is None:
+        if known:
+            raise DataError(f"{opened.name}: has the splits {', '.join(sorted(known))}; choose one")
+        return list(rows)
+    if not known:
+        raise DataError(f"{opened.name}: has no splits; leave split {split!r} out, or add a column 'split'")
+    tell_leaks(opened.name, opened.place, rows)
+    wanted = {own_name(opened.name, one, known) for one in split.split("+")}
+    return [row for row in rows if row.split in wanted]
+
+
+def _tell_count(opened: Source, split: str | None, number: int, things: str) -> None:
+    """Says where a published set is not whole."""
+    if opened.entry is None:
+        return
+    expected = opened.entry.expected(opened.entry.counts, opened.part, split)
+    if expected is not None and expected != number:
+        where = f"{opened.name}:{split}" if split else opened.name
+        line = f"{where}: {number:,} {things}, the published set has {expected:,}; figures are not comparable with its."
+        say_once(opened.place, line)

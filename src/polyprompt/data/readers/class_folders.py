@@ -1,0 +1,62 @@
+"""A folder per class, called like the class; `classnames.txt` beside them gives other names.
+
+`classnames.txt` (CoOp's): a folder and its name in each line, "n01440764 tench", in the order of the labels. Without it
+classes are in the order of their folders' names, and folders called by numbers or WordNet ids are refused later on.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from polyprompt.data.files import Walk, first_files, readable, visible_folders
+from polyprompt.data.items import Picture
+from polyprompt.data.names import LIST, read_class_list
+from polyprompt.data.rows import Row
+from polyprompt.data.told import count, say_once, some
+from polyprompt.errors import DataError
+from polyprompt.media.suffixes import SEEN
+
+WHAT = "a folder with one folder per class"
+
+
+def fits(source: str) -> bool:
+    """Whether this is a folder with folders in it."""
+    return Path(source).is_dir() and bool(visible_folders(Path(source)))
+
+
+def rows(source: str) -> Iterator[Row]:
+    """One row per picture, class by class, sorted by path, so that all machines see one order.
+
+    Raises:
+        DataError: a class folder without pictures, or one that `classnames.txt` does not name.
+    """
+    root = Path(source)
+    walk = Walk(root)
+    named = names_of(root)
+    _tell_loose(root)
+    for folder in visible_folders(root):
+        if named and folder not in named:
+            raise DataError(f"{root / folder}: {LIST} does not name this folder; add it, or remove the folder")
+        files = walk.pictures(root / folder)
+        if not files:
+            raise DataError(f"{root / folder}: a class folder without pictures; add some or remove it")
+        label, name = (list(named).index(folder), named[folder]) if named else (folder, None)
+        for file in files:
+            key = readable(file.relative_to(root).as_posix())
+            yield Row(str(file), key, Picture(key, partial(Path.read_bytes, file)), label=label, class_name=name)
+    walk.tell()
+
+
+def names_of(root: Path) -> dict[str, str]:
+    """The class name of each folder by `classnames.txt`, in the folder or in the one above it; none without it."""
+    file = next((file for file in (root / LIST, root.parent / LIST) if file.is_file()), None)
+    return read_class_list(file) if file else {}
+
+
+def _tell_loose(root: Path) -> None:
+    loose = [name for name in sorted(first_files(root, 10_000)) if Path(name).suffix.lower() in SEEN]
+    if loose:
+        number = count(len(loose), "picture")
+        say_once(
+            str(root), f"{root.name}: left out {number} beside the class folders ({some(loose)}); they have no class."
+        )

@@ -1,0 +1,75 @@
+"""Flickr's own caption files: `Flickr8k.token.txt`, `results_20130124.token`: "1000.jpg#0<tab>A child ..." a line.
+
+Flickr8k's lists of names (`Flickr_8k.trainImages.txt`, `.devImages.txt`, `.testImages.txt`) give the splits, where they
+lie beside it (Hodosh et al. 2013). The published Flickr8k file has five captions of `2258277193_586949ec62.jpg.1`, a
+picture that does not exist: these are left out.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from polyprompt.data.files import Places, key_of
+from polyprompt.data.rows import Row
+from polyprompt.data.told import count, say_once
+from polyprompt.errors import DataError
+
+WHAT = "Flickr's captions (*.token, *.token.txt)"
+LISTS = {"train": "*trainImages.txt", "dev": "*devImages.txt", "test": "*testImages.txt"}
+
+
+def fits(source: str) -> bool:
+    """Whether this is such a file, or a folder with one."""
+    path = Path(source)
+    return len(_files(path)) == 1 if path.is_dir() else path.name.lower().endswith((".token", ".token.txt"))
+
+
+def rows(source: str) -> Iterator[Row]:
+    """One row per line.
+
+    Raises:
+        DataError: the file is missing or not UTF-8, or a line has no tab; the message names it.
+    """
+    path = Path(source)
+    file = _files(path)[0] if path.is_dir() else path
+    split_of = _splits(file.parent)
+    places = Places(file)
+    ghosts: list[str] = []
+    for number, line in enumerate(_lines(file), 1):
+        if not line:
+            continue
+        name, tab, caption = line.partition("\t")
+        if not tab:
+            raise DataError(f"{file.name}, line {number}: no tab between the picture and its caption")
+        name = re.sub(r"#\d+$", "", name)
+        picture = places.find(name)
+        if picture is None and re.search(r"\.jpg\.\d+$", name):
+            ghosts.append(name)
+            continue
+        yield Row(f"{file.name}, line {number}", key_of(name), picture, caption, split_of.get(name))
+    if ghosts:
+        number = count(len(ghosts), "caption")
+        say_once(str(file), f"{file.name}: left out {number} of {ghosts[0]}, a picture that does not exist.")
+
+
+def _splits(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for split, pattern in LISTS.items():
+        for file in folder.glob(pattern):
+            found |= dict.fromkeys(filter(None, map(str.strip, _lines(file))), split)
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for pattern in ("*.token", "*.token.txt") for path in folder.glob(pattern))

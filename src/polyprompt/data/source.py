@@ -1,0 +1,244 @@
+"""From what a user types to rows: a name of the catalogue, a folder, a table, a split file, shards, a hub name.
+
+photos, photos/captions.csv, split_zhou_EuroSAT.json, shards/*.tar, hf:name    what lies there, by its format
+caltech101                     a set of the catalogue, below the folder that POLYPROMPT_DATA names
+caltech101@FOLDER              the same, below FOLDER (or FOLDER is its own)
+pacs:photo, pacs:photo@FOLDER  a part of one
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from polyprompt.data import catalog
+from polyprompt.data.entry import ROOT, Entry, Kind
+from polyprompt.data.files import first_files, visible_folders
+from polyprompt.data.json_files import forget
+from polyprompt.data.readers import Reader, class_folders, readers
+from polyprompt.data.rows import Row, ScoredRow
+from polyprompt.data.splits import own_name, split_folders
+from polyprompt.data.told import say_once
+from polyprompt.errors import DataError
+from polyprompt.media.suffixes import SEEN
+
+AnyRow = Row | ScoredRow
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from."""
+
+    name: str
+    place: str
+    """What was typed, for what is told once."""
+    rows: Callable[[str | None], Iterable[AnyRow]]
+    """All rows; those of other splits than the wanted one may be left out."""
+    splits: tuple[str, ...] | None = None
+    """The splits, where they are known without reading all rows."""
+    folders: tuple[str, ...] = ()
+    """The class folders of all splits, which all are classes even where a split has no picture of one."""
+    entry: Entry | None = None
+    part: str = ""
+
+
+def open_source(source: str, kind: Kind, reader: Reader | None = None) -> Source:
+    """What `source` names, for rows of this kind.
+
+    Args:
+        source: see above.
+        kind: captions, labels or scores.
+        reader: a format of your own, asked in place of those that are known.
+
+    Raises:
+        DataError: there is nothing of this name, or nothing of this kind in it; or several formats fit.
+    """
+    if reader is not None:
+        return Source(_name_of(source, kind), source, lambda split: reader.rows(source))
+    return _of_catalogue(source, kind) or _of_split_folders(source, kind) or _of_reader(source, kind)
+
+
+def kinds_of(source: str) -> tuple[Kind, ...]:
+    """What a source holds: captions, labels, scores, or several of them.
+
+    Raises:
+        DataError: there is nothing of this name.
+    """
+    if found := _catalogue_name(source):
+        return (catalog.entry(found[0]).holds,)
+    kinds: dict[Kind, None] = {}
+    for place in [str(Path(source) / name) for name in _split_folders(source)] or [source]:
+        for reader in _fitting(place):
+            kinds |= dict.fromkeys(_kinds(next(iter(reader.rows(place)), None)))
+    return tuple(kinds)
+
+
+# The catalogue
+
+
+def _catalogue_name(source: str) -> tuple[str, str, str] | None:
+    """Name, part and folder of a set of the catalogue; None if `source` is another thing, as everything that exists."""
+    head, at, folder = source.partition("@")
+    name, _, part = head.partition(":")
+    known = catalog.known(name)
+    if known is None:
+        return None
+    if os.path.exists(source):
+        line = f"{source}: what lies here under this name is read; write {known}@FOLDER for the published set."
+        say_once(source, line)
+        return None
+    if at and not folder:
+        raise DataError(f"{source}: names no folder; write {known}@FOLDER")
+    return known, part, folder
+
+
+def _of_catalogue(source: str, kind: Kind) -> Source | None:
+    if (found := _catalogue_name(source)) is None:
+        return None
+    name, part, folder = found
+    entry = catalog.entry(name)
+    if entry.holds != kind:
+        raise DataError(f"{name}: holds {entry.holds}, not {kind}")
+    part = entry.part(name, part)
+    place = Path()
+    if entry.folders:
+        if not (root := folder or os.environ.get(ROOT, "")):
+            raise DataError(
+                f"{name}: where it lies is not known. Set {ROOT} to the folder that holds {entry.folders[0]}/, or "
+                f"write {name}@FOLDER"
+            )
+        place = entry.folder(name, Path(root).expanduser())
+    full = f"{name}:{part}" if part and part != entry.default_part else name
+
+    def rows(split: str | None) -> Iterable[AnyRow]:
+        if split is None or "+" in split or not entry.splits:
+            return entry.rows(place, part, None)
+        return entry.rows(place, part, own_name(name, split, entry.splits))
+
+    return Source(full, source, rows, entry.splits or None, (), entry, part)
+
+
+# Folders with a folder per split
+
+
+def _split_folders(source: str) -> list[str]:
+    return split_folders(visible_folders(Path(source))) if os.path.isdir(source) else []
+
+
+def _of_split_folders(source: str, kind: Kind) -> Source | None:
+    """A folder whose folders are splits, each a source of its own; None if it is none, or has a list of its own."""
+    parts = _split_folders(source)
+    if not parts or any(_holds(reader, source, kind) for reader in _fitting(source) if reader is not class_folders):
+        return None
+    root = Path(source)
+    others = [name for name in visible_folders(root) if name not in parts]
+    if others:
+        say_once(
+            source, f"{_name_of(source, kind)}: left out {', '.join(others)}; {' and '.join(parts)} are its splits."
+        )
+    if bare := [
+        name for name in parts if kind == "labels" and not (visible_folders(root / name) or _fitting(str(root / name)))
+    ]:
+        raise DataError(
+            f"{root / bare[0]}: is called like a split, but has no class folders in it; put the pictures of each class "
+            "into a folder called like it, or give the folder another name"
+        )
+    within = {name: _of_reader(str(root / name), kind) for name in parts}
+
+    def rows(split: str | None) -> Iterator[AnyRow]:
+        wanted = parts if split is None else {own_name(_name_of(source, kind), one, parts) for one in split.split("+")}
+        for name in parts:
+            if name in wanted:
+                yield from (_moved(row, name) for row in within[name].rows(None))
+
+    folders = sorted({folder for one in within.values() for folder in one.folders})
+    return Source(_name_of(source, kind), source, rows, tuple(parts), tuple(folders))
+
+
+def _moved(row: AnyRow, split: str) -> AnyRow:
+    """A row of a split's folder as one of the folder above."""
+    if isinstance(row, ScoredRow):
+        return replace(row, split=split)
+    key = f"{split}/{row.key}"
+    picture = None if row.picture is None else replace(row.picture, key=key)
+    return replace(row, key=key, picture=picture, split=split)
+
+
+# One source, by its format
+
+
+def _of_reader(source: str, kind: Kind) -> Source:
+    """The one format that fits and holds what is wanted.
+
+    Raises:
+        DataError: none does, or several do.
+    """
+    fitting = _fitting(source, kind)
+    found = fitting if len(fitting) == 1 else [reader for reader in fitting if _holds(reader, source, kind)]
+    exact = [reader for reader in found if reader is not class_folders] or found
+    if len(exact) > 1:
+        raise DataError(f"{source}: may be {' or '.join(reader.WHAT for reader in exact)}; name the file that is meant")
+    if not exact:
+        raise DataError(_nothing(source, kind, fitting))
+    reader = exact[0]
+    folders = tuple(visible_folders(Path(source))) if reader is class_folders else ()
+    return Source(_name_of(source, kind), source, lambda split: reader.rows(source), None, folders)
+
+
+def _fitting(source: str, kind: Kind = "labels") -> list[Reader]:
+    return [reader for reader in readers() if (kind == "labels" or reader is not class_folders) and reader.fits(source)]
+
+
+def _holds(reader: Reader, source: str, kind: Kind) -> bool:
+    """Whether the first row is of this kind; a source without rows may be any. One that cannot be read is told."""
+    try:
+        first = next(iter(reader.rows(source)), None)
+    except DataError as error:
+        say_once(source, f"{source}: passed over {reader.WHAT}, since {error}")
+        return False
+    return first is None or kind in _kinds(first)
+
+
+def rows_of_kind(opened: Source, kind: Kind, split: str | None) -> list[AnyRow]:
+    """All rows of an open source.
+
+    Raises:
+        DataError: they hold something else.
+    """
+    rows = list(opened.rows(split))
+    forget()
+    if rows and kind not in _kinds(rows[0]):
+        raise DataError(f"{opened.place}: holds {' and '.join(_kinds(rows[0])) or 'nothing'}, no {kind}")
+    return rows
+
+
+def _kinds(row: AnyRow | None) -> tuple[Kind, ...]:
+    if row is None:
+        return ()
+    if isinstance(row, ScoredRow):
+        return ("scores",)
+    captions: tuple[Kind, ...] = () if row.caption is None else ("captions",)
+    return captions if row.label is None and row.class_name is None else (*captions, "labels")
+
+
+def _nothing(source: str, kind: Kind, fitting: Sequence[Reader]) -> str:
+    if fitting:
+        return f"{source}: no {kind} found in it; it is {' or '.join(reader.WHAT for reader in fitting)} without {kind}"
+    if os.path.exists(source):
+        if any(Path(name).suffix.lower() in SEEN for name in first_files(Path(source))):
+            wanted = "a folder per class" if kind == "labels" else "captions.csv beside them"
+            return f"{source}: holds pictures, but no {kind} of them; give {wanted}"
+        return f"{source}: no {kind} found in it. Give {', '.join(reader.WHAT for reader in readers())}."
+    near = get_close_matches(source.partition("@")[0].partition(":")[0].casefold(), catalog.names(), n=2)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return (
+        f"{source}: no such file or folder, and no data set of the catalogue (`polyprompt data list`).{hint} "
+        f"Give {', '.join(reader.WHAT for reader in readers())}."
+    )
+
+
+def _name_of(source: str, kind: Kind) -> str:
+    """The last part of a path, also of "."; of labels without the file's ending."""
+    path = Path(source)
+    return path.stem if kind == "labels" and path.is_file() else path.name or path.absolute().name

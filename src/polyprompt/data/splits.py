@@ -1,0 +1,108 @@
+"""Splits and what they are called: upper and lower case are one, and "dev", "val", "valid", "validation" are one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from polyprompt.data.rows import Row
+from polyprompt.data.told import count, say_once, some
+from polyprompt.disk.files import digest
+from polyprompt.errors import DataError, UnknownNameError
+
+SAME = (
+    ("train", "training"),
+    ("dev", "val", "valid", "validation", "validate", "development"),
+    ("test", "testing"),
+)
+"""Names of one split each; whichever is asked for, the one that the data has is taken."""
+USUAL = frozenset(name for names in SAME for name in names)
+
+
+def split_folders(names: Iterable[str]) -> list[str]:
+    """Those of a folder's subfolders that are splits: two or more called like splits, or all of them.
+
+    A folder `train` among `car` and `bus` is a class; one beside `val` is not.
+    """
+    names = list(names)
+    found = [name for name in names if name.casefold() in USUAL]
+    return found if len(found) > 1 or found == names else []
+
+
+def own_name(name: str, split: str, splits: Iterable[str], place: str = "") -> str:
+    """What the data called `name` calls a split.
+
+    Raises:
+        UnknownNameError: it has no such split. DataError: it has several that go by this name.
+    """
+    known = list(splits)
+    asked = split.strip().casefold()
+    same = next((names for names in SAME if asked in names), (asked,))
+    if split in known:
+        return split
+    for wanted in ((asked,), same):
+        found = [one for one in known if one.strip().casefold() in wanted]
+        if len(found) > 1:
+            raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, found))}; name the one that is meant")
+        if found:
+            return found[0]
+    raise UnknownNameError(f"split of {name}{place}", split, known)
+
+
+def in_split(name: str, place: str, rows: Iterable[Row], split: str) -> list[Row]:
+    """The rows of one split, or of several with + between them; drawn by the keys where the data has none.
+
+    Raises:
+        UnknownNameError: there is no such split. DataError: too few pictures to draw splits from.
+    """
+    rows = list(rows)
+    if not any(row.split for row in rows):
+        drawn = _drawn(name, place, [row.key for row in rows])
+        rows = [replace(row, split=drawn[row.key]) for row in rows]
+    rows = merged(name, place, rows)
+    splits = {row.split: None for row in rows if row.split}
+    tell_leaks(name, place, rows)
+    wanted = {own_name(name, one, splits) for one in split.split("+")}
+    return [row for row in rows if row.split in wanted]
+
+
+def merged(name: str, place: str, rows: Sequence[Row]) -> list[Row]:
+    """The same rows, with splits that differ in case or blanks alone made one, which is told."""
+    spellings: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row.split:
+            of_one = spellings.setdefault(row.split.strip().casefold(), {})
+            of_one[row.split] = of_one.get(row.split, 0) + 1
+    one_of: dict[str | None, str] = {}
+    for of_one in spellings.values():
+        first, *others = of_one
+        one_of |= dict.fromkeys(others, first)
+        if others:
+            said = " and ".join(f"{spelling!r} ({number:,} rows)" for spelling, number in of_one.items())
+            say_once(place, f"{name}: {said} are read as one split.")
+    return [replace(row, split=one_of[row.split]) if row.split in one_of else row for row in rows]
+
+
+def tell_leaks(name: str, place: str, rows: Iterable[Row]) -> None:
+    """Says how many pictures lie in two splits."""
+    split_of: dict[str, str] = {}
+    leaks: dict[str, str] = {}
+    for row in rows:
+        if row.split and split_of.setdefault(row.key, row.split) != row.split:
+            leaks.setdefault(row.key, f"{row.key} in {split_of[row.key]} and {row.split}")
+    if leaks:
+        number = count(len(leaks), "picture lies", "pictures lie")
+        say_once(
+            place, f"{name}: {number} in two splits, so what is scored was seen before: {some(list(leaks.values()))}."
+        )
+
+
+def _drawn(name: str, place: str, keys: Iterable[str]) -> Mapping[str, str]:
+    """A split for each picture, decided by the keys alone."""
+    order = sorted(set(keys), key=digest)
+    tenth = max(len(order) // 10, 1)
+    if len(order) < 3:
+        raise DataError(f"{name}: {len(order)} pictures are too few to draw splits from; add a column 'split'")
+    say_once(
+        place,
+        f"{name}: no splits given, so {tenth} of its {len(order):,} pictures are test and {tenth} dev, by their names.",
+    )
+    return {key: "test" if i < tenth else "dev" if i < 2 * tenth else "train" for i, key in enumerate(order)}
