@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts the tests in the background

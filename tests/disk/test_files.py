@@ -297,8 +297,8 @@ def test_a_cache_is_built_once_and_again_when_damaged(capsys):
 
 def test_a_build_that_fails_leaves_nothing_and_what_a_kill_left_is_cleared():
     folder = files.cache_folder("x") / "thing"
-    (folder.parent / ".thing.0123.tmp").mkdir()
-    (folder.parent / ".thing.0123.tmp" / "half").write_text("")
+    (folder.parent / ".thing.0123456789ab.tmp").mkdir()
+    (folder.parent / ".thing.0123456789ab.tmp" / "half").write_text("")
 
     def fail(_):
         raise CacheError("no")

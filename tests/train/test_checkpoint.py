@@ -154,7 +154,7 @@ def test_another_plan_another_model_another_format_are_refused_and_the_checkpoin
 
 
 def test_a_killed_writers_left_overs_are_cleared(tmp_path):
-    left = tmp_path / ".epoch-0001-batch-000001.0123.tmp"
+    left = tmp_path / ".epoch-0001-batch-000001.0123456789ab.tmp"
     left.mkdir(parents=True)
     (left / "task.safetensors").write_bytes(b"half")
     assert checkpoint.found(tmp_path) == []

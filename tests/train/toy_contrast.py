@@ -123,18 +123,6 @@ def train(folder: Path, kind: str = "local", fetch=noisy, size: int = 8, resume:
     return task
 
 
-def in_process(rank: int, world: int, port: int, output: Path, function, arguments: dict) -> None:
-    """Run `function(**arguments)` as one of several processes; what it prints goes to `output`."""
-    if world > 1:
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
-        os.environ |= {name: str(value) for name, value in where.items()}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server that forks us ignores it
-    with open(output, "w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        function(**arguments)
-
-
 def record_shares(folder: Path, ctrl_c: tuple[int, int] | None = None, fetch=fetch, **arguments) -> None:
     """Train, noting which items this process is given; `ctrl_c` comes to one process only, amid one of its steps."""
     rank = int(os.environ.get("RANK", "0"))

@@ -7,6 +7,7 @@ anything else that is damaged is an error that names the file.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -127,6 +128,17 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
+def sweep(folder: str | Path, name: str | None = None) -> None:
+    """Takes away what killed writers left in a folder under temporary names: of the file or folder `name`, or of all.
+
+    Nobody else may be writing there, or `name`.
+    """
+    wanted = "*" if name is None else glob.escape(name)
+    for left_over in Path(folder).glob(f".{wanted}.{'[0-9a-f]' * 12}.tmp"):
+        with suppress(OSError):
+            _remove(left_over)
+
+
 def set_aside(path: str | Path) -> Path:
     """Rename a damaged or foreign file or folder to `NAME.damaged`, in place of an earlier one; the new path."""
     path = Path(path)
@@ -238,8 +250,7 @@ def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> 
             return folder
         if folder.exists():
             say(f"{damage} It is only a cache: set aside as {set_aside(folder).name}, and made again.")
-        for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
-            _remove(left_over)
+        sweep(folder.parent, folder.name)
         say(f"{what}, this once, into {folder}")
         with whole_folder(folder) as temporary:
             build(temporary)

@@ -1,17 +1,11 @@
 """`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
 
-import datetime
-import shlex
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,16 +15,17 @@ from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import FittedNorm, join
 from polyprompt.data.items import Pairs
 from polyprompt.data.read import read_pairs
-from polyprompt.disk.files import make_folder, read_json, write_json
-from polyprompt.errors import FileError, ImageError
+from polyprompt.disk.files import digest
+from polyprompt.errors import ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.media.frames import over_frames
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import say, track
-from polyprompt.runs.machine import machine
+from polyprompt.runs.folder import RunFolder, absolute, open_run
+from polyprompt.runs.processes import device, is_main_process, processes
 from polyprompt.runs.settings import AlignSettings
-from polyprompt.settings import checked
+from polyprompt.towers.llm import PACKAGED
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
@@ -149,29 +144,41 @@ def score(
 
 
 def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
-    """Trains a model and leaves a run folder: config.json, log.jsonl, results.json, checkpoints/, model/.
+    """Trains a model and leaves a run folder (runs/folder.py); a finished one is opened.
 
     Raises:
         PolypromptError: whatever is wrong with settings, data or disk; what was computed stays.
     """
-    began = time.perf_counter()
-    config = settings.model_dump(mode="json")
-    if (out / "config.json").exists():
-        if not resume:
-            raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
-        if checked(AlignSettings, read_json(out / "config.json"), str(out / "config.json")) != settings:
-            raise FileError(
-                f"{out}/config.json: the run was started with other settings. Resume it with the same ones."
-            )
-    numbers = numbers_of(settings)
+    settings = _with_whole_paths(settings)
+    with open_run("align", out, settings, resume=resume, outside=[settings.data]) as run:
+        if run.finished:
+            return CAMPE.from_pretrained(run.model).to(device())
+        model = _trained(settings, run, resume)
+        if is_main_process():
+            _finish(model, settings, run)
+        return model
+
+
+def _with_whole_paths(settings: AlignSettings) -> AlignSettings:
+    """The same, with the places of towers that lie in local folders said in full."""
+    text, image = settings.text, settings.image
+    if text.tower != PACKAGED:
+        text = text.model_copy(update={"tower": absolute(text.tower)})
+    image = image.model_copy(update={"tower": absolute(image.tower)})
+    return settings.model_copy(update={"text": text, "image": image})
+
+
+def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
+    precision = numbers_of(settings)
     if settings.precision == "auto":
-        say(choose_precision(_device().type).sentence)
+        say(choose_precision(device().type).sentence)
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
-    model = build(settings).to(_device())
-    write_json(make_folder(out) / "config.json", config)
-    with PartialState().main_process_first():  # the others read what the first has cached
+    model = build(settings).to(device())
+    towers = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
+    run.start({"towers": towers, "captions": _fingerprint(train)})
+    with processes().main_process_first():  # the others read what the first has cached
         data = prepare(model, train, settings, negations=bool(settings.loss.negation))
         dev_data = prepare(model, dev, settings) if dev else None
     _fit_norm(data)
@@ -188,36 +195,32 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
         TrainSettings(
             epochs=settings.epochs,
             seed=settings.seed,
-            precision=numbers,
+            precision=precision,
             weight_decay=settings.weight_decay,
             epoch_seconds=EPOCH_SECONDS,
         ),
-        out,
+        run.folder,
         groups=_groups(task, settings),
         every_epoch=every_epoch,
         resume=resume,
+        since=run.since,
     )
-    if not PartialState().is_main_process:
-        return model
-    results: dict[str, Any] = {
-        "kind": "align",
-        "name": settings.name,
-        "command": shlex.join(["polyprompt", *sys.argv[1:]]),
-        "config": config,
-        "seed": settings.seed,
-        "versions": {name: version(name) for name in ("polyprompt", "torch", "transformers", "timm")},
-        "machine": f"{machine()}, {numbers}",
-        "date": datetime.date.today().isoformat(),
-        "seconds": round(time.perf_counter() - began, 1),
-        "retrieval": {},
-    }
+    return model
+
+
+def _fingerprint(pairs: Pairs) -> str:
+    """Of captions and the names of their pictures; the pictures' bytes are in the names of the caches."""
+    return digest(*pairs.captions, *(pairs.images[image].key for image in pairs.image_of))
+
+
+def _finish(model: CAMPE, settings: AlignSettings, run: RunFolder) -> None:
+    found: dict[str, Any] = {}
     if settings.test_split:
         test = read_pairs(settings.data, settings.test_split, max_bad=settings.max_bad)
-        results["retrieval"][f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
-    write_json(out / "results.json", results)
-    if not (out / "model").exists():
-        model.save_pretrained(out / "model", _card(settings, results))
-    return model
+        found[f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
+    head = run.head()
+    results = head | {"machine": f"{head['machine']}, {numbers_of(settings)}", "retrieval": found}
+    run.finish(results, lambda folder: model.save_pretrained(folder, _card(settings, results)))
 
 
 def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
@@ -228,12 +231,7 @@ def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, A
 
 def numbers_of(settings: AlignSettings) -> Precision:
     """The precision that the settings name, or the one this machine multiplies fastest."""
-    return choose_precision(_device().type).precision if settings.precision == "auto" else settings.precision
-
-
-def _device() -> torch.device:
-    """Where this process computes."""
-    return cast(torch.device, PartialState().device)
+    return choose_precision(device().type).precision if settings.precision == "auto" else settings.precision
 
 
 @torch.no_grad()

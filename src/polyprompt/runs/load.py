@@ -9,9 +9,10 @@ from polyprompt.campe import model as campe
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.disk.files import read_json
-from polyprompt.errors import ConfigError, FileError, TowerError
+from polyprompt.errors import ConfigError, TowerError
 from polyprompt.methods import config_of
 from polyprompt.runs import saved
+from polyprompt.runs.folder import check_has_model
 from polyprompt.towers.clip import CLIP
 from polyprompt.zoo.load import open_encoder
 
@@ -27,11 +28,10 @@ def load(run: str | Path, encoder: Any = None) -> CAMPE | Classifier:
         FileError: there is nothing, it is damaged, the run is not finished, or the encoder is another one.
     """
     folder = Path(run)
+    check_has_model(folder)
     own = folder / "model" if (folder / "model").is_dir() else folder
     if (own / saved.CONFIG).exists():
         return Classifier(saved.load(own, encoder, open_encoder=load_encoder))
-    if (folder / "inputs.json").exists():
-        raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt adapt ... --resume`.")
     return campe.load(folder)
 
 
@@ -62,8 +62,7 @@ def load_encoder(name: str) -> CLIP | CampeEncoder:
         FileError: a file is damaged, or the run has no model yet.
     """
     folder = Path(name)
-    if (folder / "log.jsonl").exists() and not (folder / "model").is_dir():
-        raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt align ... --resume`.")
+    check_has_model(folder)
     own = folder / "model" if (folder / "model").is_dir() else folder
     if (own / "adapter_config.json").is_file():
         base = read_json(own / "adapter_config.json").get("base_model_name_or_path")

@@ -9,7 +9,7 @@ not at all; two are kept, so that one that is damaged later still leaves the oth
 import random
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polyprompt.disk.files import check_manifest, read_json, set_aside, whole_folder, write_json
+from polyprompt.disk.files import check_manifest, read_json, set_aside, sweep, whole_folder, write_json
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
 
@@ -36,9 +36,17 @@ class Cursor:
     step: int = 0
     """Optimiser steps done since the start."""
     seconds: float = 0.0
-    """Time spent so far, earlier runs included, pauses left out."""
+    """Time in the loop so far, earlier stretches included, pauses left out: steps, and what epochs end with."""
     log_bytes: int = 0
     """Length of the log at this point; what a killed run wrote behind it is done again."""
+    step_seconds: float = 0.0
+    """Time in steps alone."""
+    elapsed: float = 0.0
+    """All time so far, what comes before the loop included: reading data, opening towers, filling caches."""
+
+    def later(self, *, steps: float = 0.0, others: float = 0.0) -> "Cursor":
+        """The same place, after so many seconds in a step, or in what an epoch ends with."""
+        return replace(self, seconds=self.seconds + steps + others, step_seconds=self.step_seconds + steps)
 
 
 # Saving
@@ -65,8 +73,7 @@ def save(
     Raises:
         FileError: it cannot be written; the earlier checkpoints are still there.
     """
-    for left_over in folder.glob(".*.tmp"):  # of a run that was killed while it saved
-        shutil.rmtree(left_over, ignore_errors=True)
+    sweep(folder)  # of a run that was killed while it saved
     target = folder / f"epoch-{at.epoch:04}-batch-{at.batch:06}"
     if target.exists():  # resumed here, and stopped again before a step was done
         return
@@ -82,6 +89,16 @@ def save(
 def found(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     return sorted((path for path in folder.glob("epoch-*-batch-*") if not path.suffix), reverse=True)
+
+
+def newest(folder: Path) -> Cursor:
+    """Where the newest checkpoint in a folder stands; at the start, if there is none that can be read."""
+    for path in found(folder):
+        try:
+            return Cursor(**read_json(path / "state.json")["cursor"])
+        except (FileError, TypeError, KeyError):  # `restore` tells of it
+            continue
+    return Cursor()
 
 
 def learned_state(task: nn.Module) -> dict[str, Tensor]:

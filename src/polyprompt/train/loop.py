@@ -91,6 +91,7 @@ def fit(
     groups: Sequence[Mapping[str, Any]],
     every_epoch: Callable[[int], Mapping[str, Any]] | None = None,
     resume: bool = False,
+    since: float | None = None,
 ) -> None:
     """Train `task` in place; `folder` gets `log.jsonl` and `checkpoints/`.
 
@@ -107,6 +108,8 @@ def fit(
             buffers of `task`; what it returns goes into the epoch's line of the log. A run that was killed may call it
             again for the same epoch, with the same task.
         resume: go on from the newest checkpoint in `folder`, if there is one.
+        since: when the run began, on `time.perf_counter`'s clock, as if without pauses; for `Cursor.elapsed`. Now, if
+            not given, but for what the newest checkpoint says.
 
     Raises:
         TrainingError: a loss or gradient is not finite; no step was taken with it, and the checkpoints are kept.
@@ -128,7 +131,9 @@ def fit(
             "Use `accelerate launch --multi_gpu` or torchrun."
         )
     set_seed(settings.seed, device_specific=True)
-    run = _Run(accelerator, task, batches, settings, groups, folder)
+    if since is None:
+        since = time.perf_counter() - checkpoint.newest(folder / "checkpoints").elapsed
+    run = _Run(accelerator, task, batches, settings, groups, folder, since)
     at = run.restore() if resume else Cursor()
     run.open_log(at)
 
@@ -140,7 +145,7 @@ def fit(
                 began = time.perf_counter()
                 terms = run.step(at, order[at.batch])
                 took = time.perf_counter() - began
-                at = replace(at, batch=at.batch + 1, step=at.step + 1, seconds=at.seconds + took)
+                at = replace(at, batch=at.batch + 1, step=at.step + 1).later(steps=took)
                 advance(note=f"loss {terms['loss']:.4g}")
                 if at.step % settings.log_every == 0 or at.step in (1, run.steps):
                     speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
@@ -152,7 +157,7 @@ def fit(
                     raise KeyboardInterrupt
             began = time.perf_counter()
             facts = every_epoch(at.epoch) if every_epoch else {}
-            at = replace(at, seconds=at.seconds + time.perf_counter() - began)
+            at = at.later(others=time.perf_counter() - began)
             run.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
             at = replace(at, epoch=at.epoch + 1, batch=0)
             stop, due = run.agree(interrupted(), run.age() >= settings.epoch_seconds or at.epoch > settings.epochs)
@@ -185,6 +190,7 @@ class _Run:
         settings: TrainSettings,
         groups: Sequence[dict[str, Any]],
         folder: Path,
+        since: float,
     ) -> None:
         share(batches.epoch(1)[0], 0, accelerator.num_processes)  # says at once if a batch cannot be shared
         self.accelerator, self.task, self.batches, self.settings = accelerator, task, batches, settings
@@ -196,7 +202,7 @@ class _Run:
             self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         self.steps = settings.epochs * len(batches)
         self.log_path, self.checkpoints = folder / "log.jsonl", folder / "checkpoints"
-        self.saved = time.monotonic()
+        self.saved, self.since = time.monotonic(), since
 
     # Training
 
@@ -275,7 +281,7 @@ class _Run:
         if self.accelerator.is_main_process:
             with self._writing(), open(self.log_path, "ab") as log:
                 os.fsync(log.fileno())
-                at = replace(at, log_bytes=log.tell())
+                at = replace(at, log_bytes=log.tell(), elapsed=time.perf_counter() - self.since)
             checkpoint.save(self.checkpoints, at, self.task, self.optimizer, randoms, self._plan())
         self.saved = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -9,22 +10,23 @@ import pytest
 
 os.environ["ACCELERATE_USE_CPU"] = "true"  # bits are compared, and only CPUs repeat them
 
+HERE = Path(__file__).parent
+
 
 @pytest.fixture(scope="session")
 def start_processes(tmp_path_factory):
     """`start(function, world=1, **arguments)`: the started processes, each with `.output`, a file of what it prints."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "torch._dynamo", "safetensors.torch", "toy_contrast"])
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "safetensors.torch", "toy_contrast", "toy_runs"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        for folder in (HERE, HERE / "train", HERE / "runs"):
+            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")
         from multiprocessing import forkserver
 
         forkserver.ensure_running()
 
     def start(function, world=1, **arguments):
-        from toy_contrast import in_process
-
         folder = tmp_path_factory.mktemp("output")
         port = free_port()
         processes = []
@@ -51,6 +53,18 @@ def run_processes(start_processes):
         return [process.exitcode for process in processes]
 
     return run
+
+
+def in_process(rank: int, world: int, port: int, output: Path, function, arguments: dict) -> None:
+    """Run `function(**arguments)` as one of several processes; what it prints goes to `output`."""
+    if world > 1:
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
+        os.environ |= {name: str(value) for name, value in where.items()}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server that forks us ignores it
+    with open(output, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        function(**arguments)
 
 
 def free_port() -> int:

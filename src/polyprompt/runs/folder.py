@@ -1,0 +1,280 @@
+"""A run folder: what every task leaves behind it, who may write to it, and whether it is new, resumed or finished.
+
+config.json     what was asked for, everything said
+inputs.json     what it was started with: task, command, and what must stay the same (fingerprints, the draw)
+log.jsonl, checkpoints/     the loop's (train/loop.py)
+model/          what was learned
+results.json    the figures; written last: a run that has it is finished, and training touches nothing any more
+
+One process at a time writes here; of several processes of one run (`accelerate launch`) the main one. It holds the
+system's lock on `.lock`, which goes when the process does, however it ends; `.holder.json` says who that is.
+"""
+
+import datetime
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from polyprompt.disk.files import make_folder, read_json, sweep, write_json, writing
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.progress import say
+from polyprompt.runs.machine import machine
+from polyprompt.runs.processes import is_main_process, on_main_process
+from polyprompt.settings import Settings, checked
+from polyprompt.train import checkpoint
+
+RESULTS, CONFIG, INPUTS = "results.json", "config.json", "inputs.json"
+LOCK, HOLDER = ".lock", ".holder.json"
+PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
+"""Whose versions are noted."""
+
+Scores = Literal["retrieval", "classification"]
+
+
+# A run
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder, open; see `open_run`."""
+
+    kind: str
+    """The task: align, adapt."""
+    folder: Path
+    settings: Settings
+    finished: bool
+    """Whether it was finished before: then there is nothing to do."""
+    since: float
+    """When it began, on `time.perf_counter`'s clock; what earlier stretches took is counted, pauses are not."""
+
+    @property
+    def model(self) -> Path:
+        """Where the model is, or will be."""
+        return self.folder / "model"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as config.json has them."""
+        return self.settings.model_dump(mode="json")
+
+    def start(self, inputs: Mapping[str, Any]) -> None:
+        """Writes down what the run is started with, once all is there that it needs; or compares it with the beginning.
+
+        Raises:
+            FileError: it goes on with other inputs than it was started with, or cannot be written.
+        """
+        on_main_process(lambda: self._start(inputs))
+
+    def _start(self, inputs: Mapping[str, Any]) -> None:
+        path, same = self.folder / INPUTS, json.loads(json.dumps(inputs))
+        if path.exists():
+            before = read_json(path)
+            other = [name for name in same if before.get(name) != same[name]]
+            if other:
+                raise FileError(
+                    f"{path}: the run was started with other inputs ({', '.join(other)} differ). Give it the same "
+                    "ones, or choose another folder."
+                )
+        else:
+            command = shlex.join(["polyprompt", *sys.argv[1:]])
+            write_json(path, {"kind": self.kind, "command": command, **same})
+        write_json(self.folder / CONFIG, self.config)
+
+    def head(self) -> dict[str, Any]:
+        """What results.json says of every run, whatever its task."""
+        seconds = time.perf_counter() - self.since
+        return {
+            "kind": self.kind,
+            "name": self.config["name"],
+            "command": read_json(self.folder / INPUTS)["command"],
+            "config": self.config,
+            "seed": self.config["seed"],
+            "versions": {name: version(name) for name in PACKAGES},
+            "machine": machine(),
+            "date": datetime.date.today().isoformat(),
+            "seconds": round(seconds, 1),
+            "training_seconds": round(checkpoint.newest(self.folder / "checkpoints").step_seconds, 1),
+        }
+
+    def finish(self, results: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+        """Saves the model, and then the results: the run is finished. For the main process alone, as `head`.
+
+        Args:
+            results: `head` and the figures.
+            save: writes the model into a folder that is not there yet, whole or not at all.
+
+        Raises:
+            FileError: no room; a resume ends it.
+        """
+        if not self.model.exists():
+            save(self.model)
+        write_json(self.folder / RESULTS, results)
+
+
+@contextmanager
+def open_run(
+    kind: str, out: Path, settings: Settings, *, resume: bool, outside: Sequence[str | None] = ()
+) -> Iterator[RunFolder]:
+    """The run in `out`: new, to go on, or finished; held until the block ends.
+
+    Args:
+        kind: the task.
+        out: the folder; made if it is not there, and gone again behind the block if nothing was written.
+        settings: all of them said, with a `name` and a `seed`.
+        resume: go on with the run in `out`, if there is one.
+        outside: sources of pictures; a run does not lie in a folder of them, where it would be taken for more.
+
+    Raises:
+        FileError: another process holds it, it holds a run and `resume` is not set or the settings are others, or no
+            run can be there. Nothing was written then.
+    """
+    with ExitStack() as stack:
+
+        def look() -> tuple[bool, float]:
+            _check_place(out, outside)
+            if os.path.exists(out / RESULTS):  # finished runs are looked at without a lock: nobody changes them
+                _check_settings(out, settings, resume)
+                return True, 0.0
+            stack.enter_context(held(out))
+            if os.path.exists(out / CONFIG):
+                _check_settings(out, settings, resume)
+            sweep(out)
+            return os.path.exists(out / RESULTS), checkpoint.newest(out / "checkpoints").elapsed
+
+        finished, before = on_main_process(look)
+        if finished and is_main_process():
+            say(f"{out}: finished before; nothing is done again.")
+        yield RunFolder(kind, out, settings, finished, time.perf_counter() - before)
+
+
+def _check_place(out: Path, outside: Sequence[str | None]) -> None:
+    for source in outside:
+        if source and os.path.isdir(source) and os.path.realpath(out).startswith(os.path.realpath(source) + os.sep):
+            raise FileError(
+                f"{out}: lies among the pictures of {source}, where a run would be taken for some of them. "
+                "Choose a folder outside."
+            )
+
+
+def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
+    """Goes on only if that is wanted, and with the settings that the run was started with."""
+    if not resume:
+        raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+    try:
+        before = checked(type(settings), read_json(out / CONFIG), str(out / CONFIG)).model_dump(mode="json")
+    except ConfigError as error:
+        raise FileError(f"{error} The folder holds another kind of run, or one of another version.") from None
+    now = settings.model_dump(mode="json")
+    other = [f"{name}: {before[name]!r:.60} there, {now[name]!r:.60} here" for name in now if now[name] != before[name]]
+    if other:
+        raise FileError(
+            f"{out / CONFIG}: the run was started with other settings ({'; '.join(other)}). Resume it with the same "
+            "ones, or choose another folder."
+        )
+
+
+def add_scores(folder: Path, kind: Scores, name: str, scores: Mapping[str, Any]) -> None:
+    """Puts the scores of one set into the results of a finished run; all else stays.
+
+    Raises:
+        FileError: the run is not finished, its results are damaged, or they cannot be written.
+    """
+    with held(folder, wait=60.0):
+        results = read_results(folder)
+        results.setdefault(kind, {})[name] = scores
+        write_json(folder / RESULTS, results)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        FileError: there are none, or they are damaged.
+    """
+    if not os.path.isfile(folder / RESULTS):
+        raise FileError(f"{folder}: not a finished run, it has no {RESULTS}. Give the folder that --out named.")
+    results = read_json(folder / RESULTS)
+    if not isinstance(results, dict):
+        raise FileError(f"{folder / RESULTS}: damaged, results have names.")
+    return results
+
+
+def check_has_model(folder: Path) -> None:
+    """Refuses a run folder without a model.
+
+    Raises:
+        FileError: training has not ended yet.
+    """
+    if os.path.exists(folder / INPUTS) and not os.path.isdir(folder / "model"):
+        kind = read_json(folder / INPUTS).get("kind", "")
+        raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt {kind} ... --resume`.")
+
+
+def absolute(name: str) -> str:
+    """A local file's or folder's whole path, so that a run opens from anywhere; any other name as it is."""
+    return os.path.abspath(name) if os.path.exists(name) else name
+
+
+# Who writes
+
+
+@contextmanager
+def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Holds a run folder, made if it is not there, against all other processes.
+
+    Args:
+        wait: seconds until another process that holds it is given up.
+
+    Raises:
+        FileError: another process holds it, who is said; or it cannot be written.
+    """
+    made = not os.path.exists(folder)
+    lock = _locked(folder, wait)
+    try:
+        with writing(folder):
+            since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
+            holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+            (folder / HOLDER).write_text(json.dumps(holder))
+        yield
+    finally:
+        for name in (HOLDER, LOCK):
+            with suppress(OSError):
+                (folder / name).unlink()
+        lock.release()
+        if made:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+
+
+def _locked(folder: Path, wait: float) -> BaseFileLock:
+    for last in (False, False, True):
+        lock = FileLock(make_folder(folder) / LOCK)
+        with writing(folder):
+            try:
+                lock.acquire(timeout=wait)
+                break
+            except Timeout:
+                raise FileError(f"{folder}: {_holder(folder)}. Wait for it, or choose another folder.") from None
+            except FileNotFoundError:  # whoever had made the folder was refused, and took it away again
+                if last:
+                    raise
+    return lock
+
+
+def _holder(folder: Path) -> str:
+    try:
+        found = read_json(folder / HOLDER)
+        return f"in use by process {found['pid']} on {found['host']}, since {found['since']}"
+    except (FileError, KeyError, TypeError):  # it has not said yet
+        return "in use by another process"

@@ -1,0 +1,192 @@
+"""Runs of `align` in their folder: killed, resumed, finished, timed, opened from elsewhere."""
+
+import json
+import os
+import random
+import shutil
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_runs import run, toy_settings
+
+import polyprompt
+from polyprompt.errors import FileError
+from polyprompt.runs import align as module
+from polyprompt.runs.align import Prepared, align
+from polyprompt.runs.folder import add_scores, read_results
+
+STEPS = 8
+"""Of a whole run: two epochs of four."""
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory):
+    """An undisturbed run, to compare with."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
+        patch.setattr("sys.argv", ["polyprompt", "align", "captions"])
+        align(toy_settings(place), folder / "run")
+    return folder / "run"
+
+
+def learned(out):
+    return load_file(out / "model" / "model.safetensors")
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+def content(folder):
+    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+
+
+def log_of(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+class StoppedError(Exception):
+    """Ends a run in the middle."""
+
+
+def stop(call, settings, out, monkeypatch):
+    """Starts a run that ends when it asks for that batch."""
+    calls, batch = [], Prepared.batch
+
+    def counted(self, captions):
+        calls.append(captions)
+        if len(calls) == call:
+            raise StoppedError
+        return batch(self, captions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prepared, "batch", counted)
+        with pytest.raises(StoppedError):
+            align(settings, out)
+
+
+def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, monkeypatch):
+    out = shutil.copytree(whole, tmp_path / "run")
+    results = read_results(out)
+    assert results["command"] == "polyprompt align captions"
+    add_scores(out, "retrieval", "another set", {"recall": 0.5})
+    before = content(out)
+    monkeypatch.setattr("sys.argv", ["polyprompt", "align", "captions", "--resume"])
+    monkeypatch.setattr(module, "build", None)  # no tower is opened to be trained, no data read
+    monkeypatch.setattr(module, "read_pairs", None)
+    model = align(toy_settings(place), out, resume=True)
+    assert content(out) == before
+    assert same(dict(model.learned()), learned(whole))
+    with pytest.raises(FileError, match=r"other settings \(epochs: 2 there, 3 here\)"):
+        align(toy_settings(place, epochs=3), out, resume=True)
+    with pytest.raises(FileError, match="holds a run already"):
+        align(toy_settings(place), out)
+    assert content(out) == before
+
+
+def test_what_a_run_was_started_with_must_stay(whole, place, tmp_path, monkeypatch):
+    data = shutil.copytree(place / "captions", tmp_path / "captions")
+    settings = toy_settings(place, data=str(data))
+    stop(2, settings, tmp_path / "run", monkeypatch)
+    table = data / "captions.csv"
+    text = table.read_text()
+    table.write_text(text.replace("a red square", "a crimson square"))
+    with pytest.raises(FileError, match=r"other inputs \(captions differ\)"):
+        align(settings, tmp_path / "run", resume=True)
+    table.write_text(text)
+    align(settings, tmp_path / "run", resume=True)
+    assert same(learned(tmp_path / "run"), learned(whole))
+
+
+def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, monkeypatch):
+    """Reading pairs takes half a second here and a step a tenth; the run is stopped in its sixth step."""
+    read, batch = module.read_pairs, Prepared.batch
+
+    def slow_read(*arguments, **options):
+        time.sleep(0.25)  # train and dev in each stretch, test in the last one
+        return read(*arguments, **options)
+
+    def slow_batch(self, captions):
+        time.sleep(0.1)
+        return batch(self, captions)
+
+    monkeypatch.setattr(module, "read_pairs", slow_read)
+    monkeypatch.setattr(Prepared, "batch", slow_batch)
+    monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
+    began = time.perf_counter()
+    stop(6, toy_settings(place), tmp_path / "run", monkeypatch)  # a checkpoint was written after four steps
+    stretch = time.perf_counter() - began
+    time.sleep(1.0)  # nobody's time
+    began = time.perf_counter()
+    align(toy_settings(place), tmp_path / "run", resume=True)
+    both = stretch + time.perf_counter() - began
+    results, steps = read_results(tmp_path / "run"), [line for line in log_of(tmp_path / "run") if "loss" in line]
+    assert [line["step"] for line in steps] == [1, STEPS]
+    assert 0.1 * STEPS <= results["training_seconds"] <= steps[-1]["seconds"]
+    assert results["training_seconds"] + 5 * 0.25 <= results["seconds"] <= both
+    assert results["seconds"] >= both - 0.7  # two steps that were done again, saving, and what a loaded machine does
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_times_ends_with_the_same_model(
+    kills, whole, place, tmp_path, start_processes, run_processes
+):
+    out, draw = tmp_path / "run", random.Random(0)
+    for _ in range(kills):
+        (process,) = start_processes(run, out=out, place=place, resume=True)
+        while process.is_alive() and not (out / ".holder.json").exists():
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 1.0))
+        process.kill()
+        process.join()
+    assert run_processes(run, out=out, place=place, resume=True) == [0]
+    assert same(learned(out), learned(whole))
+    kept = {"config.json", "inputs.json", "log.jsonl", "results.json", "checkpoints", "model"}
+    assert set(os.listdir(out)) == kept
+    assert read_results(out)["retrieval"] == read_results(whole)["retrieval"]
+
+
+@pytest.mark.parametrize("pairs", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_two_runs_into_one_folder(pairs, whole, place, tmp_path, start_processes):
+    """The second is refused while the first one trains, with the same settings and with others."""
+    for number in range(pairs):
+        out = tmp_path / str(number)
+        (first,) = start_processes(run, out=out, place=place)
+        time.sleep(0.1 * number)
+        (second,) = start_processes(run, out=out, place=place, resume=True, rate=[1e-3, 0.5][number % 2])
+        for process in (first, second):
+            process.join(60)
+        codes = [first.exitcode, second.exitcode]
+        assert sorted(codes) == [0, 1]
+        refused = (first, second)[codes.index(1)].output.read_text().strip().splitlines()[-1]
+        assert "in use by process" in refused or "other settings" in refused or "holds a run already" in refused
+        rate = json.loads((out / "config.json").read_text())["rate"]
+        assert rate == read_results(out)["config"]["rate"]
+        assert [line["step"] for line in log_of(out) if "loss" in line] == [1, STEPS]
+        if rate == 1e-3:
+            assert same(learned(out), learned(whole))
+
+
+def test_a_run_on_towers_named_from_here_opens_from_anywhere(whole, place, tmp_path, monkeypatch):
+    for name in ("llm", "cnn", "captions"):
+        shutil.copytree(place / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    text = {"tower": "llm", "prompts": 3}
+    align(toy_settings(place, text=text, image={"tower": "cnn", "width": 32}, data="captions"), tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["text"]["tower"], config["image"]["tower"]) == (str(tmp_path / "llm"), str(tmp_path / "cnn"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    model = polyprompt.load("../run")
+    torch.testing.assert_close(
+        model.encode_text(["a red square"]), polyprompt.load(whole).encode_text(["a red square"])
+    )
+
+
+def test_a_run_does_not_lie_among_its_pictures(place):
+    with pytest.raises(FileError, match="lies among the pictures"):
+        align(toy_settings(place), place / "captions" / "run")
+    assert not (place / "captions" / "run").exists()
