@@ -62,7 +62,10 @@ def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path, value)
     assert files.read_json(path) == {}
 
 
-@pytest.mark.parametrize(("content", "says"), [(b'{"a": 1', "not JSON"), (b"\xff\xfe", "not JSON"), (None, "No such")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b'{"a": 1', "not JSON"), (b"\xff\xfe", "not JSON"), (b"[" * 100_000, "not JSON"), (None, "No such")],
+)
 def test_a_damaged_or_missing_json_is_named(tmp_path, content, says):
     path = tmp_path / "config.json"
     if content is not None:
@@ -179,6 +182,16 @@ def test_a_folder_is_not_written_over(tmp_path):
     with pytest.raises(FileError, match="exists already"), files.whole_folder(tmp_path / "model") as folder:
         (folder / "a").write_bytes(b"second")
     assert (tmp_path / "model" / "a").read_bytes() == b"first"
+
+
+def test_all_files_of_a_folder_can_be_read_by_whom_the_umask_lets(tmp_path):
+    with files.whole_folder(tmp_path / "model") as folder:
+        save_file({"weight": np.zeros(5)}, folder / "model.safetensors")
+        (folder / "deep").mkdir()
+        save_file({"weight": np.zeros(5)}, folder / "deep" / "model.safetensors")
+    (tmp_path / "plain").write_text("")
+    paths = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in paths} == {(tmp_path / "plain").stat().st_mode}
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

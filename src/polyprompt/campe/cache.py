@@ -1,10 +1,12 @@
-"""What the frozen parts make of captions and pictures, computed once and kept on disk.
+"""What the frozen parts make of captions and pictures, computed once and kept on disk (disk/rows.py).
 
-The name of a cache holds the hash of all that determines its content: weights, tokenizer, block, prompts, precision,
-captions or picture bytes. Nothing else is trusted; damaged pieces are computed again (disk/rows.py).
+A caption's states are found by its token ids, a picture's tokens by the hash of its bytes, in stores whose folders are
+named after all else that determines them: weights, tokenizer, block, prompts, precision, preprocessing. So captions and
+pictures that several data sets share, or that a grown one had before, are computed once.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,73 +14,103 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.campe.image import ImageSide
-from polyprompt.disk.files import cache_folder, digest, read_json, write_json
-from polyprompt.disk.rows import CacheDtype, RowStore, check_room
+from polyprompt.disk.files import digest, make_folder, read_json, write_json
+from polyprompt.disk.numbers import RowDtype, row_bytes
+from polyprompt.disk.rows import Rows, RowStore, fill, kept_folder
 from polyprompt.errors import FileError
 from polyprompt.nn.tree import PromptTree, Sequences, sequences, spanning
-from polyprompt.progress import progress, say
 from polyprompt.towers.llm import LLM
 from polyprompt.types import Hidden, Pixels
 
-CHUNK = 64
-"""Items computed together."""
+FRAMES = 64
+"""Pictures, or frames of videos, that go through the trunk together."""
+
+Paths = Sequence[tuple[int, ...]]
+"""Token ids from behind the caption to a node, for each node that is kept (nn/tree.py)."""
 
 
 class TextStates:
     """States entering block `split`, for captions with a tree behind each.
 
-    A node's state follows from the caption and the node's path from it. So any finished store of these captions that
-    has all the paths serves: prompts that were computed for one model are read by the next one that has them.
+    A node's state follows from the caption and the node's path from it. So any store that has all the captions and all
+    the paths serves: prompts that were computed for one model are read by the next one that has them.
     """
 
     def __init__(
-        self, llm: LLM, split: int, ids: Sequence[Sequence[int]], tree: PromptTree, dtype: CacheDtype, bf16: bool
+        self, llm: LLM, split: int, ids: Sequence[Sequence[int]], tree: PromptTree, dtype: RowDtype, bf16: bool
     ) -> None:
         self.llm, self.split, self.ids, self.tree, self.bf16 = llm, split, ids, tree, bf16
-        # captions of a length together: little padding while they are computed
-        self.order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        self.place = {item: place for place, item in enumerate(self.order)}
-        captions = repr([list(row) for row in ids])
-        self.home = cache_folder("states", digest(llm.fingerprint, captions, dtype, str(bf16)))
-        self.dtype: CacheDtype = dtype
+        self.keys = [repr(list(row)) for row in ids]
+        weights = str(next(llm.parameters()).dtype)
+        self.home = kept_folder("states", llm.fingerprint, weights, dtype, str(bf16), str(split))
+        self.dtype: RowDtype = dtype
         own = spanning(tree.paths).paths
-        self.store, self.paths = self._finished(set(own)) or (self._open(own), own)
+        self.store, self.paths = self._finished(own) or (self._open(own), own)
         self.columns = [self.paths.index(path) for path in tree.paths]
+        self._kept: Rows | None = None
+        if not self.store.missing(self.keys):
+            with suppress(FileError):  # a damaged list is mended, where that is possible
+                self.note_paths()
+            self._kept = self.store.find(self.keys)
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is missing."""
+        return self._kept is not None
 
     def fill(self, cap_gb: float) -> None:
-        """Computes what is missing, from where an earlier run stopped."""
+        """Computes what is missing, from where an earlier run stopped.
+
+        Raises:
+            CacheError: over the cap, or no room.
+        """
         fill_together([self], cap_gb)
 
     def read(self, items: Sequence[int]) -> tuple[Sequences, Hidden]:
         """A batch laid out, and its states."""
+        assert self._kept is not None, "TextStates: read before fill"
         batch = sequences([self.ids[i] for i in items], self.tree)
         hidden = torch.zeros(*batch.ids.shape, self.llm.width)
         for row, item in enumerate(items):
             n = len(self.ids[item])
-            states = self.store.read(self.place[item], [*range(n), *(n + column for column in self.columns)])
+            states = self._kept.read(item, [*range(n), *(n + column for column in self.columns)])
             hidden[row, :n], hidden[row, batch.width :] = states[:n], states[n:]
         return batch, hidden
 
-    def _open(self, paths: Sequence[tuple[int, ...]]) -> RowStore:
-        lengths = [len(self.ids[i]) + len(paths) for i in self.order]
-        return RowStore(self._folder(paths), lengths, self.llm.width, self.dtype)
+    def filled(self) -> None:
+        """Opens what `fill_together` has computed."""
+        self.store.refresh()
+        self._kept = self.store.find(self.keys)
 
-    def _folder(self, paths: Sequence[tuple[int, ...]]) -> Path:
-        return self.home / f"{self.split}-{digest(repr(list(paths)))[:16]}"
+    def note_paths(self) -> None:
+        """Writes down whose states the store has, for models with other prompts."""
+        listed = self.store.folder / "paths.json"
+        if _listed(listed) != self.paths:
+            write_json(listed, self.paths)
 
-    def _finished(self, wanted: set[tuple[int, ...]]) -> tuple[RowStore, tuple[tuple[int, ...], ...]] | None:
-        """The smallest finished store that has all the wanted paths."""
-        known = []
-        for listed in self.home.glob(f"{self.split}-*/paths.json"):
-            try:
-                paths = tuple(tuple(path) for path in read_json(listed))
-            except (FileError, TypeError):
-                continue  # damaged; what it lists is computed again
-            if wanted <= set(paths) and listed.parent == self._folder(paths):
-                known.append(paths)
-        # opened one at a time: each is checked to its last byte
-        stores = ((self._open(paths), paths) for paths in sorted(known, key=len))
-        return next((pair for pair in stores if pair[0].complete), None)
+    def _open(self, paths: Paths) -> RowStore:
+        return RowStore(self._folder(paths), self.dtype)
+
+    def _folder(self, paths: Paths) -> Path:
+        return self.home / digest(repr(list(paths)))[:32]
+
+    def _finished(self, wanted: Paths) -> tuple[RowStore, Paths] | None:
+        """The store with the fewest paths that has all the wanted ones, for all captions."""
+        known = [_listed(listed) for listed in self.home.glob("*/paths.json") if _listed(listed)]
+        for paths in sorted((paths for paths in known if set(wanted) <= set(paths)), key=len):
+            store = self._open(paths)
+            if not store.missing(self.keys):
+                return store, paths
+        return None
+
+
+def _listed(path: Path) -> Paths:
+    """The paths that a file lists; none where it is missing, damaged, or another store's."""
+    with suppress(FileError, TypeError):
+        paths = tuple(tuple(path) for path in read_json(path))
+        if path.parent.name == digest(repr(list(paths)))[:32]:
+            return paths
+    return ()
 
 
 @torch.no_grad()
@@ -88,17 +120,18 @@ def fill_together(states: Sequence[TextStates], cap_gb: float) -> None:
     Raises:
         CacheError: over the cap, or no room; nothing was computed then.
     """
-    states = sorted((one for one in states if not one.store.complete), key=lambda one: one.split)
+    states = sorted((one for one in states if not one.complete), key=lambda one: one.split)
     if not states:
         return
     first = states[0]
     tree = spanning(first.paths)
+    order = sorted(range(len(first.ids)), key=lambda i: len(first.ids[i]))  # of a length together: little padding
     for one in states:
-        one.store.folder.mkdir(parents=True, exist_ok=True)
-        write_json(one.store.folder / "paths.json", one.paths)
+        make_folder(one.store.folder)
+        one.note_paths()
 
-    def rows(at: int, to: int) -> list[list[Tensor]]:
-        batch = sequences([first.ids[i] for i in first.order[at:to]], tree).to(first.llm.device)
+    def compute(items: list[int]) -> list[list[Tensor]]:
+        batch = sequences([first.ids[order[item]] for item in items], tree).to(first.llm.device)
         made, block = [], 0
         with torch.autocast(first.llm.device.type, torch.bfloat16, enabled=first.bf16):
             hidden, flow = first.llm.embed(batch.ids, batch.positions, batch.mask)
@@ -109,7 +142,12 @@ def fill_together(states: Sequence[TextStates], cap_gb: float) -> None:
                 made.append([torch.cat([row[:n], row[batch.width :]]) for row, n in of_each])
         return made
 
-    _fill([one.store for one in states], rows, "Hidden states", cap_gb)
+    row = row_bytes(first.llm.width, first.dtype)
+    sizes = [(len(first.ids[i]) + len(tree)) * row for i in order]
+    keys = [first.keys[i] for i in order]
+    fill([one.store for one in states], keys, compute, "Hidden states", sizes=sizes, cap_gb=cap_gb)
+    for one in states:
+        one.filled()
 
 
 class ImageTokens:
@@ -129,49 +167,34 @@ class ImageTokens:
         pixels: Callable[[int], Pixels],
         digests: Sequence[str],
         frames: Sequence[int],
-        dtype: CacheDtype,
+        dtype: RowDtype,
     ) -> None:
-        self.side, self.pixels = side, pixels
+        self.side, self.pixels, self.frames = side, pixels, frames
+        self._kept: Rows | None = None
         tower = side.tower
-        key = digest(tower.fingerprint, repr(tower.preprocess.to_json()), str(len(tower.blocks)), dtype, *digests)
-        if set(frames) != {1}:
-            key = digest(key, repr(list(frames)))
-        self.cells, width = self._tokens([0]).shape[1:]
-        self.frames = frames
-        self.store = RowStore(cache_folder("tokens", key), [self.cells * count for count in frames], width, dtype)
+        self.tokens = tower.prefix + side.cells
+        self.keys = [digest(own, str(count)) for own, count in zip(digests, frames, strict=True)]
+        self.store = RowStore(kept_folder("tokens", tower.fingerprint, str(len(tower.blocks)), dtype), dtype)
 
+    @torch.no_grad()
     def fill(self, cap_gb: float) -> None:
-        """Computes what is missing, from where an earlier run stopped."""
+        """Computes what is missing, from where an earlier run stopped.
 
-        def rows(at: int, to: int) -> list[list[Tensor]]:
-            tokens = self._tokens(range(at, to)).cpu()
-            return [[item.flatten(0, 1) for item in tokens.split(list(self.frames[at:to]))]]
+        Raises:
+            CacheError: over the cap, or no room.
+        """
 
-        _fill([self.store], rows, "Image tokens", cap_gb)
+        def compute(items: list[int]) -> list[list[Tensor]]:
+            pixels = torch.cat([self.pixels(item) for item in items]).to(self.side.pool.queries.device)
+            tokens = torch.cat([self.side.frozen_tokens(part) for part in pixels.split(FRAMES)])
+            return [[item.flatten(0, 1) for item in tokens.split([self.frames[item] for item in items])]]
+
+        row = row_bytes(self.side.tower.width, self.store.dtype)
+        sizes = [count * self.tokens * row for count in self.frames]
+        fill([self.store], self.keys, compute, "Image tokens", sizes=sizes, cap_gb=cap_gb)
+        self._kept = self.store.find(self.keys)
 
     def read(self, items: Sequence[int]) -> Float[Tensor, "f m c"]:
         """The tokens of some items, frame by frame."""
-        return torch.cat([self.store.read(item).unflatten(0, (-1, self.cells)) for item in items])
-
-    def _tokens(self, items: Sequence[int]) -> Float[Tensor, "f m c"]:
-        pixels = torch.cat([self.pixels(item) for item in items]).to(self.side.pool.queries.device)
-        return torch.cat([self.side.frozen_tokens(part) for part in pixels.split(CHUNK)])
-
-
-def _fill(stores: Sequence[RowStore], rows: Callable[[int, int], list[list[Tensor]]], what: str, cap_gb: float) -> None:
-    """Brings stores of the same items to their end together; `rows(at, to)` gives the rows of each."""
-    missing = sum(store.bytes_missing for store in stores)
-    if not missing:
-        return
-    items, done = stores[0].items, min(store.done for store in stores)
-    check_room(stores[0].folder, missing, cap_gb)
-    say(f"{what}: {items - done:,} to compute, {missing / 1e6:,.0f} MB in {stores[0].folder.parent}")
-    with progress(what, items, done) as advance:
-        while done < items:
-            # a run may have been stopped between two stores: up to where the next one stands already
-            to = min([done + CHUNK, items, *(store.done for store in stores if store.done > done)])
-            for store, made in zip(stores, rows(done, to), strict=True):
-                if store.done == done:
-                    store.append(made)
-            advance(to - done)
-            done = to
+        assert self._kept is not None, "ImageTokens: read before fill"
+        return torch.cat([self._kept.read(item).unflatten(0, (-1, self.tokens)) for item in items])

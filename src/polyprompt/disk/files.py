@@ -66,7 +66,10 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             write_manifest(temporary)
+            mode = (temporary / MANIFEST).stat().st_mode
             for path in sorted(temporary.rglob("*")):
+                if path.is_file():
+                    path.chmod(mode)  # what the umask gives; safetensors writes files that nobody else may read
                 _bring_to_disk(path)
             os.rename(temporary, folder)
             _bring_to_disk(folder.parent)
@@ -161,7 +164,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_bytes())
     except OSError as error:
         raise _cannot_read(path, error) from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested beyond all measure
         raise FileError(f"{path}: damaged, this is not JSON ({error}).") from error
 
 
@@ -245,7 +248,7 @@ def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> 
     folder = Path(folder)
     if _damage(folder) is None:
         return folder
-    with _one_process_at_a_time(folder):
+    with one_process_at_a_time(folder), writing(folder):
         if (damage := _damage(folder)) is None:  # another process built it while this one waited
             return folder
         if folder.exists():
@@ -267,7 +270,7 @@ def pinned_wheel(name: str, version: str, expected: str) -> Path:
         FileError: pip cannot get it, or what came has another sha256: that wheel is set aside as NAME.damaged.
     """
     folder = cache_folder("wheels", f"{name}-{version}")
-    with _one_process_at_a_time(folder):
+    with one_process_at_a_time(folder), writing(folder):
         for wheel in folder.glob("*.whl"):
             if sha256(wheel) == expected:
                 return wheel
@@ -336,8 +339,12 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _one_process_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock beside `folder`; the system lets go of it when this process ends, however it ends."""
+def one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold a lock beside `folder`; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        CacheError, FileError: no lock can be made there.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
@@ -345,12 +352,12 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=1)
         except Timeout:
-            say(f"Waiting for another process that makes {folder}")
+            say(f"Waiting for another process that fills {folder}")
             lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _cannot_read(path: str | Path, error: OSError) -> FileError:

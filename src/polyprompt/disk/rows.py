@@ -1,180 +1,378 @@
-"""Rows of numbers on disk, ragged, appended and read back by item: the file behind the caches.
+"""A store of rows: what was computed once about captions, pictures, class names, found again by item.
 
-One data file, memory-mapped, and an index beside it with the sha256 of every chunk appended. A killed writer leaves at
-most an unfinished chunk, which the next one cuts off. On opening every chunk is checked; from the first damaged one on
-the rows are dropped, to be computed again. int8 keeps one scale for 32 numbers, since a few coordinates of an LLM's
-states are hundreds of times larger than the rest.
+A store is a folder of pieces (disk/pieces.py), files that are written once and never changed, each named after its own
+hash. An item is some rows of numbers under a key; the folder's name holds the hash of all else that determines them
+(`kept_folder`), so a row that is found is right.
+
+    store = RowStore(kept_folder("teachers", encoder.fingerprint), "fp32")
+    vectors = store.get(names, lambda missing: [vector_of(names[i]) for i in missing], "The teacher's sentences")
+
+Any number of processes may use a store. `fill` holds a lock while it computes, so one of them does the work and the
+others wait and then read; a killed one loses the lock and leaves whole pieces, and a temporary file that the next one
+clears. Nothing is ever written into a file that someone may be reading.
+
+A cache heals itself: a damaged piece is told of, set aside as NAME.damaged, and its items are missing, to be computed
+again. A store of truth (`truth=True`), which nobody can compute again, refuses: it keeps `pieces.json`, the names of
+all its pieces, and a piece that is damaged or gone is an error.
 """
 
+import contextlib
 import hashlib
-import itertools
-import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.disk.files import read_json, write_json
-from polyprompt.errors import CacheError
-from polyprompt.progress import say
+from polyprompt.disk.files import (
+    cache_folder,
+    digest,
+    make_folder,
+    one_process_at_a_time,
+    read_json,
+    set_aside,
+    write_json,
+)
+from polyprompt.disk.numbers import RowDtype, encode
+from polyprompt.disk.pieces import SUFFIX, DamagedPieceError, Piece, Stamps, open_piece, write_piece
+from polyprompt.errors import CacheError, FileError
+from polyprompt.progress import progress, say
 
-CacheDtype = Literal["fp32", "bf16", "int8"]
-GROUP = 32
-"""Numbers that share a scale in int8."""
+TOGETHER = 64
+"""Items computed at a time."""
+PIECE_BYTES = 64_000_000
+PIECE_SECONDS = 20.0
+"""A piece is written when it holds this much, or when its first item has waited this long: so much a kill can lose."""
+NAMES = "pieces.json"
+"""In a store of truth: the names of its pieces, in the order in which they came, and the hash of this list."""
 
-
-def row_bytes(width: int, dtype: CacheDtype) -> int:
-    """Bytes that one row of `width` numbers takes."""
-    groups = -(-width // GROUP)
-    return {"fp32": 4 * width, "bf16": 2 * width, "int8": groups * (GROUP + 2)}[dtype]
-
-
-def encode(rows: Float[Tensor, "r d"], dtype: CacheDtype) -> bytes:
-    """Rows as bytes; int8 is absmax / 127 in groups of 32, with a float16 scale in front of each group."""
-    if dtype == "fp32":
-        return rows.float().numpy().tobytes()
-    if dtype == "bf16":
-        return rows.bfloat16().view(torch.int16).numpy().tobytes()
-    padded = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % GROUP)).reshape(len(rows), -1, GROUP)
-    # rounded up to the next float16, so that no number leaves the range
-    scale = (padded.abs().amax(dim=-1, keepdim=True) / 127).clamp(1e-7, 6e4).mul(1.001).half()
-    steps = (padded / scale.float()).round().clamp(-127, 127).to(torch.int8)
-    return torch.cat([scale.view(torch.int8), steps], dim=-1).numpy().tobytes()
-
-
-def decode(data: UInt8[np.ndarray, "bytes"], width: int, dtype: CacheDtype) -> Float[Tensor, "r d"]:
-    """The float32 rows that `encode` wrote."""
-    flat = torch.from_numpy(np.array(data))  # a copy: the file stays untouched, the tensor is writable
-    if dtype == "fp32":
-        return flat.view(torch.float32).reshape(-1, width)
-    if dtype == "bf16":
-        return flat.view(torch.bfloat16).float().reshape(-1, width)
-    groups = flat.view(torch.int8).reshape(-1, -(-width // GROUP), GROUP + 2)
-    scale = groups[..., :2].contiguous().view(torch.float16).float()
-    return (groups[..., 2:].float() * scale).flatten(1)[:, :width].contiguous()
+Compute = Callable[[list[int]], Sequence[Float[Tensor, "_ d"]]]
+"""The rows of some items, [r d] each, by their places in the list of keys."""
+ComputeAll = Callable[[list[int]], Sequence[Sequence[Float[Tensor, "_ d"]]]]
+"""The same for several stores: their rows of these items, store by store."""
 
 
-class RowStore:
-    """Rows [lengths[i], width] for each item i, in one file.
+def kept_folder(kind: str, *determined_by: str) -> Path:
+    """Where rows of a kind are kept in the cache; the major versions of the libraries that compute them count too.
 
     Args:
-        folder: where it lives; its name must hold all that determines the content.
-        lengths: rows of each item.
-        width: numbers in a row.
-        dtype: how they are kept.
+        kind: a folder in the cache: "states", "tokens".
+        determined_by: all that the rows of an item depend on but the item itself.
+
+    Raises:
+        CacheError: it cannot be made.
     """
+    return cache_folder(kind, digest(*_libraries(), *determined_by))
 
-    def __init__(self, folder: Path, lengths: Sequence[int], width: int, dtype: CacheDtype) -> None:
-        self.folder, self.width = folder, width
-        self.dtype: CacheDtype = dtype
-        self.offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) * row_bytes(width, dtype)
-        self._chunks: list[dict[str, int | str]] = []
-        self._map: np.memmap | None = None
-        self._check()
 
-    @property
-    def items(self) -> int:
-        """Items in all."""
-        return len(self.offsets) - 1
+@cache
+def _libraries() -> tuple[str, ...]:
+    names = ("torch", "transformers", "timm", "open_clip_torch")
+    return tuple(f"{name} {version(name).split('.')[0]}" for name in names)
 
-    @property
-    def done(self) -> int:
-        """Items on disk."""
-        return sum(int(chunk["items"]) for chunk in self._chunks)
 
-    @property
-    def complete(self) -> bool:
-        """Every item is on disk."""
-        return self.done == self.items
+class Rows:
+    """Items of a store by their places in a list of keys: mapped into memory, read when asked for."""
 
-    @property
-    def bytes_missing(self) -> int:
-        """What the rest will take on disk."""
-        return int(self.offsets[-1] - self.offsets[self.done])
+    def __init__(self, places: Sequence[tuple[Piece, int]]) -> None:
+        self._places = places
 
-    def append(self, rows: Sequence[Float[Tensor, "_ d"]]) -> None:
-        """Adds the next items, [lengths[i], width] each, all of them or none.
-
-        Raises:
-            CacheError: no room on the disk; what was there before stays.
-        """
-        data = encode(torch.cat(list(rows)), self.dtype)
-        end = int(self.offsets[self.done])
-        if len(data) != int(self.offsets[self.done + len(rows)]) - end:
-            raise ValueError("append: the rows do not have the lengths that the store was made for")
-        chunk = {"items": len(rows), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "rows.bin", "r+b" if (self.folder / "rows.bin").exists() else "wb") as file:
-                file.truncate(end)
-                file.seek(end)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            write_json(self.folder / "index.json", self._description() | {"chunks": [*self._chunks, chunk]})
-        except OSError as error:
-            raise CacheError(f"{self.folder}: {error.strerror}. Free some room; what is cached stays.") from None
-        self._chunks.append(chunk)
-        self._map = None
+    def __len__(self) -> int:
+        return len(self._places)
 
     def read(self, item: int, rows: Sequence[int] | None = None) -> Float[Tensor, "r d"]:
         """The rows of one item, or some of them, as float32."""
-        if self._map is None:
-            self._map = np.memmap(self.folder / "rows.bin", mode="r")
-        data = self._map[self.offsets[item] : self.offsets[item + 1]]
-        if rows is not None:
-            data = data.reshape(-1, row_bytes(self.width, self.dtype))[list(rows)].reshape(-1)
-        return decode(data, self.width, self.dtype)
+        piece, number = self._places[item]
+        return piece.read(number, rows)
 
-    def _description(self) -> dict[str, object]:
-        return {"width": self.width, "dtype": self.dtype, "items": self.items}
 
-    def _check(self) -> None:
-        """Keeps the chunks that are what was written, up to the first that is not."""
-        index, data = self.folder / "index.json", self.folder / "rows.bin"
-        if not index.exists() or not data.exists():
-            return
+class RowStore:
+    """Items under keys in one folder.
+
+    Args:
+        folder: from `kept_folder`, or a collection's own.
+        dtype: how new rows are kept.
+        truth: whether damage is refused, and not healed.
+
+    Raises:
+        FileError: damaged, of a store of truth.
+    """
+
+    def __init__(self, folder: Path, dtype: RowDtype = "fp32", *, truth: bool = False) -> None:
+        self.folder, self.truth = folder, truth
+        self.dtype: RowDtype = dtype
+        self._stamps = Stamps(folder)
+        self._pieces: dict[str, Piece] = {}
+        self._places: dict[bytes, tuple[Piece, int]] | None = None
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._found())
+
+    def __contains__(self, key: str) -> bool:
+        return _hashed(key) in self._found()
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """The places of the keys that are not there, each key once, in order."""
+        found, places = self._found(), dict[bytes, int]()
+        for place, key in enumerate(keys):
+            if (hashed := _hashed(key)) not in found:
+                places.setdefault(hashed, place)
+        return list(places.values())
+
+    def find(self, keys: Sequence[str]) -> Rows:
+        """The items under these keys, all of which must be there."""
+        found = self._found()
+        return Rows([found[_hashed(key)] for key in keys])
+
+    def get(self, keys: Sequence[str], compute: Compute, what: str) -> list[Float[Tensor, "_ d"]]:
+        """The rows of these items, [r d] each; those that are not kept yet are computed and kept.
+
+        Raises:
+            CacheError: no room.
+        """
+        fill([self], keys, lambda items: [compute(items)], what)
+        rows = self.find(keys)
+        return [rows.read(item) for item in range(len(keys))]
+
+    def append(self, keys: Sequence[str], rows: Sequence[Float[Tensor, "_ d"]]) -> None:
+        """Adds items, all of them or none, in a piece of their own.
+
+        Raises:
+            CacheError, FileError: no room; what was there before stays.
+        """
+        gathered = Gathered(self)
+        gathered.add(keys, rows)
+        gathered.write()
+
+    def add_piece(self, keys: Sequence[bytes], lengths: Sequence[int], rows: Tensor, width: int) -> None:
+        """Writes one piece, of rows that are encoded already."""
+        make_folder(self.folder)
+        if self.truth and not (self.folder / NAMES).exists():
+            self._name_pieces()  # before the first piece, so that a store without this file is a damaged one
+        path = write_piece(self.folder, keys, lengths, rows, width, self.dtype)
+        self._pieces[path.name] = piece = open_piece(path)
+        if self._places is not None:
+            self._places.update(_places_in(piece))
+        if self.truth:
+            self._name_pieces()
+
+    def refresh(self) -> None:
+        """Looks again at what is on disk, which other processes may have added to.
+
+        Raises:
+            FileError: damaged, of a store of truth.
+        """
+        paths = {path.name: path for path in sorted(self.folder.glob(f"*{SUFFIX}"))}
+        if self.truth:
+            for name in self._named():
+                if name not in paths:
+                    raise FileError(f"{self.folder / name}: missing. Copy it again from where it came.")
+        opened = {name: self._pieces.get(name) or self._open(path) for name, path in paths.items()}
+        self._pieces = {name: piece for name, piece in opened.items() if piece}
+        self._places = None
+        self._stamps.keep(set(self._pieces))
+
+    def check(self) -> None:
+        """Hashes every piece to its last byte, whatever the stamps say.
+
+        Raises:
+            FileError: damaged, of a store of truth.
+        """
+        self.refresh()
+        for name, piece in list(self._pieces.items()):
+            if self._open(piece.path, again=True) is None:
+                del self._pieces[name]
+        self._places = None
+        self._stamps.keep(set(self._pieces))
+
+    def clear_left_over(self) -> None:
+        """Removes what killed writers left; only for who holds the lock."""
+        for path in self.folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _open(self, path: Path, *, again: bool = False) -> Piece | None:
         try:
-            found = read_json(index)
-            chunks = found.pop("chunks")
-            if found != self._description():
-                raise CacheError(f"{index}: describes other rows")
-            with open(data, "rb") as file:
-                sound = list(itertools.takewhile(lambda chunk: _holds(file, chunk), chunks))
-        except (CacheError, KeyError, TypeError, AttributeError, OSError) as error:
-            sound, chunks = [], [str(error)]
-        if len(sound) < len(chunks):
-            say(f"{self.folder}: damaged, {len(sound)} of {len(chunks)} pieces are sound; the rest is computed again.")
-        self._chunks = sound
+            self._stamps.check(path, again=again)
+            return open_piece(path)
+        except FileNotFoundError:
+            return None  # another process has just set it aside
+        except (DamagedPieceError, FileError) as error:
+            if self.truth:
+                raise FileError(f"{path}: damaged ({error}). Copy it again from where it came.") from None
+            _heal(path, error)
+            return None
+
+    def _found(self) -> dict[bytes, tuple[Piece, int]]:
+        if self._places is None:
+            self._places = {}
+            for piece in self._pieces.values():
+                self._places.update(_places_in(piece))
+        return self._places
+
+    def _named(self) -> list[str]:
+        path = self.folder / NAMES
+        if not path.exists() and not any(self.folder.glob(f"*{SUFFIX}")):
+            return []
+        listed = read_json(path)
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            if listed["sha256"] == digest(*listed["pieces"]):
+                return listed["pieces"]
+        raise FileError(f"{path}: damaged, this is not the list that was written. Copy it again from where it came.")
+
+    def _name_pieces(self) -> None:
+        with one_process_at_a_time(self.folder / NAMES):
+            names = self._named()
+            names += [name for name in self._pieces if name not in names]
+            write_json(self.folder / NAMES, {"pieces": names, "sha256": digest(*names)})
 
 
-def _holds(file, chunk: dict[str, int | str]) -> bool:
-    data = file.read(int(chunk["bytes"]))
-    return hashlib.sha256(data).hexdigest() == chunk["sha256"]
+def _places_in(piece: Piece) -> dict[bytes, tuple[Piece, int]]:
+    return {bytes(key): (piece, number) for number, key in enumerate(piece.keys)}
 
 
-def check_room(folder: Path, size: int, cap_gb: float) -> None:
+def _hashed(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _heal(path: Path, error: Exception) -> None:
+    try:
+        say(f"{path} is damaged ({error}): set aside as {set_aside(path).name}, and computed again.")
+    except OSError:  # a folder that cannot be written, or another process was quicker
+        say(f"{path} is damaged ({error}): passed over, and computed again.")
+
+
+class Gathered:
+    """Items on their way to a store, written as pieces of a good size."""
+
+    def __init__(self, store: RowStore) -> None:
+        self.store = store
+        self._clear()
+
+    def add(self, keys: Iterable[str], rows: Iterable[Float[Tensor, "_ d"]]) -> None:
+        """Takes items; writes when there are enough."""
+        for key, item in zip(keys, rows, strict=True):
+            self._keys.append(_hashed(key))
+            self._lengths.append(len(item))
+            self._width = item.shape[1]
+            self._rows.append(encode(item.cpu(), self.store.dtype))
+            self._bytes += self._rows[-1].nbytes
+        if self._bytes > PIECE_BYTES or time.monotonic() - self._since > PIECE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what has been taken.
+
+        Raises:
+            CacheError, FileError: no room.
+        """
+        keys, lengths, rows, width = self._keys, self._lengths, self._rows, self._width
+        self._clear()
+        if keys:
+            self.store.add_piece(keys, lengths, torch.cat(rows), width)
+
+    def _clear(self) -> None:
+        self._keys: list[bytes] = []
+        self._lengths: list[int] = []
+        self._rows: list[Tensor] = []
+        self._bytes, self._width, self._since = 0, 0, time.monotonic()
+
+
+def fill(
+    stores: Sequence[RowStore],
+    keys: Sequence[str],
+    compute: ComputeAll,
+    what: str,
+    *,
+    sizes: Sequence[int] = (),
+    cap_gb: float = float("inf"),
+) -> None:
+    """Brings stores of the same items to their end together, from where an earlier run stopped.
+
+    Args:
+        keys: the items, in the order in which they are computed.
+        compute: see `ComputeAll`; asked for items that one of the stores lacks.
+        what: said on the progress bar.
+        sizes: bytes of each item in one store, for the cap and the room on the disk.
+        cap_gb: the most that all these items may take.
+
+    Raises:
+        CacheError: over the cap, or no room; what was computed before stays.
+    """
+    if not _missing(stores, keys):
+        return
+    with contextlib.ExitStack() as held:
+        for store in sorted(stores, key=lambda one: one.folder):  # one order for all processes: none waits in a circle
+            make_folder(store.folder)
+            held.enter_context(one_process_at_a_time(store.folder))
+            store.clear_left_over()
+            store.refresh()
+        todo = _missing(stores, keys)  # another process may have been here first
+        if todo:
+            _tell_sizes(stores, keys, todo, sizes, cap_gb, what)
+            _compute(stores, keys, todo, compute, what)
+
+
+def _missing(stores: Sequence[RowStore], keys: Sequence[str]) -> list[int]:
+    return sorted({place for store in stores for place in store.missing(keys)})
+
+
+def _compute(
+    stores: Sequence[RowStore], keys: Sequence[str], todo: Sequence[int], compute: ComputeAll, what: str
+) -> None:
+    gathered = [Gathered(store) for store in stores]
+    try:
+        with progress(what, len(todo)) as advance:
+            for at in range(0, len(todo), TOGETHER):
+                part = list(todo[at : at + TOGETHER])
+                for one, rows in zip(gathered, compute(part), strict=True):
+                    new = [(keys[i], row) for i, row in zip(part, rows, strict=True) if keys[i] not in one.store]
+                    one.add([key for key, _ in new], [row for _, row in new])
+                advance(len(part))
+    finally:  # what was computed before an interruption stays
+        for one in gathered:
+            one.write()
+
+
+def _tell_sizes(
+    stores: Sequence[RowStore], keys: Sequence[str], todo: Sequence[int], sizes: Sequence[int], cap_gb: float, what: str
+) -> None:
+    folder, some = stores[0].folder, ""
+    if sizes:
+        size = len(stores) * sum(dict(zip(keys, sizes, strict=True)).values())
+        missing = len(stores) * sum(sizes[i] for i in todo)
+        check_room(folder, size, missing, cap_gb)
+        some = f", {missing / 1e6:,.0f} MB"
+    say(f"{what}: {len(todo):,} to compute{some} in {folder}")
+
+
+def check_room(folder: Path, size: int, missing: int, cap_gb: float) -> None:
     """Refuses a cache over its cap or over what the disk has left, before anything is computed.
+
+    Args:
+        size: bytes of all that is wanted.
+        missing: bytes of what is not there yet.
 
     Raises:
         CacheError: with both figures and what to do.
     """
-    gb = size / 1e9
-    if gb > cap_gb:
+    if size / 1e9 > cap_gb:
         raise CacheError(
-            f"the cache would take {gb:.1f} GB, its cap is {cap_gb:g} GB. Raise --cache-gb, use --cache-dtype bf16 or "
-            "int8, or train on fewer captions."
+            f"the cache would take {size / 1e9:.1f} GB, its cap is {cap_gb:g} GB. Raise --cache-gb, use --cache-dtype "
+            "bf16 or int8, or train on fewer captions."
         )
     there = folder
     while not there.exists():
         there = there.parent
-    free = shutil.disk_usage(there).free / 1e9
-    if gb > free:
+    free = shutil.disk_usage(there).free
+    if missing > free:
         raise CacheError(
-            f"the cache would take {gb:.1f} GB, {folder} has {free:.1f} GB left. Set POLYPROMPT_CACHE elsewhere."
+            f"the cache would take {missing / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB left. Set POLYPROMPT_CACHE "
+            "elsewhere."
         )

@@ -1,0 +1,47 @@
+"""Rows of numbers as they lie on disk: fp32, bf16 or int8.
+
+int8 keeps one scale for 32 numbers, since a few coordinates of an LLM's states are hundreds of times larger than the
+rest.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+RowDtype = Literal["fp32", "bf16", "int8"]
+GROUP = 32
+"""Numbers that share a scale in int8."""
+
+
+def row_bytes(width: int, dtype: RowDtype) -> int:
+    """Bytes that one row of `width` numbers takes."""
+    groups = -(-width // GROUP)
+    return {"fp32": 4 * width, "bf16": 2 * width, "int8": groups * (GROUP + 2)}[dtype]
+
+
+def encode(rows: Float[Tensor, "r d"], dtype: RowDtype) -> Shaped[Tensor, "r e"]:
+    """Rows as they are kept; int8 is absmax / 127 in groups of 32, with a float16 scale in front of each group."""
+    if dtype == "fp32":
+        return rows.float().contiguous()
+    if dtype == "bf16":
+        return rows.bfloat16().contiguous()
+    padded = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
+    # rounded up to the next float16, so that no number leaves the range
+    scale = (padded.abs().amax(dim=-1, keepdim=True) / 127).clamp(1e-7, 6e4).mul(1.001).half()
+    steps = (padded / scale.float()).round().clamp(-127, 127).to(torch.int8)
+    return torch.cat([scale.view(torch.int8), steps], dim=-1).flatten(1)
+
+
+def decode(data: UInt8[np.ndarray, "r e"], width: int, dtype: RowDtype) -> Float[Tensor, "r d"]:
+    """The float32 rows of the bytes that `encode` gave."""
+    kept = torch.from_numpy(np.array(data))  # a copy: the file stays untouched, the tensor is writable
+    if dtype == "fp32":
+        return kept.view(torch.float32)
+    if dtype == "bf16":
+        return kept.view(torch.bfloat16).float()
+    groups = kept.view(torch.int8).unflatten(1, (-1, GROUP + 2))
+    scale = groups[..., :2].contiguous().view(torch.float16).float()
+    return (groups[..., 2:].float() * scale).flatten(1)[:, :width].contiguous()

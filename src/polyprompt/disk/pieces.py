@@ -1,0 +1,159 @@
+"""A piece: some items of a store of rows, written once, in one file that is named after the sha256 of its bytes.
+
+It is a safetensors file: `keys` [n, 32], `lengths` [n] and `rows`, the rows of all items one behind the other. Nothing
+else says what is in it, so there is no index that could be damaged or disagree; a piece is whole or its name is wrong.
+
+Hashing a store of gigabytes at each opening would take longer than reading a batch of it. So a folder keeps
+`checked.json`: the size, times and inode that a piece had when its hash was last found right. A copy, a restored file,
+an edit in place, even one that puts the date of modification back, changes one of them (the time of change cannot be
+set), and the piece is hashed again. What only the disk itself can do to a file goes unseen by these stamps;
+`RowStore.check` hashes without them.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped, UInt8
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from polyprompt.disk.files import read_json, sha256, write_bytes, write_json
+from polyprompt.disk.numbers import RowDtype, decode, row_bytes
+from polyprompt.errors import FileError
+
+KEY = 32
+"""Bytes of an item's key."""
+SUFFIX = ".safetensors"
+STAMPS = "checked.json"
+SETTLED = 2_000_000_000
+"""Nanoseconds after a change before a stamp is believed: clocks of file systems tick slowly, and a second change within
+one tick would have the same time."""
+
+
+class DamagedPieceError(Exception):
+    """A file that is not the piece its name says."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An open piece: its rows are mapped into memory, not read."""
+
+    path: Path
+    dtype: RowDtype
+    width: int
+    keys: UInt8[np.ndarray, "n 32"]
+    starts: Int64[np.ndarray, "n_plus_1"]
+    """Where each item's rows begin."""
+    rows: UInt8[np.ndarray, "r e"]
+
+    def read(self, item: int, rows: Sequence[int] | None = None) -> Float[Tensor, "_ d"]:
+        """The rows of one item, or some of them, as float32."""
+        data = self.rows[self.starts[item] : self.starts[item + 1]]
+        return decode(data if rows is None else data[list(rows)], self.width, self.dtype)
+
+
+def write_piece(
+    folder: Path,
+    keys: Sequence[bytes],
+    lengths: Sequence[int],
+    rows: Shaped[Tensor, "r e"],
+    width: int,
+    dtype: RowDtype,
+) -> Path:
+    """Writes items, their rows as `encode` gave them, whole or not at all.
+
+    Raises:
+        CacheError, FileError: no room; what was there before stays.
+    """
+    tensors = {
+        "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY),
+        "lengths": torch.tensor(list(lengths), dtype=torch.int64),
+        "rows": rows,
+    }
+    # one entry: safetensors writes several in any order, and equal pieces should have equal names
+    data = to_bytes(tensors, metadata={"polyprompt": json.dumps({"dtype": dtype, "width": width})})
+    path = folder / (hashlib.sha256(data).hexdigest() + SUFFIX)
+    write_bytes(path, data)
+    return path
+
+
+def open_piece(path: Path) -> Piece:
+    """A piece whose hash was found right.
+
+    Raises:
+        DamagedPieceError: it is another kind of file all the same. FileNotFoundError: it has gone.
+    """
+    try:
+        data = np.asarray(np.memmap(path, np.uint8, "r"))
+        start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+        header = json.loads(data[8:start].tobytes())
+        keys, lengths, rows = (data[slice(*_places(header[name], start))] for name in ("keys", "lengths", "rows"))
+        about = json.loads(header["__metadata__"]["polyprompt"])
+        dtype, width = cast(RowDtype, about["dtype"]), int(about["width"])
+        counts = lengths.view(np.int64)
+        return Piece(
+            path,
+            dtype,
+            width,
+            keys.reshape(len(counts), KEY),
+            np.concatenate([[0], np.cumsum(counts)]),
+            rows.reshape(int(counts.sum()), row_bytes(width, dtype)),
+        )
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedPieceError(str(error)) from error
+
+
+def _places(entry: dict[str, Any], start: int) -> tuple[int, int]:
+    first, last = entry["data_offsets"]
+    return start + first, start + last
+
+
+class Stamps:
+    """Which pieces of a folder were found right, and have not been touched since."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STAMPS
+        self.known: dict[str, list[int]] = {}
+        with suppress(FileError, TypeError, ValueError):  # missing or damaged: all is hashed, and written down anew
+            self.known = dict(read_json(self.path))
+        self._written = dict(self.known)
+
+    def check(self, path: Path, *, again: bool = False) -> None:
+        """Hashes a piece, unless its stamp says that this was done; `again`: whatever the stamp says.
+
+        Raises:
+            DamagedPieceError: its bytes are others. FileNotFoundError: it has gone.
+        """
+        now = _stamp(path)
+        if self.known.get(path.name) == now and not again:
+            return
+        if sha256(path) != path.stem:
+            self.known.pop(path.name, None)
+            raise DamagedPieceError("other bytes than its name says")
+        if time.time_ns() - max(now[1], now[2]) > SETTLED:
+            self.known[path.name] = now
+
+    def keep(self, names: set[str]) -> None:
+        """Writes down the stamps of these files, if any is new; a folder that cannot be written keeps none."""
+        self.known = {name: stamp for name, stamp in self.known.items() if name in names}
+        if self.known == self._written:
+            return
+        with suppress(FileError):
+            write_json(self.path, self.known)
+            self._written = dict(self.known)
+
+
+def _stamp(path: Path) -> list[int]:
+    state = os.stat(path)
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]

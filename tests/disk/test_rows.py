@@ -1,0 +1,398 @@
+"""A store of rows against a dict: appended to, opened again, killed, damaged, filled by several at once."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from toy_rows import fills, reads_where_nobody_may_write, rows_of
+
+from polyprompt.disk import pieces
+from polyprompt.disk import rows as module
+from polyprompt.disk.rows import RowStore, check_room, fill, kept_folder
+from polyprompt.errors import CacheError, FileError
+
+KEYS = [f"{'x' * (i % 4)}{i}" for i in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A store of three pieces with four items each."""
+    store = RowStore(tmp_path / "store")
+    for at in range(0, 12, 4):
+        store.append(KEYS[at : at + 4], [rows_of(key) for key in KEYS[at : at + 4]])
+    return store
+
+
+def files_of(store, suffix=".safetensors"):
+    return sorted(store.folder.glob(f"*{suffix}"))
+
+
+def flip(path, bit, *, keep_dates=True):
+    """Flips one bit of a file, in place, and puts its dates back."""
+    state, data = path.stat(), bytearray(path.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    path.write_bytes(data)
+    if keep_dates:
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def agrees(store, keys):
+    """What the store has of these keys is right; the keys that it has not."""
+    lacking = {keys[place] for place in store.missing(keys)}
+    there = [key for key in keys if key not in lacking]
+    found = store.find(there)
+    for item, key in enumerate(there):
+        assert torch.equal(found.read(item), rows_of(key)), key
+    return lacking
+
+
+# Any sequence of events
+
+
+class Store(RuleBasedStateMachine):
+    """Two stores open on one folder, beside the set of keys that must be there."""
+
+    @initialize()
+    def begin(self):
+        self.place = Path(tempfile.mkdtemp())
+        self.folder = self.place / "store"
+        self.computed = []
+        self.safe = set()
+        self.stores = [RowStore(self.folder), RowStore(self.folder)]
+
+    def teardown(self):
+        shutil.rmtree(self.place)
+
+    @rule(which=st.integers(0, 1), keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=8))
+    def fills(self, which, keys):
+        asked = []
+
+        def compute(items):
+            asked.extend(keys[item] for item in items)
+            return [[rows_of(keys[item]) for item in items]]
+
+        fill([self.stores[which]], keys, compute, "Toys")
+        assert len(asked) == len(set(asked))
+        assert not set(asked) & self.safe, "computed again"
+        assert not agrees(self.stores[which], keys)
+        self.safe |= set(keys)
+
+    @rule(which=st.integers(0, 1), key=st.sampled_from(KEYS))
+    def appends_without_looking(self, which, key):
+        self.stores[which].append([key], [rows_of(key)])
+        self.safe.add(key)
+
+    @rule(which=st.integers(0, 1))
+    def opens_again(self, which):
+        self.stores[which] = RowStore(self.folder)
+
+    @rule(size=st.integers(0, 300))
+    def is_killed_while_writing(self, size):
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / f".{'0' * 64}.safetensors.0123456789ab.tmp").write_bytes(bytes(size))
+
+    @rule(data=st.data())
+    def is_damaged(self, data):
+        paths = sorted(path for path in self.folder.glob("*") if path.is_file()) if self.folder.exists() else []
+        if not paths:
+            return
+        path = data.draw(st.sampled_from(paths))
+        match data.draw(st.sampled_from(["flip", "cut", "empty", "gone"])):
+            case "flip" if path.stat().st_size:
+                flip(path, data.draw(st.integers(0, 8 * path.stat().st_size - 1)))
+            case "cut":
+                os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+            case "empty":
+                path.write_bytes(b"")
+            case _:
+                path.unlink()
+        self.stores = [RowStore(self.folder), RowStore(self.folder)]
+        self.safe -= agrees(self.stores[0], KEYS)
+
+    @invariant()
+    def nothing_is_lost_and_nothing_is_wrong(self):
+        assert not agrees(RowStore(self.folder), KEYS) & self.safe
+
+
+Store.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestAnySequence = Store.TestCase
+
+
+# One by one
+
+
+def test_items_are_found_in_any_order_and_in_part(filled):
+    again = RowStore(filled.folder)
+    assert len(again) == 12
+    assert KEYS[3] in again
+    assert "other" not in again
+    found = again.find([KEYS[7], KEYS[9], KEYS[7]])
+    assert torch.equal(found.read(0), rows_of(KEYS[7]))
+    assert torch.equal(found.read(1, [2, 0]), rows_of(KEYS[9])[[2, 0]])
+    assert torch.equal(found.read(2), found.read(0))
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_every_format_is_kept(tmp_path, dtype):
+    numbers = torch.randn(5, 70)
+    store = RowStore(tmp_path / "store", dtype)
+    store.append(["a", "b"], [numbers[:2], numbers[2:]])
+    found = RowStore(tmp_path / "store").find(["b"]).read(0)
+    torch.testing.assert_close(found, numbers[2:], rtol=0.02, atol=0.02 * float(numbers.abs().max()))
+
+
+def test_what_is_missing_is_computed_and_kept(tmp_path):
+    asked = []
+
+    def compute(items):
+        asked.append(items)
+        return [rows_of(names[item]) for item in items]
+
+    names = ["cat", "dog", "cat"]
+    first = RowStore(tmp_path / "store").get(names, compute, "Teacher")
+    assert all(torch.equal(row, rows_of(name)) for row, name in zip(first, names, strict=True))
+    names = ["dog", "emu"]
+    second = RowStore(tmp_path / "store").get(names, compute, "Teacher")
+    assert torch.equal(second[0], first[1])
+    assert asked == [[0, 1], [1]]
+
+
+def test_an_interruption_keeps_what_was_computed(tmp_path):
+    def compute(items):
+        if 64 in items:
+            raise KeyboardInterrupt
+        return [[rows_of(str(item)) for item in items]]
+
+    keys = [str(i) for i in range(100)]
+    with pytest.raises(KeyboardInterrupt):
+        fill([RowStore(tmp_path / "store")], keys, compute, "Toys")
+    assert RowStore(tmp_path / "store").missing(keys) == list(range(64, 100))
+
+
+def test_several_stores_are_brought_to_their_end_together(tmp_path):
+    stores = [RowStore(tmp_path / name) for name in "ab"]
+    stores[1].append(KEYS[2:4], [2 * rows_of(key) for key in KEYS[2:4]])
+    asked = []
+
+    def compute(items):
+        asked.extend(items)
+        return [[factor * rows_of(KEYS[item]) for item in items] for factor in (1, 2)]
+
+    fill(stores, KEYS, compute, "Toys")
+    assert asked == list(range(12))
+    fill(stores, KEYS, compute, "Toys")
+    assert len(asked) == 12
+    for store, factor in zip(stores, (1, 2), strict=True):
+        assert len(store) == sum(len(pieces.open_piece(path).keys) for path in files_of(store)) == 12
+        assert torch.equal(store.find(KEYS).read(5), factor * rows_of(KEYS[5]))
+
+
+# Damage
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "brackets", "empty"])
+@pytest.mark.parametrize("name", [pieces.STAMPS, "piece"])
+def test_a_damaged_file_is_healed(filled, harm, name, capsys, monkeypatch):
+    monkeypatch.setattr(pieces, "SETTLED", -1)
+    RowStore(filled.folder)
+    path = files_of(filled)[1] if name == "piece" else filled.folder / name
+    match harm:
+        case "cut":
+            os.truncate(path, path.stat().st_size // 2)
+        case "flip":
+            flip(path, 8 * (path.stat().st_size // 2))
+        case "brackets":
+            path.write_bytes(b"[" * 100_000)
+        case "empty":
+            path.write_bytes(b"")
+    again = RowStore(filled.folder)
+    assert len(agrees(again, KEYS)) == (4 if name == "piece" else 0)
+    fill([again], KEYS, lambda items: [[rows_of(KEYS[item]) for item in items]], "Toys")
+    assert not agrees(RowStore(filled.folder), KEYS)
+    told = capsys.readouterr().err
+    assert ("set aside" in told) == (name == "piece")
+    assert path.with_name(path.name + ".damaged").exists() == (name == "piece")
+
+
+def test_every_flipped_bit_of_a_piece_is_found(tmp_path, capsys):
+    store = RowStore(tmp_path / "store")
+    store.append(KEYS[:2], [rows_of(key) for key in KEYS[:2]])
+    (path,) = files_of(store)
+    good = path.read_bytes()
+    for bit in range(0, 8 * len(good), 37):
+        flip(path, bit)
+        assert RowStore(store.folder).missing(KEYS[:2]) == [0, 1]
+        path.write_bytes(good)
+    assert capsys.readouterr().err.count("\n") == len(range(0, 8 * len(good), 37))
+
+
+def test_stamps_save_the_hashing_and_a_check_does_not_believe_them(filled, capsys, monkeypatch):
+    path = files_of(filled)[0]
+    RowStore(filled.folder)
+    assert not (filled.folder / pieces.STAMPS).exists()  # too young: a change in the same tick would go unseen
+    monkeypatch.setattr(pieces, "SETTLED", -1)
+    RowStore(filled.folder)
+    stamps = json.loads((filled.folder / pieces.STAMPS).read_text())
+    assert set(stamps) == {path.name for path in files_of(filled)}
+    flip(path, 8 * (path.stat().st_size - 33 * 4))  # in the rows, in front of four keys
+    state = path.stat()  # as if the disk itself had done it
+    stamps[path.name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+    (filled.folder / pieces.STAMPS).write_text(json.dumps(stamps))
+    believed = RowStore(filled.folder)
+    assert believed.missing(KEYS) == []
+    believed.check()
+    assert len(believed.missing(KEYS)) == 4
+    assert "set aside" in capsys.readouterr().err
+    assert len(RowStore(filled.folder)) == 8
+
+
+def test_truth_is_refused_when_damaged(tmp_path):
+    folder = tmp_path / "store"
+    store = RowStore(folder, truth=True)
+    for key in KEYS[:3]:
+        store.append([key], [rows_of(key)])
+    assert not agrees(RowStore(folder, truth=True), KEYS[:3])
+    for path in [*files_of(store), folder / module.NAMES]:
+        good = path.read_bytes()
+        flip(path, 8 * (len(good) // 2))
+        with pytest.raises(FileError, match=path.name) as error:
+            RowStore(folder, truth=True)
+        assert "\n" not in str(error.value)
+        path.unlink()
+        with pytest.raises(FileError, match=path.name):
+            RowStore(folder, truth=True)
+        path.write_bytes(good)
+    assert not list(folder.glob("*.damaged"))
+    assert not agrees(RowStore(folder, truth=True), KEYS[:3])
+
+
+def test_truth_that_was_killed_between_a_piece_and_its_name_is_whole(tmp_path):
+    store = RowStore(tmp_path / "store", truth=True)
+    store.append([KEYS[0]], [rows_of(KEYS[0])])
+    RowStore(store.folder).append([KEYS[1]], [rows_of(KEYS[1])])  # a piece that is not named yet
+    again = RowStore(store.folder, truth=True)
+    assert not agrees(again, KEYS[:2])
+    again.append([KEYS[2]], [rows_of(KEYS[2])])
+    names = json.loads((store.folder / module.NAMES).read_text())["pieces"]
+    assert set(names) == {path.name for path in files_of(store)}
+
+
+# Room
+
+
+def test_a_cache_over_its_cap_is_refused_before_anything_is_computed(tmp_path):
+    with pytest.raises(CacheError, match=r"would take 3.0 GB, its cap is 2 GB"):
+        check_room(tmp_path, 3_000_000_000, 0, 2.0)
+    with pytest.raises(CacheError, match=r"would take 9000000000.0 GB, .* GB left"):
+        check_room(tmp_path, 0, 9 * 10**18, 2.0)
+    with pytest.raises(CacheError, match=r"its cap is 1e-08 GB"):
+        fill([RowStore(tmp_path / "s")], ["a", "b", "a"], lambda _: [], "Toys", sizes=[6, 6, 6], cap_gb=1e-8)
+    fill([RowStore(tmp_path / "s")], ["a", "a"], lambda _: [[rows_of("a")]], "Toys", sizes=[6, 6], cap_gb=1e-8)
+
+
+def test_a_full_disk_gives_one_line_and_what_is_kept_stays(monkeypatch):
+    monkeypatch.setattr(module, "PIECE_BYTES", 1)
+    store, big = RowStore(kept_folder("toys")), [torch.ones(1, 3), torch.ones(9_000, 3)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(CacheError, match=r"File too large.*Free some room.*POLYPROMPT_CACHE") as error:
+            fill([store], [str(i) for i in range(128)], lambda items: [[big[i // 64] for i in items]], "Toys")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value)
+    assert len(RowStore(store.folder)) == 64
+    assert not list(store.folder.glob(".*"))
+
+
+def test_pieces_can_be_read_by_whom_the_umask_lets(filled):
+    other = filled.folder / "plain"
+    other.write_text("")
+    assert {path.stat().st_mode for path in files_of(filled)} == {other.stat().st_mode}
+
+
+# Several processes
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "toy_rows"])
+
+    def start(function, *arguments):
+        process = context.Process(target=function, args=arguments)
+        process.start()
+        return process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield start
+
+
+def race(start, folder, draw, *, killed):
+    """Two processes on a cold store, the second a little later; the first one may be killed on its way."""
+    keys = [f"{'k' * draw.randrange(3)}{i}" for i in range(40)]
+    log = folder.with_suffix(".log")
+    dies_after = draw.randrange(1, 9) if killed else None
+    first = start(fills, folder, keys, log, dies_after, 0.002)
+    second = start(fills, folder, keys[10:] + keys[:5], log, None, 0.002)
+    first.join(60)
+    second.join(60)
+    assert second.exitcode == 0
+    computed = log.read_text().split()
+    if first.exitcode == 0:
+        assert sorted(computed) == sorted(keys)  # each once
+        assert not agrees(RowStore(folder), keys)
+    else:
+        assert (first.exitcode, killed) == (-signal.SIGKILL, True)
+        assert len(computed) - len(set(computed)) <= 4  # what was on its way
+    assert not list(folder.glob(".*.tmp"))
+    return first.exitcode
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_processes_on_a_cold_store_do_the_work_once(processes, tmp_path, killed):
+    for number in range(3):
+        race(processes, tmp_path / f"store-{number}", random.Random(number), killed=killed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_hundred_pairs_on_cold_stores(processes, tmp_path):
+    ends = [
+        race(processes, tmp_path / f"store-{number}", random.Random(number), killed=bool(number % 2))
+        for number in range(200)
+    ]
+    assert ends.count(0) >= 100
+    assert ends.count(-signal.SIGKILL) >= 50
+
+
+def test_where_nobody_may_write_what_is_kept_is_read(processes, filled, tmp_path):
+    for folder in [filled.folder, *filled.folder.parents][:-2]:
+        folder.chmod(0o755)
+    filled.folder.chmod(0o555)
+    process = processes(reads_where_nobody_may_write, filled.folder, KEYS, tmp_path / "answer")
+    process.join(60)
+    assert process.exitcode == 0
+    answer = (tmp_path / "answer").read_text()
+    assert answer.startswith("FileError: ")
+    assert "cannot be written (Permission denied" in answer
+    assert "\n" not in answer
