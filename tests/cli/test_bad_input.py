@@ -18,11 +18,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from polyprompt.campe.model import load
 from polyprompt.campe.objective import Objective
 from polyprompt.cli.main import main
 from polyprompt.disk import packaged
 from polyprompt.runs.align import Prepared
+from polyprompt.runs.load import load_aligned
 
 STEPS = 4
 """Optimiser steps in an epoch of the toy run: 16 pictures, 4 in a batch."""
@@ -155,7 +155,7 @@ def test_special_tokens_and_control_characters_are_text(photos, toy, tmp_path, d
     caption = "a <s> \x00\x07 <end> square"
     caption_of_the_first(photos, caption)
     done("align", *toy(photos), "--out", tmp_path / "run")
-    (ids,), cut = load(tmp_path / "run").text.llm.tokens([caption], 99)
+    (ids,), cut = load_aligned(tmp_path / "run").text.llm.tokens([caption], 99)
     assert (len(ids), cut) == (len(caption.encode()), 0)  # the toy tokenizer makes a token of every byte
     assert not {256, 257} & set(ids)  # "<s>" and "<end>"
 
@@ -311,7 +311,7 @@ def test_a_saved_model_for_another_backbone(finished, place, tmp_path, refused):
     tensors = load_file(other / "model.safetensors")
     save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, other / "model.safetensors", {"format": "pt"})
     config["settings"]["text"]["tower"] = str(other)
-    moved = load(finished)
+    moved = load_aligned(finished)
     moved.settings = moved.settings.model_copy(
         update={"text": moved.settings.text.model_copy(update={"tower": str(other)})}
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
 from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess
@@ -28,6 +28,7 @@ from polyprompt.types import Pixels
 Pictures: TypeAlias = Picture | Iterable[Picture | Frames] | Float[Tensor, "*i 3 height width"]
 """Paths, PIL pictures, lists of PIL pictures that are the frames of one video each; or preprocessed pixels."""
 BATCH = 64
+MOVED = "--text-tower or --image-tower, text_tower= or image_tower= in Python"
 
 
 class CAMPE(nn.Module):
@@ -175,24 +176,34 @@ class CAMPE(nn.Module):
             write_text(temporary / "README.md", card or "# A CAMPE model made with polyprompt\n")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "CAMPE":
+    def from_pretrained(
+        cls, folder: str | Path, *, text_tower: str | None = None, image_tower: str | None = None
+    ) -> "CAMPE":
         """Opens a saved model.
+
+        Args:
+            folder: the model's own.
+            text_tower: where the text tower is now, if it has moved.
+            image_tower: where the image tower is now.
 
         Raises:
             FileError: a file is missing or damaged, a backbone is not the one it was trained on, tensors do not fit.
+            TowerError: a backbone cannot be opened.
         """
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise FileError(f"{folder}: no saved model here (config.json is missing). Give a run's model folder.")
-        check_manifest(folder)
-        saved: dict[str, Any] = read_json(folder / "config.json")
-        if saved.get("format") != "polyprompt-campe-1":
-            raise FileError(
-                f"{folder}/config.json: format is {saved.get('format')!r}, this version reads polyprompt-campe-1."
-            )
-        model = build(checked(ModelSettings, saved["settings"]))
+        settings, fingerprints = _read_config(folder)
+        places = {"text": text_tower, "image": image_tower}
+        moved = {
+            side: getattr(settings, side).model_copy(update={"tower": str(place)})
+            for side, place in places.items()
+            if place is not None
+        }
+        try:
+            model = build(settings.model_copy(update=moved))
+        except (TowerError, UnknownNameError) as error:
+            raise TowerError(f"{folder}: {error} If it has moved, say where: {MOVED}.") from None
         found = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
-        for side, expected in saved["fingerprints"].items():
+        for side, expected in fingerprints.items():
             if found[side] != expected:
                 name = getattr(model.settings, side).tower
                 raise FileError(
@@ -244,11 +255,21 @@ def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:
             return PromptTree()
 
 
-def load(run: str | Path) -> CAMPE:
-    """The model of a run folder, or of a saved model's own folder.
+def _read_config(folder: Path) -> tuple[ModelSettings, dict[str, str]]:
+    """Settings and fingerprints of a saved model, checked."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileError(f"{folder}: no saved model here (config.json is missing). Give a run's model folder.")
+    check_manifest(folder)
+    saved = read_json(path)
+    form = saved.get("format") if isinstance(saved, dict) else None
+    if form != "polyprompt-campe-1":
+        raise FileError(f"{path}: format is {form!r}, this version reads polyprompt-campe-1.")
+    prints = saved.get("fingerprints")
+    if not isinstance(prints, dict) or prints.keys() != {"text", "image"} or not all(map(_is_text, prints.values())):
+        raise FileError(f"{path}: damaged, fingerprints must say those of text and image.")
+    return checked(ModelSettings, saved.get("settings"), str(path)), prints
 
-    Raises:
-        FileError: there is none, or it is damaged.
-    """
-    folder = Path(run)
-    return cast(CAMPE, CAMPE.from_pretrained(folder / "model" if (folder / "model").is_dir() else folder))
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

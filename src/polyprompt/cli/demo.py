@@ -17,13 +17,12 @@ def command(
 ) -> None:
     """CAMPE and a single-prompt baseline on real weights and real pictures, ending in one HTML page."""
     from polyprompt.campe.config import TextSettings
-    from polyprompt.campe.model import load
     from polyprompt.data.read import read_pairs
-    from polyprompt.disk.files import read_json, write_json
     from polyprompt.progress import say
     from polyprompt.report.page import write_page
     from polyprompt.report.samples import collect
     from polyprompt.runs.align import AlignSettings, align, embed, evaluate, prepare
+    from polyprompt.runs.folder import add_scores
 
     runs = []
     for name, prompts in (("campe-6-prompts", 6), ("one-prompt", 1)):
@@ -33,10 +32,9 @@ def command(
         if (run / "samples").is_dir():
             say(f"{run}: finished before; remove it to train again.")
             continue
-        model = load(run) if (run / "model").is_dir() else align(settings, run, resume=True)
-        results = read_json(run / "results.json")
-        results["retrieval"]["openmoji:lines test"] = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
-        write_json(run / "results.json", results)
+        model = align(settings, run, resume=True)
+        drawn_in_lines = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
+        add_scores(run, "retrieval", "openmoji:lines test", drawn_in_lines)
         test = read_pairs("openmoji", "test")
         texts, images, _ = embed(prepare(model, test, settings), "Samples")
         collect(model, test, QUERIES, run / "samples", texts=texts, images=images)

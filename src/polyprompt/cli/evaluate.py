@@ -19,12 +19,12 @@ def command(
 
     Example: polyprompt evaluate runs/photos --data more-photos --split test
     """
-    from polyprompt.campe.model import load
     from polyprompt.cli.pictures import way_out
     from polyprompt.data.read import read_pairs
     from polyprompt.disk.files import read_json, write_json
     from polyprompt.report.checked import read_checked
     from polyprompt.runs.align import AlignSettings, evaluate
+    from polyprompt.runs.load import load_aligned
     from polyprompt.settings import checked
 
     if not (run / "results.json").is_file():
@@ -32,7 +32,7 @@ def command(
     results = read_checked(dict[str, Any], run / "results.json")
     settings = checked(AlignSettings, read_json(run / "config.json"), str(run / "config.json"))
     with way_out():
-        found = evaluate(load(run), read_pairs(data, split, max_bad=max_bad), settings)
+        found = evaluate(load_aligned(run), read_pairs(data, split, max_bad=max_bad), settings)
     results.setdefault("retrieval", {})[f"{data} {split or 'all'}"] = found
     write_json(run / "results.json", results)
     show(found)

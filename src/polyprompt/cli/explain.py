@@ -16,9 +16,9 @@ def command(
 
     Example: polyprompt explain runs/photos cat.jpg "a sad cat" --out cat.png
     """
-    from polyprompt.campe.model import load
     from polyprompt.report.explain import explain
     from polyprompt.report.grids import write_png
+    from polyprompt.runs.load import load_aligned
 
-    write_png(out, explain(load(run), image, text))
+    write_png(out, explain(load_aligned(run), image, text))
     typer.echo(f"Open {out}")

@@ -23,17 +23,17 @@ def command(
 
     Example: polyprompt search runs/demo/campe-6-prompts "a sad cat" --images photos
     """
-    from polyprompt.campe.model import load
     from polyprompt.cli.pictures import opened
     from polyprompt.data.files import pictures_in
     from polyprompt.media.frames import open_frames
     from polyprompt.media.pictures import open_picture
     from polyprompt.report.grids import Hit, write_png
     from polyprompt.report.grids import grid as picture_grid
+    from polyprompt.runs.load import load_aligned
 
     weights = _weights(aspect_weights)
     files = pictures_in(images)
-    model = load(run)
+    model = load_aligned(run)
     import torch
 
     texts = model.weighted(model.encode_text([query]), weights)

@@ -216,8 +216,9 @@ def check_has_model(folder: Path) -> None:
     Raises:
         FileError: training has not ended yet.
     """
-    if os.path.exists(folder / INPUTS) and not os.path.isdir(folder / "model"):
-        kind = read_json(folder / INPUTS).get("kind", "")
+    begun = os.path.exists(folder / INPUTS) or os.path.exists(folder / "log.jsonl")
+    if begun and not os.path.isdir(folder / "model"):
+        kind = read_json(folder / INPUTS).get("kind", "adapt") if os.path.exists(folder / INPUTS) else "align"
         raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt {kind} ... --resume`.")
 
 

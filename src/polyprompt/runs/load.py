@@ -1,48 +1,94 @@
 """A run folder, or a saved model's own folder -> what is in it, ready to use."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
-from polyprompt.campe import model as campe
 from polyprompt.campe.encoder import CampeEncoder
-from polyprompt.campe.model import CAMPE
+from polyprompt.campe.model import CAMPE, MOVED
 from polyprompt.disk.files import read_json
-from polyprompt.errors import ConfigError, TowerError
+from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.methods import config_of
 from polyprompt.runs import saved
-from polyprompt.runs.folder import check_has_model
+from polyprompt.runs.folder import absolute, check_has_model
 from polyprompt.towers.clip import CLIP
 from polyprompt.zoo.load import open_encoder
 
 
-def load(run: str | Path, encoder: Any = None) -> CAMPE | Classifier:
+def load(
+    run: str | Path, encoder: Any = None, *, text_tower: str | None = None, image_tower: str | None = None
+) -> CAMPE | Classifier:
     """What `polyprompt align` trained, a CAMPE; or what `polyprompt adapt` or `import` made, a Classifier.
+
+    It opens wherever its folder lies. Towers and encoders are looked for where they were; where they are now can be
+    said, and their fingerprints are compared.
 
     Args:
         run: the folder.
-        encoder: for a Classifier, the encoder that it was trained on; None: opened by the name that the folder gives.
+        encoder: for a Classifier, the encoder that it was trained on, open or by its name.
+        text_tower: for a CAMPE, or an encoder that is one: where its text tower is now, if it has moved.
+        image_tower: the same for its image tower.
 
     Raises:
-        FileError: there is nothing, it is damaged, the run is not finished, or the encoder is another one.
+        FileError: there is nothing, it is damaged, the run is not finished, or a tower or the encoder is another one.
+        TowerError: a tower or the encoder cannot be opened.
+        ConfigError: `encoder` for a CAMPE, which has none.
     """
-    folder = Path(run)
-    check_has_model(folder)
-    own = folder / "model" if (folder / "model").is_dir() else folder
+    towers = {"text_tower": text_tower, "image_tower": image_tower}
+    own = _model_folder(run)
+    if not (own / saved.CONFIG).exists():
+        if encoder is not None:
+            raise ConfigError(f"{run}: was made by align and stands on no encoder; say where its towers are: {MOVED}.")
+        return CAMPE.from_pretrained(own, **towers)
+    if isinstance(encoder, str | Path):
+        encoder = load_encoder(str(encoder), **towers)
+    return Classifier(saved.load(own, encoder, open_encoder=lambda name: _encoder_of(own, name, towers)))
+
+
+def load_aligned(run: str | Path, *, text_tower: str | None = None, image_tower: str | None = None) -> CAMPE:
+    """The model of a run of `align`, and of no other.
+
+    Raises:
+        FileError, TowerError: as `load`; and for a run of `adapt`.
+    """
+    own = _model_folder(run)
     if (own / saved.CONFIG).exists():
-        return Classifier(saved.load(own, encoder, open_encoder=load_encoder))
-    return campe.load(folder)
+        raise FileError(f"{run}: was made by adapt and tells classes apart; give a run of align.")
+    return CAMPE.from_pretrained(own, text_tower=text_tower, image_tower=image_tower)
 
 
-def load_classifier(run: str | Path, class_names: Sequence[str] | None = None, encoder: Any = None) -> Classifier:
+def _model_folder(run: str | Path) -> Path:
+    """Where the model of a run lies; a saved model's own folder is one, too."""
+    check_has_model(Path(run))
+    return Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
+
+
+def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> CLIP | CampeEncoder:
+    """The encoder that a saved adapter names."""
+    try:
+        return load_encoder(name, **towers)
+    except (TowerError, UnknownNameError) as error:
+        raise TowerError(
+            f"{own}: was trained on {name}, which cannot be opened ({error}) If it has moved, say where: --encoder, "
+            "encoder= in Python."
+        ) from None
+
+
+def load_classifier(
+    run: str | Path, class_names: Sequence[str] | None = None, encoder: Any = None, **towers: str | None
+) -> Classifier:
     """A classifier over the given classes, or over those that were trained; a CAMPE classifies as CLIP does, zero-shot.
+
+    Args:
+        run, encoder, towers: as for `load`.
+        class_names: instead of those that were trained.
 
     Raises:
         ConfigError: no classes, for a model that has none of its own. DataError: class names that cannot be.
         FileError: as `load`.
     """
-    found = load(run, encoder)
+    found = load(run, encoder, **towers)
     if isinstance(found, Classifier):
         return found if class_names is None else found.for_classes(class_names)
     if class_names is None:
@@ -50,25 +96,32 @@ def load_classifier(run: str | Path, class_names: Sequence[str] | None = None, e
     return Classifier(config_of("zeroshot")().build(CampeEncoder(found, str(run)), class_names))
 
 
-def load_encoder(name: str) -> CLIP | CampeEncoder:
+def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str | None = None) -> CLIP | CampeEncoder:
     """A dual encoder by name, frozen, in float32 on the CPU.
 
     A folder that `polyprompt align` wrote, a run or its model; else as in zoo/load.py: open_clip's zoo
     ("ViT-B-16/openai", "hf-hub:..."), transformers' CLIP and SigLIP (folder or hub id), OpenAI's own files.
 
+    Args:
+        name: noted with its whole path if it is a file or folder.
+        text_tower: of what `align` wrote, where its text tower is now, if it has moved.
+        image_tower: the same for its image tower.
+
     Raises:
-        UnknownNameError: no such model in open_clip's zoo.
+        UnknownNameError: no such model in open_clip's zoo. ConfigError: towers for one that align did not write.
         TowerError: it cannot be opened, is of a kind that is not known here, or holds prompts alone.
         FileError: a file is damaged, or the run has no model yet.
     """
-    folder = Path(name)
-    check_has_model(folder)
-    own = folder / "model" if (folder / "model").is_dir() else folder
-    if (own / "adapter_config.json").is_file():
-        base = read_json(own / "adapter_config.json").get("base_model_name_or_path")
-        raise TowerError(f"{folder}: holds prompts that were trained on {base!r}, no encoder; give that one.")
+    name = absolute(name)
+    own = _model_folder(name)
+    if (own / saved.CONFIG).is_file():
+        base = read_json(own / saved.CONFIG).get("base_model_name_or_path")
+        raise TowerError(f"{name}: holds prompts that were trained on {base!r}, no encoder; give that one.")
     if (own / "config.json").is_file():
         config = read_json(own / "config.json")
         if isinstance(config, dict) and str(config.get("format")).startswith("polyprompt-campe"):
-            return CampeEncoder(campe.load(own), name)
+            model = CAMPE.from_pretrained(own, text_tower=text_tower, image_tower=image_tower)
+            return CampeEncoder(model, name)
+    if text_tower is not None or image_tower is not None:
+        raise ConfigError(f"{name}: was not made by align, so it has no towers with places of their own.")
     return open_encoder(name)
