@@ -103,7 +103,7 @@ def slowly(side, row, prompts):
                 hidden[:, others] = llm.run(hidden[:, others], without, block, block + 1)
             else:
                 hidden = llm.run(hidden, flow, block, block + 1)
-        parts.append(llm.norm(hidden)[0, -1] @ side.maps[k])
+        parts.append(side.norm(hidden)[0, -1] @ side.maps[k])
     return torch.cat(parts)
 
 
@@ -165,14 +165,14 @@ def test_image_prompts_enter_the_image_sides_blocks(own, start, count, toy_campe
     prompts = Prompts(tuple(torch.randn(3, encoder.image.width) for _ in range(count)), start)
     states = side.tower.trunk_tokens(pixels)
     if not own:
-        states = side.entrance(side.tower.norm(states)) + side.positions
+        states = side.entrance(side.tokens_norm(states)) + side.positions
     own_tokens = states.shape[1]
     for block in range(2):
         if start <= block < start + count:
             layer = prompts.layers[block - start].expand(len(pixels), -1, -1)
             states = torch.cat([states[:, :own_tokens], layer], dim=1)
         states = side.blocks[block](states)
-    states = (side.tower.norm if own else side.norm)(states)[:, side.tower.prefix : own_tokens]
+    states = side.norm(states)[:, side.tower.prefix : own_tokens]
     expected = side.pool(states)[0].flatten(1)
     found = encoder.image.finish(encoder.image.until(pixels, start), prompts)
     torch.testing.assert_close(found, expected)

@@ -83,7 +83,7 @@ def test_readouts_equal_one_pass_for_each_prompt(adaptive, toy_campe):
             hidden = llm.run(hidden, flow, 0, side.split)
             if adaptive == "late":
                 hidden[0, adaptive_at] += side.vectors[k]
-            state = llm.norm(llm.run(hidden, flow, side.split, llm.depth))[0, -1]
+            state = side.norm(llm.run(hidden, flow, side.split, llm.depth))[0, -1]
             parts.append(state @ side.maps[k])
         torch.testing.assert_close(together[row], F.normalize(torch.cat(parts), dim=0), rtol=1e-5, atol=1e-5)
 
@@ -252,3 +252,23 @@ def test_logit_scale_is_the_logarithm(toy_campe):
 def test_aspect_weights_beyond_float32_are_refused(toy_campe):
     with pytest.raises(ConfigError, match="each must be a number that float32 can hold"):
         toy_campe().weighted(torch.zeros(1, 12), [1e39, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_every_parameter_that_learns_is_of_one_kind(way, toy_campe):
+    model = toy_campe(**way)
+    kinds = {kind: {id(p) for p in some} for kind, some in model.parameters_by_kind().items()}
+    name_of = {id(p): name for name, p in model.named_parameters()}
+    assert sum(map(len, kinds.values())) == len(set().union(*kinds.values()))
+    assert set().union(*kinds.values()) == {id(p) for p in model.parameters() if p.requires_grad}
+
+    def names(kind):
+        return {name_of[p] for p in kinds[kind]}
+
+    fitted = {"text.fitted_norm.weight", "text.fitted_norm.bias"} if way.get("text.norm") != "own" else set()
+    assert names("norms") == {"image.new_norm.weight", "image.new_norm.bias"} | fitted
+    learning = {name_of[id(p)] for p in model.parameters() if p.requires_grad}
+    assert names("plain") == {"logit_scale", "bias", "text.vectors"} & learning
+    blocks = {f"text.llm.blocks.{n}" for n in range(model.text.split, model.text.llm.depth)}
+    assert {".".join(name.split(".")[:4]) for name in names("towers") if "norm" not in name.split(".")[2]} == blocks
+    assert all(name.startswith(("text.maps", "image.")) for name in names("new"))

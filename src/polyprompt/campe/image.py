@@ -53,13 +53,13 @@ class ImageSide(nn.Module):
                 "use one or the other."
             )
         self.tower = tower
-        if isinstance(tower.norm, nn.Identity):  # the pool and the new blocks' entrance expect normalised tokens
-            tower.norm = nn.LayerNorm(tower.width)
+        # The pool and the new blocks' entrance expect normalised tokens.
+        self.new_norm = nn.LayerNorm(tower.width) if isinstance(tower.norm, nn.Identity) else None
         self.new_blocks = nn.ModuleList(Block(width, heads_for(width)) for _ in range(new_blocks))
         if new_blocks:
             self.entrance = nn.Linear(tower.width, width)
             self.positions = nn.Parameter(torch.randn(tower.prefix + self.cells, width) * 0.02)
-            self.norm = nn.LayerNorm(width)
+            self.last_norm = nn.LayerNorm(width)
         else:
             width = tower.width
         self.width = width
@@ -69,6 +69,16 @@ class ImageSide(nn.Module):
     def blocks(self) -> nn.ModuleList:
         """The trained blocks: new ones, or the tower's own."""
         return self.new_blocks if self.new_blocks else self.tower.blocks
+
+    @property
+    def tokens_norm(self) -> nn.Module:
+        """What the tower's tokens are normalised by: its own final norm, or a new one where it has none."""
+        return self.tower.norm if self.new_norm is None else self.new_norm
+
+    @property
+    def norm(self) -> nn.Module:
+        """What stands before the pool."""
+        return self.last_norm if self.new_blocks else self.tokens_norm
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -119,7 +129,7 @@ class ImageSide(nn.Module):
 
     def enter(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
         """Trunk tokens to the states entering the first of `blocks`."""
-        return self.entrance(self.tower.norm(tokens)) + self.positions if self.new_blocks else tokens
+        return self.entrance(self.tokens_norm(tokens)) + self.positions if self.new_blocks else tokens
 
     def run(
         self, states: Float[Tensor, "b n d"], start: int, stop: int, prompts: Prompts | None = None
@@ -142,8 +152,7 @@ class ImageSide(nn.Module):
 
     def read(self, states: Float[Tensor, "b o d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """States behind the last block, prompts at their end, to segments and where each looked."""
-        states = self.norm(states) if self.new_blocks else self.tower.norm(states)
-        return self.pool(states[:, self.tower.prefix : self.tower.prefix + self.cells])
+        return self.pool(self.norm(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
 
 
 def heads_for(width: int) -> int:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
-from polyprompt.campe.text import FittedNorm, TextSide, join, prompt_tree, token_row
+from polyprompt.campe.text import TextSide, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
@@ -152,10 +152,26 @@ class CAMPE(nn.Module):
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors that training changed, by name."""
-        fitted = [name for name, part in self.named_modules() if isinstance(part, FittedNorm)]
         kept = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-        kept |= {name: b for name, b in self.named_buffers() if name.rsplit(".", 1)[0] in fitted}
+        if self.text.fitted_norm is not None:
+            kept |= {f"text.fitted_norm.{name}": b for name, b in self.text.fitted_norm.named_buffers()}
         return kept
+
+    def parameters_by_kind(self) -> dict[str, list[nn.Parameter]]:
+        """What learns, in four kinds that may want rates of their own.
+
+        "towers": pretrained. "norms": new, on pretrained states, where a tower has none or one for another task.
+        "plain": scale, bias and adaptive tokens. "new": everything else.
+        """
+        norms = (self.text.norm, self.image.tokens_norm)  # a tower's own are among its parameters, too
+        kind_of = {id(p): "norms" for norm in norms for p in norm.parameters()}
+        kind_of |= {id(p): "towers" for tower in (self.text.llm, self.image.tower) for p in tower.parameters()}
+        kind_of |= {id(p): "plain" for p in (self.logit_scale, self.bias, getattr(self.text, "vectors", self.bias))}
+        kinds: dict[str, list[nn.Parameter]] = {"new": [], "towers": [], "norms": [], "plain": []}
+        for p in self.parameters():
+            if p.requires_grad:
+                kinds[kind_of.get(id(p), "new")].append(p)
+        return kinds
 
     def save_pretrained(self, folder: str | Path, card: str = "") -> None:
         """Writes what was learned, the settings and the fingerprints of both backbones; `card` is the README.

@@ -110,7 +110,7 @@ class TextSide(nn.Module):
         last_n: trained blocks, counted from the end; 0 trains the norm and the maps alone.
         adaptive: where the adaptive tokens live.
         shared_map: one map for all prompts.
-        fitted_norm: replace the LLM's final norm by one fitted to the read-outs.
+        fitted_norm: whether a norm fitted to the read-outs stands in the place of the LLM's final one.
     """
 
     def __init__(
@@ -139,9 +139,8 @@ class TextSide(nn.Module):
         self.llm, self.tree, self.readout, self.dim, self.adaptive = llm, tree, readout, dim, adaptive
         self.split = llm.depth - last_n
         llm.unfreeze(self.split)
-        if fitted_norm:
-            llm.norm = FittedNorm(llm.width)
-        llm.norm.requires_grad_(True)
+        self.fitted_norm = FittedNorm(llm.width) if fitted_norm else None
+        self.norm.requires_grad_(True)
         maps = 1 if shared_map else self.num_segments
         self.maps = nn.Parameter(torch.randn(maps, llm.width, dim // self.num_segments) * llm.width**-0.5)
         if adaptive == "late" and tree.adaptive:
@@ -149,6 +148,11 @@ class TextSide(nn.Module):
         elif adaptive == "input" and tree.adaptive:
             ids = torch.tensor([[tree.ids[node] for node in tree.adaptive]], device=self.maps.device)
             self.vectors = nn.Parameter(llm.token_embeddings(ids)[0].clone())
+
+    @property
+    def norm(self) -> nn.Module:
+        """What the read-outs are normalised by."""
+        return self.llm.norm if self.fitted_norm is None else self.fitted_norm
 
     @property
     def cacheable(self) -> bool:
@@ -173,7 +177,7 @@ class TextSide(nn.Module):
 
     def read(self, states: Float[Tensor, "b r d"], batch: Sequences) -> TextOut:
         """What is made of the states of `rows` behind the last block."""
-        states = self.llm.norm(states)
+        states = self.norm(states)
         if self.readout == "mean":
             real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
             states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
@@ -181,6 +185,12 @@ class TextSide(nn.Module):
             states = states.mean(dim=1, keepdim=True)
         positive, negated = states[:, : self.num_segments], states[:, self.num_segments :]
         return TextOut(self._map(positive), positive, self._map(negated) if negated.shape[1] else None)
+
+    def fit_norm(self, batch: Sequences, hidden: Hidden | None = None) -> None:
+        """Fits the norm, if it is one to be fitted, to the read-outs of these captions; once, before training."""
+        if self.fitted_norm is not None:
+            with torch.no_grad():
+                self.fitted_norm.fit(self(batch, hidden).readouts.flatten(0, 1))
 
     def _tree_of(self, batch: Sequences) -> PromptTree:
         """The whole tree, or the one without negations, whichever the batch was laid out for."""

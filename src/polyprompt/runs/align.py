@@ -12,7 +12,7 @@ from torch import Tensor
 from polyprompt.campe.cache import ImageTokens, TextStates
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
-from polyprompt.campe.text import FittedNorm, join
+from polyprompt.campe.text import join
 from polyprompt.data.items import Pairs
 from polyprompt.data.read import read_pairs
 from polyprompt.disk.files import digest
@@ -234,26 +234,18 @@ def numbers_of(settings: AlignSettings) -> Precision:
     return choose_precision(device().type).precision if settings.precision == "auto" else settings.precision
 
 
-@torch.no_grad()
 def _fit_norm(data: Prepared) -> None:
     """A fitted norm takes its figures from the first captions' read-outs."""
-    norm = data.model.text.llm.norm
-    if isinstance(norm, FittedNorm):
-        first = range(min(FITTED_TO, len(data.ids)))
-        norm.fit(data.model.text(*data.texts(first)).readouts.flatten(0, 1))
+    data.model.text.fit_norm(*data.texts(range(min(FITTED_TO, len(data.ids)))))
 
 
 def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
     """New parameters at `rate`, pretrained ones at `tower_rate`; scale, bias and adaptive tokens without decay."""
-    model = task.model
-    pretrained = {id(p) for part in (model.text.llm, model.image.tower) for p in part.parameters() if p.requires_grad}
-    plain = {id(p) for p in (model.logit_scale, model.bias, getattr(model.text, "vectors", model.bias))}
-    learned = [p for p in task.parameters() if p.requires_grad]
-    new = [p for p in learned if id(p) not in pretrained | plain]
+    kinds = task.model.parameters_by_kind()
     groups = [
-        {"params": new, "lr": settings.rate, "name": "new"},
-        {"params": [p for p in learned if id(p) in pretrained], "lr": settings.tower_rate, "name": "towers"},
-        {"params": [p for p in learned if id(p) in plain], "lr": settings.rate, "name": "plain", "weight_decay": 0.0},
+        {"params": kinds["new"], "lr": settings.rate, "name": "new"},
+        {"params": kinds["towers"] + kinds["norms"], "lr": settings.tower_rate, "name": "towers"},
+        {"params": kinds["plain"], "lr": settings.rate, "name": "plain", "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

@@ -34,7 +34,7 @@ def test_a_vit_is_its_own_features_pooled():
     state |= {f"blocks.0.{name}": value for name, value in side.tower.trunk.blocks[0].state_dict().items()}
     for i, block in enumerate(side.tower.blocks):
         state |= {f"blocks.{i + 1}.{name}": value for name, value in block.state_dict().items()}
-    state |= {f"norm.{name}": value for name, value in side.tower.norm.state_dict().items()}
+    state |= {f"norm.{name}": value for name, value in side.norm.state_dict().items()}
     whole.load_state_dict(state)
 
     pixels = pixels_for(side)
@@ -51,7 +51,7 @@ def test_a_grid_gets_positions_new_blocks_and_a_pool():
     side = side_of("test_efficientnet", new_blocks=2)
     tokens = side.frozen_tokens(pixels_for(side))
     assert tokens.shape == (2, 25, 256)
-    states = torch.stack([side.entrance(side.tower.norm(tokens[:, i])) + side.positions[i] for i in range(25)], dim=1)
+    states = torch.stack([side.entrance(side.tokens_norm(tokens[:, i])) + side.positions[i] for i in range(25)], dim=1)
     for block in side.new_blocks:
         states = block(states)
     torch.testing.assert_close(side.segments(tokens), side.pool(side.norm(states)))
@@ -76,13 +76,13 @@ def test_prompts_equal_a_loop_over_pictures(name, layers, start):
     segments, attention = side.segments(tokens, Prompts(tuple(vectors), start))
 
     for i, picture in enumerate(tokens):
-        row = side.entrance(side.tower.norm(picture)) + side.positions if side.new_blocks else picture
+        row = side.entrance(side.tokens_norm(picture)) + side.positions if side.new_blocks else picture
         own = len(row)
         for depth, block in enumerate(side.blocks):
             if start <= depth < start + layers:
                 row = torch.cat([row[:own], vectors[depth - start]])
             row = block(row[None])[0]
-        row = (side.norm if side.new_blocks else side.tower.norm)(row[own - side.cells : own])
+        row = side.norm(row[own - side.cells : own])
         expected, looked = side.pool(row[None])
         torch.testing.assert_close(segments[i], expected[0])
         torch.testing.assert_close(attention[i], looked[0])
