@@ -218,7 +218,7 @@ def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
     texts = model.encode_text(TEXTS)
     run = tmp_path / "run"
     run.mkdir()
-    (run / "log.jsonl").write_text("")
+    (run / "inputs.json").write_text('{"kind": "align"}')
     with pytest.raises(FileError, match="this run has no model yet"):
         load_encoder(str(run))
     model.save_pretrained(run / "model")
