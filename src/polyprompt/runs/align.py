@@ -240,14 +240,18 @@ def _fit_norm(data: Prepared) -> None:
 
 
 def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
-    """New parameters at `rate`, pretrained ones at `tower_rate`; scale, bias and adaptive tokens without decay."""
-    kinds = task.model.parameters_by_kind()
-    groups = [
-        {"params": kinds["new"], "lr": settings.rate, "name": "new"},
-        {"params": kinds["towers"] + kinds["norms"], "lr": settings.tower_rate, "name": "towers"},
-        {"params": kinds["plain"], "lr": settings.rate, "name": "plain", "weight_decay": 0.0},
+    """What learns, each kind at its rate; scale, bias and adaptive tokens without decay."""
+    rates = {
+        "new": settings.rate,
+        "towers": settings.tower_rate,
+        "norms": settings.norm_rate or settings.tower_rate,
+        "plain": settings.rate,
+    }
+    return [
+        {"params": some, "lr": rates[kind], "name": kind} | ({"weight_decay": 0.0} if kind == "plain" else {})
+        for kind, some in task.model.parameters_by_kind().items()
+        if some
     ]
-    return [group for group in groups if group["params"]]
 
 
 def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
