@@ -29,6 +29,7 @@ from polyprompt.nn.prompts import put
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.towers.base import Prompts
 from polyprompt.towers.clip import Savings
+from polyprompt.towers.fingerprint import structure_of, tensor_said
 from polyprompt.towers.llm import Flow
 from polyprompt.types import Hidden, Pixels
 
@@ -295,8 +296,7 @@ def fingerprint(model: CAMPE) -> str:
         side.llm.depth,
         model.settings.text.max_tokens,
     ]
-    parts: list[bytes | str] = [side.llm.fingerprint, model.image.tower.fingerprint, repr(read)]
-    for name, tensor in sorted(model.learned().items()):
-        values = tensor.detach().to("cpu", torch.float32).contiguous()
-        parts += [name, str(list(tensor.shape)), values.numpy().tobytes()]
+    parts = [side.llm.fingerprint, model.image.tower.fingerprint, repr(read)]
+    parts += [*structure_of(side.llm.norm), *structure_of(model.image)]
+    parts += [tensor_said(name, tensor) for name, tensor in sorted(model.learned().items())]
     return digest(*parts)

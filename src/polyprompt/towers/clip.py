@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from polyprompt.disk.files import digest
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn import prompts as slots
 from polyprompt.nn.trie import Trie, attend, pack
 from polyprompt.towers.base import ImageTower, Prompts, TextTower
+from polyprompt.towers.fingerprint import fingerprint
 from polyprompt.towers.reader import Reader
 from polyprompt.towers.transformer import MLP, Attention, Block, Stack, attend_all
 from polyprompt.towers.words import Words
@@ -300,12 +300,8 @@ class CLIP(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all weights, by name, shape and value."""
-        parts: list[bytes | str] = []
-        for name, tensor in sorted(self.state_dict().items()):
-            values = tensor.detach().to("cpu", torch.float32).contiguous()
-            parts += [name, str(list(tensor.shape)), values.numpy().tobytes()]
-        return digest(*parts)
+        """A hash of weights and structure, tokenizer and preprocessing (towers/fingerprint.py)."""
+        return fingerprint(self)
 
     def encode_image(self, pixels: Pixels) -> Float[Tensor, "b D"]:
         """Image vectors without prompts, not normalised."""

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, TowerError
+from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.types import Hidden, Mask, Tokens
 
 PACKAGED = "smollm2-135m"
@@ -337,13 +338,22 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
     return LLM(model, tokenizer, source, depth)
 
 
+UNSAID = frozenset((
+    "_name_or_path", "architectures", "auto_map", "dtype", "initializer_range", "output_attentions",
+    "output_hidden_states", "return_dict", "torch_dtype", "transformers_version", "use_cache",
+))  # fmt: skip
+"""Of a model's config: what changes no state."""
+
+
 def fingerprint(model: nn.Module, tokenizer: Any) -> str:
-    """sha256 over a model's config, tensors and tokenizer: equal towers give equal states."""
-    state = model.state_dict()
-    parts: list[str | bytes] = [cast(Any, model).config.to_json_string(), tokenizer.backend_tokenizer.to_str()]
-    for name in sorted(state):
-        parts += [name, state[name].contiguous().flatten().view(torch.uint8).numpy().tobytes()]
-    return digest(*parts)
+    """A hash of a model's config, tensors, structure and tokenizer: equal towers give equal states."""
+    config = json.loads(cast(Any, model).config.to_json_string())
+    words = json.loads(tokenizer.backend_tokenizer.to_str())
+    for key in ("padding", "truncation"):  # how it was called last
+        words.pop(key, None)
+    said = {key: value for key, value in config.items() if key not in UNSAID}
+    ids = [tokenizer.bos_token_id, tokenizer("a").input_ids]
+    return encoder_fingerprint(model, *(json.dumps(value, sort_keys=True) for value in (said, words, ids)))
 
 
 def _only_blocks(decoder: nn.Module, name: str) -> tuple[str, list[nn.Module]]:

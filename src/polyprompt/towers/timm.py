@@ -7,7 +7,6 @@ stand on it (campe/image.py). tests/towers/test_timm.py holds trunk + blocks + n
 """
 
 import difflib
-import json
 import math
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyprompt.disk.files import digest
 from polyprompt.errors import ConfigError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.types import Pixels
 
 PACKAGED = "efficientnet-lite0"
@@ -186,14 +185,11 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
 
 
 def fingerprint(model: nn.Module) -> str:
-    """sha256 over a timm model's architecture, arguments and tensors: equal towers give equal tokens."""
-    config = cast(Any, model).pretrained_cfg
-    said = [config.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "").to_json()]
-    parts: list[str | bytes] = [json.dumps(said, sort_keys=True, default=str)]
-    for name, tensor in sorted(model.state_dict().items()):
-        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}"]
-        parts += [tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()]
-    return digest(*parts)
+    """A hash of a timm model's architecture, arguments, preprocessing, structure and tensors: equal towers give equal
+    tokens."""
+    timm: Any = model
+    said = [timm.pretrained_cfg.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "")]
+    return encoder_fingerprint(model, *said)
 
 
 def preprocess_of(model: nn.Module, name: str) -> Preprocess:
