@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
-from polyprompt.cli.main import app
+from polyprompt.cli.app import app
 from polyprompt.runs.settings import AdaptSettings, AlignSettings
 from polyprompt.settings import Settings, setting_names
 

@@ -23,7 +23,7 @@ from toy_decoders import tokenizer, toy_decoder
 from typer.testing import CliRunner
 
 import polyprompt as pp
-from polyprompt.cli.main import app
+from polyprompt.cli.app import app
 from polyprompt.disk import packaged
 from polyprompt.disk.files import read_json
 from polyprompt.media.pictures import open_picture

@@ -9,7 +9,7 @@ import toy_encoders
 from PIL import Image
 
 from polyprompt import methods
-from polyprompt.cli.options import read_yaml
+from polyprompt.disk.yaml import read_yaml
 from polyprompt.runs.adapt import AdaptSettings, adapt, resolved
 from polyprompt.settings import checked
 

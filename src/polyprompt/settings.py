@@ -1,61 +1,274 @@
-"""Settings that check themselves: frozen, each field typed and described, unknown keys refused with near ones named."""
+"""Settings that check themselves: each field typed and described, unknown keys refused with near ones named.
 
+Two kinds of class hold settings, and one function, `checked`, makes both from plain values as YAML and JSON give them:
+`Settings` (pydantic), for whole runs, and frozen dataclasses, for what a method or a loss is made of. In both, a
+field's type, default and the string under it are all there is to say; options, help pages and tables are made of them
+(`settings_of`). Values are taken strictly: `true` is no number, and "3" is none.
+"""
+
+import ast
+import dataclasses
 import difflib
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import inspect
+import json
+import numbers
+import os
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from polyprompt.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and no key but the declared ones."""
+    """Base of the settings of runs: frozen, and no key but the declared ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    SHOWN: ClassVar[tuple[str, ...]] = ()
+    """The settings that are options of their own on the command line; all others are set with --set."""
 
-S = TypeVar("S", bound=Settings)
+    @classmethod
+    def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
+        """Fields whose own settings depend on what `values` choose, as a method's on its name, with their kinds."""
+        return {}
+
+
+S = TypeVar("S")
+
+PYDANTIC = {"Input should": "it should", "a valid array": "a list", "an object": "settings, or a name"}
+"""What pydantic says, and what is said here."""
+
+MISSING: Any = dataclasses.MISSING
+"""The default of a setting that has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One setting, as errors, help pages and tables show it."""
+
+    name: str
+    """As --set and the errors say it: text.depth."""
+    hint: Any
+    """Its type, with its limits."""
+    default: Any
+    """`MISSING` where it has to be given."""
+    doc: str
+    """The string under the field."""
+    kind: type | None
+    """The class of its own settings, if it has any; those follow it in `settings_of`."""
+
+
+@cache
+def settings_of(kind: type, prefix: str = "") -> tuple[Setting, ...]:
+    """Every setting of a kind, in order; those inside others follow them, after a dot."""
+    found: list[Setting] = []
+    for name, hint, default, doc in _model_fields(kind) if issubclass(kind, BaseModel) else _dataclass_fields(kind):
+        inner = _kind_in(hint)
+        found.append(Setting(prefix + name, hint, default, doc, inner))
+        if inner is not None:
+            found += settings_of(inner, f"{prefix}{name}.")
+    return tuple(found)
+
+
+def setting_names(kind: type) -> list[str]:
+    """The settings that hold a value and no settings of their own: text.depth, but not text."""
+    return [one.name for one in settings_of(kind) if one.kind is None]
 
 
 def checked(kind: type[S], values: Any, where: str = "") -> S:
-    """Settings from plain values, as YAML or JSON gives them; `where` is the file they stand in, for the error.
+    """Settings from plain values.
+
+    Args:
+        kind: a class of `Settings`, or a dataclass.
+        values: as YAML or JSON gives them; lists serve for tuples, whole numbers for floats.
+        where: the file or option they stand in, for the error.
 
     Raises:
         ConfigError: the first wrong key or value, in one line; for an unknown key the near ones.
     """
+    found = check(kind, values, where)
+    try:
+        return _made(kind, found)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+
+
+def check(kind: type, values: Any, where: str = "", prefix: str = "") -> dict[str, Any]:
+    """A part of some settings, each value as its field wants it; what is not there is not asked for.
+
+    Args:
+        prefix: what stands before these names in the errors, as "method.".
+
+    Raises:
+        ConfigError: as `checked`.
+    """
     place = f"{where}: " if where else ""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place}holds {_shown(values)}; settings are keys with values, as in epochs: 20.")
+    known = {one.name: one for one in settings_of(kind) if "." not in one.name}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name, setting = f"{prefix}{key}", known.get(str(key))
+        if setting is None:
+            raise ConfigError(f"{place}no setting is called {name!r}. {_hint(str(key), kind, prefix)}")
+        if setting.kind is not None and isinstance(value, Mapping):
+            found[str(key)] = check(setting.kind, value, where, f"{name}.")
+        else:
+            found[str(key)] = _value(setting, name, value, place)
+    return found
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; where both hold settings of settings, these are merged as well.
+
+    A text that meets settings of settings is their `name`: "maple" over {"name": "coop"}, or {"depth": 3} over "maple".
+    """
+    both = dict(base)
+    for key, value in over.items():
+        inner = both.get(key)
+        if isinstance(inner, Mapping) or (isinstance(value, Mapping) and isinstance(inner, str)):
+            inner = inner if isinstance(inner, Mapping) else {"name": inner}
+            value = {"name": value} if isinstance(value, str) else value
+        both[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """One value where a dotted name says: {"text": {"depth": 3}}."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+# Fields
+
+
+def _model_fields(kind: type[BaseModel]) -> Iterable[tuple[str, Any, Any, str]]:
+    for name, field in kind.model_fields.items():
+        default = MISSING if field.is_required() else field.get_default(call_default_factory=True)
+        hint = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        yield name, hint, default, field.description or ""
+
+
+def _dataclass_fields(kind: Any) -> Iterable[tuple[str, Any, Any, str]]:
+    hints, docs = get_type_hints(kind, include_extras=True), _docs(kind)
+    for field in dataclasses.fields(kind):
+        made = field.default_factory is not MISSING
+        default = field.default_factory() if made else field.default  # pyright: ignore[reportCallIssue]
+        yield field.name, hints[field.name], default, docs.get(field.name, "")
+
+
+def _docs(kind: type) -> dict[str, str]:
+    """The string under each field of a class, its bases included."""
+    docs: dict[str, str] = {}
+    for base in reversed([one for one in kind.__mro__ if dataclasses.is_dataclass(one)]):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except OSError:  # typed in by hand: there is no file
+            continue
+        for field, below in pairwise(getattr(tree, "body", [])):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[name] = inspect.cleandoc(doc)
+    return docs
+
+
+def plain_hint(hint: Any) -> tuple[Any, ...]:
+    """The types that a hint allows, without its limits: int and NoneType, for a number that may be None."""
+    if get_origin(hint) is Annotated:
+        return plain_hint(get_args(hint)[0])
+    if get_origin(hint) in (None, tuple, list, dict, Literal):
+        return (hint,)
+    return tuple(one for part in get_args(hint) for one in plain_hint(part))
+
+
+def _kind_in(hint: Any) -> type | None:
+    """The class of settings in a hint, alone or beside None."""
+    types = (one for one in plain_hint(hint) if isinstance(one, type))
+    return next((one for one in types if dataclasses.is_dataclass(one) or issubclass(one, BaseModel)), None)
+
+
+# Values
+
+
+def _made(kind: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """An object from checked values, those inside it first."""
+    found = dict(values)
+    for one in settings_of(kind):
+        if "." in one.name:
+            continue
+        if one.default is MISSING and one.name not in found:
+            raise ConfigError(f"{prefix}{one.name} is not given. {one.doc}".rstrip())
+        if one.kind is not None and isinstance(found.get(one.name), Mapping):
+            found[one.name] = _made(one.kind, found[one.name], f"{prefix}{one.name}.")
+    return kind(**found)
+
+
+def _value(setting: Setting, name: str, value: Any, place: str) -> Any:
+    """A value as its field wants it."""
+    if setting.kind is not None:
+        if isinstance(value, setting.kind) or (value is None and type(None) in plain_hint(setting.hint)):
+            return value
+        inner = ", ".join(one.name for one in settings_of(setting.kind, f"{name}."))
+        raise ConfigError(f"{place}{name} is {_shown(value)}; it holds settings of its own: {inner}.")
     try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        key, known = ".".join(map(str, wrong["loc"])), setting_names(kind)
-        if wrong["type"] in ("extra_forbidden", "invalid_key"):
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-            raise ConfigError(f"{place}no setting is called {key!r}. {hint}") from None
-        if wrong["type"] == "model_type":
-            why = f"it holds settings of its own: {', '.join(name for name in known if name.startswith(f'{key}.'))}"
-        else:  # pydantic goes on behind the setting's name: which of several types, which item
-            key = next((name for name in known if f"{key}.".startswith(f"{name}.")), key)
-            said = (one["msg"] for one in error.errors() if ".".join(map(str, one["loc"])).startswith(key))
-            why = " or ".join(said).replace("Input should", "it should")
-        raise ConfigError(f"{place}{key} is {_shown(wrong['input'])}; {why}.") from None
+        return _adapter(setting).validate_json(_json(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}{name} is {_shown(value)}; {_said(error)}.") from None
+
+
+@cache
+def _adapter(setting: Setting) -> TypeAdapter:
+    return TypeAdapter(setting.hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _json(value: Any) -> bytes:
+    """JSON, whose lists serve for tuples; names that are not UTF-8, and half characters, cannot be written so."""
+    return json.dumps(value, ensure_ascii=False, default=_plain).encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What Python code may give beside plain values: numpy's numbers, and paths."""
+    match value:
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            return float(value)
+        case os.PathLike():
+            return os.fspath(value)
+    raise TypeError(value)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, as it goes on behind "epochs is x; "."""
+    match error:
+        case ValidationError():
+            said = " or ".join(dict.fromkeys(one["msg"] for one in error.errors()))
+            for theirs, ours in PYDANTIC.items():
+                said = said.replace(theirs, ours)
+            return said
+        case UnicodeEncodeError():
+            return "it holds half a character, or comes from a name that is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+    return "it should be a text, a number, true, false, null, a list or settings"
+
+
+def _hint(key: str, kind: type, prefix: str) -> str:
+    known = setting_names(kind)
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.6) or difflib.get_close_matches(key, known, cutoff=0.4)
+    names = [f"{prefix}{name}" for name in near or known]
+    return f"Did you mean {' or '.join(names)}?" if near else f"Known: {', '.join(names)}."
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r:.60}"
-
-
-def setting_names(kind: type[Settings], prefix: str = "") -> list[str]:
-    """Every setting, as --set and the errors name it: text.depth."""
-    keys = []
-    for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            keys += setting_names(inner, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, RecursionError):  # more digits than Python prints; too deep
+        return "too large to be shown"

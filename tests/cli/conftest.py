@@ -4,11 +4,14 @@ import csv
 import shutil
 
 import av
+import golden_cases as golden
 import numpy as np
 import pytest
 import timm
 import torch
+from golden_cases import Case
 from PIL import Image
+from safetensors.torch import save_file
 from timm.models import save_for_hf
 from toy_decoders import toy_decoder
 
@@ -74,11 +77,26 @@ def toy(place):
 
     def words(photos=place / "photos"):
         return [
-            photos, "--text-tower", place / "llm", "--image-tower", place / "cnn", "--prompts", 3, "--dim", 24,
+            photos, "--text-tower", place / "llm", "--image-tower", place / "cnn", "--text-prompts", 3, "--dim", 24,
             "--epochs", 2, "--batch", 4, "--precision", "fp32", "--set", "image.width=32",
         ]  # fmt: skip
 
     return words
+
+
+@pytest.fixture(scope="session")
+def maple():
+    """The authors' own run of MaPLe on a toy CLIP, with a checkpoint."""
+    both = set(golden.names()) & set(golden.checkpoints())
+    return next(Case(name) for name in sorted(both) if Case(name).facts["trainer"] == "MaPLe")
+
+
+@pytest.fixture(scope="session")
+def clip(maple, tmp_path_factory):
+    """The toy CLIP in OpenAI's own layout, in a file."""
+    file = tmp_path_factory.mktemp("clip") / "toy.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in maple.state.items()}, file)
+    return file
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from polyprompt.cli.main import app
-from polyprompt.cli.options import read_yaml
+from polyprompt.cli.app import app
+from polyprompt.disk.yaml import read_yaml
 from polyprompt.runs.align import AlignSettings
 from polyprompt.settings import checked
 

@@ -1,11 +1,14 @@
 """What a CAMPE model is made of."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from polyprompt.errors import ConfigError
 from polyprompt.settings import Settings
+
+LARGEST = 2**16
+"""The most that a width may be: far above those in use, and small enough to try."""
 
 WORDS = (
     "subject", "people", "action", "scene", "color", "background", "object", "mood",
@@ -69,11 +72,11 @@ class ImageSettings(Settings):
     """Of a ViT's own blocks, counted from its end; all trains its embedding, too."""
     new_blocks: int | None = None
     """Put on the tower; one, unless the tower trains blocks of its own."""
-    width: int = Field(default=384, ge=8)
+    width: int = Field(default=384, ge=8, le=LARGEST)
     """Numbers per token in new blocks."""
     queries: int | None = Field(default=None, ge=1)
     """Attention maps; as many as prompts unless said otherwise."""
-    frames: int = Field(default=8, ge=1)
+    frames: int = Field(default=8, ge=1, le=LARGEST)
     """Evenly spaced frames that stand for a video (media/frames.py)."""
 
 
@@ -95,7 +98,11 @@ class LossSettings(Settings):
 class ModelSettings(Settings):
     """All that is needed to build a model anew."""
 
-    dim: int = Field(default=384, ge=1)
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        "text.tower", "text.depth", "text.prompts", "image.tower", "image.new_blocks", "dim",
+    )  # fmt: skip
+
+    dim: int = Field(default=384, ge=1, le=LARGEST)
     """D, numbers in an embedding; K divides it."""
     text: TextSettings = TextSettings()
     image: ImageSettings = ImageSettings()

@@ -4,23 +4,37 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.campe.config import ModelSettings
+from polyprompt.cli.options import Given, options_of
 
+
+@options_of(ModelSettings)
 def command(
-    text_tower: Annotated[
-        str, typer.Option(help="gemma-2b, smollm2-135m, clip-text, a folder or a hub id.")
-    ] = "gemma-2b",
-    image_tower: Annotated[str, typer.Option(help="Any timm model.")] = "vit_base_patch16_224",
-    tokens: Annotated[int, typer.Option(min=1, help="Text tokens in all.")] = 64,
-    prompts: Annotated[int, typer.Option(min=1, help="K.")] = 6,
-    dim: Annotated[int, typer.Option(min=1, help="D.")] = 768,
+    given: Given[ModelSettings],
+    tokens: Annotated[int, typer.Option(min=1, help="Text tokens in all, the caption's and the prompts'.")] = 64,
 ) -> None:
     """Parameters, multiply-adds and memory for one pair, with and without caching; nothing is loaded.
 
-    Example: polyprompt cost --text-tower gemma-2b --image-tower vit_base_patch16_224
+    The text tower may also be gemma-2b or clip-text, which are known here without their files.
+
+    Example: polyprompt cost --text-tower gemma-2b --image-tower vit_base_patch16_224 --dim 768
     """
+    settings = given.settings()
     from polyprompt.campe.cost import cost, open_text_config
 
-    found = cost(open_text_config(text_tower), image_tower, tokens=tokens, prompts=prompts, dim=dim)
+    text, image = settings.text, settings.image
+    found = cost(
+        open_text_config(text.tower),
+        image.tower,
+        tokens=tokens,
+        prompts=text.prompts,
+        dim=settings.dim,
+        trained_blocks=text.last_n,
+        text_depth=text.depth,
+        image_trained_blocks=image.trained_blocks,
+        new_blocks=image.new_blocks,
+        image_width=image.width,
+    )
     rows = found.as_rows()
     for line in (rows[0].keys(), *(row.values() for row in rows)):
         cells = (f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in line)

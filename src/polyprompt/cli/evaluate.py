@@ -6,18 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from polyprompt.cli.arguments import MaxBad
 from polyprompt.errors import FileError
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[str, typer.Option(help="Captioned pictures, as for align.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Captioned pictures, as for align.")],
     split: Annotated[str | None, typer.Option(help="test, or several: dev+test; all if not given.")] = None,
-    max_bad: Annotated[int, typer.Option(min=0, help="Missing or unreadable pictures to list and leave out.")] = 0,
+    max_bad: MaxBad = 0,
 ) -> None:
     """Recall at 1, 5 and 10 in both directions, printed and kept in the run's results.json.
 
-    Example: polyprompt evaluate runs/photos --data more-photos --split test
+    Example: polyprompt evaluate runs/photos more-photos --split test
     """
     from polyprompt.cli.pictures import way_out
     from polyprompt.data.read import read_pairs

@@ -5,20 +5,26 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.cli.arguments import ImageTower, Run, TextTower
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a saved model's.")],
-    image: Annotated[Path, typer.Argument(help="A picture.")],
-    text: Annotated[str, typer.Argument(help="A caption or query.")],
+    run: Run,
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A caption or query.")],
     out: Annotated[Path, typer.Option(help="Where to write the picture (.png).")] = Path("explained.png"),
+    text_tower: TextTower = None,
+    image_tower: ImageTower = None,
 ) -> None:
     """One picture: where each prompt's segment looks, and its share of the score.
 
     Example: polyprompt explain runs/photos cat.jpg "a sad cat" --out cat.png
     """
+    from polyprompt.cli.search import uncut
     from polyprompt.report.explain import explain
     from polyprompt.report.grids import write_png
     from polyprompt.runs.load import load_aligned
 
-    write_png(out, explain(load_aligned(run), image, text))
+    model = load_aligned(run, text_tower=text_tower, image_tower=image_tower)
+    write_png(out, explain(model, picture, uncut(model, text)))
     typer.echo(f"Open {out}")

@@ -5,22 +5,26 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.cli.arguments import Classes, Encoder, ImageTower, Run, TextTower, names
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a saved adapter's.")],
-    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    classes: Annotated[str | None, typer.Option(help="cat,dog,... instead of those that were trained.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")] = None,
+    run: Run,
+    out: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The file to write.")],
+    classes: Classes = None,
+    encoder: Encoder = None,
+    text_tower: TextTower = None,
+    image_tower: ImageTower = None,
 ) -> None:
     """A classifier as an ONNX file, for any runtime: pixels in, logits and probabilities out.
 
     Example: polyprompt export runs/pets pets.onnx
     """
-    from polyprompt.cli.options import names
-    from polyprompt.runs.load import load_classifier, load_encoder
+    class_names = names(classes)
+    from polyprompt.runs.load import load_classifier
     from polyprompt.skins.onnx import export_onnx
 
-    classifier = load_classifier(run, names(classes), load_encoder(encoder) if encoder else None)
+    classifier = load_classifier(run, class_names, encoder, text_tower=text_tower, image_tower=image_tower)
     export_onnx(classifier, out)
     size, mb = classifier.preprocess.size, out.stat().st_size / 1e6
     typer.echo(f"{out}: {len(classifier.class_names)} classes, pictures of {size} x {size}, {mb:.1f} MB")

@@ -5,23 +5,25 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.cli.arguments import Encoder, Run
+from polyprompt.errors import ConfigError
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run of adapt, or a saved adapter's folder.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
+    run: Run,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the checkpoint.")],
     epoch: Annotated[int, typer.Option(min=1, help="N of model.pth.tar-N.")] = 1,
-    encoder: Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")] = None,
+    encoder: Encoder = None,
 ) -> None:
     """Write an adapter as the method's own authors' program would, for their loader.
 
     Example: polyprompt export-original runs/pets output/pets --epoch 5
     """
     from polyprompt.adapt.classifier import Classifier
-    from polyprompt.errors import ConfigError
     from polyprompt.methods.originals import export_original
-    from polyprompt.runs.load import load, load_encoder
+    from polyprompt.runs.load import load
 
-    found = load(run, load_encoder(encoder) if encoder else None)
-    if not isinstance(found, Classifier):
+    adapted = load(run, encoder)
+    if not isinstance(adapted, Classifier):
         raise ConfigError(f"{run}: a CAMPE model, not an adapter; only what adapt or import made can be written so.")
-    typer.echo(export_original(found.method, out, epoch))
+    typer.echo(export_original(adapted.method, out, epoch))

@@ -1,43 +1,57 @@
-"""The `polyprompt` command: arguments in, one call, result out; a user's mistake is one line and exit code 2."""
+"""The `polyprompt` program: a user's mistake is one line and exit code 2, Ctrl-C is exit code 130.
 
-import importlib
+Ctrl-C may come at once, so what takes a while to import is imported where Ctrl-C is looked after.
+"""
+
 import os
+import re
 import sys
 
-import typer
+from polyprompt.errors import ConfigError, PolypromptError
 
-from polyprompt.errors import PolypromptError
-
-COMMANDS = {
-    "demo": "demo",
-    "align": "align",
-    "adapt": "adapt",
-    "predict": "predict",
-    "search": "search",
-    "evaluate": "evaluate",
-    "explain": "explain",
-    "report": "report",
-    "cost": "cost",
-    "import": "import_original",
-    "export": "export",
-    "export-original": "export_original",
-}
-"""Each command and its file, in the order of the help page."""
-
-app = typer.Typer(help=__import__("polyprompt").__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-for name, file in COMMANDS.items():
-    app.command(name)(importlib.import_module(f"polyprompt.cli.{file}").command)
+NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+"""What torch's allocators say, in a plain RuntimeError."""
 
 
 def main() -> None:
-    """Runs a command; 2 for bad input, 130 for Ctrl-C."""
+    """Runs a command, and says in one line why it ended if it did not finish."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    line = ""
     try:
-        app()
+        code = run()
+    except KeyboardInterrupt:  # before the command itself could look after it
+        code = 130
     except PolypromptError as error:
-        print(f"polyprompt: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:  # what typer makes of Ctrl-C
-            print("polyprompt: stopped; what was finished is kept. To go on: again, with --resume.", file=sys.stderr)
-        raise
+        code, line = 2, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
+            raise
+        code, line = 2, f"there is not enough memory for this ({error}). Take smaller batches, or a smaller model."
+    if code == 130:
+        line = stopped(sys.argv[1:])
+    if line:
+        print("polyprompt:", line.replace("\n", "\\n"), file=sys.stderr)
+    sys.exit(code)
+
+
+def run() -> int:
+    """Runs a command: its exit code."""
+    from polyprompt.cli.app import UsageError, app
+    from polyprompt.nn.memory import keep_memory
+
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what cannot be written
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    keep_memory()
+    try:
+        return app(standalone_mode=False) or 0
+    except UsageError as error:
+        raise ConfigError(error.format_message()) from None
+
+
+def stopped(words: list[str]) -> str:
+    """What is said after Ctrl-C."""
+    app = sys.modules.get("polyprompt.cli.app")
+    if app and words and words[0] in app.RESUMABLE:
+        return "stopped; what was finished is kept. To go on: the same again, with --resume."
+    return "stopped."

@@ -1,83 +1,156 @@
-"""Settings from a YAML file, options and `--set`, the later ones over the earlier."""
+"""Options made from settings: a command's options, their help and their checks come from the settings' fields.
 
-from collections.abc import Mapping, Sequence
+    @options_of(AlignSettings)
+    def command(given: Given[AlignSettings], out: Out) -> None:
+        settings = given.settings(name=out.name)
+
+An option is called as its setting, with dashes: `text.depth` is --text-depth, `held_out` is --held-out; the setting
+`data` is the argument DATA. Those that a class lists in `SHOWN` are options of their own; --config FILE.yaml and
+--set key=value reach all of them. Options win over the file, --set wins over both.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
+import typer
+
+from polyprompt.cli.shown import notes, value_word
 from polyprompt.errors import ConfigError
+from polyprompt.settings import MISSING, Setting, Settings, check, checked, merged, nested, plain_hint, settings_of
+
+S = TypeVar("S", bound=Settings)
+Command = Callable[..., None]
+
+ARGUMENT = "data"
+"""The setting that is an argument, DATA, and no option."""
+
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options win over it, and --set over both.")
+]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting (docs/cli.md); may come often.")
+]
 
 
-def gather(config: Path | None, given: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Nested settings.
+@dataclass(frozen=True)
+class Given(Generic[S]):
+    """What a user said about settings."""
 
-    Args:
-        config: a YAML file, or None.
-        given: options by dotted key; None where one was not given.
-        assignments: "key=value", the value as YAML reads it.
+    kind: type[S]
+    config: Path | None
+    options: Mapping[str, Any]
+    """By the setting's name; None where one was not given."""
+    assignments: Sequence[str]
 
-    Raises:
-        ConfigError: no such file, not YAML, or an assignment without "=".
+    def settings(self, **defaults: Any) -> S:
+        """The settings; `defaults` hold where nothing was said.
+
+        Raises:
+            ConfigError: a wrong key or value, with the file or option that it comes from.
+        """
+        values, parts = defaults, list(self._parts())
+        for where, part in parts:
+            check(self.kind, part, where)
+            values = merged(values, part)
+        for name, kind in self.kind.chosen(values).items():
+            for where, part in parts:
+                inner = merged({name: {}}, part)[name]
+                check(kind, {key: value for key, value in inner.items() if key != "name"}, where, f"{name}.")
+        return checked(self.kind, values)
+
+    def _parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The sources, the later ones over the earlier, each with what the errors call it."""
+        from polyprompt.disk.yaml import read_yaml
+
+        known = {one.name: one for one in settings_of(self.kind)}
+        if self.config is not None:
+            yield str(self.config), read_yaml(self.config)
+        for name, value in self.options.items():
+            if value is not None:
+                yield option_of(name), nested(name, read(value, known[name]))
+        for assignment in self.assignments:
+            key, equals, value = assignment.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {assignment!r}: write key=value, as in --set epochs=20.")
+            yield "--set", nested(key, read(value, known.get(key)))
+
+
+def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
+    """Makes a command of a function whose first parameter is what the user gave; its others stay as they are."""
+    shown = {one.name: one for one in settings_of(kind) if one.name in kind.SHOWN}
+
+    def made(command: Command) -> Command:
+        def run(config: Config = None, assignments: Assignments = None, **words: Any) -> None:
+            options = {name: words.pop(name.replace(".", "_")) for name in kind.SHOWN}
+            command(Given(kind, config, options, assignments or []), **words)
+
+        own = list(inspect.signature(command).parameters.values())[1:]
+        always = list(inspect.signature(run).parameters.values())[:2]
+        parameters = [*own, *(_parameter(shown[name]) for name in kind.SHOWN), *always]
+        signature = inspect.Signature([one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters])
+        run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+        run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
+        return run
+
+    return made
+
+
+def option_of(name: str) -> str:
+    """What the option of a setting is called."""
+    return "DATA" if name == ARGUMENT else "--" + name.replace(".", "-").replace("_", "-")
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    """A setting as a parameter that typer makes an option of; None where nothing was said."""
+    types, option = plain_hint(setting.hint), option_of(setting.name)
+    hint: Any = bool if bool in types else list[str] if any(get_origin(one) is tuple for one in types) else str
+    text = f"{setting.doc} {notes(setting)}".strip()
+    if setting.name == ARGUMENT:
+        shown = typer.Argument(metavar="DATA", help=text, show_default=False)
+    elif hint is bool:
+        shown = typer.Option(f"{option}/--no-{option[2:]}", help=text, show_default=False)
+    else:
+        shown = typer.Option(option, metavar=value_word(setting), help=text, show_default=False)
+    return inspect.Parameter(
+        setting.name.replace(".", "_"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[hint | None, shown],
+    )
+
+
+def read(said: Any, setting: Setting | None) -> Any:
+    """What was said on the command line, as the setting's type has it, or as YAML where there is no such setting.
+
+    A text stays what it is, whatever YAML would read in it. `none` is none, where there may be none.
     """
-    values = read_yaml(config) if config else {}
-    if isinstance(values.get("method"), str):
-        values["method"] = {"name": values["method"]}
-    for key, value in given.items():
-        if value is not None:
-            put(values, key, value)
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r}: write key=value, as in --set method.depth=9.")
-        put(values, key, parsed(value))
-    return values
+    if isinstance(said, list):
+        return [read(one, setting and _item(setting)) for one in said]
+    if not isinstance(said, str):
+        return said
+    types = plain_hint(setting.hint) if setting else ()
+    if NoneType in types and said.lower() in ("none", "null"):
+        return None
+    words = any(one is str or get_origin(one) in (Literal, dict) for one in types)
+    return said if words and not {int, float, bool} & set(types) else _yaml(said)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """What a YAML file holds; nothing at all are no settings.
+def _item(setting: Setting) -> Setting:
+    """One of those that a tuple holds."""
+    hint = next(get_args(one)[0] for one in plain_hint(setting.hint) if get_origin(one) is tuple)
+    return Setting(setting.name, hint, MISSING, setting.doc, None)
 
-    Raises:
-        ConfigError: it cannot be read, or is not a list of settings.
-    """
-    import yaml
+
+def _yaml(text: str) -> Any:
+    """A value as YAML reads it; but "the {} of the image means:" is a text and no mapping, one in braces is."""
+    from polyprompt.disk.yaml import parse_yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file. Give a YAML file with settings.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give a YAML file with settings.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', None) or error}).") from None
-    if not isinstance(found or {}, dict):
-        raise ConfigError(f"{path}: not settings; write one `key: value` a line.")
-    return {str(key): value for key, value in (found or {}).items()}
-
-
-def parsed(text: str) -> Any:
-    """A value as YAML reads it, but "the {} of the image means:" is a text and no mapping; one in braces is."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
+        found = parse_yaml(text)
+    except ValueError:
         return text
     return text if isinstance(found, dict) and not text.strip().startswith("{") else found
-
-
-def put(values: dict[str, Any], key: str, value: Any) -> None:
-    """Puts a value where "method.depth" says."""
-    *outer, last = key.split(".")
-    for name in outer:
-        inner = values.get(name)
-        values[name] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[name]
-    values[last] = value
-
-
-def names(text: str | None) -> list[str] | None:
-    """Names with commas between, as --classes gives them."""
-    return None if text is None else [name.strip() for name in text.split(",")]

@@ -1,17 +1,22 @@
-"""What the commands do about pictures that cannot be read."""
+"""Pictures that a user names: found, opened some at a time, and what is done about those that cannot be read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from polyprompt.data.files import pictures_in, readable
+from polyprompt.data.items import Picture
+from polyprompt.data.rows import Row
+from polyprompt.data.source import kinds_of, open_source, rows_of_kind
 from polyprompt.errors import DataError, ImageError
-from polyprompt.media.pictures import open_picture
 from polyprompt.progress import progress, say
 
 Seen = TypeVar("Seen")
 
-TOGETHER = 64
+BATCH = 64
+"""Pictures held in memory together."""
 
 
 @contextmanager
@@ -23,22 +28,40 @@ def way_out() -> Iterator[None]:
         raise DataError(f"{error}. Mend it or take it out, or leave up to ten such out with --max-bad 10.") from None
 
 
+def picture_at(path: Path) -> Picture:
+    """A file as a picture or video; nothing is read yet."""
+    return Picture(readable(str(path)), partial(Path.read_bytes, path))
+
+
+def pictures_of(data: str) -> list[Picture]:
+    """All pictures and videos below a folder; of another source of captions or labels, those that it lists.
+
+    Raises:
+        DataError: there is no such thing, or there are no pictures in it.
+    """
+    if Path(data).is_dir():
+        return [picture_at(path) for path in pictures_in(Path(data))]
+    kind = "captions" if "captions" in kinds_of(data) else "labels"
+    rows = cast(list[Row], rows_of_kind(open_source(data, kind), kind, None))
+    return list({row.key: row.picture for row in rows if row.picture}.values())
+
+
 def opened(
-    files: list[Path], max_bad: int, look: Callable[[Path], Seen] = open_picture
-) -> Iterator[tuple[list[Path], list[Seen]]]:
-    """What `look` makes of files, in handy batches with their paths; unreadable ones are told and left out.
+    pictures: Sequence[Picture], max_bad: int, look: Callable[[Picture], Seen] = Picture.open
+) -> Iterator[tuple[list[Picture], list[Seen]]]:
+    """What `look` makes of pictures, some at a time, with them; unreadable ones are told and left out.
 
     Raises:
         DataError: more than `max_bad` of them.
     """
     bad = 0
-    with progress("Pictures", len(files)) as advance:
-        for at in range(0, len(files), TOGETHER):
-            batch: dict[Path, Seen] = {}
-            part = files[at : at + TOGETHER]
-            for file in part:
+    with progress("Pictures", len(pictures)) as advance:
+        for at in range(0, len(pictures), BATCH):
+            batch: list[tuple[Picture, Seen]] = []
+            part = pictures[at : at + BATCH]
+            for picture in part:
                 try:
-                    batch[file] = look(file)
+                    batch.append((picture, look(picture)))
                 except ImageError as error:
                     bad += 1
                     say(f"left out, {error}")
@@ -47,5 +70,5 @@ def opened(
                     f"{bad} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."
                 )
             if batch:
-                yield list(batch), list(batch.values())
+                yield [picture for picture, _ in batch], [seen for _, seen in batch]
             advance(len(part))

@@ -7,7 +7,7 @@ import typer
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, to stand side by side.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders, to stand side by side.")],
     out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
 ) -> None:
     """One HTML page that needs no network.

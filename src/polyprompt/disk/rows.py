@@ -364,7 +364,7 @@ def check_room(folder: Path, size: int, missing: int, cap_gb: float) -> None:
     """
     if size / 1e9 > cap_gb:
         raise CacheError(
-            f"the cache would take {size / 1e9:.1f} GB, its cap is {cap_gb:g} GB. Raise --cache-gb, use --cache-dtype "
+            f"the cache would take {size / 1e9:.1f} GB, its cap is {cap_gb:g} GB. Raise cache_gb, use cache_dtype "
             "bf16 or int8, or train on fewer captions."
         )
     there = folder

@@ -1,28 +1,34 @@
 """The settings of a whole run; nothing heavy is imported, since the command line makes its options of them."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.settings import Settings
 
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class AlignSettings(ModelSettings):
-    """A whole run; every field can stand in a YAML file or behind --set."""
+    """A whole run of `align`."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        "data", *ModelSettings.SHOWN, "epochs", "batch", "rate", "seed", "precision", "max_bad",
+    )  # fmt: skip
 
     name: str = "campe"
     """What reports call the run; the name of its folder unless said otherwise."""
-    data: str = "openmoji"
-    """Captioned pictures: what DATA is on the command line."""
+    data: str
+    """Captioned pictures: a folder with a captions table, Karpathy JSON, tars, hf:NAME or openmoji."""
     train_split: str | None = "train"
-    """One split, or several: train+restval; null for all there is."""
+    """One split, or several: train+restval; none for all there is."""
     dev_split: str | None = "dev"
-    """Scored after every epoch; null for no scores."""
+    """Scored after every epoch; none for no scores."""
     test_split: str | None = "test"
-    """Scored once at the end; null for no scores."""
+    """Scored once at the end; none for no scores."""
     max_bad: int = Field(default=0, ge=0)
     """Missing or unreadable pictures that are listed and left out."""
     epochs: int = Field(default=20, ge=1)
@@ -37,7 +43,7 @@ class AlignSettings(ModelSettings):
     """Of new norms on pretrained states, the fitted one and that on a CNN's tokens; tower_rate if not given."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of everything but scale, bias and adaptive tokens."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Of the random start and the order of the batches."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto measures the machine once and takes what is quicker."""
@@ -49,24 +55,34 @@ class AlignSettings(ModelSettings):
     """The largest size of one cache, in GB."""
 
 
+def _named(value: Any) -> Any:
+    """A method's name alone will do."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 class AdaptSettings(Settings):
-    """A whole run; every field can stand in a YAML file or behind --set."""
+    """A whole run of `adapt`."""
+
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        "data", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "epochs", "batch", "rate",
+        "augment", "precision",
+    )  # fmt: skip
 
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
     data: str
-    """Pictures with classes: class folders, a table of path and label, or a CoOp split file."""
+    """Pictures with classes: a folder of class folders, a table of path and label, or a CoOp split file."""
     encoder: str
-    """What `load_encoder` opens."""
-    method: dict[str, Any]
-    """`name`, and settings of that method; those left out are the published ones. A name alone will do."""
+    """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
+    method: Annotated[dict[str, Any], BeforeValidator(_named)]
+    """A name from `polyprompt methods`, or your.module; what is not --set of it (method.depth=3) is as published."""
     protocol: Protocol = "few-shot"
-    """few-shot, base-to-novel or cross-dataset: which classes are trained, and whose settings fill the gaps."""
+    """Which classes are trained and scored, and whose published settings fill the gaps."""
     shots: int | None = Field(default=16, ge=1)
-    """Pictures a class; None: all of them."""
+    """Pictures a class that are drawn to train on; none: all of them."""
     take_fewer: bool = False
     """Whether a class with fewer pictures gives all it has, as in the authors' draw."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Of the draw, of the prompts' random start, of the order of batches."""
     train_split: str = "train"
     """Where `data` has splits: the one to draw from."""
@@ -75,9 +91,9 @@ class AdaptSettings(Settings):
     test: str | None = None
     """Other pictures of the same classes to score, instead of those of `data`."""
     held_out: float | None = Field(default=None, gt=0, lt=1)
-    """Where `data` has no splits: the share of each class that is held out; None: all that was not drawn."""
+    """Where `data` has no splits: the share of each class to hold out and score; else all that was not drawn."""
     also: tuple[str, ...] = ()
-    """More labelled sets to score, each among its own class names."""
+    """One more labelled set to score, among its own class names; may come often."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the drawn pictures; published, as batch and rate, if not given."""
     batch: int | None = Field(default=None, ge=1)
@@ -97,7 +113,11 @@ class AdaptSettings(Settings):
     cache_gb: float = Field(default=20.0, ge=0)
     """The largest size of the states of one set of pictures; larger ones are not kept."""
 
-    @field_validator("method", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
+        """The settings of `method` are those of the method that is named."""
+        from polyprompt.methods import config_of
+
+        method = values.get("method")
+        name = method.get("name") if isinstance(method, Mapping) else method
+        return {"method": config_of(name)} if isinstance(name, str) else {}

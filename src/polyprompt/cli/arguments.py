@@ -1,0 +1,77 @@
+"""Arguments and options that several commands have, and what is made of them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyprompt.errors import ConfigError
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or what was saved of a run.")]
+Out = Annotated[Path, typer.Option(help="Folder for the run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
+Encoder = Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")]
+TextTower = Annotated[str | None, typer.Option(help="Where the run's text tower is, if it has moved.")]
+ImageTower = Annotated[str | None, typer.Option(help="Where the run's image tower is, if it has moved.")]
+MaxBad = Annotated[int, typer.Option(min=0, help="Missing or unreadable pictures to list and leave out.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Names with commas between, cat,dog; one with a comma in double quotes, as in csv; @FILE has one a line. "
+        "May come often.",
+    ),
+]
+
+
+def run_name(out: Path) -> str:
+    """What a run is called: as its folder, in letters that can be written."""
+    from polyprompt.data.files import readable
+
+    return readable(out.resolve().name or "run")
+
+
+def whole(text: str, what: str) -> str:
+    """A text that can be tokenised and written.
+
+    Raises:
+        ConfigError: it holds what is not UTF-8.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{what} {text!r:.60}: letter {error.start + 1} is not UTF-8, or half a character; write it whole."
+        ) from None
+    return text
+
+
+def names(said: Sequence[str] | None) -> list[str] | None:
+    """The class names that --classes gives.
+
+    Raises:
+        ConfigError: a file that cannot be read, or quotes that do not end.
+    """
+    if not said:
+        return None
+    found = [name for one in said for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
+    return [whole(name.strip(), "--classes") for name in found]
+
+
+def _cells(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ConfigError(f'--classes {text!r:.60}: {error}; write cat,dog,"tench, Tinca tinca".') from None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"--classes @{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--classes @{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
+    return [line for line in lines if line.strip()]

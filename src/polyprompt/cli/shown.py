@@ -1,0 +1,50 @@
+"""Settings as help pages and tables show them: what a value looks like, its default, its limits."""
+
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from polyprompt.settings import MISSING, Setting, plain_hint
+
+WORDS = {bool: "true|false", int: "INTEGER", float: "NUMBER"}
+LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def value_word(setting: Setting) -> str:
+    """What a value is called: NUMBER, or the choices that there are."""
+    said: list[str] = []
+    for one in plain_hint(setting.hint):
+        if get_origin(one) is Literal:
+            said += map(str, get_args(one))
+        elif one is not NoneType:
+            said.append(WORDS.get(one, "TEXT"))
+    return "|".join(said)
+
+
+def notes(setting: Setting) -> str:
+    """Default and limits in brackets; nothing where there are none."""
+    said = [f"default: {default}"] if (default := default_text(setting)) else []
+    said += limits(setting.hint)
+    return f"[{'; '.join(said)}]" if said else ""
+
+
+def default_text(setting: Setting) -> str:
+    """The default as one would write it behind --set; nothing where it is none, or has to be given."""
+    value = setting.default
+    if value is MISSING or value is None or value == () or setting.kind is not None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value)
+
+
+def limits(hint: Any) -> list[str]:
+    """How large and how small a number may be: "at least 1"."""
+    if get_origin(hint) is not Annotated:
+        return [limit for part in get_args(hint) for limit in limits(part)]
+    said = limits(get_args(hint)[0])
+    for one in get_args(hint)[1:]:
+        for part in getattr(one, "metadata", [one]):
+            said += [f"{words} {getattr(part, key):g}" for key, words in LIMITS.items() if hasattr(part, key)]
+    return said
