@@ -1,5 +1,8 @@
 """A decoder cut open gives what the uncut one gives, for ten families, in trees as in separate passes."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from toy_decoders import FAMILIES, toy_decoder
@@ -104,3 +107,46 @@ def test_a_text_behind_another_keeps_its_places(toy_tokenizer):
 def test_a_depth_beyond_the_model_is_refused(depth, toy_tokenizer):
     with pytest.raises(TowerError, match="has 3 blocks, so 1 to 3"):
         LLM(toy_decoder("llama"), toy_tokenizer, "toy", depth)
+
+
+def work(llm, captions):
+    """All that the text side asks of a tower, for captions of one length, with gradients."""
+    batch = sequences(captions, TREE)
+    hidden, flow = llm.embed(batch.ids, batch.positions, batch.mask)
+    hidden = llm.run(hidden.detach().requires_grad_(True), flow, 0, llm.depth - 1)
+    rows = (batch.width + torch.tensor(TREE.readouts)).expand(len(captions), -1)
+    out = llm.norm(llm.run_rows(hidden, flow, llm.depth - 1, rows))
+    return out.detach().clone()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_threads_that_share_a_tower_do_not_disturb_each_other(name, toy_tokenizer):
+    """Lengths differ, so whoever gets another's angles or misses its queries fails or is wrong."""
+    llm = LLM(toy_decoder(name), toy_tokenizer, name)
+    llm.unfreeze(llm.depth - 1)
+    batches = [[[5 + i] * (3 + 5 * i), [9] * (2 + i)] for i in range(4)]
+    alone = [work(llm, batch) for batch in batches]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(work, [llm] * 40, batches * 10))
+    finally:
+        sys.setswitchinterval(interval)
+    for number, found in enumerate(together):
+        assert torch.equal(found, alone[number % 4])
+
+
+def test_gradients_change_no_config_and_no_block(toy_tokenizer):
+    decoder = toy_decoder("llama")
+    decoder.config._attn_implementation = "sdpa"
+    llm = LLM(decoder, toy_tokenizer, "llama")
+    parts = [(part, dict(part.__dict__), dict(part._modules)) for part in llm.modules()]
+    llm.unfreeze(0)
+    work(llm, CAPTIONS)
+    assert decoder.config._attn_implementation == "sdpa"
+    for part, attributes, children in parts:
+        assert part._modules == children
+        assert part.__dict__.keys() == attributes.keys()
+        assert part.__dict__.get("config") is attributes.get("config")
+    assert all(part.config is decoder.config for part in llm.blocks.modules() if hasattr(part, "config"))

@@ -12,7 +12,8 @@ import copy
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -50,6 +51,10 @@ class _CaughtError(Exception):
     """Ends a block's forward pass where its keys and values are made; nothing after them is wanted."""
 
 
+_heard: ContextVar[list[dict[str, Any]]] = ContextVar("_heard")
+"""Where listeners note what they hear; each thread has a list of its own."""
+
+
 class _Listener(nn.Module):
     """Takes a block's place while the model prepares its input, and notes the arguments the block would get."""
 
@@ -57,12 +62,11 @@ class _Listener(nn.Module):
         super().__init__()
         self.signature = inspect.signature(block.forward)
         self.attention_type = getattr(block, "attention_type", None)  # some models ask a block for its kind of mask
-        self.arguments: dict[str, Any] = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         call = self.signature.bind(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
-        self.arguments = {k: v for k, v in call.items() if k not in _OURS}
+        _heard.get().append({k: v for k, v in call.items() if k not in _OURS})
         return call["hidden_states"]
 
 
@@ -122,6 +126,7 @@ class LLM(nn.Module):
         with torch.no_grad():
             expected = cast(Any, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
         self.blocks = nn.ModuleList(blocks)
+        self.first_learning = len(blocks)
         self.norm = getattr(decoder, norm_name) or nn.Identity()
         setattr(decoder, blocks_name, nn.ModuleList(_Listener(block) for block in blocks))
         setattr(decoder, norm_name, nn.Identity())
@@ -153,23 +158,16 @@ class LLM(nn.Module):
         self.expect_gradients(start)
 
     def expect_gradients(self, start: int) -> None:
-        """Prepares the blocks from `start` on for gradients, of their own or of what runs through them.
-
-        On a CPU they write their attention out: torch's fused one is four times slower backwards there.
-        """
-        for block in self.blocks[start:]:
-            for part in block.modules() if not torch.cuda.is_available() else ():
-                if hasattr(part, "config"):
-                    part.config = copy.copy(part.config)
-                    cast(Any, part.config)._attn_implementation = "eager"
+        """Says that gradients, of the blocks or of what runs through them, are wanted from block `start` on."""
+        self.first_learning = min(self.first_learning, start)
 
     def _prove(self, ids: Tokens, expected: Hidden) -> None:
         """The parts must give what the whole gave; a family that hides something from them is refused here."""
         n = ids.shape[1]
         with torch.no_grad():
             hidden, flow = self.embed(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())
-            found = self.norm(self.run(hidden, flow, 0, len(self.blocks)))
-        if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+            given = self.norm(self.run(hidden, flow, 0, len(self.blocks)))
+        if not torch.allclose(given, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
             raise TowerError(
                 f"{self.name}: this model cannot be cut into blocks; its parts do not give what the whole gives."
             )
@@ -186,9 +184,13 @@ class LLM(nn.Module):
         `embeddings` replaces the rows of the input table, for prompts that are learned there.
         """
         given = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
-        hidden = cast(Any, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
-        listeners = next(m for m in self.entrance.children() if isinstance(m, nn.ModuleList))
-        return hidden, Flow([cast(_Listener, listener).arguments for listener in listeners], mask, positions, positions)
+        arguments: list[dict[str, Any]] = []
+        before = _heard.set(arguments)
+        try:
+            hidden = cast(Any, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
+        finally:
+            _heard.reset(before)
+        return hidden, Flow(arguments, mask, positions, positions)
 
     def run(self, hidden: Hidden, flow: Flow, start: int, stop: int) -> Hidden:
         """Blocks `start` to `stop - 1`."""
@@ -213,8 +215,8 @@ class LLM(nn.Module):
             caught.extend((keys, values))
             raise _CaughtError
 
-        with contextlib.suppress(_CaughtError), _without_queries(self.blocks[index]):
-            self._block(index, hidden, flow, Tap(catch))
+        with contextlib.suppress(_CaughtError):
+            self._block(index, hidden, flow, Tap(catch), _without_queries)
         keys, values = caught
         return keys, values
 
@@ -246,13 +248,21 @@ class LLM(nn.Module):
             hidden = self._block(index, hidden, flow, Tap(keep))
         return kept, hidden
 
-    def _block(self, index: int, hidden: Hidden, flow: Flow, tap: Tap | None = None) -> Hidden:
+    def _block(
+        self, index: int, hidden: Hidden, flow: Flow, tap: Tap | None = None, change: "_Change | None" = None
+    ) -> Hidden:
+        """Block `index`, with `change` made to a copy of it."""
+        block = self.blocks[index]
+        if hidden.device.type == "cpu" and index >= self.first_learning:
+            block = _changed(block, _written_out)
+        if change is not None:
+            block = _changed(block, change)
         mask, window = flow.mask, self._windows[index]
         if window is not None:
             mask = mask & (flow.positions[:, :, None] - flow.key_positions[:, None, :] < window)
         least = torch.finfo(hidden.dtype).min
         added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None]
-        out = self.blocks[index](hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
+        out = block(hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
         return out[0] if isinstance(out, tuple) else out
 
     def tokens(self, captions: Sequence[str], most: int) -> tuple[list[list[int]], int]:
@@ -287,21 +297,58 @@ class LLM(nn.Module):
         return [first] if first is not None and self.tokenizer("a").input_ids[0] == first else []
 
 
-@contextlib.contextmanager
-def _without_queries(block: nn.Module) -> Iterator[None]:
-    """Within, a block with a layer for its queries alone makes one head of zeros there: a tenth of a block's work less.
+_Change = Callable[[nn.Module], Mapping[str, Any]]
+"""What is to be other in a part of a block: its attributes' new values, by name."""
+
+
+def _changed(part: nn.Module, change: _Change) -> nn.Module:
+    """A shallow copy of a block in which some of its parts have other attributes; tensors are shared.
+
+    The block itself stays as it is, for the other threads that are running it. Made anew for each call, in less than a
+    tenth of a millisecond, it never grows stale.
+    """
+    new = dict(change(part))
+    for name, child in part.named_children():
+        if (other := _changed(child, change)) is not child:
+            new.setdefault(name, other)
+    if not new:
+        return part
+    copied = cast(nn.Module, object.__new__(type(part)))
+    copied.__dict__ = part.__dict__ | {"_modules": dict(part.__dict__["_modules"])}
+    for name, value in new.items():
+        setattr(copied, name, value)
+    return copied
+
+
+def _written_out(part: nn.Module) -> Mapping[str, Any]:
+    """Attention as products and a softmax: torch's fused one is four times slower backwards on a CPU."""
+    config = part.__dict__.get("config")
+    if config is None:
+        return {}
+    eager = copy.copy(config)
+    eager._attn_implementation = "eager"
+    return {"config": eager}
+
+
+def _without_queries(part: nn.Module) -> Mapping[str, Any]:
+    """One head of zeros in the place of queries that have a layer for themselves: a tenth of a block's work less.
 
     Where queries, keys and values come out of one layer, or the number of heads is fixed, nothing is saved.
     """
-    parts = [part for part in block.modules() if hasattr(part, "q_proj") and hasattr(part, "num_key_value_groups")]
-    for part in parts:
-        width = cast(int, part.head_dim)
-        cast(Any, part.q_proj).forward = lambda x, width=width: x.new_zeros(()).expand(*x.shape[:-1], width)
-    try:
-        yield
-    finally:
-        for part in parts:
-            del cast(Any, part.q_proj).forward
+    if hasattr(part, "q_proj") and hasattr(part, "num_key_value_groups"):
+        return {"q_proj": _Zeros(cast(int, part.head_dim))}
+    return {}
+
+
+class _Zeros(nn.Module):
+    """Zeros of a width, whatever comes in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(()).expand(*x.shape[:-1], self.width)
 
 
 def open_llm(source: str, depth: int | None = None) -> LLM:
