@@ -28,6 +28,7 @@ from polyprompt.types import Pixels
 Pictures: TypeAlias = Picture | Iterable[Picture | Frames] | Float[Tensor, "*i 3 height width"]
 """Paths, PIL pictures, lists of PIL pictures that are the frames of one video each; or preprocessed pixels."""
 BATCH = 64
+TENSORS = "model.safetensors"
 MOVED = "--text-tower or --image-tower, text_tower= or image_tower= in Python"
 
 
@@ -180,7 +181,7 @@ class CAMPE(nn.Module):
             FileError: the folder exists, or cannot be written.
         """
         with whole_folder(Path(folder)) as temporary:
-            save_file({k: v.contiguous().clone() for k, v in self.learned().items()}, temporary / "model.safetensors")
+            save_file({k: v.contiguous().clone() for k, v in self.learned().items()}, temporary / TENSORS)
             write_json(
                 temporary / "config.json",
                 {
@@ -207,7 +208,7 @@ class CAMPE(nn.Module):
             TowerError: a backbone cannot be opened.
         """
         folder = Path(folder)
-        settings, fingerprints = _read_config(folder)
+        settings, fingerprints = read_config(folder)
         places = {"text": text_tower, "image": image_tower}
         moved = {
             side: getattr(settings, side).model_copy(update={"tower": str(place)})
@@ -226,12 +227,10 @@ class CAMPE(nn.Module):
                     f"{folder}: trained on a {side} tower {name!r} ({expected[:12]}), the one found here is "
                     f"another ({found[side][:12]}). Use the same weights."
                 )
-        tensors, own = load_file(folder / "model.safetensors"), model.learned()
+        tensors, own = load_file(folder / TENSORS), model.learned()
         odd = sorted(set(tensors) ^ set(own))
         if odd or any(tensors[name].shape != own[name].shape for name in own):
-            raise FileError(
-                f"{folder}/model.safetensors: does not fit its config ({', '.join(odd[:3]) or 'other shapes'})."
-            )
+            raise FileError(f"{folder / TENSORS}: does not fit its config ({', '.join(odd[:3]) or 'other shapes'}).")
         model.load_state_dict(tensors, strict=False)
         return model.eval()
 
@@ -271,8 +270,12 @@ def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:
             return PromptTree()
 
 
-def _read_config(folder: Path) -> tuple[ModelSettings, dict[str, str]]:
-    """Settings and fingerprints of a saved model, checked."""
+def read_config(folder: Path) -> tuple[ModelSettings, dict[str, str]]:
+    """Settings and the towers' fingerprints of a saved model.
+
+    Raises:
+        FileError: there is no model, or a file of it is damaged. ConfigError: settings of another version.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise FileError(f"{folder}: no saved model here (config.json is missing). Give a run's model folder.")

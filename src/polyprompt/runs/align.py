@@ -25,6 +25,7 @@ from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.processes import device, is_main_process, processes
 from polyprompt.runs.settings import AlignSettings
+from polyprompt.runs.start import start_from
 from polyprompt.towers.llm import PACKAGED
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
@@ -165,7 +166,8 @@ def _with_whole_paths(settings: AlignSettings) -> AlignSettings:
     if text.tower != PACKAGED:
         text = text.model_copy(update={"tower": absolute(text.tower)})
     image = image.model_copy(update={"tower": absolute(image.tower)})
-    return settings.model_copy(update={"text": text, "image": image})
+    start = settings.start_from and absolute(settings.start_from)
+    return settings.model_copy(update={"text": text, "image": image, "start_from": start})
 
 
 def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
@@ -177,11 +179,13 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     torch.manual_seed(settings.seed)
     model = build(settings).to(device())
     towers = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
-    run.start({"towers": towers, "captions": _fingerprint(train)})
+    started = start_from(model, settings.start_from) if settings.start_from else None
+    run.start({"towers": towers, "captions": _fingerprint(train), "start_from": started})
     with processes().main_process_first():  # the others read what the first has cached
         data = prepare(model, train, settings, negations=bool(settings.loss.negation))
         dev_data = prepare(model, dev, settings) if dev else None
-    _fit_norm(data)
+    if started is None:  # else it was fitted to what the earlier run had seen
+        _fit_norm(data)
     task = Objective(model)
 
     def every_epoch(epoch: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def load(
         ConfigError: `encoder` for a CAMPE, which has none.
     """
     towers = {"text_tower": text_tower, "image_tower": image_tower}
-    own = _model_folder(run)
+    own = model_folder(run)
     if not (own / saved.CONFIG).exists():
         if encoder is not None:
             raise ConfigError(f"{run}: was made by align and stands on no encoder; say where its towers are: {MOVED}.")
@@ -52,14 +52,18 @@ def load_aligned(run: str | Path, *, text_tower: str | None = None, image_tower:
     Raises:
         FileError, TowerError: as `load`; and for a run of `adapt`.
     """
-    own = _model_folder(run)
+    own = model_folder(run)
     if (own / saved.CONFIG).exists():
         raise FileError(f"{run}: was made by adapt and tells classes apart; give a run of align.")
     return CAMPE.from_pretrained(own, text_tower=text_tower, image_tower=image_tower)
 
 
-def _model_folder(run: str | Path) -> Path:
-    """Where the model of a run lies; a saved model's own folder is one, too."""
+def model_folder(run: str | Path) -> Path:
+    """Where the model of a run lies; a saved model's own folder is one, too.
+
+    Raises:
+        FileError: the run has no model yet.
+    """
     check_has_model(Path(run))
     return Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
 
@@ -113,7 +117,7 @@ def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str |
         FileError: a file is damaged, or the run has no model yet.
     """
     name = absolute(name)
-    own = _model_folder(name)
+    own = model_folder(name)
     if (own / saved.CONFIG).is_file():
         base = read_json(own / saved.CONFIG).get("base_model_name_or_path")
         raise TowerError(f"{name}: holds prompts that were trained on {base!r}, no encoder; give that one.")

@@ -29,6 +29,8 @@ class AlignSettings(ModelSettings):
     """Scored after every epoch; none for no scores."""
     test_split: str | None = "test"
     """Scored once at the end; none for no scores."""
+    start_from: str | None = None
+    """A run of align on the same towers, whose learned tensors this one starts from."""
     max_bad: int = Field(default=0, ge=0)
     """Missing or unreadable pictures that are listed and left out."""
     epochs: int = Field(default=20, ge=1)
