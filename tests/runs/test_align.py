@@ -8,16 +8,13 @@ import time
 
 import pytest
 import torch
-from bits import COLOURS
 from safetensors.torch import load_file
 from toy_runs import run, toy_settings
 
 import polyprompt
-from polyprompt.campe.objective import Objective
 from polyprompt.errors import FileError
-from polyprompt.nn.tree import sequences
 from polyprompt.runs import align as module
-from polyprompt.runs.align import Prepared, _groups, align
+from polyprompt.runs.align import Prepared, align
 from polyprompt.runs.folder import add_scores, read_results
 
 STEPS = 8
@@ -193,36 +190,3 @@ def test_a_run_does_not_lie_among_its_pictures(place):
     with pytest.raises(FileError, match="lies among the pictures"):
         align(toy_settings(place), place / "captions" / "run")
     assert not (place / "captions" / "run").exists()
-
-
-def test_each_kind_learns_at_its_rate_and_what_must_not_shrink_does_not(place):
-    def groups(**changes):
-        settings = toy_settings(place, rate=0.5, tower_rate=0.25, **changes)
-        task = Objective(module.build(settings))
-        name_of = {id(p): name for name, p in task.model.named_parameters()}
-        return {
-            group["name"]: group | {"params": {name_of[id(p)] for p in group["params"]}}
-            for group in _groups(task, settings)
-        }
-
-    found = groups(norm_rate=0.125, loss={"contrast": "sigmoid"})
-    assert {name: group["lr"] for name, group in found.items()} == {
-        "new": 0.5, "towers": 0.25, "norms": 0.125, "plain": 0.5,
-    }  # fmt: skip
-    assert {name: group["weight_decay"] for name, group in found.items() if "weight_decay" in group} == {"plain": 0.0}
-    assert found["plain"]["params"] == {"logit_scale", "bias", "text.vectors"}
-    norms = ("text.fitted_norm", "image.new_norm")
-    assert found["norms"]["params"] == {f"{norm}.{name}" for norm in norms for name in ("weight", "bias")}
-    assert all(name.startswith("text.llm.blocks.2.") for name in found["towers"]["params"])
-    assert groups()["norms"]["lr"] == 0.25
-
-
-@torch.no_grad()
-def test_the_norm_is_fitted_to_the_readouts_of_the_first_captions(whole, place):
-    """As they are before training; what is kept in bfloat16 is near them."""
-    model = module.build(toy_settings(place))
-    ids, _ = model.text.llm.tokens([f"a {name} square" for name in COLOURS] * 4, 64)
-    readouts = model.text(sequences(ids, model.text.tree)).readouts.flatten(0, 1)
-    saved = learned(whole)
-    torch.testing.assert_close(saved["text.fitted_norm.mean"], readouts.mean(dim=0), rtol=0.02, atol=0.02)
-    torch.testing.assert_close(saved["text.fitted_norm.deviation"], readouts.std(dim=0), rtol=0.02, atol=0.02)

@@ -1,5 +1,7 @@
 """`polyprompt align`."""
 
+from typing import Annotated
+
 import typer
 
 from polyprompt.cli.arguments import Out, Resume, run_name
@@ -8,12 +10,20 @@ from polyprompt.runs.settings import AlignSettings
 
 
 @options_of(AlignSettings)
-def command(given: Given[AlignSettings], out: Out, resume: Resume = False) -> None:
+def command(
+    given: Given[AlignSettings],
+    out: Out,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start from what this run on the same towers has learned."),
+    ] = None,
+    resume: Resume = False,
+) -> None:
     """Align an LLM and an image tower (CAMPE) on captioned pictures.
 
     Example: polyprompt align photos --text-prompts 6 --epochs 20 --out runs/photos
     """
-    settings = given.settings(name=run_name(out))
+    settings = given.settings(name=run_name(out), start_from=start_from)
     from polyprompt.cli.evaluate import show
     from polyprompt.cli.pictures import way_out
     from polyprompt.disk.files import read_json

@@ -23,6 +23,7 @@ from polyprompt.media.frames import over_frames
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
+from polyprompt.runs.groups import parameter_groups
 from polyprompt.runs.processes import device, is_main_process, processes
 from polyprompt.runs.settings import AlignSettings
 from polyprompt.runs.start import start_from
@@ -186,7 +187,6 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
         dev_data = prepare(model, dev, settings) if dev else None
     if started is None:  # else it was fitted to what the earlier run had seen
         _fit_norm(data)
-    task = Objective(model)
 
     def every_epoch(epoch: int) -> dict[str, Any]:
         if dev_data is None:
@@ -194,7 +194,7 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
         return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.num_segments)}
 
     fit(
-        task,
+        Objective(model),
         Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed),
         TrainSettings(
             epochs=settings.epochs,
@@ -204,7 +204,7 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
             epoch_seconds=EPOCH_SECONDS,
         ),
         run.folder,
-        groups=_groups(task, settings),
+        groups=parameter_groups(model, settings),
         every_epoch=every_epoch,
         resume=resume,
         since=run.since,
@@ -241,21 +241,6 @@ def numbers_of(settings: AlignSettings) -> Precision:
 def _fit_norm(data: Prepared) -> None:
     """A fitted norm takes its figures from the first captions' read-outs."""
     data.model.text.fit_norm(*data.texts(range(min(FITTED_TO, len(data.ids)))))
-
-
-def _groups(task: Objective, settings: AlignSettings) -> list[dict[str, Any]]:
-    """What learns, each kind at its rate; scale, bias and adaptive tokens without decay."""
-    rates = {
-        "new": settings.rate,
-        "towers": settings.tower_rate,
-        "norms": settings.norm_rate or settings.tower_rate,
-        "plain": settings.rate,
-    }
-    return [
-        {"params": some, "lr": rates[kind], "name": kind} | ({"weight_decay": 0.0} if kind == "plain" else {})
-        for kind, some in task.model.parameters_by_kind().items()
-        if some
-    ]
 
 
 def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
