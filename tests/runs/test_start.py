@@ -89,3 +89,16 @@ def test_other_towers_are_refused(first, place, tmp_path):
         align(toy_settings(tmp_path, data=str(place / "captions"), image={"tower": str(place / "cnn"), "width": 32},
                            start_from=str(first)), tmp_path / "run")  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_says_from(first, place, tmp_path, monkeypatch, capsys):
+    from polyprompt.cli.main import main
+
+    (tmp_path / "a.yaml").write_text(f"start_from: elsewhere\ntext: {{tower: {place / 'llm'}, adaptive: words}}\n")
+    words = ["align", place / "captions", "--config", tmp_path / "a.yaml", "--from", first, "--out", tmp_path / "run"]
+    small = ["--text-prompts", 3, "--dim", 24, "--image-tower", place / "cnn", "--set", "image.width=32", "--epochs", 1]
+    monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, [*words, *small, "--batch", 4, "--precision", "fp32"])])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0, capsys.readouterr().err
+    assert read_json(tmp_path / "run" / "config.json")["start_from"] == str(first)

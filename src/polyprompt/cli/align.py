@@ -1,5 +1,6 @@
 """`polyprompt align`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ def command(
 
     Example: polyprompt align photos --text-prompts 6 --epochs 20 --out runs/photos
     """
-    settings = given.settings(name=run_name(out), start_from=start_from)
+    settings = replace(given, options={**given.options, "start_from": start_from}).settings(name=run_name(out))
     from polyprompt.cli.evaluate import show
     from polyprompt.cli.pictures import way_out
     from polyprompt.disk.files import read_json
