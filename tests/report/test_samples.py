@@ -3,45 +3,32 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from polyprompt.disk.files import write_manifest
 from polyprompt.errors import DataError, FileError
-from polyprompt.evaluate.aspects import redundancy
 from polyprompt.report import samples
-from polyprompt.report.samples import collect, score_correlation
+from polyprompt.report.samples import collect
 
 QUERIES = ["a red band", "something <b>blue</b>"]
 
 
-@given(st.integers(1, 4), st.integers(2, 7), st.integers(2, 6), st.integers(1, 3), st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
-def test_score_correlation_equals_numpy_over_every_pair(k, m, n, e, seed):
-    draw = torch.Generator().manual_seed(seed)
-    texts, images = torch.randn(m, k * e, generator=draw) + 0.5, torch.randn(n, k * e, generator=draw)
-    scores = [
-        [float(t[j * e : j * e + e].double() @ v[j * e : j * e + e].double()) for t in texts for v in images]
-        for j in range(k)
-    ]
-    expected = np.corrcoef(scores).reshape(k, k)
-    np.testing.assert_allclose(score_correlation(texts, images, k).numpy(), expected, atol=1e-7)
-
-
-def test_the_mean_of_the_map_is_the_redundancy_that_runs_log():
-    draw = torch.Generator().manual_seed(1)
-    texts, images = torch.randn(20, 12, generator=draw) + 0.3, torch.randn(15, 12, generator=draw) - 0.2
-    above = score_correlation(texts, images, 4)[*torch.triu_indices(4, 4, 1)].mean()
-    assert float(above) == pytest.approx(redundancy(texts.unflatten(1, (4, 3)), images.unflatten(1, (4, 3))))
-
-
-def test_a_segment_that_never_changes_correlates_with_nothing():
-    texts, images = torch.randn(5, 6), torch.randn(4, 6)
-    texts[:, 2:4], images[:, 2:4] = 0.3, 0.7
-    found = score_correlation(texts, images, 3)
-    assert found[1].isnan().all()
-    assert not found[0, 2].isnan()
+def test_what_never_changes_has_no_correlation_to_show(toy_model, toy_pairs, tmp_path):
+    """The second of three segments is the same for all pictures; the others correlate as numpy says."""
+    texts, images = (
+        torch.randn(18, 6, generator=torch.Generator().manual_seed(1)),
+        torch.randn(9, 6, generator=torch.Generator().manual_seed(2)),
+    )
+    images[:, 2:4], texts[:, 2:4] = 0.7, 0.3
+    made = collect(toy_model, toy_pairs, [], tmp_path / "samples", texts=texts, images=images)
+    scores = np.einsum("tke,ike->kti", texts.view(18, 3, 2), images.view(9, 3, 2)).reshape(3, -1)
+    for k in range(3):
+        for other in range(3):
+            found = made.correlation[k][other]
+            if 1 in (k, other):
+                assert found is None
+            else:
+                assert found == pytest.approx(np.corrcoef(scores[k], scores[other])[0, 1], abs=1e-4)
 
 
 def test_what_is_collected_can_be_read_again(toy_model, toy_pairs, tmp_path):

@@ -123,11 +123,6 @@ class CAMPE(nn.Module):
             maps = torch.stack([part.mean(dim=0) for part in maps.split(frames)])
         return maps.unflatten(-1, self.image.grid)
 
-    def segment_scores(self, texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"]) -> Float[Tensor, "t i k"]:
-        """Each segment's share of the cosine of two sets of embeddings; the sum over k is the cosine."""
-        k = self.text.num_segments
-        return torch.einsum("tke,ike->tik", texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1)))
-
     def similarity(
         self, texts: str | Iterable[str], images: Pictures, aspect_weights: Sequence[float] | None = None
     ) -> Float[Tensor, "t i"]:

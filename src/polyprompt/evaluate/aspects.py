@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.errors import DataError
-from polyprompt.nn.losses import Moments, score_correlation
+from polyprompt.nn.segments import Moments, score_correlation
 
 
 @torch.no_grad()
@@ -40,25 +40,31 @@ def centred_cosine(readouts: Float[Tensor, "t k d"]) -> float | None:
 def redundancy(texts: Float[Tensor, "t k e"], images: Float[Tensor, "i k e"]) -> float | None:
     """Mean correlation (Pearson) of two segments' scores <text_k, image_k> over all t x i pairs of a text and an image.
 
-    1: every segment ranks the images alike, so one would do. None for one segment, which has no pairs. A segment whose
-    score never changes correlates with none (0).
+    1: every segment ranks the images alike, so one would do. None for one segment, which has no pairs.
 
-    Exact, in float64, from moments (nn/losses.py, `score_correlation`).
+    Raises:
+        DataError: no text or no image, or NaN or infinity among them.
+    """
+    correlation, k = segment_correlation(texts, images), texts.shape[1]
+    first, second = torch.triu_indices(k, k, offset=1, device=texts.device)
+    return float(correlation[first, second].mean()) if k > 1 else None
+
+
+@torch.no_grad()
+def segment_correlation(texts: Float[Tensor, "t k e"], images: Float[Tensor, "i k e"]) -> Float[Tensor, "k k"]:
+    """The correlations behind `redundancy`, in float64, from moments (nn/segments.py), so exact for any t and i.
+
+    A segment whose score never changes correlates with none, not even with itself (0).
 
     Raises:
         DataError: no text or no image, or NaN or infinity among them.
     """
     _check("texts", texts)
     _check("images", images)
-    k = texts.shape[1]
-    if k < 2:
-        return None
-    correlation = score_correlation(_moments(texts), _moments(images))
-    first, second = torch.triu_indices(k, k, offset=1, device=texts.device)
-    return float(correlation[first, second].mean())
+    return score_correlation(moments(texts), moments(images))
 
 
-def _moments(segments: Float[Tensor, "n k e"]) -> Moments:
+def moments(segments: Float[Tensor, "n k e"]) -> Moments:
     """Over the rows, a few thousand at a time."""
     n, k, e = segments.shape
     mean = segments.mean(dim=0, dtype=torch.float64)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from polyprompt.errors import ConfigError
 from polyprompt.nn.processes import check_shares, place, total
+from polyprompt.nn.segments import Moments, score_correlation
 from polyprompt.nn.tiles import checked, cross_entropies, pair_losses
 
 TILE = 1024
@@ -146,34 +147,8 @@ def agreement(texts: Float[Tensor, "b k e"], images: Float[Tensor, "b k e"]) -> 
     return correlation[first, second].square().mean()
 
 
-Moments = tuple[Float[Tensor, "k e"], Float[Tensor, "k e k e"]]
-"""Mean and covariances of k segments."""
-
-
-def score_correlation(texts: Moments, images: Moments) -> Float[Tensor, "k k"]:
-    """The correlations (Pearson) of the segments' scores <text_k, image_k> over all pairs of a text and an image.
-
-    A segment whose score never changes correlates with none (0).
-
-    Exact, without the scores: with texts = mean + a and images = mean + b, the covariance of s_k and s_l is
-    m_k' A_kl m_l + n_k' B_kl n_l + <A_kl, B_kl>, where m, n are the mean image and text, A_kl and B_kl the e x e
-    covariances of a and b. Time is that of two Gram matrices.
-    """
-    (mean_text, text_gram), (mean_image, image_gram) = texts, images
-    covariance = (
-        torch.einsum("ke,kelf,lf->kl", mean_image, text_gram, mean_image)
-        + torch.einsum("ke,kelf,lf->kl", mean_text, image_gram, mean_text)
-        + torch.einsum("kelf,kelf->kl", text_gram, image_gram)
-    )
-    variance = covariance.diagonal()
-    means = (mean_text * mean_image).sum(dim=1)
-    moving = variance > torch.finfo(variance.dtype).eps ** 1.5 * (variance + means.square())  # below: rounding
-    deviation = torch.where(moving, variance, 1.0).sqrt()
-    return torch.where(moving[:, None] & moving, covariance / (deviation[:, None] * deviation), 0.0)
-
-
 def _moments(segments: Float[Tensor, "b k e"]) -> Moments:
-    """Over the batch of all processes."""
+    """Over the batch of all processes; gradients reach the segments."""
     _, k, e = segments.shape
     count = len(segments) * place()[1]
     mean = total(segments.sum(dim=0)) / count

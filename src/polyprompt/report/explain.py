@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from polyprompt.media.pictures import Preprocess, open_picture
+from polyprompt.nn.segments import segment_scores
 from polyprompt.report.grids import Bar, Tile, sheet
 from polyprompt.report.words import printed
 
@@ -59,7 +60,7 @@ def explain(model: Aligned, picture: str | Path | Image.Image, text: str) -> Ima
     opened = open_picture(picture)
     seen = seen_by(model, opened)
     maps = model.attention([opened])[0].float().cpu().numpy()
-    parts = contributions(model.encode_text([text]), model.encode_image([opened]), len(model.prompts))[0, 0].tolist()
+    parts = contributions(model.encode_text([text])[0], model.encode_image([opened])[0], len(model.prompts))
     score, parted = sum(parts), shares(parts)
     furthest = max(map(abs, parts)) or 1.0
 
@@ -74,10 +75,10 @@ def explain(model: Aligned, picture: str | Path | Image.Image, text: str) -> Ima
     return sheet([text], [title + tiles], columns=columns, notes=[note for note in notes if note])
 
 
-def contributions(texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"], k: int) -> Float[Tensor, "t i k"]:
-    """<t_k, v_k>, what each of the k segments adds to the cosine of a text and an image (unit rows)."""
-    t, v = (side.double().cpu().unflatten(-1, (k, -1)) for side in (texts, images))
-    return torch.einsum("tke,ike->tik", t, v)
+def contributions(text: Float[Tensor, "D"], image: Float[Tensor, "D"], k: int) -> list[float]:
+    """What each of the k segments adds to the cosine of a text and an image (unit vectors)."""
+    t, v = (side.double().cpu().view(1, k, -1) for side in (text, image))
+    return segment_scores(t, v)[0, 0].tolist()
 
 
 def shares(parts: Sequence[float]) -> list[float | None]:

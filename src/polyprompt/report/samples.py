@@ -19,6 +19,7 @@ from torch import Tensor
 from polyprompt.data.items import Pairs
 from polyprompt.disk.files import check_manifest, digest, whole_folder, write_bytes, write_json
 from polyprompt.errors import DataError, FileError
+from polyprompt.evaluate.aspects import segment_correlation
 from polyprompt.progress import track
 from polyprompt.report.checked import read_checked
 from polyprompt.report.explain import Aligned, contributions, seen_by
@@ -73,7 +74,7 @@ class Samples(_Part):
     captions: int
     prompts: tuple[str, ...]
     correlation: tuple[tuple[float | None, ...], ...]
-    """K x K, `score_correlation` over all captions and pictures; None where a segment's scores never change."""
+    """K x K, `segment_correlation` over all captions and pictures; None where a segment's scores never change."""
     looks: tuple[Look, ...]
     searches: tuple[Search, ...]
 
@@ -144,13 +145,18 @@ def collect(
             searches.append(Search(query=query, results=tuple(matches)))
 
     looks = [_look(model, pairs, i, texts, images, jpegs) for i in _evenly(len(pairs.images), shown)]
-    correlation = score_correlation(texts, images, len(model.prompts))
+    cut = (len(model.prompts), -1)
+    correlation = segment_correlation(texts.unflatten(1, cut), images.unflatten(1, cut)).tolist()
+    moving = [row[k] > 0 for k, row in enumerate(correlation)]
     samples = Samples(
         data=pairs.name,
         images=len(pairs.images),
         captions=len(pairs.captions),
         prompts=tuple(model.prompts),
-        correlation=tuple(tuple(None if c != c else _short(c) for c in row) for row in correlation.tolist()),
+        correlation=tuple(
+            tuple(_short(c) if moving[k] and moving[other] else None for other, c in enumerate(row))
+            for k, row in enumerate(correlation)
+        ),
         looks=tuple(looks),
         searches=tuple(searches),
     )
@@ -178,24 +184,6 @@ def read(folder: Path) -> Samples:
     return samples
 
 
-def score_correlation(texts: Float[Tensor, "m D"], images: Float[Tensor, "n D"], k: int) -> Float[Tensor, "k k"]:
-    """Pearson correlation of the K segment scores <t_k, v_k> over all m x n pairs; NaN where a score never changes.
-
-    Exact without visiting the pairs: the mean over pairs of <t_k, v_k> <t_l, v_l> is the inner product of the mean of
-    t_k t_l' over texts with the mean of v_k v_l' over images. In float64; the result too. The mean of its entries off
-    the diagonal is the redundancy that runs log.
-    """
-    t, v = (side.double().unflatten(-1, (k, -1)) for side in (texts, images))
-    products = [torch.einsum("nke,nlf->klef", side, side) / len(side) for side in (t, v)]
-    mean = (t.mean(0) * v.mean(0)).sum(-1)
-    square = (products[0] * products[1]).sum((-1, -2))
-    covariance = square - torch.outer(mean, mean)
-    variance = covariance.diagonal().clone()
-    # What rounding leaves of the difference of two equal numbers is no variance.
-    variance[variance <= 1e-12 * square.diagonal()] = torch.nan
-    return (covariance / torch.outer(variance, variance).sqrt()).clamp(-1, 1)
-
-
 def _look(
     model: Aligned,
     pairs: Pairs,
@@ -207,12 +195,12 @@ def _look(
     picture, caption = pairs.images[index], pairs.image_of.index(index)
     seen = seen_by(model, picture.open())
     maps = model.attention([picture.open()])[0].float().cpu()
-    parts = contributions(texts[[caption]], images[[index]], len(model.prompts))[0, 0]
+    parts = contributions(texts[caption], images[index], len(model.prompts))
     return Look(
         file=_keep(seen, jpegs),
         key=picture.key,
         caption=pairs.captions[caption],
-        contributions=tuple(map(_short, parts.tolist())),
+        contributions=tuple(map(_short, parts)),
         maps=tuple(tuple(tuple(map(_short, row)) for row in rows) for rows in maps.tolist()),
     )
 
