@@ -1,5 +1,6 @@
 """A store of rows against a dict: appended to, opened again, killed, damaged, filled by several at once."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,10 +16,12 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from safetensors.torch import load_file
 from toy_rows import fills, reads_where_nobody_may_write, rows_of
 
 from polyprompt.disk import pieces
 from polyprompt.disk import rows as module
+from polyprompt.disk.numbers import encode
 from polyprompt.disk.rows import RowStore, check_room, fill, kept_folder
 from polyprompt.errors import CacheError, FileError
 
@@ -203,6 +206,18 @@ def test_several_stores_are_brought_to_their_end_together(tmp_path):
     for store, factor in zip(stores, (1, 2), strict=True):
         assert len(store) == sum(len(pieces.open_piece(path).keys) for path in files_of(store)) == 12
         assert torch.equal(store.find(KEYS).read(5), factor * rows_of(KEYS[5]))
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+def test_a_piece_is_a_safetensors_file(tmp_path, dtype):
+    store, numbers = RowStore(tmp_path / "store", dtype), torch.randn(5, 33)
+    store.append(["a", "b"], [numbers[:2], numbers[2:]])
+    (path,) = files_of(store)
+    tensors = load_file(path)
+    assert tensors["lengths"].tolist() == [2, 3]
+    assert bytes(tensors["keys"][1].tolist()) == hashlib.sha256(b"b").digest()
+    assert torch.equal(tensors["rows"], encode(numbers, dtype))
+    assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # Damage

@@ -14,19 +14,18 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from polyprompt.disk.files import read_json, sha256, write_bytes, write_json
+from polyprompt.disk.files import read_json, sha256, whole_file, write_json
 from polyprompt.disk.numbers import RowDtype, decode, row_bytes
 from polyprompt.errors import FileError
 
@@ -37,6 +36,12 @@ STAMPS = "checked.json"
 SETTLED = 2_000_000_000
 """Nanoseconds after a change before a stamp is believed: clocks of file systems tick slowly, and a second change within
 one tick would have the same time."""
+
+
+KINDS = {"fp32": "F32", "bf16": "BF16", "int8": "I8"}
+"""How safetensors calls the numbers in `rows`."""
+
+Chunk: TypeAlias = bytes | memoryview
 
 
 class DamagedPieceError(Exception):
@@ -65,25 +70,48 @@ def write_piece(
     folder: Path,
     keys: Sequence[bytes],
     lengths: Sequence[int],
-    rows: Shaped[Tensor, "r e"],
+    rows: Sequence[Shaped[Tensor, "_ e"]],
     width: int,
     dtype: RowDtype,
 ) -> Path:
-    """Writes items, their rows as `encode` gave them, whole or not at all.
+    """Writes items of these lengths, their rows as `encode` gave them, in any parts; whole or not at all.
 
     Raises:
         CacheError, FileError: no room; what was there before stays.
     """
-    tensors = {
-        "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY),
-        "lengths": torch.tensor(list(lengths), dtype=torch.int64),
-        "rows": rows,
+    parts = {  # the widest numbers first, so that each stands where its kind may stand
+        "lengths": ("I64", [len(keys)], [np.array(lengths, np.int64).data]),
+        "rows": (KINDS[dtype], [sum(lengths), rows[0].shape[1]], [_bytes(part) for part in rows]),
+        "keys": ("U8", [len(keys), KEY], [b"".join(keys)]),
     }
-    # one entry: safetensors writes several in any order, and equal pieces should have equal names
-    data = to_bytes(tensors, metadata={"polyprompt": json.dumps({"dtype": dtype, "width": width})})
-    path = folder / (hashlib.sha256(data).hexdigest() + SUFFIX)
-    write_bytes(path, data)
+    # straight from where the numbers are: a copy of a piece takes longer than hashing it
+    data = [
+        _header(parts, {"dtype": dtype, "width": width}),
+        *(chunk for _, _, chunks in parts.values() for chunk in chunks),
+    ]
+    total = hashlib.sha256()
+    for chunk in data:
+        total.update(chunk)
+    path = folder / (total.hexdigest() + SUFFIX)
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(data)
     return path
+
+
+def _header(parts: Mapping[str, tuple[str, list[int], Sequence[Chunk]]], about: dict[str, Any]) -> bytes:
+    """What stands in front of the numbers in a safetensors file."""
+    header: dict[str, Any] = {"__metadata__": {"polyprompt": json.dumps(about)}}
+    end = 0
+    for name, (kind, shape, chunks) in parts.items():
+        start, end = end, end + sum(memoryview(chunk).nbytes for chunk in chunks)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(rows: Shaped[Tensor, "_ e"]) -> memoryview:
+    return rows.contiguous().view(torch.uint8).numpy().data
 
 
 def open_piece(path: Path) -> Piece:

@@ -20,13 +20,13 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from polyprompt.disk.files import (
@@ -39,7 +39,7 @@ from polyprompt.disk.files import (
     write_json,
 )
 from polyprompt.disk.numbers import RowDtype, encode
-from polyprompt.disk.pieces import SUFFIX, DamagedPieceError, Piece, Stamps, open_piece, write_piece
+from polyprompt.disk.pieces import KEY, SUFFIX, DamagedPieceError, Piece, Stamps, open_piece, write_piece
 from polyprompt.errors import CacheError, FileError
 from polyprompt.progress import progress, say
 
@@ -150,7 +150,9 @@ class RowStore:
         gathered.add(keys, rows)
         gathered.write()
 
-    def add_piece(self, keys: Sequence[bytes], lengths: Sequence[int], rows: Tensor, width: int) -> None:
+    def add_piece(
+        self, keys: Sequence[bytes], lengths: Sequence[int], rows: Sequence[Shaped[Tensor, "_ e"]], width: int
+    ) -> None:
         """Writes one piece, of rows that are encoded already."""
         make_folder(self.folder)
         if self.truth and not (self.folder / NAMES).exists():
@@ -234,7 +236,8 @@ class RowStore:
 
 
 def _places_in(piece: Piece) -> dict[bytes, tuple[Piece, int]]:
-    return {bytes(key): (piece, number) for number, key in enumerate(piece.keys)}
+    keys = piece.keys.tobytes()
+    return {keys[KEY * number : KEY * (number + 1)]: (piece, number) for number in range(len(piece.keys))}
 
 
 def _hashed(key: str) -> bytes:
@@ -255,14 +258,17 @@ class Gathered:
         self.store = store
         self._clear()
 
-    def add(self, keys: Iterable[str], rows: Iterable[Float[Tensor, "_ d"]]) -> None:
+    def add(self, keys: Sequence[str], rows: Sequence[Float[Tensor, "_ d"]]) -> None:
         """Takes items; writes when there are enough."""
-        for key, item in zip(keys, rows, strict=True):
-            self._keys.append(_hashed(key))
-            self._lengths.append(len(item))
-            self._width = item.shape[1]
-            self._rows.append(encode(item.cpu(), self.store.dtype))
-            self._bytes += self._rows[-1].nbytes
+        assert len(keys) == len(rows), f"{len(keys)} keys for the rows of {len(rows)} items"
+        if not keys:
+            return
+        whole = torch.cat(list(rows)).cpu()
+        self._keys += map(_hashed, keys)
+        self._lengths += map(len, rows)
+        self._width = whole.shape[1]
+        self._rows.append(encode(whole, self.store.dtype))
+        self._bytes += self._rows[-1].nbytes
         if self._bytes > PIECE_BYTES or time.monotonic() - self._since > PIECE_SECONDS:
             self.write()
 
@@ -275,7 +281,7 @@ class Gathered:
         keys, lengths, rows, width = self._keys, self._lengths, self._rows, self._width
         self._clear()
         if keys:
-            self.store.add_piece(keys, lengths, torch.cat(rows), width)
+            self.store.add_piece(keys, lengths, rows, width)
 
     def _clear(self) -> None:
         self._keys: list[bytes] = []
