@@ -7,7 +7,7 @@
 The plain way is below: open_clip's own blocks, every class at the full 77 tokens, every token through every block, in
 each step, one image at a time for CoCoOp: what the authors' programs do, in float32. Both sides share weights (random
 ones; no time depends on them), start from the same prompts, and have to give the same loss and gradients before they
-are timed, in turn. Neither hands memory back between steps (measure.py, `keep_memory`).
+are timed, in turn. Neither hands memory back between steps (nn/memory.py, as the program itself).
 """
 
 import argparse
@@ -16,13 +16,14 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import available_memory, in_turn, keep_memory, peak_memory, seconds, write
+from measure import available_memory, in_turn, peak_memory, seconds, write
 from open_clip import create_model
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt import methods
 from polyprompt.adapt.wording import context_rows
+from polyprompt.nn.memory import keep_memory
 from polyprompt.nn.prompts import slots
 from polyprompt.train.precision import matmul_peak
 from polyprompt.zoo.openai import from_openai

@@ -25,6 +25,7 @@ from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import prompt_tree
+from polyprompt.nn.memory import keep_memory
 from polyprompt.nn.tree import CAPTION, PromptTree, Sequences, sequences
 from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.train.precision import matmul_peak
@@ -251,6 +252,7 @@ def main() -> None:
     options.add_argument("what", nargs="*", default=[*CLAIMS])
     options.add_argument("--rounds", type=int, default=5)
     asked = options.parse_args()
+    keep_memory()
     for what in asked.what:
         if what not in CLAIMS:
             options.error(f"{what!r}: choose from {', '.join(CLAIMS)}")

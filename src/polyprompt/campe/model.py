@@ -19,6 +19,7 @@ from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameErr
 from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
 from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.tree import PromptTree, sequences
 from polyprompt.settings import checked
 from polyprompt.towers.llm import LLM, open_llm
@@ -95,6 +96,7 @@ class CAMPE(nn.Module):
             out[part] = join(segments) if normalize else segments.flatten(1)
         return out
 
+    @kept_memory()
     @torch.no_grad()
     def encode_image(self, images: Pictures, *, normalize: bool = True) -> Float[Tensor, "i D"]:
         """Unit rows, one a picture or video: paths, PIL pictures, frames, or preprocessed pixels.

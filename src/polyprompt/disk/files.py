@@ -96,6 +96,9 @@ def write_json(path: str | Path, value: Any) -> None:
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        text = text.encode("utf-8", "backslashreplace").decode(
+            "utf-8"
+        )  # names that are not UTF-8, as JSON escapes them
     except (TypeError, ValueError) as error:
         raise FileError(f"{path}: not written, its content cannot be said in JSON ({error}).") from error
     write_text(path, text + "\n")

@@ -20,6 +20,7 @@ from polyprompt.errors import ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.media.frames import over_frames
+from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
@@ -105,6 +106,7 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
     return Prepared(model, pairs, ids, states, tokens, negations)
 
 
+@kept_memory()
 @torch.no_grad()
 def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "i D"], Float[Tensor, "t k d"]]:
     """Embeddings of all captions and pictures, and the captions' read-outs."""

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from polyprompt.errors import ConfigError, FileError, TrainingError
+from polyprompt.nn.memory import kept_memory
 from polyprompt.progress import progress, say
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share
@@ -82,6 +83,7 @@ class TrainSettings:
                 raise ConfigError(f"{name} is {value}; it must be larger than 0")
 
 
+@kept_memory()
 def fit(
     task: nn.Module,
     batches: Batches,
