@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from polyprompt.settings import MISSING, Setting, plain_hint
 
 WORDS = {bool: "true|false", int: "INTEGER", float: "NUMBER"}
+HUGE = 2**31
+"""Limits that nobody meets are not shown."""
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -46,5 +48,6 @@ def limits(hint: Any) -> list[str]:
     said = limits(get_args(hint)[0])
     for one in get_args(hint)[1:]:
         for part in getattr(one, "metadata", [one]):
-            said += [f"{words} {getattr(part, key):g}" for key, words in LIMITS.items() if hasattr(part, key)]
+            found = {words: getattr(part, key, None) for key, words in LIMITS.items()}
+            said += [f"{words} {most:g}" for words, most in found.items() if most is not None and most < HUGE]
     return said

@@ -22,7 +22,7 @@ class AlignSettings(ModelSettings):
     name: str = "campe"
     """What reports call the run; the name of its folder unless said otherwise."""
     data: str
-    """Captioned pictures: a folder with a captions table, Karpathy JSON, tars, hf:NAME or openmoji."""
+    """Captioned pictures: a folder with a captions table, Karpathy's JSON, tars, hf:NAME, a name of the catalogue."""
     train_split: str | None = "train"
     """One split, or several: train+restval; none for all there is."""
     dev_split: str | None = "dev"
@@ -73,7 +73,7 @@ class AdaptSettings(Settings):
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
     data: str
-    """Pictures with classes: a folder of class folders, a table of path and label, or a CoOp split file."""
+    """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
     encoder: str
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[dict[str, Any], BeforeValidator(_named)]

@@ -1,0 +1,63 @@
+"""What is made of arguments that several commands have: class names, and what a run is called."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from polyprompt.cli.arguments import names, run_name, whole
+from polyprompt.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (None, None),
+        ([], None),
+        (["cat,dog"], ["cat", "dog"]),
+        (["cat, dog ,otter"], ["cat", "dog", "otter"]),
+        (['"tench, Tinca tinca",goldfish'], ["tench, Tinca tinca", "goldfish"]),
+        (['goldfish, "tench, Tinca tinca"'], ["goldfish", "tench, Tinca tinca"]),
+        (['"tench, Tinca tinca"', "goldfish"], ["tench, Tinca tinca", "goldfish"]),
+        (['"a ""big"" cat",dog'], ['a "big" cat', "dog"]),
+        (["cat,,dog"], ["cat", "", "dog"]),  # told by whoever makes a prompt of it
+        (["Hund,猫"], ["Hund", "猫"]),
+    ],
+)
+def test_class_names_are_read_as_csv(said, expected):
+    assert names(said) == expected
+
+
+def test_class_names_come_from_a_file(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("tench, Tinca tinca\n\n goldfish \r\nchien\n", encoding="utf-8")
+    assert names([f"@{path}", "otter"]) == ["tench, Tinca tinca", "goldfish", "chien", "otter"]
+
+
+def test_class_names_that_cannot_be(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for said, expected in (
+        (f"@{tmp_path / 'none.txt'}", "cannot be read (No such file or directory)"),
+        (f"@{tmp_path}", "cannot be read (Is a directory)"),
+        (f"@{tmp_path / 'latin.txt'}", "byte 3 is not UTF-8"),
+        ('"tench, Tinca', 'write cat,dog,"tench, Tinca tinca"'),
+        ("caf\udce9,tea", "letter 4 is not UTF-8, or half a character"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            names([said])
+        assert expected in str(error.value)
+        assert str(error.value).startswith("--classes ")
+
+
+def test_a_text_is_whole_or_refused():
+    assert whole("a sad 🐈", "the text") == "a sad 🐈"
+    with pytest.raises(ConfigError, match="the text 'a \\\\ud800': letter 3 is not UTF-8"):
+        whole("a \ud800", "the text")
+
+
+def test_a_run_is_called_as_its_folder(tmp_path, monkeypatch):
+    assert run_name(Path("runs/pets/")) == "pets"
+    monkeypatch.chdir(tmp_path)
+    assert run_name(Path()) == tmp_path.name
+    assert run_name(Path("/")) == "run"
+    assert run_name(Path(os.fsdecode(b"caf\xe9"))) == "caf\\xe9"

@@ -1,0 +1,112 @@
+"""How the program ends: one line and exit code 2 for what is the user's, 130 for Ctrl-C, whenever it comes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from polyprompt.cli import app, main
+
+PRESS = """
+import os, signal, sys
+
+class Press:
+    '''Ctrl-C, at the moment when a module is first looked for.'''
+
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Press())
+sys.argv = ["polyprompt", "align", "photos", "--out", "run"]
+from polyprompt.cli.main import main
+main()
+"""
+OWN = """
+import sys
+from polyprompt.cli.app import app
+
+@app.command("own")
+def own() -> None:
+    {code}
+
+sys.argv = ["polyprompt", "own"]
+from polyprompt.cli.main import main
+main()
+"""
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["polyprompt.cli.app", "typer", "pydantic", "polyprompt.cli.demo", "polyprompt.cli.cost"]
+)
+def test_ctrl_c_before_the_command_begins(module):
+    assert run(PRESS.format(name=module)) == (130, "polyprompt: stopped.\n")
+
+
+def test_ctrl_c_says_resume_where_there_is_one():
+    with_resume = "stopped; what was finished is kept. To go on: the same again, with --resume."
+    assert {"align", "adapt"} == app.RESUMABLE
+    assert main.stopped(["align", "photos"]) == main.stopped(["adapt"]) == with_resume
+    assert main.stopped(["predict", "run", "align"]) == main.stopped([]) == main.stopped(["--help"]) == "stopped."
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import torch; torch.empty(10**15)", "there is not enough memory for this ("),
+        ("raise MemoryError", "there is not enough memory for this ()."),
+        ("from polyprompt.errors import DataError; raise DataError('a\\nb: broken')", r"polyprompt: a\nb: broken"),
+        ("import signal, os; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)", "polyprompt: stopped."),
+    ],
+    ids=["allocator", "memory", "newline", "ctrl-c"],
+)
+def test_an_end_is_one_line(code, expected):
+    end, err = run(OWN.format(code=code))
+    assert end == (130 if "signal" in code else 2)
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_is_shown_whole():
+    done = subprocess.run([sys.executable, "-c", OWN.format(code="{}['x']")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "KeyError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["align", "photos", "--out", "run", "--epoch", 3], "No such option: --epoch"),
+        (["align", "photos"], "Missing option '--out'"),
+        (["search", "run"], "Missing argument"),
+        (["search", "run", "x", "photos", "--top", "many"], "Invalid value for '--top'"),
+        (["search", "run", "x", "photos", "--top", 0], "Invalid value for '--top'"),
+        (["aling"], "No such command 'aling'"),
+        (["cost", "--tokens"], "Option '--tokens' requires an argument"),
+    ],
+    ids=str,
+)
+def test_words_that_are_no_command_are_one_line(words, expected, polyprompt):
+    code, out, err = polyprompt(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("polyprompt: ")
+    assert expected in err
+
+
+def test_a_name_that_is_not_utf_8_is_told_and_not_crashed_on(program, tmp_path):
+    for words in (
+        ["align", b"caf\xe9", "--out", tmp_path / "run"],
+        ["align", tmp_path, "--set", b"name=caf\xe9", "--out", tmp_path / "run"],
+        ["predict", tmp_path, tmp_path / "a.png", "--classes", b"caf\xe9,tea"],
+        ["report", b"caf\xe9"],
+    ):
+        process = program(*words)
+        _, err = process.communicate()
+        assert process.returncode == 2, err
+        assert (err.count("\n"), err[:12]) == (1, "polyprompt: ")

@@ -1,0 +1,69 @@
+"""search from end to end, and the query as it is read."""
+
+import os
+
+import pytest
+
+import polyprompt as pp
+from polyprompt.cli.search import LARGEST_WEIGHT, numbers
+from polyprompt.errors import ConfigError
+
+
+@pytest.fixture
+def run(toy, tmp_path, polyprompt):
+    """A run of one epoch."""
+    code, _, err = polyprompt("align", *toy(), "--epochs", 1, "--set", "text.max_tokens=40", "--out", tmp_path / "run")
+    assert code == 0, err
+    return tmp_path / "run"
+
+
+def test_a_query_that_is_cut_is_told(run, photos, tmp_path, polyprompt):
+    long = "red " * 100
+    for words in (
+        ["search", run, long, photos],
+        ["explain", run, photos / "1.png", long, "--out", tmp_path / "why.png"],
+    ):
+        code, _, err = polyprompt(*words)
+        assert code == 0, err
+        assert f"the text {long!r:.60} is longer than the 40 tokens that the model reads; the rest was cut off." in err
+    code, _, err = polyprompt("search", run, "red", photos)
+    assert (code, "cut off" in err) == (0, False)
+
+
+def test_data_is_a_folder_a_table_or_class_folders(run, photos, polyprompt, tmp_path):
+    found = {}
+    for data in (photos, photos / "captions.csv"):
+        code, out, err = polyprompt("search", run, "a red square", data, "--top", 99)
+        assert code == 0, err
+        found[data.name] = [(line.split()[0], line.split("/")[-1].split()[-1]) for line in out.splitlines()]
+    assert found["photos"] == found["captions.csv"]
+    (photos / "labels.csv").write_text("path,label\n1.png,red\n2.png,blue\n")
+    code, out, err = polyprompt("search", run, "a red square", photos / "labels.csv")
+    assert code == 0, err
+    assert len(out.splitlines()) == 2
+    code, _, err = polyprompt("search", run, "a red square", tmp_path / "none")
+    assert (code, "no such file or folder" in err) == (2, True)
+
+
+def test_a_picture_whose_name_is_not_utf_8_is_found(run, photos, tmp_path, polyprompt):
+    os.rename(photos / "3.png", os.fsencode(photos) + b"/caf\xe9.png")
+    code, out, err = polyprompt("search", run, "a red square", photos, "--top", 99, "--grid", tmp_path / "grid.png")
+    assert code == 0, err
+    assert "caf\\xe9.png" in out
+    assert len(out.splitlines()) == 24
+
+
+def test_the_text_in_halves_is_refused(run, photos, polyprompt):
+    code, _, err = polyprompt("search", run, "a \udce9", photos)
+    assert (code, "letter 3 is not UTF-8" in err) == (2, True)
+
+
+def test_weights_are_numbers_that_leave_scores_finite(run, photos):
+    assert numbers(None) is None
+    assert numbers("1.25, 1,0") == [1.25, 1, 0]
+    model = pp.load(run)
+    scores = model.similarity(["red"], [photos / "1.png"], [LARGEST_WEIGHT, -LARGEST_WEIGHT, 0.0])
+    assert scores.isfinite().all()
+    for text in ("1e39,1,1", "1,x,2", "1,nan,2", "inf,1,1", "", "1,,2"):
+        with pytest.raises(ConfigError, match=r"--aspect-weights .* write finite numbers with commas between"):
+            numbers(text)
