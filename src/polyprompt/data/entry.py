@@ -25,12 +25,13 @@ class Download:
     """One file that anybody may fetch."""
 
     url: str
-    folder: str
-    """Where it goes, below the folder of all data sets."""
+    folder: str = ""
+    """Where it goes, below the folder of all data sets; "" where its archive holds the set's folder."""
     sha256: str = ""
     md5: str = ""
     """What its publisher or torchvision states; both may be unknown."""
-    unpack: bool = True
+    inner: tuple[str, ...] = ()
+    """Archives within it, which are unpacked where they lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Entry:
     """Where it lies below the root: as CoOp has it, then as others unpack it. None: it needs no folder."""
     splits: tuple[str, ...] = ()
     """The official splits; none where all of a set is scored, or where a part has none."""
+    splits_of_part: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those of parts that have others."""
     parts: tuple[str, ...] = ()
     """What may stand behind the name and a colon: the domains of `pacs:photo`, the two protocols of `msrvtt:1k-a`."""
     default_part: str = ""
@@ -104,10 +107,16 @@ class Entry:
             raise DataError(f"{name}: name a part of it: {', '.join(f'{name}:{known}' for known in self.parts)}")
         return found or self.default_part
 
+    def splits_in(self, part: str) -> tuple[str, ...]:
+        """The official splits of a part."""
+        return self.splits_of_part.get(part, self.splits)
+
     def expected(self, counts: Mapping[str, int], part: str, split: str | None) -> int | None:
-        """How many the published set holds in a part and a split, or in all splits together; None if not known."""
-        if split is None and self.splits:
-            found = [self.expected(counts, part, one) for one in self.splits]
-            return sum(number or 0 for number in found) if all(found) else None
+        """How many the published set holds in a part and a split; None if not known, and for splits together.
+
+        Splits may share pictures: ImageNet's val is its test, too.
+        """
+        if split is None and self.splits_in(part):
+            return None
         names = [f"{part}/{split}", split, part, ""]
         return next((counts[name] for name in names if name in counts), None)

@@ -114,7 +114,7 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
     rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
     name = opened.name
     if split is not None:
-        own = own_name(name, split, {row.split: None for row in rows if row.split})
+        own = own_name(name, split, opened.splits or {row.split: None for row in rows if row.split})
         rows, name = [row for row in rows if row.split == own], f"{name}:{split}"
     for row in rows:
         if not (row.first.strip() and row.second.strip()):

@@ -32,7 +32,7 @@ class Source:
 
     name: str
     place: str
-    """What was typed, for what is told once."""
+    """Where it lies, for what is told once."""
     rows: Callable[[str | None], Iterable[AnyRow]]
     """All rows; those of other splits than the wanted one may be left out."""
     splits: tuple[str, ...] | None = None
@@ -55,7 +55,7 @@ def open_source(source: str, kind: Kind, reader: Reader | None = None) -> Source
         DataError: there is nothing of this name, or nothing of this kind in it; or several formats fit.
     """
     if reader is not None:
-        return Source(_name_of(source, kind), source, lambda split: reader.rows(source))
+        return Source(_name_of(source, kind), os.path.abspath(source), lambda split: reader.rows(source))
     return _of_catalogue(source, kind) or _of_split_folders(source, kind) or _of_reader(source, kind)
 
 
@@ -109,14 +109,15 @@ def _of_catalogue(source: str, kind: Kind) -> Source | None:
                 f"write {name}@FOLDER"
             )
         place = entry.folder(name, Path(root).expanduser())
+    splits = entry.splits_in(part)
     full = f"{name}:{part}" if part and part != entry.default_part else name
 
     def rows(split: str | None) -> Iterable[AnyRow]:
-        if split is None or "+" in split or not entry.splits:
+        if split is None or "+" in split or not splits:
             return entry.rows(place, part, None)
-        return entry.rows(place, part, own_name(name, split, entry.splits))
+        return entry.rows(place, part, own_name(full, split, splits))
 
-    return Source(full, source, rows, entry.splits or None, (), entry, part)
+    return Source(full, f"{name} in {place.absolute()}", rows, splits, (), entry, part)
 
 
 # Folders with a folder per split
@@ -153,7 +154,7 @@ def _of_split_folders(source: str, kind: Kind) -> Source | None:
                 yield from (_moved(row, name) for row in within[name].rows(None))
 
     folders = sorted({folder for one in within.values() for folder in one.folders})
-    return Source(_name_of(source, kind), source, rows, tuple(parts), tuple(folders))
+    return Source(_name_of(source, kind), os.path.abspath(source), rows, tuple(parts), tuple(folders))
 
 
 def _moved(row: AnyRow, split: str) -> AnyRow:
@@ -183,7 +184,7 @@ def _of_reader(source: str, kind: Kind) -> Source:
         raise DataError(_nothing(source, kind, fitting))
     reader = exact[0]
     folders = tuple(visible_folders(Path(source))) if reader is class_folders else ()
-    return Source(_name_of(source, kind), source, lambda split: reader.rows(source), None, folders)
+    return Source(_name_of(source, kind), os.path.abspath(source), lambda split: reader.rows(source), None, folders)
 
 
 def _fitting(source: str, kind: Kind = "labels") -> list[Reader]:
@@ -209,7 +210,7 @@ def rows_of_kind(opened: Source, kind: Kind, split: str | None) -> list[AnyRow]:
     rows = list(opened.rows(split))
     forget()
     if rows and kind not in _kinds(rows[0]):
-        raise DataError(f"{opened.place}: holds {' and '.join(_kinds(rows[0])) or 'nothing'}, no {kind}")
+        raise DataError(f"{opened.name}: holds {' and '.join(_kinds(rows[0])) or 'nothing'}, no {kind}")
     return rows
 
 

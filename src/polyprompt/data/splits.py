@@ -1,5 +1,6 @@
 """Splits and what they are called: upper and lower case are one, and "dev", "val", "valid", "validation" are one."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ SAME = (
 )
 """Names of one split each; whichever is asked for, the one that the data has is taken."""
 USUAL = frozenset(name for names in SAME for name in names)
+BESIDE = frozenset({"set", "split", "data", "dataset", "images", "imgs"})
+"""Words that stand beside a split's name: training_set, val_images."""
 
 
 def split_folders(names: Iterable[str]) -> list[str]:
@@ -23,8 +26,14 @@ def split_folders(names: Iterable[str]) -> list[str]:
     A folder `train` among `car` and `bus` is a class; one beside `val` is not.
     """
     names = list(names)
-    found = [name for name in names if name.casefold() in USUAL]
+    found = [name for name in names if split_word(name) in USUAL]
     return found if len(found) > 1 or found == names else []
+
+
+def split_word(name: str) -> str:
+    """What a split is called, without years and words such as "set": "Training_Set" is training, "val2017" val."""
+    words = [word for word in re.split(r"[\W\d_]+", name.casefold()) if word and word not in BESIDE]
+    return words[0] if len(words) == 1 else name.strip().casefold()
 
 
 def own_name(name: str, split: str, splits: Iterable[str], place: str = "") -> str:
@@ -38,8 +47,8 @@ def own_name(name: str, split: str, splits: Iterable[str], place: str = "") -> s
     same = next((names for names in SAME if asked in names), (asked,))
     if split in known:
         return split
-    for wanted in ((asked,), same):
-        found = [one for one in known if one.strip().casefold() in wanted]
+    for wanted, said in (((asked,), str.casefold), ((asked,), split_word), (same, split_word)):
+        found = [one for one in known if said(one.strip()) in wanted]
         if len(found) > 1:
             raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, found))}; name the one that is meant")
         if found:

@@ -34,6 +34,7 @@ def rows(source: str) -> Iterator[Row]:
     walk = Walk(root)
     named = names_of(root)
     _tell_loose(root)
+    _tell_layers(root)
     for folder in visible_folders(root):
         if named and folder not in named:
             raise DataError(f"{root / folder}: {LIST} does not name this folder; add it, or remove the folder")
@@ -60,3 +61,18 @@ def _tell_loose(root: Path) -> None:
         say_once(
             str(root), f"{root.name}: left out {number} beside the class folders ({some(loose)}); they have no class."
         )
+
+
+def _tell_layers(root: Path) -> None:
+    """Says where all folders hold folders of the same names: these may be the classes, and the folders splits."""
+    folders = visible_folders(root)
+    inside = [set(visible_folders(root / name)) for name in folders if not first_pictures(root / name)]
+    if len(folders) < 2 or len(inside) < len(folders) or len(same := set.intersection(*inside)) < 2:
+        return
+    line = f"{root.name}: {some(folders)} are read as classes, but all hold the folders {some(sorted(same))}; if these "
+    say_once(str(root), line + "are the classes, give one of the outer folders, or call them train, val and test.")
+
+
+def first_pictures(folder: Path) -> list[str]:
+    """A few of the pictures right in a folder."""
+    return [name for name in sorted(first_files(folder)) if Path(name).suffix.lower() in SEEN]

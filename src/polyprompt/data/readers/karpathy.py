@@ -34,7 +34,15 @@ def rows(source: str) -> Iterator[Row]:
     """
     path = Path(source)
     file = _inside(path)[0] if path.is_dir() else path
-    places = Places(file)
+    yield from rows_below(file, Places(file))
+
+
+def rows_below(file: Path, places: Places) -> Iterator[Row]:
+    """The rows of a file whose pictures lie elsewhere.
+
+    Raises:
+        DataError: as `rows`.
+    """
     for number, entry in enumerate(field(content(file), "images", list, file.name)):
         where = f"{file.name}, images[{number}]"
         name = field(entry, "filename", str, where)

@@ -176,8 +176,8 @@ def table_of(path: Path) -> Path:
 
 def records(table: Path) -> Iterator[tuple[int, Cells]]:
     """Line number and cells by column name of each record of a csv, tsv or jsonl file; empty lines are passed over."""
-    quoted = table.suffix.lower() in (".csv", ".txt")
     try:
+        quoted = table.suffix.lower() == ".csv" or (table.suffix.lower() == ".txt" and not _has_tabs(table))
         with table.open(encoding="utf-8-sig", newline="" if quoted else "\n") as file:
             if table.suffix.lower() == ".jsonl":
                 for line, text in enumerate(file, 1):
@@ -200,6 +200,12 @@ def records(table: Path) -> Iterator[tuple[int, Cells]]:
         raise DataError(f"{table}: byte {error.start} is not UTF-8; save the table as UTF-8") from None
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror})") from None
+
+
+def _has_tabs(table: Path) -> bool:
+    """Whether the first line names its columns with tabs between them."""
+    with table.open(encoding="utf-8-sig") as file:
+        return "\t" in file.readline()
 
 
 def _has_bars(file: TextIO) -> bool:

@@ -1,0 +1,40 @@
+"""SICK-R: sentences about pictures, scored 1 to 5. SentEval and SimCSE score the test pairs, mteb all 9,927."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from polyprompt.data.entry import Entry
+from polyprompt.data.layouts import suite
+from polyprompt.data.readers import tables
+from polyprompt.data.rows import ScoredRow
+from polyprompt.errors import DataError
+
+SPLITS = {"TRAIN": "train", "TRIAL": "dev", "TEST": "test"}
+
+
+def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
+    """From `SICK.txt` (columns sentence_A, sentence_B, relatedness_score, SemEval_set), or `sts_suite.tsv`."""
+    del part, split
+    if (folder / "sts_suite.tsv").is_file():
+        yield from suite(folder / "sts_suite.tsv", "SICK-R")
+        return
+    file = folder / "SICK.txt"
+    for line, cells in tables.records(file):
+        where = f"{file.name}, line {line}"
+        if (own := SPLITS.get(cells.get("SemEval_set", ""))) is None:
+            raise DataError(f"{where}: SemEval_set is {cells.get('SemEval_set')!r}; must be TRAIN, TRIAL or TEST")
+        score = tables.number(cells.get("relatedness_score"), where)
+        yield ScoredRow(where, cells["sentence_A"], cells["sentence_B"], score, own)
+
+
+ENTRY = Entry(
+    title="SICK-R (Marelli et al. 2014)",
+    holds="scores",
+    rows=rows,
+    folders=("SICK", "sick", "STS", "."),
+    splits=tuple(SPLITS.values()),
+    counts={"train": 4_500, "dev": 500, "test": 4_927},
+    page="https://zenodo.org/records/2787612",
+    licence="CC BY-NC-SA 3.0",
+    steps=("Fetch SICK.zip from its page, unpack it as SICK/SICK.txt; mteb/sickr-sts on the hub holds it, too",),
+)

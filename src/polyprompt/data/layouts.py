@@ -1,0 +1,301 @@
+"""Official layouts that several sets of the catalogue share: each function gives a set's `rows` (`entry.Reading`)."""
+
+import json
+import lzma
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from polyprompt.data.entry import Reading
+from polyprompt.data.files import Places, Walk, readable, visible_folders
+from polyprompt.data.items import Picture
+from polyprompt.data.json_files import content
+from polyprompt.data.names import LIST, read_class_list
+from polyprompt.data.readers import class_folders, karpathy, split_file, tables
+from polyprompt.data.rows import Row, ScoredRow
+from polyprompt.data.told import count, say_once, some
+from polyprompt.errors import DataError
+
+PACKAGED = Path(__file__).parent / "catalog" / "splits"
+"""CoOp's split files that come with the package, compressed."""
+MIRROR = "https://huggingface.co/zhengli97/prompt_learning_dataset"
+"""Holds CoOp's sets but ImageNet, each with its split file."""
+
+
+# CoOp's split files
+
+
+def coop_split(file: str, *pictures: str) -> Reading:
+    """CoOp's split of a set: the file beside the pictures, or else the copy that comes with the package.
+
+    Args:
+        file: its name.
+        pictures: where the pictures may lie below the set's folder, CoOp's place first.
+    """
+
+    def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
+        del part, split
+        own = folder / file
+        splits = content(own) if own.is_file() else _packaged(folder, file)
+        yield from split_file.rows_below(own, splits, *(folder / place for place in pictures))
+
+    return rows
+
+
+def _packaged(folder: Path, file: str) -> Any:
+    packed = PACKAGED / f"{file}.xz"
+    if not packed.is_file():
+        raise DataError(f"{folder}: no {file} in it. {MIRROR} holds it, and CoOp's DATASETS.md links it; put it there.")
+    say_once(str(folder), f"{folder.name}: no {file} beside it, so the copy that comes with polyprompt is read.")
+    return json.loads(lzma.decompress(packed.read_bytes()))
+
+
+# ImageNet and what is named like it
+
+
+@cache
+def imagenet_names() -> dict[str, str]:
+    """The 1,000 WordNet ids in order, which is that of the labels, with the names that CLIP is prompted with.
+
+    The ids are timm's, the names open_clip's; together they equal CoOp's `classnames.txt`.
+    """
+    from open_clip import IMAGENET_CLASSNAMES
+
+    return dict(zip(_timm_list("imagenet_synsets.txt"), IMAGENET_CLASSNAMES, strict=True))
+
+
+def subset(timm_list: str) -> Callable[[], tuple[str, ...]]:
+    """The WordNet ids of a set with fewer classes (`imagenet_a_synsets.txt`), in order."""
+    return lambda: tuple(sorted(_timm_list(timm_list)))
+
+
+@cache
+def _timm_list(name: str) -> tuple[str, ...]:
+    import timm.data
+
+    return tuple((Path(timm.data.__file__).parent / "_info" / name).read_text().split())
+
+
+def wnid_folders(places: Mapping[str, Sequence[str]], classes: Callable[[], Iterable[str]] = imagenet_names) -> Reading:
+    """Folders called by WordNet ids; the label is the place among the set's sorted ids.
+
+    A `classnames.txt` in the set's folder (CoOp's) gives the names; without it they are CLIP's.
+
+    Args:
+        places: where each split may lie below the set's folder.
+        classes: the ids of the set.
+    """
+
+    def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
+        del part
+        wanted = sorted(classes())
+        names = _names_beside(folder)
+        label_of = {wnid: label for label, wnid in enumerate(wanted)}
+        for own in places if split is None else [split]:
+            root = first_folder(folder, places[own])
+            for row in _class_folders(folder, root, lambda wnid: wnid in label_of):
+                wnid = str(row.label)
+                yield replace(row, split=own, label=label_of[wnid], class_name=names[wnid])
+
+    return rows
+
+
+def numbered_folders(split: str, *places: str) -> Reading:
+    """Folders called 0 to 999, by ImageNet's labels; sorted as text they would be mislabelled (0, 1, 10, 100)."""
+
+    def rows(folder: Path, part: str, wanted: str | None) -> Iterator[Row]:
+        del part, wanted
+        names = tuple(_names_beside(folder)[wnid] for wnid in sorted(imagenet_names()))
+        root = first_folder(folder, places)
+        for row in _class_folders(folder, root, lambda name: name.isdecimal() and int(name) < len(names)):
+            label = int(str(row.label))
+            yield replace(row, split=split, label=label, class_name=names[label])
+
+    return rows
+
+
+def _names_beside(folder: Path) -> dict[str, str]:
+    """Names by WordNet id, from a list in the set's folder if there is one."""
+    known = imagenet_names()
+    if not (folder / LIST).is_file():
+        return known
+    given = read_class_list(folder / LIST)
+    if missing := [wnid for wnid in known if wnid not in given]:
+        raise DataError(f"{folder / LIST}: has no name for {count(len(missing), 'id')} ({some(missing)}); take CoOp's")
+    if other := [wnid for wnid in known if given[wnid] != known[wnid]]:
+        example = f"{other[0]} is {given[other[0]]!r}, not {known[other[0]]!r}"
+        said = count(len(other), "name is", "names are")
+        say_once(str(folder), f"{folder.name}: {said} not those of CoOp's list ({example}); {LIST} is believed.")
+    return given
+
+
+# Folders of classes
+
+
+def first_folder(folder: Path, places: Sequence[str]) -> Path:
+    """The first of several places that is there.
+
+    Raises:
+        DataError: none is.
+    """
+    looked = [folder / place for place in places]
+    if (found := next((place for place in looked if place.is_dir()), None)) is None:
+        raise DataError(f"{folder}: its pictures are not there; looked for {' or '.join(map(str, looked))}")
+    return found
+
+
+def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> Iterator[Row]:
+    """The pictures of each class folder in `root`, with keys below `folder`; other folders are told."""
+    walk = Walk(folder)
+    names = visible_folders(root)
+    if other := [name for name in names if not known(name)]:
+        number = count(len(other), "folder")
+        say_once(str(root), f"{root}: left out {number} that are no classes of this set ({some(other)}).")
+    if not any(map(known, names)):
+        raise DataError(f"{root}: no class folders in it; sort its pictures into a folder per class, as its page says")
+    for name in filter(known, names):
+        for file in walk.pictures(root / name):
+            key = readable(file.relative_to(folder).as_posix())
+            yield Row(str(file), key, Picture(key, partial(Path.read_bytes, file)), label=name)
+    walk.tell()
+
+
+def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> Reading:
+    """A folder per domain (the set's parts) with a folder per class: DomainBed's layout, which has no splits.
+
+    Args:
+        places: where each domain may lie below the set's folder.
+        broken: keys of pictures that cannot be read in the published set, and are left out.
+    """
+
+    def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
+        del split
+        root = first_folder(folder, places[part])
+        for row in class_folders.rows(str(root)):
+            key = f"{part}/{row.key}"
+            if key in broken:
+                say_once(str(folder), f"{folder.name}: left out {key}, which is broken in the published set.")
+                continue
+            yield replace(row, key=key, picture=None if row.picture is None else replace(row.picture, key=key))
+
+    return rows
+
+
+# Captions
+
+
+def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = ("train",)) -> Reading:
+    """Karpathy's split of a set of captions; a table of captions is read where his file is not there.
+
+    Args:
+        file: his JSON; it may also lie in `caption_datasets/`, as it is unpacked.
+        also: folders that the pictures lie in, besides the usual ones.
+        train: his splits that are trained on together.
+    """
+
+    def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
+        del part, split
+        near = (folder / file, folder / "caption_datasets" / file, folder.parent / "caption_datasets" / file)
+        if own := next((place for place in near if place.is_file()), None):
+            found = karpathy.rows_below(own, Places(folder / file, *also))
+        elif tables.fits(str(folder)):
+            say_once(str(folder), f"{folder.name}: no {file} in it; the table beside the pictures is read.")
+            found = tables.rows(str(folder))
+        else:
+            raise DataError(f"{folder}: no {file} in it; looked for {' or '.join(map(str, near))}")
+        for row in found:
+            if isinstance(row, Row):
+                yield replace(row, split="train") if row.split in train else row
+
+    return rows
+
+
+def video_of(places: Places, name: str, key: str = "") -> Picture | None:
+    """A clip by its name, which may lack its ending; its key is the name, if not given."""
+    endings = ("", ".mp4", ".avi", ".webm", ".mkv")
+    found = (places.find(f"{name}{ending}", key or name) for ending in endings)
+    return next((picture for picture in found if picture is not None), None)
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file that are not empty, without white space around them.
+
+    Raises:
+        DataError: missing, or not UTF-8.
+    """
+    try:
+        return [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: byte {error.start} is not UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+# Pairs of sentences
+
+
+def semeval(task: str, files: str) -> Reading:
+    """An STS task's test: SemEval's `STS.input.*.txt` with `STS.gs.*.txt`, as SentEval lays them out.
+
+    Pairs without a gold score (2015 and 2016 hold many) do not count. `sts_suite.tsv`, a table with a column task, is
+    read as well.
+    """
+
+    def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
+        del part, split
+        if (table := folder / "sts_suite.tsv").is_file():
+            yield from suite(table, task)
+            return
+        root = first_folder(folder, (files, f"STS/{files}", "."))
+        inputs = sorted(root.glob("STS.input.*.txt"))
+        if not inputs:
+            raise DataError(f"{root}: no STS.input.*.txt in it, and no sts_suite.tsv in {folder}")
+        for file in inputs:
+            yield from _scored_lines(file)
+
+    return rows
+
+
+def suite(table: Path, task: str) -> Iterator[ScoredRow]:
+    """The rows of one task in a table of several (columns task, split, score, sentence1, sentence2)."""
+    for line, cells in tables.records(table):
+        if cells.get("task") == task:
+            where = f"{table.name}, line {line}"
+            score = tables.number(cells.get("score"), where)
+            split = str(cells["split"]) if cells.get("split") else None
+            yield ScoredRow(where, str(cells.get("sentence1")), str(cells.get("sentence2")), score, split)
+
+
+def _scored_lines(file: Path) -> Iterator[ScoredRow]:
+    gold = file.with_name(file.name.replace("STS.input.", "STS.gs."))
+    try:
+        sentences, scores = (place.read_text(encoding="utf-8").removesuffix("\n").split("\n") for place in (file, gold))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read with its scores {gold.name} ({error})") from None
+    if len(sentences) != len(scores):
+        raise DataError(f"{file}: {len(sentences)} lines, but {gold.name} has {len(scores)}; both must be whole")
+    for number, (line, score) in enumerate(zip(sentences, scores, strict=True), 1):
+        where = f"{file.name}, line {number}"
+        first, tab, rest = line.partition("\t")
+        if not tab:
+            raise DataError(f"{where}: no tab between the sentences")
+        if score.strip():
+            yield ScoredRow(where, first, rest.partition("\t")[0], tables.number(score, where), "test")
+
+
+def tab_separated(file: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
+    """Place and fields of each line of a file without quoting.
+
+    Raises:
+        DataError: missing, not UTF-8, or a line with fewer fields.
+    """
+    for number, line in enumerate(lines_of(file), 1):
+        where = f"{file.name}, line {number}"
+        fields = line.split("\t")
+        if len(fields) < columns:
+            raise DataError(f"{where}: {len(fields)} fields, needs {columns} with tabs between them")
+        yield where, fields
