@@ -7,8 +7,10 @@ import transformers as hf
 from torch import nn
 from toy_decoders import FAMILIES, toy_decoder
 
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.cost import Alive, cost, open_text_config
 from polyprompt.errors import ConfigError, TowerError
+from polyprompt.settings import checked
 
 LLAMA = {
     "vocab_size": 100,
@@ -19,18 +21,21 @@ LLAMA = {
     "num_key_value_heads": 2,
     "head_dim": 8,
 }
-SMALL = {"tokens": 10, "prompts": 2, "dim": 12, "image_width": 64}
+SMALL = {"tokens": 10, "text.prompts": 2, "dim": 12, "image.width": 64}
+
+
+def counted(config, image_tower, tokens, dim, **settings):
+    """What `cost` gives for settings by their dotted names."""
+    values = {"dim": dim, "text": {}, "image": {"tower": image_tower}}
+    for name, value in settings.items():
+        side, _, key = name.partition(".")
+        values[side][key] = value
+    return cost(config, checked(ModelSettings, values), tokens=tokens)
 
 
 def test_the_papers_figures_for_gemma():
-    found = cost(
-        open_text_config("gemma-2b"),
-        "vit_base_patch16_224",
-        tokens=64,
-        prompts=6,
-        dim=768,
-        image_trained_blocks="all",
-    )
+    settings = {"text.prompts": 6, "image.trained_blocks": "all"}
+    found = counted(open_text_config("gemma-2b"), "vit_base_patch16_224", tokens=64, dim=768, **settings)
     assert found.gflops[0] == pytest.approx(144.2, rel=0.03)
     assert found.gflops[1] == pytest.approx(24.8, rel=0.03)
     assert found.gflops[2] == found.gflops[1]  # the whole ViT is trained
@@ -40,15 +45,8 @@ def test_the_papers_figures_for_gemma():
 
 
 def test_the_papers_figure_for_clip():
-    found = cost(
-        open_text_config("clip-text"),
-        "vit_base_patch16_224",
-        tokens=64,
-        prompts=1,
-        dim=768,
-        trained_blocks=12,
-        image_trained_blocks="all",
-    )
+    settings = {"text.prompts": 1, "text.last_n": 12, "image.trained_blocks": "all"}
+    found = counted(open_text_config("clip-text"), "vit_base_patch16_224", tokens=64, dim=768, **settings)
     assert found.gflops[0] == pytest.approx(23.5, rel=0.03)
     assert found.gflops[0] == found.gflops[1]
     assert found.text_frozen.multiply_adds == 0
@@ -56,7 +54,7 @@ def test_the_papers_figure_for_clip():
 
 
 def test_a_llama_counted_by_hand():
-    found = cost(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL, trained_blocks=2)
+    found = counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL, **{"text.last_n": 2})
     tokens, width = 10, 32
     queries_and_output, keys_and_values = 2 * width * 32, 2 * width * 16
     mlp = 3 * width * 48
@@ -71,7 +69,7 @@ def test_a_llama_counted_by_hand():
 
 
 def test_an_image_side_counted_by_hand():
-    found = cost(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL, new_blocks=2)
+    found = counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL, **{"image.new_blocks": 2})
     tokens, width = 25, 64
     block = tokens * 12 * width * width + 2 * tokens * tokens * width
     pool = tokens * 2 * width * width + 2 * (2 * tokens * width) + 2 * width * 6
@@ -84,8 +82,8 @@ def test_an_image_side_counted_by_hand():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_and_trained_share_the_work_of_any_decoder(family):
     config = toy_decoder(family).config
-    one = cost(config, "test_efficientnet", **SMALL, trained_blocks=1)
-    both = cost(config, "test_efficientnet", **SMALL, text_depth=2, trained_blocks=2)
+    one = counted(config, "test_efficientnet", **SMALL, **{"text.last_n": 1})
+    both = counted(config, "test_efficientnet", **SMALL, **{"text.depth": 2, "text.last_n": 2})
     assert one.text_frozen.multiply_adds == 2 * (one.text_trained.multiply_adds - 32 * 12)  # two blocks, and one
     assert one.text_frozen.multiply_adds > 2 * 10 * 7 * 32 * 32
     assert both.text_trained.multiply_adds == one.text_frozen.multiply_adds + 32 * 12
@@ -96,7 +94,7 @@ def test_frozen_and_trained_share_the_work_of_any_decoder(family):
 
 def test_what_a_cache_saves():
     # Nothing of the text is kept for the backward pass but the maps' input; pictures still pass the trunk.
-    found = cost(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL | {"tokens": 400}, trained_blocks=0)
+    found = counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL | {"tokens": 400, "text.last_n": 0})
     nothing, captions, both = found.memory
     assert nothing > captions > both > 0
     assert nothing >= 4 * 2 * 400 * 400 * 4  # a frozen block's attention: scores and weights of four heads
@@ -144,24 +142,24 @@ def test_memory_equals_torchs_own_tracker():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"trained_blocks": 4}, "trained blocks is 4; the text tower uses 3 blocks"),
-        ({"text_depth": 4}, "text depth is 4; the text tower has 3 blocks"),
+        ({"text.last_n": 4}, "trained blocks is 4; the text tower uses 3 blocks"),
+        ({"text.depth": 4}, "text depth is 4; the text tower has 3 blocks"),
         ({"dim": 13}, "dim is 13, which 2 segments do not divide"),
         ({"tokens": 1}, "tokens is 1 for 2 prompts"),
-        ({"prompts": 0}, "tokens is 10 for 0 prompts"),
-        ({"image_trained_blocks": 1}, "test_efficientnet: trained blocks is 1"),
+        ({"text.prompts": 0}, "text.prompts is 0"),
+        ({"image.trained_blocks": 1}, "test_efficientnet: trained blocks is 1"),
     ],
 )
 def test_bad_numbers(settings, says):
     with pytest.raises(ConfigError, match=says):
-        cost(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL | settings)
+        counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL | settings)
 
 
 def test_bad_models():
     with pytest.raises(ConfigError, match=r"no image tower is called 'test_efficientnett'. Did you mean"):
-        cost(hf.LlamaConfig(**LLAMA), "test_efficientnett", **SMALL)
+        counted(hf.LlamaConfig(**LLAMA), "test_efficientnett", **SMALL)
     with pytest.raises(TowerError, match="PreTrainedConfig is not the config of a model transformers can build"):
-        cost(hf.PretrainedConfig(num_hidden_layers=2, hidden_size=4), "test_efficientnet", **SMALL)
+        counted(hf.PretrainedConfig(num_hidden_layers=2, hidden_size=4), "test_efficientnet", **SMALL)
     with pytest.raises(TowerError, match="text tower 'no/such': its config cannot be had"):
         open_text_config("no/such")
 

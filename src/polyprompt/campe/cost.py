@@ -15,7 +15,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
@@ -24,12 +24,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
     from transformers import PretrainedConfig
 
 CACHED_BYTES = 2
@@ -92,91 +94,34 @@ class Cost:
         ]
 
 
-def cost(
-    text_config: "PretrainedConfig",
-    image_model_name: str,
-    *,
-    tokens: int,
-    prompts: int,
-    dim: int,
-    trained_blocks: int = 1,
-    text_depth: int | None = None,
-    image_trained_blocks: int | Literal["all"] = 0,
-    new_blocks: int | None = None,
-    image_width: int = 384,
-) -> Cost:
+def cost(text_config: "PretrainedConfig", settings: ModelSettings, *, tokens: int) -> Cost:
     """Counts a CAMPE model without loading or computing anything.
 
     Args:
-        text_config: of any Hugging Face decoder (`open_text_config`).
-        image_model_name: a timm name, or "efficientnet-lite0".
+        text_config: of any Hugging Face decoder (`open_text_config`); `settings.text.tower` is not opened.
+        settings: the model; its image tower is a timm name, or "efficientnet-lite0".
         tokens: text tokens that run through the blocks: the caption's and the prompts'.
-        prompts: K.
-        dim: D, the width of the joint space.
-        trained_blocks: the LLM's last blocks that are trained; all before them are frozen and can be cached.
-        text_depth: blocks of the LLM in use; all if None.
-        image_trained_blocks: the ViT's own, as in `open_image_tower`.
-        new_blocks: see `ImageSide`.
-        image_width: width of the new blocks.
 
     Raises:
         ConfigError: a number that does not fit the models, or a name that does not exist.
         TowerError: the config is no decoder's, or the timm model cannot be a tower.
     """
-    if tokens < prompts or prompts < 1:
-        raise ConfigError(f"tokens is {tokens} for {prompts} prompts; at least one prompt, and a token for each")
-    import timm
-
-    with torch.device("meta"):
-        text = _Text(text_config, prompts, dim, trained_blocks, text_depth)
-        model = timm.create_model(timm_name(image_model_name), pretrained=False, num_classes=0)
-        tower = TimmTower(model, name=image_model_name, fingerprint="", trained_blocks=image_trained_blocks)
-        image = ImageSide(tower, queries=prompts, dim=dim, new_blocks=new_blocks, width=image_width)
-    size = tower.preprocess.size
-
-    def ids(pairs: int) -> Tokens:
-        return torch.zeros(pairs, tokens, dtype=torch.long, device="meta")
-
-    def pixels(pairs: int) -> Pixels:
-        return torch.zeros(pairs, 3, size, size, device="meta")
-
-    with torch.no_grad():
-        below: list[int] = []
-        with FlopCounterMode(display=False) as counter:
-            text.at_split = lambda: below.append(counter.get_total_flops())
-            text(ids(1))
-        whole_text, frozen_text = counter.get_total_flops(), below[0]
-        with FlopCounterMode(display=False) as counter:
-            trunk_tokens = image.tower.trunk_tokens(pixels(1))
-            frozen_image = 0 if tower.trunk_trained else counter.get_total_flops()
-            image.segments(trunk_tokens)
-        whole_image = counter.get_total_flops()
-
-    def peaks(pairs: int) -> tuple[int, int, int]:
-        with Alive(text, image) as alive:
-            states = image.tower.trunk_tokens(pixels(pairs))
-            trunk = alive.take_peak()
-            blocks: list[int] = []
-            text.at_split = lambda: blocks.append(alive.take_peak())
-            embedded = text(ids(pairs))
-            segments, _ = image.segments(states)
-            (embedded * segments.flatten(1)).sum().backward()
-            rest = alive.take_peak()
-        for parameter in (*text.parameters(), *image.parameters()):
-            parameter.grad = None
-        pictures = max(trunk, rest)
-        return max(pictures, *blocks), pictures, pictures if tower.trunk_trained else rest
-
+    prompts = settings.text.prompts
+    if tokens < prompts:
+        raise ConfigError(f"tokens is {tokens} for {prompts} prompts; a token for each at least")
+    pair = _Pair(text_config, settings, tokens)
+    text, image = pair.text, pair.image
+    text_frozen, text_whole = pair.text_operations()
+    image_frozen, image_whole = pair.image_operations()
+    once, twice = pair.peaks(PAIRS), pair.peaks(2 * PAIRS)
     return Cost(
-        text_frozen=Part(_count(text, trained=False), frozen_text // 2),  # the counter counts a multiply-add as two
-        text_trained=Part(_count(text, trained=True), (whole_text - frozen_text) // 2),
-        image_frozen=Part(_count(image, trained=False), frozen_image // 2),
-        image_trained=Part(_count(image, trained=True), (whole_image - frozen_image) // 2),
-        text_cache=tokens * text.width * CACHED_BYTES if frozen_text else 0,
-        image_cache=0 if tower.trunk_trained else trunk_tokens[0].numel() * CACHED_BYTES,
-        memory=cast(
-            tuple[int, int, int], tuple((b - a) // PAIRS for a, b in zip(peaks(PAIRS), peaks(2 * PAIRS), strict=True))
-        ),
+        text_frozen=Part(_count(text, trained=False), text_frozen),
+        text_trained=Part(_count(text, trained=True), text_whole - text_frozen),
+        image_frozen=Part(_count(image, trained=False), image_frozen),
+        image_trained=Part(_count(image, trained=True), image_whole - image_frozen),
+        text_cache=tokens * text.width * CACHED_BYTES if text_frozen else 0,
+        image_cache=pair.cached_numbers() * CACHED_BYTES,
+        memory=cast(tuple[int, int, int], tuple((b - a) // PAIRS for a, b in zip(once, twice, strict=True))),
     )
 
 
@@ -259,8 +204,74 @@ class Alive(TorchDispatchMode):
         self.now -= size
 
 
+class _Pair:
+    """Both sides on the meta device, and what captions and pictures cost on their way through them."""
+
+    def __init__(self, text_config: "PretrainedConfig", settings: ModelSettings, tokens: int) -> None:
+        import timm
+
+        image, prompts = settings.image, settings.text.prompts
+        with torch.device("meta"):
+            self.text = _Text(text_config, prompts, settings.dim, settings.text.last_n, settings.text.depth)
+            model = timm.create_model(timm_name(image.tower), pretrained=False, num_classes=0)
+            tower = TimmTower(model, name=image.tower, fingerprint="", trained_blocks=image.trained_blocks)
+            queries = image.queries or prompts
+            self.image = ImageSide(
+                tower, queries=queries, dim=settings.dim, new_blocks=image.new_blocks, width=image.width
+            )
+        self.tokens, self.tower = tokens, tower
+
+    def ids(self, pairs: int) -> Tokens:
+        return torch.zeros(pairs, self.tokens, dtype=torch.long, device="meta")
+
+    def pixels(self, pairs: int) -> Pixels:
+        size = self.tower.preprocess.size
+        return torch.zeros(pairs, 3, size, size, device="meta")
+
+    @torch.no_grad()
+    def text_operations(self) -> tuple[int, int]:
+        """Multiply-adds of a caption: in the frozen part, in all."""
+        frozen: list[int] = []
+        with FlopCounterMode(display=False) as counter:
+            self.text(self.ids(1), at_split=lambda: frozen.append(_multiply_adds(counter)))
+        return frozen[0], _multiply_adds(counter)
+
+    @torch.no_grad()
+    def image_operations(self) -> tuple[int, int]:
+        """Multiply-adds of a picture: in the frozen part, in all."""
+        with FlopCounterMode(display=False) as counter:
+            tokens = self.tower.trunk_tokens(self.pixels(1))
+            frozen = 0 if self.tower.trunk_trained else _multiply_adds(counter)
+            self.image.segments(tokens)
+        return frozen, _multiply_adds(counter)
+
+    @torch.no_grad()
+    def cached_numbers(self) -> int:
+        """Numbers that a cache keeps of a picture."""
+        return 0 if self.tower.trunk_trained else self.tower.trunk_tokens(self.pixels(1)).numel()
+
+    def peaks(self, pairs: int) -> tuple[int, int, int]:
+        """Most bytes alive in a training step: nothing cached, captions cached, captions and pictures cached.
+
+        Pictures go first, so the trunk's peak, that of the frozen blocks and that of the rest are seen apart: a cache
+        takes the first two away.
+        """
+        frozen_blocks: list[int] = []
+        with Alive(self.text, self.image) as alive:
+            states = self.tower.trunk_tokens(self.pixels(pairs))
+            trunk = alive.take_peak()
+            embedded = self.text(self.ids(pairs), at_split=lambda: frozen_blocks.append(alive.take_peak()))
+            segments, _ = self.image.segments(states)
+            (embedded * segments.flatten(1)).sum().backward()
+            rest = alive.take_peak()
+        for parameter in (*self.text.parameters(), *self.image.parameters()):
+            parameter.grad = None
+        pictures = max(trunk, rest)
+        return max(pictures, *frozen_blocks), pictures, pictures if self.tower.trunk_trained else rest
+
+
 class _Text(nn.Module):
-    """A decoder from its config, and the maps of the K read-outs. `at_split` is called where the frozen part ends."""
+    """A decoder from its config, and the maps of the K readouts."""
 
     def __init__(
         self, config: "PretrainedConfig", prompts: int, dim: int, trained_blocks: int, depth: int | None
@@ -281,23 +292,32 @@ class _Text(nn.Module):
         lists = [part for part in self.decoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
         if not lists:
             raise TowerError(f"{type(config).__name__} is not a decoder's: it has no list of {count} blocks")
-        blocks = lists[0]
-        blocks[count - trained_blocks :].requires_grad_(True)
+        # Not a child of its own: the blocks' parameters would be counted twice.
+        self.blocks, self.split = tuple(lists[0]), count - trained_blocks
+        lists[0][self.split :].requires_grad_(True)
+        inside = set(lists[0].modules())
         for name, part in self.decoder.named_modules():
-            if name.rpartition(".")[2] in ("norm", "ln_f", "final_layer_norm") and part not in set(blocks.modules()):
+            if name.rpartition(".")[2] in ("norm", "ln_f", "final_layer_norm") and part not in inside:
                 part.requires_grad_(True)  # the final norm
         self.width: int = config.hidden_size
         self.maps = nn.Parameter(torch.zeros(prompts, self.width, dim // prompts))
-        self.at_split: Callable[[], None] = lambda: None
-        if trained_blocks == count:
-            blocks[0].register_forward_pre_hook(lambda *_: self.at_split())
-        else:
-            blocks[count - trained_blocks - 1].register_forward_hook(lambda *_: self.at_split())
 
-    def forward(self, ids: Tokens) -> Float[Tensor, "b D"]:
-        """K read-outs, here the last K tokens, mapped and joined."""
-        states = self.decoder(input_ids=ids).last_hidden_state
+    def forward(self, ids: Tokens, at_split: Callable[[], None]) -> Float[Tensor, "b D"]:
+        """K readouts, here the last K tokens, mapped and joined; `at_split` is called where the frozen part ends."""
+        with self._on_split(at_split):
+            states = self.decoder(input_ids=ids).last_hidden_state
         return torch.einsum("bkd,kde->bke", states[:, -len(self.maps) :], self.maps).flatten(1)
+
+    def _on_split(self, call: Callable[[], None]) -> "RemovableHandle":
+        """Behind the last frozen block, or before the first where none is: embedding a caption costs no products."""
+        if self.split:
+            return self.blocks[self.split - 1].register_forward_hook(lambda *_: call())
+        return self.blocks[0].register_forward_pre_hook(lambda *_: call())
+
+
+def _multiply_adds(counter: FlopCounterMode) -> int:
+    """So far; torch counts a multiply-add as two operations."""
+    return counter.get_total_flops() // 2
 
 
 def _cut(config: "PretrainedConfig", depth: int | None) -> "PretrainedConfig":

@@ -22,20 +22,7 @@ def command(
     settings = given.settings()
     from polyprompt.campe.cost import cost, open_text_config
 
-    text, image = settings.text, settings.image
-    found = cost(
-        open_text_config(text.tower),
-        image.tower,
-        tokens=tokens,
-        prompts=text.prompts,
-        dim=settings.dim,
-        trained_blocks=text.last_n,
-        text_depth=text.depth,
-        image_trained_blocks=image.trained_blocks,
-        new_blocks=image.new_blocks,
-        image_width=image.width,
-    )
-    rows = found.as_rows()
+    rows = cost(open_text_config(settings.text.tower), settings, tokens=tokens).as_rows()
     for line in (rows[0].keys(), *(row.values() for row in rows)):
         cells = (f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in line)
         typer.echo("  ".join(f"{cell:>22}" for cell in cells))
