@@ -404,3 +404,45 @@ def test_a_disk_that_became_read_only_is_said_in_one_line(tmp_path, monkeypatch)
     monkeypatch.setattr(Path, "unlink", refuse)  # the temporary file cannot be taken away either
     with pytest.raises(FileError, match=r"a\.json: cannot be written \(Read-only file system\)"):
         files.write_json(tmp_path / "a.json", {})
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What is brought to disk and what is renamed, in order; files by their inode, since handles have no names."""
+    noted = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def noted_fsync(handle):
+        noted.append(("fsync", os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def noted_move(move):
+        def call(old, new):
+            noted.append(("rename", os.stat(old).st_ino))
+            move(old, new)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_move(rename))
+    monkeypatch.setattr(os, "replace", noted_move(replace))
+    return noted
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, steps):
+    files.write_bytes(tmp_path / "a", b"content")
+    file, above = (tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino
+    assert steps == [("fsync", file), ("rename", file), ("fsync", above)]
+
+
+def test_all_of_a_folder_is_on_disk_before_it_takes_its_name(tmp_path, steps):
+    """Its files, the folders in it, its own list of names; and the name itself after that."""
+    with files.whole_folder(tmp_path / "run") as temporary:
+        (temporary / "model").mkdir()
+        (temporary / "model" / "weights").write_bytes(b"1")
+        (temporary / "config").write_bytes(b"2")
+    run = tmp_path / "run"
+    own = {path.stat().st_ino for path in (run, *run.rglob("*"))}
+    move = steps.index(("rename", run.stat().st_ino))
+    assert {inode for what, inode in steps[:move] if what == "fsync"} >= own
+    assert steps[move + 1 :] == [("fsync", tmp_path.stat().st_ino)]
