@@ -22,9 +22,10 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt import methods
-from polyprompt.adapt.wording import context_rows
+from polyprompt.adapt.engine import build
+from polyprompt.adapt.view import class_means
+from polyprompt.methods import cocoop, promptsrc
 from polyprompt.nn.memory import keep_memory
-from polyprompt.nn.prompts import slots
 from polyprompt.train.precision import matmul_peak
 from polyprompt.zoo.openai import from_openai
 
@@ -40,10 +41,15 @@ class Plain:
 
     def __init__(self, model, method) -> None:
         self.model, self.method = model, method
-        self.rows = (
-            method.layout.rows(method.encoder.text, method.class_names) if hasattr(method.layout, "rows") else None
-        )
-        self.teacher = method.teacher.classes if getattr(method, "teacher", None) is not None else None
+        self.rows = method.adapter.rows(method.encoder.text, method.class_names)
+        self.teacher = None
+        if isinstance(method.adapter, promptsrc.PromptSRC):
+            sentences = method.frozen_text.classes(method.config.consistency.templates)
+            self.teacher = class_means(sentences, unit_first=False)
+
+    def layers(self, change) -> list[torch.Tensor]:
+        """The rows of a change, from the input up."""
+        return [rows.rows for _, rows in sorted(change.entering.items())]
 
     def classes(self, layers, rows) -> torch.Tensor:
         """Every class at 77 tokens; learned vectors put in behind the start token and replaced in deeper blocks."""
@@ -80,11 +86,12 @@ class Plain:
     def loss(self, pixels, features, labels) -> torch.Tensor:
         """The authors' loss; `features` are the frozen image vectors, where they train from those."""
         method, scale = self.method, self.model.logit_scale.exp()
-        if type(method).__name__ == "CoCoOp":
+        if isinstance(method.adapter, cocoop.CoCoOp):
             return self.cocoop(features, labels, scale)
-        text, image = method.layout.prompts()
-        images = features if image is None else self.images(pixels, image.layers)
-        classes = F.normalize(self.classes(text.layers, self.rows), dim=-1)
+        view = method.see(pixels)
+        image = self.layers(method.adapter.image_change(view))
+        images = self.images(pixels, image) if image else features
+        classes = F.normalize(self.classes(self.layers(method.adapter.text_change(view)), self.rows), dim=-1)
         images = F.normalize(images, dim=-1)
         logits = scale * images @ classes.T
         loss = F.cross_entropy(logits, labels)
@@ -99,11 +106,9 @@ class Plain:
 
     def cocoop(self, features, labels, scale) -> torch.Tensor:
         """One image after the other."""
-        method = self.method
-        rows = context_rows(method.encoder.text, slots(0, method.config.context), method.class_names)
-        logits = []
+        adapter, logits = self.method.adapter, []
         for image in F.normalize(features, dim=-1):
-            classes = F.normalize(self.classes((method.layout(image[None])[0],), rows), dim=-1)
+            classes = F.normalize(self.classes([adapter.ctx + adapter.meta_net(image)], self.rows), dim=-1)
             logits.append(scale * image @ classes.T)
         return F.cross_entropy(torch.stack(logits), labels)
 
@@ -114,7 +119,7 @@ def both_sides(name: str, classes: int):
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     model = create_model("ViT-B-16-quickgelu").eval().requires_grad_(False)
-    method = methods.config_of(name)().build(from_openai(model.state_dict(), "ViT-B-16"), NAMES[:classes])
+    method = build(methods.config_of(name)(), from_openai(model.state_dict(), "ViT-B-16"), NAMES[:classes])
     return method, Plain(model, method)
 
 
@@ -127,7 +132,11 @@ def steps(name: str, classes: int) -> tuple[Callable[[], torch.Tensor], Callable
     method, plain = both_sides(name, classes)
     batch = 32 if name == "coop" else IMAGES
     pixels, labels = torch.randn(batch, 3, 224, 224), torch.arange(batch) % classes
-    kept = method.frozen(pixels) if name != "maple" else None
+    kept = method.see(pixels)
+    if name == "maple":
+        kept = None
+    else:
+        kept.images, kept.states(method.image_start)  # what `adapt` has on disk
 
     def step(loss: torch.Tensor) -> torch.Tensor:
         for parameter in method.learned().values():
@@ -137,10 +146,10 @@ def steps(name: str, classes: int) -> tuple[Callable[[], torch.Tensor], Callable
         return torch.cat([loss.detach()[None], *gradients])
 
     def ours() -> torch.Tensor:
-        return step(method.loss(kept or method.frozen(pixels), labels)["loss"])
+        return step(method.losses(kept or method.see(pixels), labels)["loss"])
 
     def theirs() -> torch.Tensor:
-        return step(plain.loss(pixels, kept and kept["states"], labels))
+        return step(plain.loss(pixels, kept and kept.images, labels))
 
     return ours, theirs
 
@@ -211,6 +220,17 @@ def memory(rounds: int) -> list[dict]:
     ]
 
 
+class Vectors:
+    """Pictures whose frozen vectors are at hand."""
+
+    def __init__(self, vectors: torch.Tensor) -> None:
+        self.vectors = vectors
+
+    def states(self, start: int | None) -> torch.Tensor:
+        assert start is None
+        return self.vectors
+
+
 @torch.no_grad()
 def evaluation(rounds: int) -> list[dict]:
     """CoOp on image vectors that are at hand, in batches of 32: classes encoded once, or again for each batch."""
@@ -218,12 +238,11 @@ def evaluation(rounds: int) -> list[dict]:
     batches = torch.randn(1000, 512).split(32)
 
     def once(batches=batches) -> torch.Tensor:
-        for parameter in method.learned().values():  # as if a training step had come before: nothing is kept from it
-            parameter.add_(0)
-        return torch.cat([method.logits({"states": batch}) for batch in batches])
+        head = method.head()
+        return torch.cat([head.logits(method.see(Vectors(batch))) for batch in batches])
 
     def again(batches=batches) -> torch.Tensor:
-        layers, logits = method.layout.prompts().text.layers, []
+        layers, logits = [method.adapter.context], []
         for batch in batches:
             found = F.normalize(plain.classes(layers, plain.rows), dim=-1)
             logits.append(plain.model.logit_scale.exp() * F.normalize(batch, dim=-1) @ found.T)

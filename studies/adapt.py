@@ -44,10 +44,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "IVLP": {"name": "ivlp", **TEXT},
     "MaPLe": {"name": "maple", "depth": 2, "text_start": TEXT_START},
     "PromptSRC": {"name": "promptsrc", **TEXT, "consistency": LOSSES},
-    "MaPLe, PromptSRC's losses": {
-        "name": "maple", "depth": 2, "text_start": TEXT_START, "consistency": LOSSES,
-    },
-}  # fmt: skip
+    "MaPLe, PromptSRC's losses": {"name": "maple", "depth": 2, "text_start": TEXT_START},
+}
+TERMS: dict[str, dict[str, Any]] = {"MaPLe, PromptSRC's losses": {"promptsrc": LOSSES}}
+"""Losses beside the method's own."""
 RATES = (0.002, 0.01, 0.05, 0.2, 1.0, 5.0)
 TUNE_EPOCHS, PACS_EPOCHS, CALTECH_EPOCHS = 5, 20, 5
 """100, 140 and 250 steps: PACS has seven classes, and so few pictures an epoch."""
@@ -99,6 +99,7 @@ def once(encoder: CampeEncoder, run: str, method: str, **values: Any) -> dict[st
         return read_json(kept)
     say(f"Run {run}")
     given: dict[str, Any] = {"encoder": ENCODER, "method": METHODS[method], "name": method, "precision": "bf16"}
+    given["terms"] = TERMS.get(method, {})
     if method in trained():
         given["batch"] = BATCH
     adapt(checked(AdaptSettings, given | values), RUNS / folder, resume=True, encoder=encoder)

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from polyprompt.adapt.consistency import Consistency
+from polyprompt.adapt.engine import build
+from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt, zeroshot
 from polyprompt.methods.originals import original_names
 from polyprompt.zoo.openai import from_openai
@@ -100,7 +101,7 @@ class Case:
 
     def build(self) -> Any:
         """The method with its parameters as the authors' run began."""
-        method = self.config.build(self.encoder, self.class_names)
+        method = build(self.config, self.encoder, self.class_names)
         self.put("init", method)
         return method
 

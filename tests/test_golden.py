@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from golden_cases import TOLERANCE, Case
 
-from polyprompt.adapt.consistency import average_weights
+from polyprompt.adapt.average import weights
+from polyprompt.adapt.engine import build
+from polyprompt.adapt.view import class_means
 from polyprompt.adapt.wording import filled
 from polyprompt.methods import zeroshot
 
@@ -35,10 +37,8 @@ def test_tokens_are_those_of_the_authors(case):
         ids = [*text.tokenizer.start, *text.words(prompt), *text.tokenizer.end]
         assert ids + [0] * (len(row) - len(ids)) == row.tolist()
 
-    layout = getattr(case.config.build(case.encoder, case.class_names), "layout", None)
-    if layout is None or not hasattr(layout, "rows"):
-        return
-    for ours, row in zip(layout.rows(text, case.class_names), expected, strict=True):
+    adapter = build(case.config, case.encoder, case.class_names).adapter
+    for ours, row in zip(adapter.rows(text, case.class_names), expected, strict=True):
         ours = [*text.tokenizer.start, *ours, *text.tokenizer.end]
         theirs = row[: len(ours)].tolist()
         fixed = [token for token in ours if token >= 0]
@@ -51,22 +51,18 @@ def test_context_starts_from_the_words(case):
     if not getattr(case.config, "words", ""):
         return  # a random start, which is read from the file
     assert "tokenized_ctx_init" in case.tensors
-    built = case.config.build(case.encoder, case.class_names)
+    built = build(case.config, case.encoder, case.class_names)
     context = case.named(built)["prompt_learner.ctx"]
     case.close(context, "init.prompt_learner.ctx")
 
 
 def check_outputs(case: Case, method, when: str) -> None:
     with torch.no_grad():
-        frozen = method.frozen(case.tensors["images"])
-        case.close(method.logits(frozen), f"{when}.logits")
-        if case.facts["trainer"] == "CoCoOp":
-            images = frozen["states"]
-            case.close(images, f"{when}.image_features")
-            case.close(method.class_features(F.normalize(images, dim=-1)), f"{when}.text_features")
-        else:
-            case.close(method.image_features(frozen), f"{when}.image_features")
-            case.close(method.class_features(), f"{when}.text_features")
+        view = method.see(case.tensors["images"])
+        case.close(method.logits(view), f"{when}.logits")
+        case.close(method.image_features(view), f"{when}.image_features")
+        classes = method.class_features(view)
+        case.close(classes.transpose(0, 1) if classes.ndim == 3 else classes, f"{when}.text_features")
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -88,7 +84,7 @@ def test_training(name):
     method.train()
     for step in range(facts["steps"]):
         batch = facts["batches"][step % len(facts["batches"])]
-        losses = method.loss(method.frozen(images[batch]), labels[batch])
+        losses = method.losses(method.see(images[batch]), labels[batch])
         torch.testing.assert_close(losses["loss"].detach(), case.tensors["loss.steps"][step], **TOLERANCE)
         for ours, theirs in (
             ("cross_entropy", "ce"),
@@ -118,12 +114,12 @@ def end_epoch(case: Case, method, epoch: int) -> None:
     last = epoch == case.facts["epochs"]
     if last and "after_without_gpa.logits" in case.tensors:
         with torch.no_grad():
-            case.close(method.logits(method.frozen(case.tensors["images"])), "after_without_gpa.logits")
+            case.close(method.logits(method.see(case.tensors["images"])), "after_without_gpa.logits")
     method.epoch_end(epoch, case.facts["epochs"])
     method.epoch_end(epoch, case.facts["epochs"])  # told twice, counted once
     for key in case.expected(f"gpa.epoch{epoch}"):
         own = next(own for own, theirs in golden.original_names(method).items() if theirs == key)
-        case.close(getattr(method.teacher, own.replace(".", "_")), f"gpa.epoch{epoch}.{key}")
+        case.close(getattr(method.terms[1].average, own.replace(".", "_")), f"gpa.epoch{epoch}.{key}")
     if last:
         for key, parameter in case.named(method).items():
             case.close(parameter, f"gpa.final.{key}")
@@ -141,20 +137,20 @@ def test_teacher(name):
         kind, template = divmod(number, len(templates))
         ids = [*text.tokenizer.start, *row, *text.tokenizer.end]
         assert ids + [0] * (tokens.shape[-1] - len(ids)) == tokens[template, kind].tolist()
-    features = text.encode(text.prepare(rows)).unflatten(0, (len(case.class_names), -1))
+    features = torch.cat(text.below(text.prepare(rows), None)).unflatten(0, (len(case.class_names), -1))
     case.close(features.mean(dim=1), "teacher.text_features_mean")
-    case.close(method.teacher.classes, "teacher.text_features_normalised")
-    frozen = method.frozen(images)
-    unit = F.normalize(frozen["teacher"], dim=-1)
+    view = method.see(images)
+    teacher = class_means(view.classes(templates), unit_first=False)
+    case.close(teacher, "teacher.text_features_normalised")
+    unit = F.normalize(view.images, dim=-1)
     case.close(unit, "teacher.image_features_normalised")
-    scale = case.encoder.logit_scale.exp()
-    case.close(scale * unit @ method.teacher.classes.T, "teacher.logits")
-    case.close(F.normalize(method.image_features(frozen), dim=-1), "student.image_features_normalised")
-    case.close(F.normalize(method.class_features(), dim=-1), "student.text_features_normalised")
-    case.close(method.logits(frozen), "student.logits")
-    settings = method.consistency
-    weights = torch.tensor(average_weights(case.facts["epochs"], settings.mean, settings.std), dtype=torch.float64)
-    case.close(weights, "gpa.weights")
+    case.close(method.scale * unit @ teacher.T, "teacher.logits")
+    case.close(F.normalize(method.image_features(view), dim=-1), "student.image_features_normalised")
+    case.close(F.normalize(method.class_features(view), dim=-1), "student.text_features_normalised")
+    case.close(method.logits(view), "student.logits")
+    settings = method.config.consistency
+    found = torch.tensor(weights(case.facts["epochs"], settings.mean, settings.std), dtype=torch.float64)
+    case.close(found, "gpa.weights")
 
 
 @pytest.mark.parametrize("name", ZEROSHOT)
@@ -162,11 +158,11 @@ def test_zeroshot(name):
     case = Case(name)
     images = case.tensors["images"]
     one = case.build()
-    frozen = one.frozen(images)
-    case.close(frozen["states"], "before.image_features")
-    case.close(one.class_features(), "before.text_features_normalised")
-    case.close(one.logits(frozen), "before.logits")
+    view = one.see(images)
+    case.close(view.images, "before.image_features")
+    case.close(one.class_features(view), "before.text_features_normalised")
+    case.close(one.logits(view), "before.logits")
     several = zeroshot.Config(templates=tuple(case.recorded["ensemble_templates"]))
-    ensemble = several.build(case.encoder, case.class_names)
-    case.close(ensemble.class_features(), "ensemble.before.text_features_normalised")
-    case.close(ensemble.logits(frozen), "ensemble.before.logits")
+    ensemble = build(several, case.encoder, case.class_names)
+    case.close(ensemble.class_features(view), "ensemble.before.text_features_normalised")
+    case.close(ensemble.logits(view), "ensemble.before.logits")

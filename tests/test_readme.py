@@ -23,6 +23,7 @@ from toy_decoders import tokenizer, toy_decoder
 from typer.testing import CliRunner
 
 import polyprompt as pp
+from polyprompt.adapt.engine import build
 from polyprompt.cli.app import app
 from polyprompt.disk import packaged
 from polyprompt.disk.files import read_json
@@ -67,7 +68,7 @@ def place(tmp_path_factory):
         pictures()
         shutil.copytree(ROOT / "recipes", "recipes")
         clip = pp.load_encoder("ViT-B-16/openai")
-        export_original(maple.Config().build(clip, ["tench", "goldfish"]), "output/imagenet/seed1", epoch=50)
+        export_original(build(maple.Config(), clip, ["tench", "goldfish"]), "output/imagenet/seed1", epoch=50)
         yield
     sklearn.opened.cache_clear()
 

@@ -1,7 +1,6 @@
 """Every recipe of adapt says what the authors did, and runs, on toy pictures and a toy encoder, otherwise unchanged."""
 
 import json
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -47,12 +46,7 @@ def read(recipe: Path) -> AdaptSettings:
 
 
 def test_every_published_setting_has_a_recipe():
-    protocols = {"base-to-new": "base-to-novel"}
-    published = {
-        f"{name}-{protocols.get(protocol, protocol)}"
-        for name in methods.NAMES
-        for protocol in import_module(f"polyprompt.methods.{name}").PUBLISHED
-    }
+    published = {f"{name}-{protocol}" for name in methods.names() for protocol in methods.module_of(name).PUBLISHED}
     assert {path.stem for path in RECIPES} == published | {"zeroshot-base-to-novel"}
 
 
@@ -65,7 +59,7 @@ def test_a_recipe_holds_the_authors_settings(recipe):
     plain = AdaptSettings(data=found.data, encoder=found.encoder, method=name, protocol=found.protocol)
     published = resolved(plain)
     mine = resolved(found)
-    for field in ("method", "epochs", "batch", "rate", "optimizer", "weight_decay", "schedule", "shots"):
+    for field in ("method", "epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop", "shots"):
         assert getattr(mine, field) == getattr(published, field), field
     assert found.augment == (name != "zeroshot")
     assert bool(found.also) == (found.protocol == "cross-dataset")

@@ -36,8 +36,9 @@ def test_every_variant_has_settings_that_align_takes():
 
 def test_every_method_has_settings_that_adapt_takes():
     adapt = study("adapt")
-    for method in adapt.METHODS.values():
+    for name, method in adapt.METHODS.items():
         given = {"encoder": adapt.ENCODER, "data": "data/pacs/photo", "method": method}
+        given["terms"] = adapt.TERMS.get(name, {})
         resolved(checked(AdaptSettings, given | {"epochs": 1, "batch": 16, "rate": 0.01}))
 
 

@@ -74,3 +74,9 @@ def toy_campe(seed: int = 0) -> CampeEncoder:
 
 def toy_images(count: int = 6, seed: int = 0, size: int = SIZE) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def through(text, rows, change) -> torch.Tensor:
+    """The vectors of rows in a text tower with a change."""
+    texts = text.prepare(rows, change.plan)
+    return text.above(texts, text.below(texts, change.start), change).vectors

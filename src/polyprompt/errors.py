@@ -2,7 +2,8 @@
 
 PolypromptError            one line for the user, exit code 2
 ├── ConfigError            a setting that cannot be
-│   └── UnknownNameError   a name that does not exist; near names are offered
+│   ├── UnknownNameError   a name that does not exist; near names are offered
+│   └── DependsOnPicturesError   class vectors that hold for no picture but one
 ├── DataError              captions, labels, tables
 │   └── ImageError         one picture that cannot be read
 ├── TowerError             a backbone that cannot be opened, or not used this way
@@ -31,6 +32,10 @@ class UnknownNameError(ConfigError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"no {kind} is called {name!r}. {hint}")
+
+
+class DependsOnPicturesError(ConfigError):
+    """Class vectors are wanted that hold for all pictures, and a method makes them for each (CoCoOp)."""
 
 
 class DataError(PolypromptError):

@@ -6,9 +6,11 @@ import json
 import pytest
 import timm
 import torch
-import torch.nn.functional as F
+from toy_encoders import through
 
 import polyprompt
+from polyprompt.adapt.adapter import entering
+from polyprompt.adapt.engine import build
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
@@ -19,7 +21,7 @@ from polyprompt.nn.tree import sequences
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.saved import save
 from polyprompt.settings import checked
-from polyprompt.towers.base import DualEncoder, ImageTower, Prompts, TextTower
+from polyprompt.towers.base import INPUT, Change, DualEncoder, ImageTower, Rows, TextTower
 from polyprompt.towers.clip import Savings
 from polyprompt.towers.timm import TimmTower
 
@@ -48,8 +50,8 @@ def test_without_prompts_it_is_the_model(way, toy_campe, toy_pictures):
     assert isinstance(encoder.text, TextTower)
     assert isinstance(encoder.image, ImageTower)
     pixels = torch.stack([encoder.image.preprocess(picture) for picture in toy_pictures])
-    torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts, atol=1e-5, rtol=0)
-    torch.testing.assert_close(F.normalize(encoder.encode_image(pixels), dim=-1), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.encode_text(TEXTS), texts, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.encode_image(pixels), images, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder.logit_scale.exp(), scale)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
@@ -64,19 +66,19 @@ def test_a_start_token_stands_in_front_of_every_text(toy_campe):
     texts = model.encode_text(TEXTS)
     encoder = CampeEncoder(model, "toy")
     assert encoder.text.front == [256]
-    assert encoder.text.room == 63
+    assert encoder.text.max_tokens == 63
     assert encoder.text.words("ab") == toy_campe().text.llm.tokens(["ab"], 9)[0][0]
-    torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.encode_text(TEXTS), texts, atol=1e-5, rtol=0)
 
 
 ROWS = [[slot(0), slot(1), 65, 66, 67], [slot(0), slot(1), 65, 70], [71, slot(1), slot(0), 72]]
 
 
-def slowly(side, row, prompts):
+def slowly(side, row, change):
     """One text, each prompt of the tree alone behind it: no tree, no batch, no shortcut. Below the first block with
     prompts the slots are not there at all; the other tokens keep their places."""
     llm, tree, parts = side.llm, side.tree.positive(), []
-    layers = {prompts.start + i: layer for i, layer in enumerate(prompts.layers)}
+    layers = {block: rows.rows for block, rows in change.entering.items()}
     for k, leaf in enumerate(tree.readouts):
         tokens = [*row, *tree.path(leaf)]
         places = [place for place, token in enumerate(tokens) if token < 0]
@@ -86,9 +88,9 @@ def slowly(side, row, prompts):
         embeddings = llm.token_embeddings(torch.tensor([[max(token, 0) for token in tokens]])).clone()
         if side.adaptive == "input":
             embeddings[0, adaptive] = side.vectors[k]
-        if prompts.start == 0:
+        if change.start == INPUT:
             for place in places:
-                embeddings[0, place] = layers[0][vectors[place]]
+                embeddings[0, place] = layers[INPUT][vectors[place]]
         causal = torch.ones(1, n, n).tril().bool()
         hidden, flow = llm.embed(torch.zeros(1, n).long(), torch.arange(n)[None], causal, embeddings)
         few = torch.tensor([others])
@@ -96,10 +98,10 @@ def slowly(side, row, prompts):
         for block in range(llm.depth):
             if side.adaptive == "late" and block == side.split:
                 hidden[0, adaptive] += side.vectors[k]
-            if block in layers and block:
+            if block in layers:
                 for place in places:
                     hidden[0, place] = layers[block][vectors[place]]
-            if block < prompts.start:
+            if block < change.start:
                 hidden[:, others] = llm.run(hidden[:, others], without, block, block + 1)
             else:
                 hidden = llm.run(hidden, flow, block, block + 1)
@@ -112,10 +114,36 @@ def slowly(side, row, prompts):
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 3), (1, 1), (1, 2), (2, 1)])
 def test_prompts_equal_the_slow_loop(way, start, count, toy_campe):
     encoder = CampeEncoder(toy_campe(**way), "toy")
-    prompts = Prompts(tuple(torch.randn(2, 32) for _ in range(count)), start)
-    found = encoder.text.encode(encoder.text.prepare(ROWS), prompts)
-    expected = torch.stack([slowly(encoder.text.side, row, prompts) for row in ROWS])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    change = entering([torch.randn(2, 32) for _ in range(count)], start)
+    expected = torch.stack([slowly(encoder.text.side, row, change) for row in ROWS])
+    torch.testing.assert_close(through(encoder.text, ROWS, change), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [0, 1])
+def test_rows_that_enter_a_block_with_gaps_and_slots_left_alone(block, toy_campe):
+    """Slots read rows by `of`: slot 0 row 1, slot 1 none, at the input both; then none between that and `block`."""
+    encoder = CampeEncoder(toy_campe(), "toy")
+    first, later = torch.randn(2, 32), torch.randn(2, 32)
+    text, states = encoder.text, []
+    hook = text.side.llm.blocks[block].register_forward_pre_hook(lambda module, args: states.append(args[0]))
+    change = Change(input=Rows(first), prompts={block: Rows(later, of=(1, -1))})
+    found = through(text, ROWS, change)
+    entering_block = states[-1][0]
+    hook.remove()
+    assert not torch.allclose(found, through(text, ROWS, Change(input=Rows(first))), atol=1e-3)
+    torch.testing.assert_close(entering_block[0], later[1])  # slot 0 of the first text reads row 1
+    kept = Change(input=Rows(first), prompts={block: Rows(torch.stack([later[1], entering_block[1]]))})
+    torch.testing.assert_close(found[:1], through(text, ROWS[:1], kept))  # slot 1 keeps the state it had
+
+
+@torch.no_grad()
+def test_pictures_with_rows_of_their_own_are_those_alone(toy_campe):
+    encoder = CampeEncoder(toy_campe(), "toy")
+    rows = torch.randn(2, 3, 32)
+    together = through(encoder.text, ROWS, Change(input=Rows(rows)))
+    alone = [through(encoder.text, ROWS, Change(input=Rows(rows[:, i]))) for i in range(3)]
+    torch.testing.assert_close(together, torch.stack(alone, dim=1))
 
 
 @pytest.mark.parametrize("start", [0, 1, 2])
@@ -125,7 +153,7 @@ def test_parts_and_savings_change_neither_numbers_nor_gradients(start, savings, 
     layers = tuple(torch.randn(2, 32, requires_grad=True) for _ in range(min(2, 3 - start)))
 
     def run():
-        vectors = encoder.text.encode(encoder.text.prepare(ROWS), Prompts(layers, start))
+        vectors = through(encoder.text, ROWS, entering(layers, start))
         return vectors.detach(), torch.autograd.grad(vectors.square().sum(), layers)
 
     expected = run()
@@ -133,16 +161,17 @@ def test_parts_and_savings_change_neither_numbers_nor_gradients(start, savings, 
     torch.testing.assert_close(run(), expected)
 
 
-def test_blocks_below_the_prompts_run_once(toy_campe, monkeypatch):
+def test_blocks_below_the_prompts_run_once(toy_campe):
     """And once for texts that differ in their slots alone."""
     encoder = CampeEncoder(toy_campe(), "toy")
     rows = [[slot(2 * image), slot(2 * image + 1), 65, name] for image in range(3) for name in (66, 67)]
-    texts, runs = encoder.text.prepare(rows), []
+    change, runs = entering([torch.randn(6, 32)], 2), []
     block = encoder.text.side.llm.blocks[0]
     block.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
-    prompts = Prompts((torch.randn(6, 32),), 2)
-    first = encoder.text.encode(texts, prompts)
-    assert torch.equal(encoder.text.encode(texts, prompts), first)
+    texts = encoder.text.prepare(rows, change.plan)
+    states = encoder.text.below(texts, 2)
+    first = encoder.text.above(texts, states, change).vectors
+    assert torch.equal(encoder.text.above(texts, states, change).vectors, first)
     assert runs == [2]
     assert not torch.allclose(first[0], first[2], atol=1e-3)
 
@@ -162,44 +191,45 @@ def test_image_prompts_enter_the_image_sides_blocks(own, start, count, toy_campe
     side = encoder.image.side
     assert encoder.image.depth == 2
     pixels = torch.stack([encoder.image.preprocess(picture) for picture in toy_pictures])
-    prompts = Prompts(tuple(torch.randn(3, encoder.image.width) for _ in range(count)), start)
+    layers = [torch.randn(3, encoder.image.width) for _ in range(count)]
     states = side.tower.trunk_tokens(pixels)
     if not own:
         states = side.entrance(side.tokens_norm(states)) + side.positions
     own_tokens = states.shape[1]
     for block in range(2):
         if start <= block < start + count:
-            layer = prompts.layers[block - start].expand(len(pixels), -1, -1)
+            layer = layers[block - start].expand(len(pixels), -1, -1)
             states = torch.cat([states[:, :own_tokens], layer], dim=1)
         states = side.blocks[block](states)
     states = side.norm(states)[:, side.tower.prefix : own_tokens]
     expected = side.pool(states)[0].flatten(1)
-    found = encoder.image.finish(encoder.image.until(pixels, start), prompts)
-    torch.testing.assert_close(found, expected)
+    change = entering(layers, start)
+    found = encoder.image.above(encoder.image.below(pixels, change.start), change)
+    torch.testing.assert_close(found.vectors, expected)
+    assert found.tokens.shape == (len(pixels), 3, encoder.image.width)
 
 
 def test_an_image_side_without_blocks_says_why_it_takes_no_prompts(toy_campe):
     encoder = CampeEncoder(toy_campe(**{"image.new_blocks": 0}), "toy")
     assert encoder.image.depth == 0
     with pytest.raises(ConfigError, match=r"the image side has no blocks of its own.*new_blocks"):
-        vpt.Config(depth=1).build(encoder, ["cat", "dog"])
-    with pytest.raises(TowerError, match="no blocks of its own"):
-        encoder.image.finish(torch.zeros(1, 4, encoder.image.width), Prompts((torch.zeros(1, encoder.image.width),)))
-    assert coop.Config(context=1).build(encoder, ["cat", "dog"]).class_features().shape == (2, 12)
+        build(vpt.Config(depth=1), encoder, ["cat", "dog"])
+    coop_method = build(coop.Config(context=1), encoder, ["cat", "dog"])
+    assert coop_method.head().classes.shape == (2, 12)
 
 
 def test_towers_of_other_depths_meet_where_the_config_says(toy_campe):
     """Three text blocks and one image block: the last two of the text, the one of the image."""
     encoder = CampeEncoder(toy_campe(), "toy")
-    method = maple.Config(depth=2, words="a photo", text_start=1).build(encoder, ["cat", "dog"])
-    both = method.layout.prompts()
-    assert (both.text.start, len(both.text.layers)) == (1, 2)
-    assert (both.image.start, len(both.image.layers)) == (0, 1)
+    method = build(maple.Config(depth=2, words="a photo", text_start=1), encoder, ["cat", "dog"])
+    view = method.see(torch.zeros(1, 3, 64, 64))
+    assert list(method.adapter.text_change(view).entering) == [1, 2]
+    assert list(method.adapter.image_change(view).entering) == [INPUT]
 
 
 def test_texts_that_do_not_fit_are_named(toy_campe):
     text = CampeEncoder(toy_campe(), "toy").text
-    assert text.room == 64
+    assert text.max_tokens == 64
     for row in ([], [65] * 65):
         with pytest.raises(DataError, match=f"text 1 has {len(row)} tokens; this text tower reads 1 to 64"):
             text.prepare([[65], row])
@@ -226,8 +256,8 @@ def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
         monkeypatch.setattr("polyprompt.campe.model.build", lambda settings: toy_campe())
         encoder = polyprompt.load_encoder(name)
         assert encoder.name == name
-        torch.testing.assert_close(F.normalize(encoder.encode_text(TEXTS), dim=-1), texts)
-    save(coop.Config(context=1).build(encoder, ["cat", "dog"]), tmp_path / "adapter")
+        torch.testing.assert_close(encoder.encode_text(TEXTS), texts)
+    save(build(coop.Config(context=1), encoder, ["cat", "dog"]), tmp_path / "adapter")
     with pytest.raises(TowerError, match=rf"holds prompts that were trained on '{run}/model', no encoder"):
         load_encoder(str(tmp_path / "adapter"))
     foreign = tmp_path / "foreign"

@@ -5,7 +5,7 @@ from torch import nn
 
 from polyprompt.campe.image import ImageSide, heads_for
 from polyprompt.errors import ConfigError, TowerError
-from polyprompt.towers.base import Prompts
+from polyprompt.towers.base import Change, Rows
 from polyprompt.towers.timm import TimmTower
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
@@ -73,7 +73,8 @@ def test_prompts_equal_a_loop_over_pictures(name, layers, start):
     tokens = side.frozen_tokens(pixels_for(side))
     vectors = torch.randn(layers, 2, side.width, generator=torch.Generator().manual_seed(2))
 
-    segments, attention = side.segments(tokens, Prompts(tuple(vectors), start))
+    change = Change(prompts={start + i: Rows(layer) for i, layer in enumerate(vectors)})
+    segments, attention = side.read(side.run(side.enter(tokens), 0, len(side.blocks), change))
 
     for i, picture in enumerate(tokens):
         row = side.entrance(side.tokens_norm(picture)) + side.positions if side.new_blocks else picture
@@ -93,7 +94,8 @@ def test_prompts_equal_a_loop_over_pictures(name, layers, start):
 def test_every_layer_of_prompts_gets_a_gradient():
     side = side_of("vit_tiny_patch16_224", trained_blocks=3).requires_grad_(False)
     layers = tuple(nn.Parameter(torch.randn(2, side.width)) for _ in range(3))
-    segments, _ = side.segments(side.frozen_tokens(pixels_for(side)), Prompts(layers))
+    change = Change(prompts={i: Rows(layer) for i, layer in enumerate(layers)})
+    segments, _ = side.read(side.run(side.enter(side.frozen_tokens(pixels_for(side))), 0, 3, change))
     segments.square().sum().backward()
     assert all(layer.grad is not None and layer.grad.abs().max() > 0 for layer in layers)
 
@@ -133,10 +135,6 @@ def test_bad_settings():
     side = side_of("vit_tiny_patch16_224", trained_blocks="all")
     with pytest.raises(TowerError, match="all of it is trained, so nothing can be cached"):
         side.frozen_tokens(pixels_for(side))
-    side = side_of("test_efficientnet")
-    tokens = side.frozen_tokens(pixels_for(side))
-    with pytest.raises(ConfigError, match="image prompts reach block 2, but the image side has 1 trained blocks"):
-        side.segments(tokens, Prompts((torch.zeros(1, 24), torch.zeros(1, 24))))
 
 
 def test_heads_are_as_wide_as_in_vits():

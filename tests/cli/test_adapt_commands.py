@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 import polyprompt as pp
 from polyprompt.media.pictures import open_picture
-from polyprompt.runs.saved import load as load_method
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 
@@ -90,7 +89,7 @@ def test_probabilities_are_those_of_the_method(adapt, squares, tmp_path):
     file = squares / "red" / "0.png"
     pixels = torch.stack([classifier.preprocess(open_picture(file))])
     with torch.no_grad():
-        expected = classifier.method.logits(classifier.method.frozen(pixels)).softmax(dim=1)
+        expected = classifier.method.logits(classifier.method.see(pixels)).softmax(dim=1)
     for pictures in ([file], [str(file)], [open_picture(file)], pixels):
         assert torch.equal(classifier(pictures), expected)
     assert expected.sum().item() == pytest.approx(1)
@@ -98,18 +97,18 @@ def test_probabilities_are_those_of_the_method(adapt, squares, tmp_path):
 
 def test_a_settings_file_and_what_overrides_it(adapt, polyprompt, squares, clip, tmp_path):
     (tmp_path / "maple.yaml").write_text(
-        f"data: {squares}\nencoder: {clip}\nmethod: {{name: maple, depth: 2, consistency: {{mean: 1.0}}}}\n"
+        f"data: {squares}\nencoder: {clip}\nmethod: {{name: maple, depth: 2}}\nterms: {{promptsrc: {{mean: 1.0}}}}\n"
         "epochs: 1\nshots: 2\nprecision: fp32\nprotocol: base-to-novel\n"
     )
     run = tmp_path / "run"
     code, out, err = polyprompt(
-        "adapt", "--config", tmp_path / "maple.yaml", "--out", run, "--shots", 1, "--set", "method.consistency.text=7",
-        "--set", 'method.consistency.templates=["a {}."]',
+        "adapt", "--config", tmp_path / "maple.yaml", "--out", run, "--shots", 1, "--set", "terms.promptsrc.text=7",
+        "--set", 'terms.promptsrc.templates=["a {}."]',
     )  # fmt: skip
     assert code == 0, err
     config = json.loads((run / "config.json").read_text())
     assert (config["shots"], config["epochs"], config["rate"]) == (1, 1, 0.0035)
-    assert (config["method"]["depth"], config["method"]["consistency"]["text"]) == (2, 7.0)
+    assert (config["method"]["depth"], config["terms"]["promptsrc"]["text"]) == (2, 7.0)
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["base", "novel", "harmonic"]
 
 
@@ -134,13 +133,13 @@ def test_a_published_checkpoint_comes_in_and_goes_out(maple, clip, polyprompt, s
     adapter = tmp_path / "adapter"
     code, out, err = polyprompt("import", "maple", folder, "--encoder", clip, "--out", adapter)
     assert code == 0, err
-    method = load_method(adapter)
+    method = pp.load(adapter).method
     expected = load_file(folder.with_suffix(".safetensors"))
     with torch.no_grad():
-        found = method.logits(method.frozen(maple.tensors["images"]))
+        found = method.logits(method.see(maple.tensors["images"]))
         torch.testing.assert_close(found, expected["logits"], **TOLERANCE)
         new = method.for_classes(maple.facts["new_classnames"])
-        found = new.logits(new.frozen(maple.tensors["images"]))
+        found = new.logits(new.see(maple.tensors["images"]))
     torch.testing.assert_close(found, expected["new_classes.logits"], **TOLERANCE)
     assert ", ".join(method.class_names) in out
 
@@ -222,13 +221,13 @@ def test_bad_input_is_one_line_and_exit_code_2(adapt, polyprompt, squares, clip,
         ([], {"images": table}, "lies in the folder of class 'red', but its label is 'blue'"),
         ([], {"images": numbers}, "a text model needs names"),
         ([], {"images": tmp_path / "nowhere"}, "no such file or folder"),
-        ([], {"depth": 40}, "depth 40, but the text tower has"),
+        ([], {"depth": 40}, "depth 40, from blocks 0 and 0 on, but the text tower has"),
         ([], {"depth": "deep"}, "--set: method.depth is 'deep'; it should be a valid integer"),
         (["--set", "method.context=9"], {}, "too short to start 9 context vectors"),
         (["--set", "method.contxt=9"], {}, "Did you mean method.context"),
         (["--set", "method.depth"], {}, "write key=value"),
-        (["--set", "method.consistency.templates=a {}."], {}, "it should be a list"),
-        (["--set", "method.consistency=yes"], {}, "method.consistency is 'yes'; it holds settings"),
+        (["--set", "terms.promptsrc.templates=a {}."], {}, "it should be a list"),
+        (["--set", "terms=promptsrs"], {}, "Did you mean 'promptsrc'"),
         (["--set", "shot=3"], {}, "Did you mean shots"),
         ([], {"method": "mapel"}, "Did you mean 'maple'"),
         ([], {"method": "no.such.module"}, "a method of your own is a module with a class Config"),

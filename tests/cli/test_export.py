@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 import polyprompt as pp
+from polyprompt.adapt.engine import build
 from polyprompt.methods import coop
 from polyprompt.runs.saved import save
 
@@ -15,13 +16,13 @@ from polyprompt.runs.saved import save
 def run(tmp_path, clip, monkeypatch):
     """A saved CoOp, whose encoder is opened by name."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
-    save(coop.Config(context=2).build(pp.load_encoder(str(clip)), ["cat", "dog"]), tmp_path / "run")
+    save(build(coop.Config(context=2), pp.load_encoder(str(clip)), ["cat", "dog"]), tmp_path / "run")
     return tmp_path / "run"
 
 
 def test_an_adapter_becomes_an_onnx_file_for_any_classes(run, polyprompt, tmp_path):
     code, out, _ = polyprompt("export", run, tmp_path / "pets.onnx", "--classes", "cat,dog,otter")
-    assert (code, out.split(": ")[1]) == (0, "3 classes, pictures of 32 x 32, 1.5 MB\n")
+    assert (code, out.split(": ")[1]) == (0, "3 classes, pictures of 32 x 32, 1.6 MB\n")
     session = onnxruntime.InferenceSession(tmp_path / "pets.onnx", providers=["CPUExecutionProvider"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == ["cat", "dog", "otter"]
 

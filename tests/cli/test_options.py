@@ -35,7 +35,9 @@ ADAPT = {
     "take_fewer": ("true", True), "seed": ("5", 5), "train_split": ("first", "first"), "test_split": ("last", "last"),
     "test": ("more", "more"), "held_out": ("0.2", 0.2), "also": ("[a, b]", ("a", "b")), "epochs": ("3", 3),
     "batch": ("16", 16), "rate": ("1e-2", 0.01), "optimizer": ("adamw", "adamw"), "weight_decay": ("0", 0.0),
-    "schedule": ("cosine", "cosine"), "augment": ("true", True), "precision": ("bf16", "bf16"), "cache_gb": ("0", 0.0),
+    "schedule": ("cosine", "cosine"), "steps": ("30", 30), "eps": ("1e-3", 1e-3), "crop": ("0.5", 0.5),
+    "terms": ("promptsrc", {"promptsrc": {}}), "augment": ("true", True), "precision": ("bf16", "bf16"),
+    "cache_gb": ("0", 0.0),
 }  # fmt: skip
 """A setting, a value as the user writes it, and what it is then."""
 BOTH = pytest.mark.parametrize(("kind", "table"), [(AlignSettings, ALIGN), (AdaptSettings, ADAPT)], ids=lambda x: "")
@@ -181,11 +183,16 @@ def test_a_mistake_in_a_methods_settings_is_told_with_its_place(tmp_path):
     for said, expected in (
         ("method.dpth=3", "--set: no setting is called 'method.dpth'. Did you mean method.depth"),
         ("method.depth=true", "--set: method.depth is True; it should be a valid integer."),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(expected)):
+            asked(AdaptSettings, *plain, "--set", said)
+    nested = ["pets", "--encoder", "clip", "--method", "promptsrc"]
+    for said, expected in (
         ("method.consistency.txt=3", "--set: no setting is called 'method.consistency.txt'. Did you mean"),
         ("method.consistency=yes", "--set: method.consistency is 'yes'; it holds settings of its own"),
     ):
         with pytest.raises(ConfigError, match=re.escape(expected)):
-            asked(AdaptSettings, *plain, "--set", said)
+            asked(AdaptSettings, *nested, "--set", said)
 
 
 def test_what_has_to_be_given_is_asked_for():

@@ -11,6 +11,7 @@ import torch
 from golden_cases import FOLDER, TOLERANCE, Case
 from safetensors.torch import load_file
 
+from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods.originals import FOLDERS, export_original, import_original, method_name
 
@@ -36,7 +37,7 @@ def test_samples_give_the_authors_logits(folder):
     expected = load_file(FOLDER / "checkpoints" / f"{case.name}.safetensors")
     method = read(case, FOLDER / "checkpoints" / folder)
     assert list(method.class_names) == [name.replace("_", " ").lower() for name in case.class_names]
-    frozen = method.frozen(case.tensors["images"])
+    frozen = method.see(case.tensors["images"])
     with torch.no_grad():
         torch.testing.assert_close(method.logits(frozen), expected["logits"], **TOLERANCE)
         if "new_classes.logits" in expected:
@@ -69,7 +70,7 @@ def test_every_method_goes_out_and_comes_back(name, tmp_path):
     back = read(case, tmp_path, case.class_names, words=getattr(method.config, "words", None))
     for key, value in case.named(method).items():
         assert torch.equal(value, case.named(back)[key])
-    frozen = method.frozen(case.tensors["images"])
+    frozen = method.see(case.tensors["images"])
     assert torch.equal(method.logits(frozen), back.logits(frozen))
 
 
@@ -129,7 +130,7 @@ def test_a_file_cut_short_is_one_line(maple, written, size):
 
 
 def test_prompts_that_start_late_have_no_original(maple):
-    method = type(maple.config)(depth=1, text_start=1).build(maple.encoder, maple.class_names)
+    method = build(type(maple.config)(depth=1, text_start=1), maple.encoder, maple.class_names)
     with pytest.raises(ConfigError, match="text_start is 1"):
         export_original(method, "anywhere", epoch=1)
 

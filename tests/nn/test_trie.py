@@ -31,7 +31,7 @@ def paths_of(trie, rows, *, share):
 @given(ROWS, st.booleans(), st.data())
 def test_nodes_are_the_distinct_beginnings(rows, share, data):
     ends = [data.draw(st.integers(0, len(row) - 1)) for row in rows]
-    trie = pack(rows, ends, share=share)
+    trie, _ = pack(rows, ends, share=share)
     beginnings = [tuple(row[: i + 1]) for row in rows for i in range(len(row))]
     assert len(trie.ids) == (len(set(beginnings)) if share else len(beginnings))
     for row, path in zip(rows, paths_of(trie, rows, share=share), strict=True):
@@ -55,7 +55,7 @@ def slow(queries, keys, values, node, heads, sees):
 @settings(deadline=None, max_examples=40)
 @given(ROWS, st.booleans(), st.sampled_from([1, 2]), RUNS)
 def test_attention_equals_the_slow_loop(rows, hide, heads, run):
-    trie = pack(rows, ends_of(rows), run=run)
+    trie, _ = pack(rows, ends_of(rows), run=run)
     draw = torch.Generator().manual_seed(len(trie.ids))
     queries, keys, values = torch.randn(3, len(trie.ids), 4, generator=draw, dtype=torch.float64)
     every = trie.every.without(trie.ids < 0) if hide else trie.every
@@ -69,7 +69,7 @@ def test_attention_equals_the_slow_loop(rows, hide, heads, run):
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.integers(-3, 4), min_size=3, max_size=3), min_size=1, max_size=6), RUNS)
 def test_attention_without_a_causal_mask_goes_over_the_whole_text(rows, run):
-    trie = pack(rows, ends_of(rows), share=False, causal=False, run=run)
+    trie, _ = pack(rows, ends_of(rows), share=False, causal=False, run=run)
     queries, keys, values = torch.randn(3, len(trie.ids), 4, dtype=torch.float64)
     fast = attend(queries, torch.cat([keys, values], dim=1), trie.every, 2)
     for path in paths_of(trie, rows, share=False):
@@ -80,7 +80,7 @@ def test_attention_without_a_causal_mask_goes_over_the_whole_text(rows, run):
 @settings(deadline=None, max_examples=40)
 @given(ROWS, st.booleans(), RUNS)
 def test_readouts_equal_attention_of_all(rows, share, run):
-    trie = pack(rows, ends_of(rows), share=share, run=run)
+    trie, _ = pack(rows, ends_of(rows), share=share, run=run)
     queries, keys, values = torch.randn(3, len(trie.ids), 6, dtype=torch.float64)
     both = torch.cat([keys, values], dim=1)
     every = attend(queries, both, trie.every, 3)
@@ -91,7 +91,7 @@ def test_readouts_equal_attention_of_all(rows, share, run):
 def test_gradients_are_those_of_one_masked_attention(run):
     """Rows repeated to fill a group, and keys nobody sees, must pass nothing on."""
     rows = [[9, 1, 2, 3], [9, 1, 2, 4, 5, 6], [9, 1, 7], [9, 1, 2, 4, 8]]
-    trie = pack(rows, ends_of(rows), run=run)
+    trie, _ = pack(rows, ends_of(rows), run=run)
     count = len(trie.ids)
     sees = torch.zeros(count, count, dtype=torch.bool)
     for path in paths_of(trie, rows, share=True):

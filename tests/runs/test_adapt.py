@@ -14,8 +14,9 @@ from toy_encoders import toy_encoder
 
 from polyprompt import methods
 from polyprompt.adapt.classifier import Classifier
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.frozen import ImageStates, keep_teacher
+from polyprompt.adapt.engine import build
+from polyprompt.adapt.frozen import ImageStates
+from polyprompt.adapt.view import FrozenText
 from polyprompt.data.read import read_labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
@@ -68,7 +69,7 @@ def flat(drawn: dict[str, list[str]]) -> list[str]:
 # Whole runs
 
 
-@pytest.mark.parametrize("name", methods.NAMES)
+@pytest.mark.parametrize("name", methods.names())
 def test_every_method_from_pictures_to_an_adapter(name, encoder, photos, tmp_path):
     from test_contract import SMALL
 
@@ -144,10 +145,10 @@ def test_other_sets_are_scored_among_their_own_classes(encoder, photos, tmp_path
 
 def test_maple_with_promptsrcs_losses_is_a_setting(encoder, photos, tmp_path):
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 1.0, "text": 5.0}
-    adapt(quick(photos, MAPLE | {"consistency": soft}), tmp_path / "run", encoder=encoder)
+    adapt(quick(photos, MAPLE, terms={"promptsrc": soft}), tmp_path / "run", encoder=encoder)
     first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert {"cross_entropy", "text_drift", "image_drift", "logit_drift"} < set(first)
-    saved = read(tmp_path / "run" / "config.json")["method"]["consistency"]
+    saved = read(tmp_path / "run" / "config.json")["terms"]["promptsrc"]
     assert (saved["text"], saved["image"]) == (5.0, 10.0)
 
 
@@ -155,7 +156,7 @@ def test_prompts_are_averaged_over_epochs(encoder, photos, tmp_path):
     """With all the weight on the first epoch, three epochs end where one does."""
     soft = {"templates": ["a {}."], "mean": 1.0, "std": 0.05}
     for epochs in (1, 3):
-        settings = quick(photos, MAPLE | {"consistency": soft}, epochs=epochs, schedule="constant")
+        settings = quick(photos, MAPLE, terms={"promptsrc": soft}, epochs=epochs, schedule="constant")
         adapt(settings, tmp_path / str(epochs), encoder=encoder)
     one, three = (load_file(tmp_path / run / "model" / "adapter_model.safetensors") for run in "13")
     for name, tensor in one.items():
@@ -190,7 +191,8 @@ def test_two_processes_learn_what_one_does(photos, tmp_path, run_processes):
     for world in (1, 2):
         assert run_processes(run, world, out=tmp_path / str(world), images=photos, method=MAPLE) == [0] * world
     learned = [load_file(tmp_path / world / "model" / "adapter_model.safetensors") for world in "12"]
-    untrained = methods.config_of("maple")(depth=2, words="a photo").build(toy_encoder("clip"), list(COLOURS), seed=1)
+    config = methods.config_of("maple")(depth=2, words="a photo")
+    untrained = build(config, toy_encoder("clip"), list(COLOURS), seed=1)
     for name, tensor in learned[0].items():
         moved = (tensor - untrained.learned()[name]).abs().max()
         assert moved > 1e-4, name
@@ -205,7 +207,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_
 
     monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 2.0}
-    settings = quick(photos, MAPLE | {"consistency": soft})
+    settings = quick(photos, MAPLE, terms={"promptsrc": soft})
     adapt(settings, tmp_path / "whole", encoder=encoder)
     fetched = 0
 
@@ -217,7 +219,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_
         return before(self, items)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.ImageStates, "read", read)
+        patch.setattr(ImageStates, "read", read)
         with pytest.raises(KeyboardInterrupt):
             adapt(settings, tmp_path / "killed", encoder=encoder)
     assert not (tmp_path / "killed" / "model").exists()
@@ -285,13 +287,13 @@ def shards(cache):
 def test_states_are_computed_once_for_all_methods_with_the_same_start(encoder, photos, cache, monkeypatch):
     data = read_labelled(str(photos))
     calls = []
-    before = type(encoder.image).until
+    before = type(encoder.image).below
 
-    def until(self, pixels, block):
+    def below(self, pixels, block):
         calls.append((len(pixels), block))
         return before(self, pixels, block)
 
-    monkeypatch.setattr(type(encoder.image), "until", until)
+    monkeypatch.setattr(type(encoder.image), "below", below)
     first = ImageStates(encoder, data.pictures[:20], 0, 1.0)
     assert calls == [(1, 0), (20, 0)]  # one to see how large they are
     second = ImageStates(encoder, data.pictures[10:], 0, 1.0)
@@ -343,38 +345,39 @@ def test_what_is_too_large_is_computed_when_needed(encoder, photos, cache, capsy
     assert not shards(cache)
 
 
-def test_a_teacher_is_asked_once_and_a_damaged_answer_again(encoder, cache, monkeypatch):
-    from polyprompt.adapt import consistency
+def test_many_sentences_are_read_once_and_a_damaged_file_again(encoder, cache):
+    """Vectors of many sentences are kept on disk, by all that determines them; of few, in memory."""
+    templates = tuple(f"{number} {{}}." for number in range(50))
+    read = []
+    hook = encoder.text.ln_final.register_forward_hook(lambda *_: read.append(1))
 
-    asked = []
-    before = consistency.teacher_classes
-
-    def ask(*arguments):
-        asked.append(arguments[1:])
-        return before(*arguments)
-
-    monkeypatch.setattr(consistency, "teacher_classes", ask)
-
-    def classes(encoder, names=("red", "blue"), templates=("a {}.", "one {}.")):
-        config = methods.config_of("maple")(depth=1, words="a photo", consistency=Consistency(templates=templates))
-        method = config.build(encoder, names)
-        keep_teacher(method)
-        return method.teacher.classes
+    def classes(encoder, names=("red", "blue"), templates=templates, keep=True):
+        return FrozenText(encoder, names, keep=keep).classes(templates)
 
     first = classes(encoder)
-    assert torch.equal(first, before(encoder, ("a {}.", "one {}."), ("red", "blue")))
+    rows = [encoder.text.words(template.format("red")) for template in templates]
+    torch.testing.assert_close(first[0], encoder.encode_text([t.format("red") for t in templates], normalize=False))
+    assert len(rows) == 50
+    del read[:]
     assert torch.equal(classes(encoder), first)
-    assert asked == [(("a {}.", "one {}."), ("red", "blue"))]
-    (file,) = cache.glob("teachers/*/classes.safetensors")
+    assert not read
+    (file,) = cache.glob("sentences/*/vectors.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     assert torch.equal(classes(encoder), first)
-    assert len(asked) == 2
-    classes(encoder, names=("red", "green"))
-    classes(encoder, templates=("a {}.",))
-    classes(toy_encoder("clip", seed=1))
-    assert len(asked) == 5
-    keep_teacher(methods.config_of("maple")(depth=1, words="a photo").build(encoder, ["red", "blue"]))
-    assert len(asked) == 5
+    assert read
+    hook.remove()
+
+    def kept():
+        return len([path for path in cache.glob("sentences/*/vectors.safetensors") if "aside" not in path.parent.name])
+
+    before = kept()
+    for other in ({"names": ("red", "green")}, {"templates": (*templates[1:], "a {}.")}):
+        assert not torch.equal(classes(encoder, **other), first)
+    assert not torch.equal(classes(toy_encoder("clip", seed=1)), first)
+    assert kept() == before + 3
+    classes(encoder, templates=("few {}.",))
+    classes(encoder, names=("a", "b"), keep=False)
+    assert kept() == before + 3
 
 
 def test_caching_changes_no_number(encoder, photos, tmp_path):
@@ -458,10 +461,8 @@ def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, enc
         "@dataclass(frozen=True, kw_only=True)\n"
         "class Config:\n"
         "    words: str = 'a photo'\n\n"
-        "    def build(self, encoder, class_names, *, seed=0):\n"
-        "        method = coop.Config(context=2, words=self.words).build(encoder, class_names, seed=seed)\n"
-        "        method.config = self\n"
-        "        return method\n"
+        "    def build(self, encoder, names, draw):\n"
+        "        return coop.Config(context=2, words=self.words).build(encoder, names, draw)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"epochs is not given, and my\.lab publishes no settings"):
@@ -530,7 +531,7 @@ def test_settings_that_cannot_be(photos):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (MAPLE | {"depth": 4}, "depth 4, but the text tower has 3 blocks"),
+        (MAPLE | {"depth": 4}, "depth 4, from blocks 0 and 0 on, but the text tower has 3 blocks"),
         (MAPLE | {"context": 9}, "'a photo' is 7 tokens long, too short to start 9 context vectors"),
         ({"name": "coop", "context": 60}, "makes a prompt of .* tokens, the text tower reads at most"),
     ],

@@ -13,6 +13,7 @@ from toy_encoders import NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
 from polyprompt.adapt.classifier import Classifier
+from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.skins.onnx import export_onnx
@@ -32,7 +33,7 @@ CASES = [
 
 
 def classifier(family: str, name: str, settings: dict) -> Classifier:
-    return Classifier(methods.config_of(name)(**settings).build(toy_encoder(family), NAMES, seed=1))
+    return Classifier(build(methods.config_of(name)(**settings), toy_encoder(family), NAMES, seed=1))
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def test_it_equals_pytorch_for_any_number_of_pictures(family, name, settings, tm
         np.testing.assert_allclose(probabilities, made(part).numpy(), atol=1e-4)
     if learned := made.method.learned():  # which go on learning as before
         made.method.train()
-        made.method.loss(made.method.frozen(pixels), torch.arange(5) % 4)["loss"].backward()
+        made.method.losses(made.method.see(pixels), torch.arange(5) % 4)["loss"].backward()
         assert all(parameter.grad is not None for parameter in learned.values())
 
 

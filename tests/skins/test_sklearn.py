@@ -119,7 +119,7 @@ def test_numbers_as_labels_with_words_for_them(squares):
     assert numbered.predict(squares[0][:1]).dtype == np.array(labels).dtype
 
 
-@pytest.mark.parametrize("name", methods.NAMES)
+@pytest.mark.parametrize("name", methods.names())
 def test_every_method_fits(name, squares):
     settings = {
         "zeroshot": {},

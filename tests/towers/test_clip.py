@@ -1,6 +1,8 @@
 """Dual encoders of every family equal their own implementation, without prompts; what cannot be prompted says why."""
 
 import json
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import open_clip
@@ -12,10 +14,16 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
+from toy_encoders import through, toy_encoder, toy_images
 
+from polyprompt.adapt.adapter import entering
 from polyprompt.disk.foreign import tensors_of
 from polyprompt.errors import FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.branches import Place
+from polyprompt.nn.prompts import slots
+from polyprompt.towers.base import INPUT, Change, Rows
 from polyprompt.towers.clip import PLAIN, Savings, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.words import Words, openai_words
@@ -92,16 +100,22 @@ def test_open_clips_models(name):
     model = zoo(name)
     tokenizer = SimpleTokenizer(context_length=20)
     encoder = from_open_clip(model, tokenizer, "toy")
-    assert not encoder.image.closed
-    assert not encoder.text.closed
+    change = entering([torch.zeros(1, 1)] * 2)
+    assert not encoder.image.refuses(change.plan)
+    assert not encoder.text.refuses(change.plan)
     size = encoder.image.preprocess.size
     pixels = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        torch.testing.assert_close(encoder.encode_image(pixels), model.encode_image(pixels), **CLOSE)
+        images = encoder.encode_image(pixels, normalize=False)
+        torch.testing.assert_close(images, model.encode_image(pixels), **CLOSE)
         for savings in (Savings(), PLAIN, Savings(nodes=8)):
             encoder.saving(savings)
-            torch.testing.assert_close(encoder.encode_text(SENTENCES), model.encode_text(tokenizer(SENTENCES)), **CLOSE)
-            torch.testing.assert_close(encoder.encode_image(pixels), model.encode_image(pixels), **CLOSE)
+            torch.testing.assert_close(
+                encoder.encode_text(SENTENCES, normalize=False), model.encode_text(tokenizer(SENTENCES)), **CLOSE
+            )
+            torch.testing.assert_close(
+                encoder.encode_image(pixels, normalize=False), model.encode_image(pixels), **CLOSE
+            )
 
 
 OTHER = {
@@ -120,14 +134,18 @@ def test_towers_of_another_kind_serve_as_a_whole_and_say_why(name):
     model.visual.preprocess_cfg["size"] = vision.get("image_size", 32)
     tokenizer = SimpleTokenizer(context_length=20)
     encoder = from_open_clip(model, tokenizer, "toy")
-    assert why in encoder.image.closed + encoder.text.closed
+    plan = entering([torch.zeros(1, 1)]).plan
+    assert why in encoder.image.refuses(plan) + encoder.text.refuses(plan)
     closed = encoder.text if text else encoder.image
     assert isinstance(closed, OpaqueText | OpaqueImage)
     size = encoder.image.preprocess.size
     pixels = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        torch.testing.assert_close(encoder.encode_image(pixels), model.encode_image(pixels), **CLOSE)
-        torch.testing.assert_close(encoder.encode_text(SENTENCES), model.encode_text(tokenizer(SENTENCES)), **CLOSE)
+        images = encoder.encode_image(pixels, normalize=False)
+        torch.testing.assert_close(images, model.encode_image(pixels), **CLOSE)
+        torch.testing.assert_close(
+            encoder.encode_text(SENTENCES, normalize=False), model.encode_text(tokenizer(SENTENCES)), **CLOSE
+        )
 
 
 @pytest.mark.parametrize("resize", ["shortest", "squash"])
@@ -193,10 +211,10 @@ def test_transformers_models(kind):
         inputs = {"pixel_values": patches, "pixel_attention_mask": torch.ones(2, 16), "spatial_shapes": shapes}
     with torch.no_grad():
         images, texts = model.get_image_features(**inputs), model.get_text_features(ids)
-        torch.testing.assert_close(encoder.encode_image(pixels), images.pooler_output, **CLOSE)
+        torch.testing.assert_close(encoder.encode_image(pixels, normalize=False), images.pooler_output, **CLOSE)
         for savings in (Savings(), PLAIN):
             encoder.saving(savings)
-            torch.testing.assert_close(encoder.encode_text(SENTENCES), texts.pooler_output, **CLOSE)
+            torch.testing.assert_close(encoder.encode_text(SENTENCES, normalize=False), texts.pooler_output, **CLOSE)
     torch.testing.assert_close(encoder.logit_scale, model.logit_scale.detach().reshape(()))
 
 
@@ -220,7 +238,7 @@ def test_a_clip_folder_with_tokenizer_and_image_processor(tmp_path):
     batch = tokenizer(SENTENCES, padding=True, return_tensors="pt")
     with torch.no_grad():
         texts = model.get_text_features(**batch).pooler_output
-    torch.testing.assert_close(encoder.encode_text(SENTENCES), texts, **CLOSE)
+    torch.testing.assert_close(encoder.encode_text(SENTENCES, normalize=False), texts, **CLOSE)
     assert encoder.text.words(SENTENCES[2]) == openai_words().encode(SENTENCES[2])
 
 
@@ -306,12 +324,13 @@ def test_openais_resnet(tmp_path):
     state = dict(model.state_dict())
     state["text_projection"] = model.text_projection.data
     encoder = from_openai(state, "RN")
-    assert "convolutional" in encoder.image.closed
+    assert "convolutional" in encoder.image.refuses(entering([torch.zeros(1, 1)]).plan)
     pixels = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         other = from_openai({key: value.half() for key, value in state.items()}, "RN")
         assert other.fingerprint != encoder.fingerprint
-        torch.testing.assert_close(encoder.encode_image(pixels), model.encode_image(pixels), **CLOSE)
+        images = encoder.encode_image(pixels, normalize=False)
+        torch.testing.assert_close(images, model.encode_image(pixels), **CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -332,9 +351,6 @@ def test_weights_that_do_not_fit_are_named(openai_state, change, message):
 
 
 def test_gradients_reach_prompts_alone_and_parts_do_not_change_them(openai_state):
-    from polyprompt.nn.prompts import slots
-    from polyprompt.towers.base import Prompts
-
     encoder = from_openai(openai_state, "toy").double()
     assert isinstance(encoder.text, TextTransformer)
     rows = [[*slots(0, 2), 5, *range(number + 1)] for number in range(6)]
@@ -350,8 +366,9 @@ def test_gradients_reach_prompts_alone_and_parts_do_not_change_them(openai_state
         encoder.saving(savings)
         first = torch.full((2, 64), 0.3, dtype=torch.float64, requires_grad=True)
         deep = torch.full((2, 64), -0.2, dtype=torch.float64, requires_grad=True)
-        texts = encoder.text.prepare(rows)
-        vectors = encoder.text.encode(texts, Prompts((first, deep)))
+        change = entering([first, deep])
+        texts = encoder.text.prepare(rows, change.plan)
+        vectors = encoder.text.above(texts, encoder.text.below(texts, change.start), change).vectors
         vectors.square().sum().backward()
         gradients.append((vectors.detach(), first.grad, deep.grad))
         assert (len(texts.parts) > 1) == (savings.nodes == 6)
@@ -363,10 +380,7 @@ def test_gradients_reach_prompts_alone_and_parts_do_not_change_them(openai_state
 
 @pytest.mark.parametrize("start", [1, 2])
 def test_prompts_that_enter_late_are_unseen_below(openai_state, start):
-    """Slow and plain: the blocks below run on the words alone, each at its own place."""
-    from polyprompt.nn.prompts import slots
-    from polyprompt.towers.base import Prompts
-
+    """Slow and plain: the blocks below run on the words alone, which have the places they have without slots."""
     encoder = from_openai(openai_state, "toy")
     text = encoder.text
     vectors = torch.randn(2, 64, generator=torch.Generator().manual_seed(1))
@@ -374,8 +388,9 @@ def test_prompts_that_enter_late_are_unseen_below(openai_state, start):
     ids = [*text.tokenizer.start, *row, *text.tokenizer.end]
     words = [place for place, token in enumerate(ids) if token >= 0]
     with torch.no_grad():
-        ours = text.encode(text.prepare([row, [*row, 7]]), Prompts((vectors,), start))[0]
-        states = text.token_embedding.weight[[ids[place] for place in words]] + text.positional_embedding[words]
+        ours = through(text, [row, [*row, 7]], entering([vectors], start))[0]
+        places = text.positional_embedding[: len(words)]
+        states = text.token_embedding.weight[[ids[place] for place in words]] + places
         for number, block in enumerate(text.transformer.resblocks):
             if number == start:
                 states = torch.cat([states[:1], vectors, states[1:]])
@@ -389,3 +404,72 @@ def test_prompts_that_enter_late_are_unseen_below(openai_state, start):
             states = block(states, look)
         expected = text.ln_final(states[-1]) @ text.text_projection
     torch.testing.assert_close(ours, expected, **CLOSE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_slots_that_part_in_a_later_block_cost_nothing_below_it(family):
+    """Two rows shared at the input, rows of each text's own from block 1 on: the same as texts laid out apart."""
+    text = toy_encoder(family).text
+    rows = [[*slots(2 * number, 2), 65, 70 + number] for number in range(4)]
+    shared, own = torch.randn(2, 32), torch.randn(8, 32)
+    of = (0, 1) * 4
+    change = Change(input=Rows(shared, of), prompts={1: Rows(own)})
+    apart = Change(input=Rows(shared[list(of)]), prompts={1: Rows(own)})
+    torch.testing.assert_close(through(text, rows, change), through(text, rows, apart), **CLOSE)
+    if family == "clip":
+        stages = text.prepare(rows, change.plan).parts[0]
+        assert len(stages[INPUT].trie.ids) == 4 + 2 * 4  # start, two slots and the first word; last word and end
+        assert len(stages[1].trie.ids) == 1 + 5 * 4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_a_change_of_nothing_is_the_tower(family):
+    """Rows that put back the states that stand there, and branches that add zero."""
+    encoder = toy_encoder(family)
+    zero = dict.fromkeys(((block, place) for block in range(3) for place in get_args(Place) if place != "input"), 0)
+    branches = {key: lambda x: 0 * x for key in zero} | {(INPUT, "input"): lambda x: 0 * x}
+    change = Change(branches=branches)
+    rows = [[65, 66], [65]]
+    plain = torch.cat(encoder.text.below(encoder.text.prepare(rows), None))
+    torch.testing.assert_close(through(encoder.text, rows, change), plain)
+    pixels = toy_images()
+    found = encoder.image.above(encoder.image.below(pixels, INPUT), change).vectors
+    torch.testing.assert_close(found, encoder.image.below(pixels, None))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", ["query", "key", "value", "out", "mlp"])
+def test_a_branch_is_a_change_of_its_layers_weight(place):
+    """A linear branch beside a layer equals the tower with the sum of both weights."""
+    encoder, merged = toy_encoder("clip"), toy_encoder("clip")
+    for tower, width in (("text", 32), ("image", 48)):
+        update = 0.1 * torch.randn(width, width)
+        block = getattr(merged, tower).transformer.resblocks[1]
+        third = ["query", "key", "value"].index(place) if place in ("query", "key", "value") else None
+        branch = partial(F.linear, weight=update)
+        if third is not None:
+            block.attn.in_proj_weight.data[third * width : (third + 1) * width] += update
+        elif place == "out":
+            block.attn.out_proj.weight.data += update
+        else:  # an MLP is not linear: the same branch as a module around it
+            block.mlp = Around(block.mlp, branch)
+        change = Change(branches={(1, place): branch})
+        if tower == "text":
+            rows = [[65, 66], [65], [70, 71, 72]]
+            expected = torch.cat(merged.text.below(merged.text.prepare(rows), None))
+            torch.testing.assert_close(through(encoder.text, rows, change), expected, **CLOSE)
+        else:
+            states = encoder.image.below(toy_images(), 1)
+            expected = merged.image.below(toy_images(), None)
+            torch.testing.assert_close(encoder.image.above(states, change).vectors, expected, **CLOSE)
+
+
+class Around(torch.nn.Module):
+    def __init__(self, inner, branch):
+        super().__init__()
+        self.inner, self.branch = inner, branch
+
+    def forward(self, x):
+        return self.inner(x) + self.branch(x)

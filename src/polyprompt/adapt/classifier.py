@@ -8,19 +8,23 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from polyprompt.adapt.engine import Frozen, Method
-from polyprompt.errors import DataError
+from polyprompt.adapt.engine import Adapted, Head
+from polyprompt.adapt.view import FrozenView
+from polyprompt.errors import DependsOnPicturesError
 from polyprompt.media.pictures import Preprocess, open_picture
+from polyprompt.towers.encoder import listed
 
-Pictures = Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"]
+Images = Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"]
 BATCH = 64
+"""Pictures classified together."""
 
 
 class Classifier:
-    """A method with what is needed to show it pictures."""
+    """An adapted encoder as it is now, with what is needed to show it pictures."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    def __init__(self, method: Adapted) -> None:
+        self.method = method.eval()
+        self._scorer = scorer(method)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -33,26 +37,23 @@ class Classifier:
         return self.method.encoder.image.preprocess
 
     def for_classes(self, class_names: Sequence[str]) -> "Classifier":
-        """The same prompts over other classes.
+        """The same adapter over other classes.
 
         Raises:
             DataError: names that are empty, read the same, or are too long for the text tower; fewer than two.
         """
-        return Classifier(self.method.for_classes(class_names))
+        return Classifier(self.method.for_classes(listed(class_names, "class names")))
 
-    def __call__(self, images: Pictures) -> Float[Tensor, "b c"]:
+    def __call__(self, images: Images) -> Float[Tensor, "b c"]:
         """Class probabilities of pictures: paths, PIL pictures, or preprocessed pixels.
 
         Raises:
-            ImageError: a picture that cannot be read. DataError: none was given.
+            ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
         """
-        device = self.method.encoder.logit_scale.device
-        parts = (self.method.frozen(pixels.to(device)) for pixels in self._batches(images))
-        return torch.cat([probabilities(self.method, frozen) for frozen in parts])
+        parts = self._batches(listed(images, "pictures"))
+        return torch.cat([probabilities(self._scorer, self.method.see(pixels)) for pixels in parts])
 
-    def _batches(self, images: Pictures) -> Iterator[Tensor]:
-        if not len(images):
-            raise DataError("no pictures were given; give at least one path or PIL picture.")
+    def _batches(self, images: Images) -> Iterator[Tensor]:
         for at in range(0, len(images), BATCH):
             part = images[at : at + BATCH]
             if not isinstance(part, Tensor):
@@ -60,7 +61,15 @@ class Classifier:
             yield part
 
 
+def scorer(adapted: Adapted) -> Adapted | Head:
+    """What gives logits: the head, with class vectors made once; the method itself where they depend on pictures."""
+    try:
+        return adapted.head()
+    except DependsOnPicturesError:
+        return adapted
+
+
 @torch.no_grad()
-def probabilities(method: Method, frozen: Frozen) -> Float[Tensor, "b c"]:
+def probabilities(scorer: Adapted | Head, view: FrozenView) -> Float[Tensor, "b c"]:
     """Softmax of the logits, in fp32 on the CPU."""
-    return method.logits(frozen).float().softmax(dim=1).cpu()
+    return scorer.logits(view).float().softmax(dim=1).cpu()

@@ -1,201 +1,236 @@
-"""What a method is: prompts for the two towers, what learns, named losses; and the classifier they make of class names.
+"""The one engine: a frozen encoder, an adapter, class names -> scores, named losses, a class head.
 
-`Method` is the promise. `Layout` is the part that differs between most methods: which prompts there are and where they
-stand. `Prompted` makes a method of a layout; the losses of PromptSRC (`Consistency`) go with any layout.
+adapted = build(config_of("maple")(depth=3), encoder, class_names)
+adapted.losses(adapted.see(pixels), labels)["loss"].backward()
+adapted.eval()(pixels)
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyprompt.adapt.consistency import Consistency, Teacher
+from polyprompt.adapt.adapter import Adapter, Names
+from polyprompt.adapt.terms import Result, Term
+from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
 from polyprompt.adapt.wording import check_names, prepare
-from polyprompt.towers.base import DualEncoder, Prompts, TextTower
+from polyprompt.towers.base import DualEncoder, ImageTower, Out, check_change
 from polyprompt.types import Pixels
-
-Frozen = dict[str, Tensor]
-"""What no prompt can change about a batch of pictures, one row per picture: made once, cached, sliced."""
-
-Stages = dict[str, int | None]
-"""How far pictures go through the image tower on their own, for each part of `Frozen`: the block at whose input they
-wait for prompts, or None for finished vectors. Nothing else decides what `Frozen` holds."""
 
 Losses = dict[str, Float[Tensor, ""]]
 """Scalars by name; `loss` is minimised, the others are its parts."""
 
 
 @runtime_checkable
-class Method(Protocol):
-    """An adapted classifier: frozen encoder, learned prompts, class names."""
+class MethodConfig(Protocol):
+    """Settings of a method: a frozen dataclass that checks itself."""
 
-    config: Any
-    encoder: DualEncoder
-    class_names: tuple[str, ...]
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """What learns, by name; all else is frozen."""
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> Adapter:
+        """An untrained adapter; `draw` gives its random start."""
         ...
-
-    def stages(self) -> Stages:
-        """What `frozen` is made of."""
-        ...
-
-    def frozen(self, pixels: Pixels) -> Frozen:
-        """The frozen part of the work on pictures. Can be cached."""
-        ...
-
-    def logits(self, frozen: Frozen) -> Float[Tensor, "b c"]:
-        """One score per picture and class."""
-        ...
-
-    def loss(self, frozen: Frozen, labels: Int[Tensor, "b"]) -> Losses:
-        """Named losses; labels index `class_names`."""
-        ...
-
-    def for_classes(self, class_names: Sequence[str]) -> "Method":
-        """The same learned prompts over other classes."""
-        ...
-
-    def epoch_end(self, epoch: int, epochs: int) -> None:
-        """Called after each epoch, counted from 1; the same epoch may be told twice."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Published:
-    """How a method's authors trained it: SGD with momentum 0.9, weight decay 5e-4, `published_rate`, fp16."""
-
-    config: Any
-    rate: float
-    """Peak learning rate."""
-    epochs: int
-    batch: int
-    """Images per step."""
-    fewer: tuple[tuple[int, int], ...] = ()
-    """(shots, epochs), fewest first: with up to so many images a class, so many epochs instead."""
-
-    def epochs_for(self, shots: int | None) -> int:
-        """Epochs for so many images a class; None for all there are."""
-        return next((epochs for most, epochs in self.fewer if shots is not None and shots <= most), self.epochs)
-
-
-class Both(NamedTuple):
-    """Prompts for the two towers; None where there are none, and that tower is frozen as a whole."""
-
-    text: Prompts | None
-    image: Prompts | None
 
 
 @runtime_checkable
-class Layout(Protocol):
-    """Which prompts there are and where they stand. A module: its parameters are what learns."""
+class TermConfig(Protocol):
+    """Settings of a term: a frozen dataclass that checks itself."""
 
-    image_start: int | None
-    """The first block of the image tower with prompts."""
-
-    def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
-        """One row of token ids and slots per class."""
-        ...
-
-    def prompts(self) -> Both:
-        """The tensors to hand to the towers."""
+    def build(self, adapter: Adapter) -> Term:
+        """The term, for what this adapter learns."""
         ...
 
 
-class Prompted(nn.Module):
-    """A method made of a layout.
+class Adapted(nn.Module):
+    """A frozen encoder as an adapter changes it, over some classes.
 
-    Logits are exp(logit_scale) times the cosine of image and class vectors; the loss is cross-entropy, plus, with
-    `consistency`, the three terms of PromptSRC.
+    Args:
+        encoder: stays as it is, statistics of its normalisation layers included.
+        adapter: what learns.
+        class_names: in the order of the scores.
+        config: what the adapter was built from.
+        terms: the loss, added up.
+        keep: whether vectors of many sentences are kept on disk.
+
+    Raises:
+        DataError: class names that are empty, read the same, or are too long; fewer than two.
+        ConfigError: a tower that cannot take the change.
     """
 
     def __init__(
-        self, config: Any, encoder: Any, class_names: Sequence[str], layout: Any, consistency: Consistency | None = None
+        self,
+        encoder: DualEncoder,
+        adapter: Adapter,
+        class_names: Names,
+        *,
+        config: MethodConfig,
+        terms: Iterable[Term],
+        keep: bool = False,
     ) -> None:
         super().__init__()
-        self.config, self.encoder, self.consistency = config, encoder, consistency
-        self.layout: Any = layout
+        self.config, self.encoder, self.adapter = config, encoder, adapter
         self.class_names = check_names(class_names)
-        self.texts = prepare(encoder.text, layout.rows(encoder.text, self.class_names), self.class_names)
-        self.teacher = None if consistency is None else Teacher(consistency, encoder, self.class_names, layout)
-        self._kept: tuple[tuple[Any, ...], Tensor] | None = None
+        self.terms = nn.ModuleList(terms)
+        self.frozen_text = FrozenText(encoder, self.class_names, keep=keep)
+        rows = adapter.rows(encoder.text, self.class_names)
+        with torch.no_grad():
+            blank = FrozenView(self.frozen_text, BlankPicture(encoder))
+            text, image = adapter.text_change(blank).plan, adapter.image_change(blank).plan
+        check_change(encoder.text, "text", text)
+        check_change(encoder.image, "image", image)
+        self.texts = prepare(encoder.text, rows, self.class_names, text)
+        self.text_start, self.image_start = text.start, image.start
+        self._below: tuple[torch.device, Any] | None = None
 
-    def learned(self) -> dict[str, nn.Parameter]:
-        """The layout's parameters, by name."""
-        return dict(self.layout.named_parameters())
+    # Seeing
 
-    def stages(self) -> Stages:
-        """Image states below the first prompt; to train with consistency also the unprompted image vectors."""
-        teaching = self.teacher is not None and self.training
-        return {"states": self.layout.image_start} | ({"teacher": None} if teaching else {})
-
-    def frozen(self, pixels: Pixels) -> Frozen:
-        """The image states of each stage."""
-        return run_stages(self.encoder, self.stages(), pixels)
-
-    def class_features(self) -> Float[Tensor, "c D"]:
-        """One vector per class, not normalised. Without gradients the last result is kept until a prompt changes."""
-        text = self.layout.prompts().text
-        if text is not None and torch.is_grad_enabled():
-            return self.encoder.text.encode(self.texts, text)
-        state = tuple((id(p), p._version, p.device, p.dtype) for p in self.layout.parameters() if text is not None)
-        state += (self.encoder.logit_scale.device,)
-        if self._kept is None or self._kept[0] != state:
-            with torch.no_grad():
-                self._kept = (state, self.encoder.text.encode(self.texts, text))
-        return self._kept[1]
-
-    def image_features(self, frozen: Frozen) -> Float[Tensor, "b D"]:
-        """One vector per picture, not normalised."""
-        image = self.layout.prompts().image
-        return frozen["states"] if image is None else self.encoder.image.finish(frozen["states"], image)
-
-    def logits(self, frozen: Frozen) -> Float[Tensor, "b c"]:
-        """exp(logit_scale) * cosine."""
-        return class_logits(self.image_features(frozen), self.class_features(), self.encoder.logit_scale.exp())
-
-    def loss(self, frozen: Frozen, labels: Int[Tensor, "b"]) -> Losses:
-        """Cross-entropy, and the consistency terms if there are any."""
-        images, classes, scale = self.image_features(frozen), self.class_features(), self.encoder.logit_scale.exp()
-        logits = class_logits(images, classes, scale)
-        terms = {"cross_entropy": F.cross_entropy(logits, labels)}
-        if self.teacher is not None:
-            terms |= self.teacher.losses(images, classes, logits, frozen["teacher"], scale)
-        return {"loss": sum(terms.values(), torch.zeros((), device=logits.device)), **terms}
+    def see(self, pictures: Pixels | Pictures) -> FrozenView:
+        """The frozen encoder's view of pictures, given as pixels or as states on disk: what all else starts from."""
+        if isinstance(pictures, Tensor):
+            pictures = PixelPictures(self.encoder, pictures)
+        return FrozenView(self.frozen_text, pictures)
 
     def forward(self, pixels: Pixels) -> Float[Tensor, "b c"]:
         """Pixels to logits."""
-        return self.logits(self.frozen(pixels))
+        return self.logits(self.see(pixels))
 
-    def for_classes(self, class_names: Sequence[str]) -> "Prompted":
-        """The same prompts, shared and not copied, over other classes."""
-        return Prompted(self.config, self.encoder, class_names, self.layout, self.consistency)
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """The factor on cosines."""
+        own = self.adapter.scale
+        return self.encoder.logit_scale.exp() if own is None else torch.full_like(self.encoder.logit_scale, own)
+
+    def text_out(self, view: FrozenView) -> Out:
+        """The text tower's vectors of the adapter's rows, with its change."""
+        return self.encoder.text.above(self.texts, self._text_states(), self.adapter.text_change(view))
+
+    def class_features(self, view: FrozenView) -> Float[Tensor, "c *b D"]:
+        """One vector a class (and picture), not normalised."""
+        return self.adapter.class_vectors(self.text_out(view), view)
+
+    def image_features(self, view: FrozenView) -> Float[Tensor, "*q b D"]:
+        """One vector a picture, not normalised; several, where a method has several."""
+        return self.adapter.image_vectors(self._image_out(view))
+
+    def logits(self, view: FrozenView) -> Float[Tensor, "b c"]:
+        """One score a picture and class."""
+        return self.adapter.scores(self.image_features(view), self.class_features(view), self.scale)["logits"]
+
+    def _image_out(self, view: FrozenView) -> Out:
+        change = self.adapter.image_change(view)
+        return self.encoder.image.above(view.states(change.start), change)
+
+    def _text_states(self) -> Any:
+        """What the change leaves alone of the texts: computed once, in full precision."""
+        device = self.encoder.logit_scale.device
+        if self._below is None or self._below[0] != device:
+            with torch.autocast(device.type, enabled=False):
+                self._below = device, self.encoder.text.below(self.texts, self.text_start)
+        return self._below[1]
+
+    # Learning
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What learns, by name; all else is frozen."""
+        return dict(self.adapter.named_parameters())
+
+    def losses(self, view: FrozenView, labels: Int[Tensor, "b"]) -> Losses:
+        """The terms by name, and their sum, `loss`; labels index `class_names`. In evaluation mode the same."""
+        text_out, image_out = self.text_out(view), self._image_out(view)
+        classes, images = self.adapter.class_vectors(text_out, view), self.adapter.image_vectors(image_out)
+        scores = self.adapter.scores(images, classes, self.scale)
+        result = Result(images, classes, scores, self.scale, labels, view, image_out, text_out)
+        terms = {name: value for term in self.terms for name, value in term(result).items()}
+        return {"loss": sum(terms.values(), torch.zeros((), device=classes.device)), **terms}
 
     def epoch_end(self, epoch: int, epochs: int) -> None:
-        """PromptSRC's Gaussian averaging; nothing for other losses."""
-        if self.teacher is not None:
-            self.teacher.epoch_end(self.layout, epoch, epochs)
+        """Called after each epoch, counted from 1; the same epoch may be told twice."""
+        for term in self.terms:
+            assert isinstance(term, Term)
+            term.epoch_end(self.adapter, epoch, epochs)
 
-    def train(self, mode: bool = True) -> "Prompted":
-        """The encoder is frozen, statistics of its normalisation layers included."""
+    def train(self, mode: bool = True) -> "Adapted":
+        """The encoder stays in evaluation mode."""
         super().train(mode)
-        self.encoder.eval()
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.eval()
         return self
 
+    # Using
 
-def run_stages(encoder: DualEncoder, stages: Stages, pixels: Pixels) -> Frozen:
-    """Pictures through the image tower as far as they go on their own; equal stages once."""
-    made = {block: encoder.image.until(pixels, block) for block in set(stages.values())}
-    return {name: made[block] for name, block in stages.items()}
+    def for_classes(self, class_names: Names) -> "Adapted":
+        """The same adapter, shared and not copied, over other classes.
+
+        Raises:
+            DataError: class names that cannot be, or that nothing was learned for.
+        """
+        adapter = self.adapter.for_names(tuple(class_names), self.class_names)
+        terms = [term for term in self.terms if isinstance(term, Term)]
+        keep = self.frozen_text.keep
+        return Adapted(self.encoder, adapter, class_names, config=self.config, terms=terms, keep=keep)
+
+    @torch.no_grad()
+    def head(self) -> "Head":
+        """Class vectors and image change as they are now, as constants.
+
+        Raises:
+            ConfigError: the class vectors depend on the picture (CoCoOp).
+        """
+        return Head(self)
 
 
-def class_logits(
-    images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
-) -> Float[Tensor, "b c"]:
-    """scale * cosine(image, class)."""
-    return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
+class Head(nn.Module):
+    """A classifier with its class vectors and its change of the image tower as constants; made by `Adapted.head`."""
+
+    def __init__(self, adapted: Adapted) -> None:
+        super().__init__()
+        self.adapter = copy.deepcopy(adapted.adapter).requires_grad_(False).eval()
+        self.image: ImageTower = adapted.encoder.image
+        self.scale: Tensor
+        self.classes: Tensor
+        view = adapted.see(NoPictures(type(self.adapter).__name__))
+        with torch.autocast(adapted.encoder.logit_scale.device.type, enabled=False):
+            self.register_buffer("classes", adapted.class_features(view))
+            self.register_buffer("scale", adapted.scale)
+            self.change = self.adapter.image_change(view)
+
+    def logits(self, view: FrozenView) -> Float[Tensor, "b c"]:
+        """One score a picture and class."""
+        return self._scores(view.states(self.change.start))
+
+    def forward(self, pixels: Pixels) -> Float[Tensor, "b c"]:
+        """Pixels to logits."""
+        return self._scores(self.image.below(pixels, self.change.start))
+
+    def _scores(self, states: Float[Tensor, "b ..."]) -> Float[Tensor, "b c"]:
+        images = self.adapter.image_vectors(self.image.above(states, self.change))
+        return self.adapter.scores(images, self.classes, self.scale)["logits"]
+
+
+def build(
+    config: MethodConfig,
+    encoder: DualEncoder,
+    class_names: Names,
+    *,
+    seed: int = 0,
+    extra: Sequence[TermConfig] = (),
+    keep: bool = False,
+) -> Adapted:
+    """An untrained method over some classes.
+
+    Args:
+        config: of the method, as in `maple.Config(depth=3)`.
+        encoder: the frozen encoder.
+        class_names: in the order of the scores.
+        seed: of its random start.
+        extra: terms beside the method's own.
+        keep: whether vectors of many sentences are kept on disk.
+
+    Raises:
+        ConfigError: settings that do not fit the encoder. DataError: class names that cannot be.
+    """
+    names = check_names(class_names)
+    adapter = config.build(encoder, names, torch.Generator().manual_seed(seed))
+    terms = [*adapter.terms(), *(one.build(adapter) for one in extra)]
+    return Adapted(encoder, adapter, names, config=config, terms=terms, keep=keep)

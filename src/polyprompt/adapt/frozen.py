@@ -1,20 +1,16 @@
-"""What frozen towers make of pictures and of a teacher's sentences, once, kept on disk for all runs that need it.
+"""What a frozen image tower makes of pictures, once, kept on disk for all runs that need it.
 
 A picture's states are found by the sha256 of its bytes, in a store of rows (disk/rows.py) whose folder is named after
 all else that determines them: encoder with its preprocessing, and block.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyprompt.data.items import Picture
-from polyprompt.disk.files import built_once, cache_folder, digest
 from polyprompt.disk.numbers import row_bytes
 from polyprompt.disk.rows import Rows, RowStore, fill, kept_folder
 from polyprompt.progress import say
@@ -26,7 +22,7 @@ class ImageStates:
 
     Args:
         encoder: its image tower makes them, on the device where it is.
-        block: as in `Stages`.
+        block: where a change starts (towers/base.py), or None.
         cap_gb: more than this is not kept but computed each time it is read; 0 keeps nothing.
     """
 
@@ -50,7 +46,7 @@ class ImageStates:
     def _compute(self, items: Sequence[int]) -> Float[Tensor, "b ..."]:
         preprocess, device = self.encoder.image.preprocess, self.encoder.logit_scale.device
         pixels = torch.stack([preprocess(self.pictures[item].open()) for item in items])
-        return self.encoder.image.until(pixels.to(device), self.block).float().cpu().contiguous()
+        return self.encoder.image.below(pixels.to(device), self.block).float().cpu().contiguous()
 
     def _rows(self, items: Sequence[int]) -> list[Float[Tensor, "m d"]]:
         states = self._compute(items)
@@ -66,22 +62,3 @@ class ImageStates:
                 return None
             fill([store], keys, lambda items: [self._rows(items)], "Pictures", sizes=[size] * len(keys))
         return store.find(keys)
-
-
-def keep_teacher(method: Any) -> None:
-    """PromptSRC's teacher takes its class vectors from the cache, computed the first time: dozens of sentences a class.
-
-    Raises:
-        CacheError: no room.
-    """
-    if (teacher := getattr(method, "teacher", None)) is None:
-        return
-    encoder, templates = method.encoder, teacher.consistency.templates
-    key = digest(encoder.fingerprint, encoder.name, str(len(templates)), *templates, *teacher.class_names)
-
-    def compute(folder: Path) -> None:
-        save_file({"classes": teacher.classes.cpu().contiguous()}, folder / "classes.safetensors")
-
-    what = f"The teacher reads {len(templates)} sentences about each of {len(teacher.class_names)} classes"
-    folder = built_once(cache_folder("teachers") / key, compute, what)
-    teacher.classes = load_file(folder / "classes.safetensors")["classes"].clone()

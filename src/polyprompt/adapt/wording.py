@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.nn.prompts import from_words, normal, slots
-from polyprompt.towers.base import TextTower
+from polyprompt.towers.base import INPUT, Plan, TextTower
 
 
 def check_names(class_names: Sequence[str]) -> tuple[str, ...]:
@@ -36,19 +36,22 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequence[str]) -> Any:
+def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequence[str], plan: Plan) -> Any:
     """Rows laid out by the tower; a row that does not fit is named by its class.
 
     Raises:
         DataError: a class name is too long for the text tower.
     """
-    for row, name in zip(rows, class_names, strict=False):
-        if len(row) > text.room:
+    placed = any(block == INPUT for block, _ in plan.entries)
+    each = len(rows) // len(class_names)
+    for number, row in enumerate(rows):
+        used = len(row) if placed else sum(token >= 0 for token in row)
+        if used > text.max_tokens and len(rows) == each * len(class_names):
             raise DataError(
-                f"class name {name!r} makes a prompt of {len(row)} tokens, the text tower reads at most {text.room}; "
-                f"shorten the name or the context"
+                f"class name {class_names[number // each]!r} makes a prompt of {used} tokens, the text tower reads at "
+                f"most {text.max_tokens}; shorten the name or the context"
             )
-    return text.prepare(rows)
+    return text.prepare(rows, plan)
 
 
 def filled(text: TextTower, templates: Sequence[str], class_names: Sequence[str]) -> list[list[int]]:

@@ -10,9 +10,9 @@ Where texts and images meet is up to the method: the towers have depths of their
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,13 @@ from polyprompt.campe.image import ImageSide
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import TextSide
 from polyprompt.disk.files import digest
-from polyprompt.errors import DataError, TowerError
+from polyprompt.errors import DataError
+from polyprompt.nn.branches import beside
 from polyprompt.nn.prompts import put
 from polyprompt.nn.tree import Sequences, sequences
-from polyprompt.towers.base import Prompts
-from polyprompt.towers.clip import Savings
+from polyprompt.towers.base import INPUT, NO_PLAN, NOTHING, Change, Out, Plan, Rows, refused
+from polyprompt.towers.clip import PLACES, Savings
+from polyprompt.towers.encoder import Encoder
 from polyprompt.towers.fingerprint import structure_of, tensor_said
 from polyprompt.towers.llm import Flow
 from polyprompt.types import Hidden, Pixels
@@ -45,6 +47,8 @@ class Part(NamedTuple):
     flow: Flow
     which: Int[Tensor, "b"]
     """The row of each text among the `u`."""
+    start: int
+    """The first block with prompts, or INPUT."""
     hidden: Float[Tensor, "u n d"]
     """States entering the first block with prompts; with `looked`, of what is read out alone."""
     looked: tuple[Tensor, Tensor] | None
@@ -57,14 +61,18 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Rows of token ids and slots, and what was computed of them once."""
+    """Rows of token ids and slots, the start token in front."""
 
     rows: tuple[tuple[int, ...], ...]
-    kept: dict[Any, list[Part]] = field(default_factory=dict)
+    plan: Plan
 
 
 class CampeText(nn.Module):
     """The text side as a `TextTower`: any Hugging Face decoder with K prompts behind each text.
+
+    Slots have places whatever block their rows enter: in an LLM with rotary positions they would else all stand on one
+    spot. So the words behind them are shifted alike, and below such a block they differ a little from the unchanged
+    tower's, for the start token is nearer there.
 
     Args:
         side: the trained text side.
@@ -73,13 +81,17 @@ class CampeText(nn.Module):
 
     def __init__(self, side: TextSide, most: int) -> None:
         super().__init__()
-        self.side, self.savings, self.closed = side, Savings(), ""
+        self.side, self.savings = side, Savings()
         self.tree = side.tree.positive()
         self.width, self.depth = side.llm.width, side.llm.depth
         whole = side.llm.tokens(["a"], most)[0][0]
         self.expecting = self.depth  # the first block that gradients have run through
         self.front = whole[: len(whole) - len(side.llm.tokenizer("a", add_special_tokens=False).input_ids)]
-        self.room = most - len(self.front)
+        self.max_tokens = most - len(self.front)
+
+    def refuses(self, plan: Plan) -> str:
+        """Why a change does not fit: blocks that are not there, or branches."""
+        return refused(plan, self.depth, frozenset())
 
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without the start token."""
@@ -90,38 +102,45 @@ class CampeText(nn.Module):
         """Rows of the LLM's input table."""
         return self.side.llm.token_embeddings(torch.tensor([list(ids)], device=self.side.maps.device))[0]
 
-    def prepare(self, rows: Sequence[Sequence[int]]) -> Texts:
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Texts:
         """Rows with the start token in front.
 
         Raises:
             DataError: a text is empty or too long.
         """
         for number, row in enumerate(rows):
-            if not 0 < len(row) <= self.room:
-                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads 1 to {self.room}")
-        return Texts(tuple((*self.front, *row) for row in rows))
+            if not 0 < len(row) <= self.max_tokens:
+                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads 1 to {self.max_tokens}")
+        return Texts(tuple((*self.front, *row) for row in rows), plan)
 
-    def encode(self, texts: Texts, prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
-        """The K segments of each text side by side, not normalised. Gradients reach the prompts."""
-        if prompts is None:
-            with torch.no_grad():
-                return torch.cat([self._finish(part, ()) for part in self._parts(texts.rows, 0)])
-        if prompts.start < self.expecting and torch.is_grad_enabled():
-            self.side.llm.expect_gradients(prompts.start)
-            self.expecting = prompts.start
-        device = self.side.maps.device
-        key = prompts.start, self.savings, str(device), torch.is_autocast_enabled(device.type)
-        if key not in texts.kept:
-            texts.kept[key] = list(self._parts(texts.rows, prompts.start))
-        parts = texts.kept[key]
-        finish: Callable[..., Tensor] = partial(self._finish, start=prompts.start)
-        if len(parts) > 1 and torch.is_grad_enabled():
-            finish = partial(checkpoint, finish, use_reentrant=False)
-        return torch.cat([finish(part, prompts.layers) for part in parts])
+    @torch.no_grad()
+    def below(self, texts: Texts, start: int | None) -> list[Part] | list[Tensor]:
+        """What a change that starts at a block leaves alone, part by part; with None, the finished vectors."""
+        if start is None:
+            return [self._finish(part, NOTHING) for part in self._parts(texts.rows, 0)]
+        return list(self._parts(texts.rows, start))
+
+    def above(self, texts: Texts, states: list[Part] | list[Tensor], change: Change) -> Out:
+        """The K segments of each text side by side, not normalised. Gradients reach the change.
+
+        Pictures with rows of their own go through one after the other. Where there are several passes, their inner
+        states are computed again for the gradient.
+        """
+        if change.start is None:
+            return Out(torch.cat(cast(list[Tensor], states)))
+        if change.start < self.expecting and torch.is_grad_enabled():
+            self.side.llm.expect_gradients(max(change.start, 0))
+            self.expecting = change.start
+        changes, run = change.by_pictures(1), self._finish
+        if len(states) * len(changes) > 1 and torch.is_grad_enabled():
+            run = partial(checkpoint, self._finish, use_reentrant=False)
+        parts = cast(list[Part], states)
+        vectors = [torch.cat([run(part, one) for part in parts]) for one in changes]
+        return Out(vectors[0] if change.pictures is None else torch.stack(vectors, dim=1))
 
     def _parts(self, rows: Sequence[tuple[int, ...]], start: int) -> Iterator[Part]:
         """As many texts at a time as the memory for the blocks from `start` on allows."""
-        most = self.savings.nodes * BLOCKS // (self.depth - start)
+        most = self.savings.nodes * BLOCKS // (self.depth - max(start, 0))
         first, longest = 0, 0
         for number, row in enumerate(rows):
             longest = max(longest, len(row))
@@ -148,7 +167,8 @@ class CampeText(nn.Module):
             looked = side.llm.keys_values_of(start, hidden, flow)
             hidden = pick(hidden, side.rows(alone))
         flow = self._embed(batch)[1]
-        return Part(batch, flow, torch.tensor(which, device=device), hidden, looked, places, ~tokens[places])
+        which = torch.tensor(which, device=device)
+        return Part(batch, flow, which, start, hidden, looked, places, ~tokens[places])
 
     def _below(self, batch: Sequences, start: int) -> tuple[Hidden, Flow]:
         """States entering block `start`; no other token sees a slot, whose prompt is not there yet."""
@@ -167,25 +187,20 @@ class CampeText(nn.Module):
             embeddings = embeddings.index_copy(1, self._adaptive(batch), side.vectors.expand(len(ids), -1, -1))
         return side.llm.embed(ids, batch.positions, batch.mask, put_in(embeddings))
 
-    def _finish(self, part: Part, layers: Sequence[Tensor], start: int = 0) -> Float[Tensor, "b D"]:
-        """From the states entering block `start` to the vectors."""
+    def _finish(self, part: Part, change: Change) -> Float[Tensor, "b D"]:
+        """From the states that a part holds to the vectors."""
         side, last, batch = self.side, self.depth - 1, part.batch
-        rows = side.rows(batch)
+        rows, entering = side.rows(batch), change.entering
         if part.looked is not None:
-            return side.read(self._last_alone(part, layers[0], rows), batch).segments.flatten(1)
-
-        def put_in(layer: Tensor, hidden: Tensor) -> Tensor:
-            vectors = F.embedding(part.slots, layer)
-            return put(hidden.flatten(0, 1), part.places, vectors).unflatten(0, hidden.shape[:2])
-
-        hidden = part.hidden.index_select(0, part.which)
-        for index in range(start, self.depth):
-            layer = layers[index - start] if index - start < len(layers) else None
-            if index == 0 and layer is not None:
-                hidden = self._late(0, self._embed(batch, partial(put_in, layer))[0], batch)
-            elif layer is not None:
-                hidden = put_in(layer, hidden)
-            if index > start:
+            return side.read(self._last_alone(part, _alone(entering[last]), rows), batch).segments.flatten(1)
+        if INPUT in entering:
+            hidden = self._embed(batch, partial(_put_in, part, entering[INPUT]))[0]
+        else:
+            hidden = part.hidden.index_select(0, part.which)
+        for index in range(max(part.start, 0), self.depth):
+            if index in entering:
+                hidden = _put_in(part, entering[index], hidden)
+            if index > part.start:
                 hidden = self._late(index, hidden, batch)
             if index < last or not self.savings.last_row:
                 hidden = side.llm.run(hidden, part.flow, index, index + 1)
@@ -216,41 +231,69 @@ class CampeText(nn.Module):
         return batch.width + torch.tensor(self.tree.adaptive, device=batch.ids.device)
 
 
+def _alone(rows: Rows) -> Float[Tensor, "p d"]:
+    """Rows that are the same for all pictures, or one picture's."""
+    return rows.rows if rows.rows.ndim == 2 else rows.rows[:, 0]
+
+
+def _put_in(part: Part, rows: Rows, hidden: Hidden) -> Hidden:
+    """States with the rows in their slots."""
+    places, slots = part.places, part.slots
+    if rows.of is not None:
+        of = torch.tensor([*rows.of, -1], device=slots.device)
+        slots = of[slots.clamp(max=len(rows.of))]
+        places, slots = places[slots >= 0], slots[slots >= 0]
+    vectors = F.embedding(slots, _alone(rows))
+    return put(hidden.flatten(0, 1), places, vectors).unflatten(0, hidden.shape[:2])
+
+
 def pick(hidden: Hidden, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
     """The states at some places of each sequence."""
     return hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
 class CampeImage(nn.Module):
-    """The image side as an `ImageTower`; prompts enter its own blocks, counted from the first of them."""
+    """The image side as an `ImageTower`; rows enter its own blocks, counted from the first of them."""
 
     def __init__(self, side: ImageSide) -> None:
         super().__init__()
         self.side, self.width, self.depth = side, side.width, len(side.blocks)
         self.preprocess = side.tower.preprocess
-        self.closed = "" if self.depth else (
-            f"the image side has no blocks of its own, {side.tower.name}'s tokens go straight into attention pooling; "
-            "align it with image.new_blocks of 1 or more, or use a method that prompts the text alone (coop, cocoop, "
-            "language)"
-        )  # fmt: skip
+
+    def refuses(self, plan: Plan) -> str:
+        """Why a change does not fit: no blocks, or not so many; branches beside a pretrained ViT's own blocks."""
+        if plan.start is None:
+            return ""
+        if not self.depth:
+            return (
+                f"the image side has no blocks of its own, {self.side.tower.name}'s tokens go straight into attention "
+                "pooling; align it with image.new_blocks of 1 or more, or use a method that changes the text alone"
+            )
+        return refused(plan, self.depth, PLACES if self.side.new_blocks else frozenset())
 
     @torch.no_grad()
-    def until(self, pixels: Pixels, block: int | None) -> Float[Tensor, "b ..."]:
-        """States at the input of `block`, without prompts; with None, the finished vectors."""
+    def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:
+        """The states entering block `start`; with None, the finished vectors."""
         states = self.side.enter(self.side.tower.trunk_tokens(pixels))
-        if block is not None:
-            return self.side.run(states, 0, block)
+        if start is not None:
+            return self.side.run(states, 0, max(start, 0))
         return self.side.read(self.side.run(states, 0, self.depth))[0].flatten(1)
 
-    def finish(self, states: Float[Tensor, "b m d"], prompts: Prompts) -> Float[Tensor, "b D"]:
-        """Vectors from `until(pixels, prompts.start)`, not normalised. Gradients reach the prompts."""
-        if self.closed:
-            raise TowerError(self.closed)
-        states = self.side.run(states, prompts.start, self.depth, prompts)
-        return self.side.read(states)[0].flatten(1)
+    def above(self, states: Float[Tensor, "b ..."], change: Change) -> Out:
+        """Vectors from `below(pixels, change.start)`, not normalised. Gradients reach the change."""
+        if change.start is None:
+            return Out(states)
+        if change.start == INPUT:  # nothing lies between the input and block 0 here
+            states = beside("input", states, states, change.beside(INPUT))
+            rows = dict(change.prompts) | ({0: change.input} if change.input else {})
+            change = Change(prompts=rows, branches=change.branches)
+        states = self.side.run(states, max(change.start or 0, 0), self.depth, change)
+        count = len(change.prompts[max(change.prompts)].rows) if change.prompts else 0
+        tokens = self.side.normed(states)[:, states.shape[1] - count :] if count else None
+        return Out(self.side.read(states)[0].flatten(1), tokens)
 
 
-class CampeEncoder(nn.Module):
+class CampeEncoder(Encoder):
     """A CAMPE model frozen, as a `DualEncoder`.
 
     Args:
@@ -259,25 +302,14 @@ class CampeEncoder(nn.Module):
     """
 
     def __init__(self, model: CAMPE, name: str) -> None:
-        super().__init__()
-        self.name, self.fingerprint = name, fingerprint(model)
-        self.text = CampeText(model.text, model.settings.text.max_tokens)
-        self.image = CampeImage(model.image)
-        self.logit_scale: Tensor
-        self.register_buffer("logit_scale", model.scale.detach().log())
-        self.requires_grad_(False)
-        self.eval()
-
-    def encode_image(self, pixels: Pixels) -> Float[Tensor, "b D"]:
-        """Image vectors without prompts, not normalised."""
-        return self.image.until(pixels, None)
-
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
-        """Text vectors without prompts, not normalised; long texts are cut as in training."""
-        return self.text.encode(self.text.prepare([self.text.words(text)[: self.text.room] for text in texts]))
+        text, image = CampeText(model.text, model.settings.text.max_tokens), CampeImage(model.image)
+        own = fingerprint(model)  # of what learned, so before all is frozen
+        super().__init__(image, text, model.scale.log(), name)
+        self._fingerprint = own
 
     def saving(self, savings: Savings) -> None:
-        """Turns off the last block for the read-outs alone, or sets how many tokens are computed at a time."""
+        """Turns off the last block for the readouts alone, or sets how many tokens are computed at a time."""
+        assert isinstance(self.text, CampeText)
         self.text.savings = savings
 
     def train(self, mode: bool = True) -> "CampeEncoder":

@@ -17,7 +17,7 @@ from polyprompt.errors import ConfigError, TowerError
 from polyprompt.nn.blocks import Block
 from polyprompt.nn.pool import AttentionPool
 from polyprompt.nn.prompts import append, replace_last
-from polyprompt.towers.base import Prompts
+from polyprompt.towers.base import NOTHING, Change
 from polyprompt.towers.timm import TimmTower
 from polyprompt.types import Pixels, Segments
 
@@ -108,51 +108,42 @@ class ImageSide(nn.Module):
             )
         return self.tower.trunk_tokens(pixels)
 
-    def segments(
-        self, tokens: Float[Tensor, "b n c"], prompts: Prompts | None = None
-    ) -> tuple[Segments, Float[Tensor, "b k m"]]:
+    def segments(self, tokens: Float[Tensor, "b n c"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """Trunk tokens to segments, not normalised, and where each looked.
 
         Args:
             tokens: from `frozen_tokens`, or the tower's `trunk_tokens`.
-            prompts: vectors of `width` numbers, put behind the tokens at the input of block `start` and replaced in the
-                blocks after it. Blocks are counted among the trained ones.
 
         Returns:
             segments, and attention over the picture's own tokens in reading order: the mean over heads, rows sum to 1.
-
-        Raises:
-            ConfigError: more layers of prompts than blocks.
         """
-        states = self.run(self.enter(tokens), 0, len(self.blocks), prompts)
-        return self.read(states)
+        return self.read(self.run(self.enter(tokens), 0, len(self.blocks)))
 
     def enter(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
         """Trunk tokens to the states entering the first of `blocks`."""
         return self.entrance(self.tokens_norm(tokens)) + self.positions if self.new_blocks else tokens
 
     def run(
-        self, states: Float[Tensor, "b n d"], start: int, stop: int, prompts: Prompts | None = None
+        self, states: Float[Tensor, "b n d"], start: int, stop: int, change: Change = NOTHING
     ) -> Float[Tensor, "b o d"]:
-        """Blocks `start` to `stop - 1`; `prompts` as in `segments`.
-
-        Raises:
-            ConfigError: more layers of prompts than blocks.
-        """
-        if prompts is not None and prompts.end > len(self.blocks):
-            raise ConfigError(
-                f"image prompts reach block {prompts.end}, but the image side has {len(self.blocks)} trained blocks"
-            )
+        """Blocks `start` to `stop - 1`, counted among the trained ones; rows of the change stand behind the tokens."""
+        count = 0
         for index in range(start, stop):
-            if prompts is not None and prompts.start <= index < prompts.end:
-                put_in = append if index == prompts.start else replace_last
-                states = put_in(states, prompts.layers[index - prompts.start])
-            states = self.blocks[index](states)
+            if index in change.entering:
+                rows = change.entering[index].rows
+                states = replace_last(states, rows) if count else append(states, rows)
+                count = len(rows)
+            branches = change.beside(index)
+            states = self.blocks[index](states, branches) if branches else self.blocks[index](states)
         return states
 
     def read(self, states: Float[Tensor, "b o d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
-        """States behind the last block, prompts at their end, to segments and where each looked."""
-        return self.pool(self.norm(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
+        """States behind the last block, rows that entered at their end, to segments and where each looked."""
+        return self.pool(self.normed(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
+
+    def normed(self, states: Float[Tensor, "b o d"]) -> Float[Tensor, "b o d"]:
+        """States behind the final norm."""
+        return self.norm(states)
 
 
 def heads_for(width: int) -> int:

@@ -23,18 +23,16 @@ def command(
 
 def method_rows() -> list[tuple[str, str, str]]:
     """Name, paper and what it is, from the first lines of each method's file."""
-    from polyprompt.methods import NAMES
+    from polyprompt.methods import names
 
-    return [("method", "paper", "what it is"), *((name, *described(name)) for name in NAMES)]
+    return [("method", "paper", "what it is"), *((name, *described(name)) for name in names())]
 
 
 def described(name: str) -> tuple[str, str]:
     """A method's paper, and what it is."""
-    from importlib import import_module
+    from polyprompt.methods import module_of
 
-    from polyprompt.methods import config_of
-
-    head = " ".join((import_module(config_of(name).__module__).__doc__ or "").split("\n\n")[0].split())
+    head = " ".join((module_of(name).__doc__ or "").split("\n\n")[0].split())
     paper = PAPER.search(head)
     return (paper[1] if paper else ""), PAPER.sub("", head).removesuffix(".")
 

@@ -9,8 +9,10 @@ from torch import Tensor
 from polyprompt.media.pictures import Preprocess
 
 
-def crop_and_flip(picture: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 size size"]:
-    """A random part of 8 to 100 % of the picture, resized, mirrored half of the time; draws from torch's generator.
+def crop_and_flip(picture: Image.Image, preprocess: Preprocess, least: float = 0.08) -> Float[Tensor, "3 size size"]:
+    """A random part of the picture, `least` to all of it, resized, mirrored half of the time.
+
+    It draws from torch's generator.
 
     CoOp, MaPLe and PromptSRC all train so (KaiyangZhou/Dassl.pytorch, dassl/data/transforms/transforms.py, the
     transforms random_resized_crop, random_flip and normalize).
@@ -20,7 +22,7 @@ def crop_and_flip(picture: Image.Image, preprocess: Preprocess) -> Float[Tensor,
     change = transforms.Compose(
         [
             transforms.RandomResizedCrop(
-                preprocess.size, (0.08, 1.0), interpolation=transforms.InterpolationMode(preprocess.interpolation)
+                preprocess.size, (least, 1.0), interpolation=transforms.InterpolationMode(preprocess.interpolation)
             ),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),

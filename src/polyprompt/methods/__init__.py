@@ -1,45 +1,59 @@
-"""Ways to adapt a dual encoder with prompts: one file each, found by its name.
+"""Ways to adapt a dual encoder: one file each, found by its name.
 
-    config_of("maple")(depth=3).build(encoder, class_names)
+    build(config_of("maple")(depth=3), encoder, class_names)
 
-A method's file holds `Config`, frozen and checking itself, whose `build` gives a `Method` (base.py), and `PUBLISHED`,
-the settings its authors used per protocol.
+A method's file holds `Config`, frozen and checking itself, whose `build` gives an `Adapter` (adapt/adapter.py); and
+`PUBLISHED`, what its authors did, by protocol (adapt/published.py). The first line of its docstring says what it is.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from types import ModuleType
 
-from polyprompt.adapt.engine import Published
+from polyprompt.adapt.engine import MethodConfig
+from polyprompt.adapt.published import Protocol, Published
 from polyprompt.errors import ConfigError, UnknownNameError
 
-NAMES = ("zeroshot", "coop", "cocoop", "vpt", "language", "ivlp", "maple", "promptsrc")
-"""The methods, in the order of their papers."""
+
+def names() -> tuple[str, ...]:
+    """The methods of this folder."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
 
 
-def config_of(name: str) -> Any:
-    """The config class of a method: "maple", or "my_lab.prompts" for a module of your own.
+def module_of(name: str) -> ModuleType:
+    """The file of a method: "maple", or "my_lab.prompts" for a module of your own.
 
     Raises:
-        UnknownNameError: `name` has no dot and is none of `NAMES`.
+        UnknownNameError: `name` has no dot and no file here.
         ConfigError: the module cannot be imported, or has no `Config`.
     """
-    if "." not in name and name not in NAMES:
-        raise UnknownNameError("method", name, NAMES)
+    if "." not in name and name not in names():
+        raise UnknownNameError("method", name, names())
     try:
-        return import_module(name if "." in name else f"{__name__}.{name}").Config
+        module = import_module(name if "." in name else f"{__name__}.{name}")
+        module.Config  # noqa: B018
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"method {name}: {error}; a method of your own is a module with a class Config") from None
+    return module
 
 
-def published(name: str, protocol: str) -> Published:
-    """The authors' settings of a method for one protocol: "base-to-new", "few-shot" or "cross-dataset".
+def config_of(name: str) -> type[MethodConfig]:
+    """The config class of a method.
+
+    Raises:
+        UnknownNameError, ConfigError: as `module_of`.
+    """
+    return module_of(name).Config
+
+
+def published(name: str, protocol: Protocol) -> Published:
+    """The authors' settings of a method for one protocol.
 
     Raises:
         UnknownNameError: no such method, or its authors published nothing for the protocol.
     """
-    config_of(name)
-    known: Mapping[str, Published] = import_module(f"{__name__}.{name}").PUBLISHED
+    known: Mapping[Protocol, Published] = getattr(module_of(name), "PUBLISHED", {})
     if protocol not in known:
         raise UnknownNameError(f"published setting of {name}", protocol, known)
     return known[protocol]

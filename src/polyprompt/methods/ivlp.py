@@ -5,18 +5,19 @@ Authors' code: muzairkhattak/multimodal-prompt-learning, trainers/independent_vl
 compares them all with the authors' code.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.engine import Both, Prompted, Published
+from polyprompt.adapt.adapter import Adapter, Names, entering
+from polyprompt.adapt.published import Protocol, Published
+from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
+from polyprompt.towers.base import NOTHING, Change, DualEncoder, TextTower, check_open
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +42,6 @@ class Config:
     """The block of the text tower that prompts enter; below a later one the words stand alone."""
     image_start: int = 0
     """The block of the image tower that prompts enter."""
-    consistency: Consistency | None = None
-    """PromptSRC's losses and averaging."""
 
     def __post_init__(self) -> None:
         check_counts("ivlp", text_context=self.text_context, image_context=self.image_context)
@@ -52,47 +51,46 @@ class Config:
                 f"one must be at least 1"
             )
 
-    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
-        """Untrained prompts; `seed` draws their random start."""
-        if self.text_depth:
-            check_prompts(encoder.text, "text", self.text_depth, self.text_start)
-        if self.image_depth:
-            check_prompts(encoder.image, "image", self.image_depth, self.image_start)
-        layout = Independent(self, encoder, torch.Generator().manual_seed(seed))
-        return Prompted(self, encoder, class_names, layout, self.consistency)
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "IVLP":
+        """Untrained prompts."""
+        return IVLP(self, encoder, draw)
 
 
-class Independent(nn.Module):
+class IVLP(Adapter):
     """`text[i]` and `image[i]` are the prompts of the i-th block, counted from the start."""
 
     def __init__(self, config: Config, encoder: DualEncoder, draw: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.image_start = config.image_start if config.image_depth else None
+        if config.text_depth:
+            check_open(encoder.text, "text")
+        if config.image_depth:
+            check_open(encoder.image, "image")
         self.text = nn.ParameterList()
         if config.text_depth:
             self.text.append(context_start(encoder.text, config.text_context, config.words, config.std, draw))
         for _ in range(config.text_depth - 1):
             self.text.append(normal(config.text_context, encoder.text.width, config.std, draw))
-        self.image = nn.ParameterList(
-            normal(config.image_context, encoder.image.width, config.std, draw) for _ in range(config.image_depth)
-        )
+        self.image = nn.ParameterList()
+        for _ in range(config.image_depth):
+            self.image.append(normal(config.image_context, encoder.image.width, config.std, draw))
 
-    def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
+    def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context, the rest of its words, class name; or the template."""
-        if not len(self.text):
-            return filled(text, [self.config.template], class_names)
         config = self.config
-        return context_rows(text, begun(text, config.text_context, config.words, config.text_start), class_names)
+        if not len(self.text):
+            return filled(text, [config.template], names)
+        return context_rows(text, begun(text, config.text_context, config.words, config.text_start), names)
 
-    def prompts(self) -> Both:
-        """The parameters as they are."""
-        return Both(
-            Prompts(tuple(self.text), self.config.text_start) if len(self.text) else None,
-            Prompts(tuple(self.image), self.config.image_start) if len(self.image) else None,
-        )
+    def text_change(self, frozen: FrozenView) -> Change:
+        """The text prompts as they are."""
+        return entering(tuple(self.text), self.config.text_start) if len(self.text) else NOTHING
+
+    def image_change(self, frozen: FrozenView) -> Change:
+        """The image prompts as they are."""
+        return entering(tuple(self.image), self.config.image_start) if len(self.image) else NOTHING
 
 
-PUBLISHED: Mapping[str, Published] = {
-    "base-to-new": Published(config=Config(), rate=0.0035, epochs=5, batch=4),
+PUBLISHED: Mapping[Protocol, Published] = {
+    "base-to-novel": Published(config=Config(), rate=0.0035, epochs=5, batch=4),
 }

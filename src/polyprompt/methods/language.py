@@ -1,10 +1,12 @@
 """Deep language prompting: IVLP (ivlp.py) without prompts in the image tower; a baseline of the MaPLe paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.engine import Prompted, Published
+import torch
+
+from polyprompt.adapt.adapter import Names
+from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.wording import check_counts
 from polyprompt.methods import ivlp
 from polyprompt.towers.base import DualEncoder
@@ -24,14 +26,12 @@ class Config:
     """Standard deviation of a random start."""
     start: int = 0
     """The block that prompts enter; below a later one the words stand alone."""
-    consistency: Consistency | None = None
-    """PromptSRC's losses and averaging."""
 
     def __post_init__(self) -> None:
         check_counts("language", context=self.context, depth=self.depth)
 
-    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
-        """Untrained prompts; `seed` draws their random start."""
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> ivlp.IVLP:
+        """Untrained prompts."""
         layout = ivlp.Config(
             text_context=self.context,
             text_depth=self.depth,
@@ -39,13 +39,10 @@ class Config:
             words=self.words,
             std=self.std,
             text_start=self.start,
-            consistency=self.consistency,
         )
-        method = layout.build(encoder, class_names, seed=seed)
-        method.config = self
-        return method
+        return ivlp.IVLP(layout, encoder, draw)
 
 
-PUBLISHED: Mapping[str, Published] = {
-    "base-to-new": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+PUBLISHED: Mapping[Protocol, Published] = {
+    "base-to-novel": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
 }

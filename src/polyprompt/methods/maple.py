@@ -6,17 +6,20 @@ differs: the widths of the towers are read from them (theirs are 512 and 768), a
 error. Prompts that only one tower is deep enough for learn through that tower, as theirs do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.engine import Both, Prompted, Published
+from polyprompt.adapt.adapter import Adapter, Names, entering
+from polyprompt.adapt.published import Protocol, Published
+from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start
+from polyprompt.errors import ConfigError
+from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import DualEncoder, Prompts, TextTower, check_prompts
+from polyprompt.towers.base import Change, DualEncoder, TextTower, check_open
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,30 +38,31 @@ class Config:
     """The block of the text tower that prompts enter; below a later one the words stand alone."""
     image_start: int = 0
     """The block of the image tower that prompts enter."""
-    consistency: Consistency | None = None
-    """PromptSRC's losses and averaging."""
 
     def __post_init__(self) -> None:
         check_counts("maple", context=self.context, depth=self.depth)
 
-    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
-        """An untrained MaPLe; `seed` draws its random parts."""
-        text_depth = min(self.depth, encoder.text.depth - self.text_start)
-        image_depth = min(self.depth, encoder.image.depth - self.image_start)
-        if self.depth > max(text_depth, image_depth):
-            text_depth = image_depth = self.depth  # neither tower is deep enough: one of the checks below says so
-        check_prompts(encoder.text, "text", text_depth, self.text_start)
-        check_prompts(encoder.image, "image", image_depth, self.image_start)
-        layout = Coupled(self, encoder, (text_depth, image_depth), torch.Generator().manual_seed(seed))
-        return Prompted(self, encoder, class_names, layout, self.consistency)
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MaPLe":
+        """An untrained MaPLe; each tower gets as many prompts as it is deep."""
+        check_open(encoder.text, "text")
+        check_open(encoder.image, "image")
+        depths = encoder.text.depth - self.text_start, encoder.image.depth - self.image_start
+        if self.depth > max(depths) or min(depths) < 1:
+            raise ConfigError(
+                f"maple: depth {self.depth}, from blocks {self.text_start} and {self.image_start} on, but the text "
+                f"tower has {encoder.text.depth} blocks and the image tower {encoder.image.depth}"
+            )
+        return MaPLe(self, encoder, draw)
 
 
-class Coupled(nn.Module):
+class MaPLe(Adapter):
     """`text[i]` are the text prompts of the i-th block, `couplings[i](text[i])` the image prompts."""
 
-    def __init__(self, config: Config, encoder: DualEncoder, depths: tuple[int, int], draw: torch.Generator) -> None:
+    def __init__(self, config: Config, encoder: DualEncoder, draw: torch.Generator) -> None:
         super().__init__()
-        self.config, self.depths, self.image_start = config, depths, config.image_start
+        self.config = config
+        self.text_depth = min(config.depth, encoder.text.depth - config.text_start)
+        self.image_depth = min(config.depth, encoder.image.depth - config.image_start)
         widths = encoder.text.width, encoder.image.width
         self.text = nn.ParameterList([context_start(encoder.text, config.context, config.words, config.std, draw)])
         for _ in range(config.depth - 1):
@@ -69,32 +73,29 @@ class Coupled(nn.Module):
             self.couplings.append(nn.Linear(*widths))
             self.couplings[-1].load_state_dict(deeper.state_dict())
 
-    def rows(self, text: TextTower, class_names: Sequence[str]) -> list[list[int]]:
+    def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context, the rest of its words, class name."""
         config = self.config
-        return context_rows(text, begun(text, config.context, config.words, config.text_start), class_names)
+        return context_rows(text, begun(text, config.context, config.words, config.text_start), names)
 
-    def prompts(self) -> Both:
-        """Text prompts, and their images under the couplings; each tower gets as many as it is deep."""
-        text, image = self.depths
-        mapped = (couple(prompt) for couple, prompt in zip(self.couplings[:image], self.text, strict=False))
-        return Both(
-            Prompts(tuple(self.text[i] for i in range(text)), self.config.text_start),
-            Prompts(tuple(mapped), self.config.image_start),
-        )
+    def text_change(self, frozen: FrozenView) -> Change:
+        """The text prompts."""
+        return entering(tuple(self.text)[: self.text_depth], self.config.text_start)
 
-
-def linear(inputs: int, outputs: int, draw: torch.Generator) -> nn.Linear:
-    """torch's own start of a linear map, uniform within 1 / sqrt(inputs), from a generator."""
-    layer = nn.Linear(inputs, outputs)
-    with torch.no_grad():
-        for parameter in (layer.weight, layer.bias):
-            parameter.copy_((torch.rand(parameter.shape, generator=draw) * 2 - 1) * inputs**-0.5)
-    return layer
+    def image_change(self, frozen: FrozenView) -> Change:
+        """Their images under the couplings."""
+        pairs = zip(self.couplings[: self.image_depth], self.text, strict=False)
+        return entering([couple(prompt) for couple, prompt in pairs], self.config.image_start)
 
 
-PUBLISHED: Mapping[str, Published] = {
-    "base-to-new": Published(config=Config(), rate=0.0035, epochs=5, batch=4),
+PUBLISHED: Mapping[Protocol, Published] = {
+    "base-to-novel": Published(
+        config=Config(),
+        rate=0.0035,
+        epochs=5,
+        batch=4,
+        figures={"base": 82.28, "novel": 75.14, "harmonic mean": 78.55},
+    ),
     "cross-dataset": Published(config=replace(Config(), depth=3), rate=0.0026, epochs=2, batch=4),
     "few-shot": Published(config=Config(), rate=0.0035, epochs=50, batch=4),
 }

@@ -5,11 +5,13 @@ Authors' code: muzairkhattak/multimodal-prompt-learning, trainers/vpt.py. Shallo
 text prompts; class features come from a fixed template and are computed once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.engine import Prompted, Published
+import torch
+
+from polyprompt.adapt.adapter import Names
+from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.wording import check_counts
 from polyprompt.methods import ivlp
 from polyprompt.towers.base import DualEncoder
@@ -29,14 +31,12 @@ class Config:
     """Standard deviation of the random start."""
     start: int = 0
     """The block that prompts enter."""
-    consistency: Consistency | None = None
-    """PromptSRC's losses and averaging."""
 
     def __post_init__(self) -> None:
         check_counts("vpt", context=self.context, depth=self.depth)
 
-    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> Prompted:
-        """Untrained prompts; `seed` draws them."""
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> ivlp.IVLP:
+        """Untrained prompts."""
         layout = ivlp.Config(
             text_depth=0,
             image_context=self.context,
@@ -44,13 +44,10 @@ class Config:
             template=self.template,
             std=self.std,
             image_start=self.start,
-            consistency=self.consistency,
         )
-        method = layout.build(encoder, class_names, seed=seed)
-        method.config = self
-        return method
+        return ivlp.IVLP(layout, encoder, draw)
 
 
-PUBLISHED: Mapping[str, Published] = {
-    "base-to-new": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+PUBLISHED: Mapping[Protocol, Published] = {
+    "base-to-novel": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
 }

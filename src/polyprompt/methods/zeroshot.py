@@ -3,19 +3,19 @@
 With several templates each one's features are normalised, averaged, and normalised again (CoOp's ZeroshotCLIP2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from polyprompt.adapt.engine import Frozen, Losses, Published, Stages, class_logits, run_stages
-from polyprompt.adapt.wording import check_names, filled
+from polyprompt.adapt.adapter import Adapter, Names
+from polyprompt.adapt.published import Protocol, Published
+from polyprompt.adapt.view import FrozenView, class_means
+from polyprompt.adapt.wording import filled
 from polyprompt.errors import ConfigError
-from polyprompt.towers.base import DualEncoder
-from polyprompt.types import Pixels
+from polyprompt.towers.base import DualEncoder, Out, TextTower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,63 +29,25 @@ class Config:
         if not self.templates:
             raise ConfigError("zeroshot: templates is empty; at least one sentence with {} is needed")
 
-    def build(self, encoder: DualEncoder, class_names: Sequence[str], *, seed: int = 0) -> "ZeroShot":
-        """The classifier; `seed` has no effect."""
-        return ZeroShot(self, encoder, class_names)
+    def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ZeroShot":
+        """The classifier."""
+        return ZeroShot(self.templates)
 
 
-class ZeroShot(nn.Module):
-    """See `Method`; nothing learns."""
+class ZeroShot(Adapter):
+    """Sentences, and the mean of their unit vectors."""
 
-    def __init__(self, config: Config, encoder: DualEncoder, class_names: Sequence[str]) -> None:
+    def __init__(self, templates: tuple[str, ...]) -> None:
         super().__init__()
-        self.config, self.encoder, self.class_names = config, encoder, check_names(class_names)
-        self.classes: Tensor
-        self.register_buffer("classes", ensemble(encoder, config.templates, self.class_names), persistent=False)
+        self.templates = templates
 
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Nothing."""
-        return {}
+    def rows(self, text: TextTower, names: Names) -> list[list[int]]:
+        """Each template with each class name."""
+        return filled(text, self.templates, names)
 
-    def stages(self) -> Stages:
-        """Image vectors."""
-        return {"states": None}
-
-    def frozen(self, pixels: Pixels) -> Frozen:
-        """Image vectors."""
-        return run_stages(self.encoder, self.stages(), pixels)
-
-    def class_features(self) -> Float[Tensor, "c D"]:
-        """Unit vectors, one per class."""
-        return self.classes
-
-    def logits(self, frozen: Frozen) -> Float[Tensor, "b c"]:
-        """exp(logit_scale) * cosine."""
-        return class_logits(frozen["states"], self.classes, self.encoder.logit_scale.exp())
-
-    def loss(self, frozen: Frozen, labels: Int[Tensor, "b"]) -> Losses:
-        """Cross-entropy, for comparison; it has no gradient."""
-        loss = F.cross_entropy(self.logits(frozen), labels)
-        return {"loss": loss, "cross_entropy": loss}
-
-    def forward(self, pixels: Pixels) -> Float[Tensor, "b c"]:
-        """Pixels to logits."""
-        return self.logits(self.frozen(pixels))
-
-    def for_classes(self, class_names: Sequence[str]) -> "ZeroShot":
-        """Other classes."""
-        return ZeroShot(self.config, self.encoder, class_names)
-
-    def epoch_end(self, epoch: int, epochs: int) -> None:
-        """Nothing."""
+    def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:
+        """Unit vectors."""
+        return class_means(out.vectors.unflatten(0, (-1, len(self.templates))), unit_first=True)
 
 
-@torch.no_grad()
-def ensemble(encoder: DualEncoder, templates: Sequence[str], class_names: Sequence[str]) -> Float[Tensor, "c D"]:
-    """Unit vectors: the mean over templates of normalised features, normalised."""
-    features = encoder.text.encode(encoder.text.prepare(filled(encoder.text, templates, class_names)))
-    features = F.normalize(features, dim=-1).unflatten(0, (len(class_names), len(templates)))
-    return F.normalize(features.mean(dim=1), dim=-1)
-
-
-PUBLISHED: Mapping[str, Published] = {}
+PUBLISHED: Mapping[Protocol, Published] = {}

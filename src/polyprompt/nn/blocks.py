@@ -1,10 +1,14 @@
 """A plain pre-norm transformer block, for new layers on top of a frozen trunk (Xiong et al. 2020, arXiv:2002.04745)."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
 from polyprompt.nn.attention import attention
+from polyprompt.nn.branches import NONE, Branches, Place, beside
+
+QKV: tuple[Place, ...] = ("query", "key", "value")
 
 
 class Block(nn.Module):
@@ -31,12 +35,24 @@ class Block(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
+    def forward(self, tokens: Float[Tensor, "b m d"], branches: Branches = NONE) -> Float[Tensor, "b m d"]:
         """Token states after the block."""
-        tokens = tokens + self.proj(self.attend(self.qkv(self.norm1(tokens))))
-        return tokens + self.mlp(self.norm2(tokens))
+        entering = self.norm1(tokens)
+        gathered = self.attend(self._qkv(entering, branches))
+        tokens = tokens + beside("out", gathered, self.proj(gathered), branches)
+        half = self.norm2(tokens)
+        tokens = tokens + beside("mlp", half, self.mlp(half), branches)
+        return beside("block", entering, tokens, branches)
 
-    def attend(self, qkv: Float[Tensor, "b m three_d"]) -> Float[Tensor, "b m d"]:
+    def _qkv(self, entering: Float[Tensor, "b m d"], branches: Branches) -> Float[Tensor, "b m e"]:
+        """Queries, keys and values side by side."""
+        qkv = self.qkv(entering)
+        if not {"query", "key", "value"} & branches.keys():
+            return qkv
+        parts = zip(QKV, qkv.chunk(3, dim=-1), strict=True)
+        return torch.cat([beside(place, entering, part, branches) for place, part in parts], dim=-1)
+
+    def attend(self, qkv: Float[Tensor, "b m e"]) -> Float[Tensor, "b m d"]:
         """Softmax attention of all tokens over all tokens; queries, keys and values lie side by side in `qkv`."""
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
         return attention(queries, keys, values).transpose(1, 2).flatten(2)

@@ -156,7 +156,7 @@ def _moments(segments: Float[Tensor, "b k e"]) -> Moments:
     return mean, (total(centred.T @ centred) / count).view(k, e, k, e)
 
 
-def drift(prompted: Float[Tensor, "n d"], frozen: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+def drift(prompted: Float[Tensor, "*n d"], frozen: Float[Tensor, "*n d"]) -> Float[Tensor, ""]:
     """How far prompting has moved the features: mean absolute difference of unit rows.
 
     L_SCL-text and L_SCL-image of PromptSRC (Khattak et al. 2023, arXiv:2307.06948, "mutual

@@ -22,17 +22,24 @@ def slots(first: int, count: int) -> list[int]:
     return [slot(row) for row in range(first, first + count)]
 
 
-def put(states: Float[Tensor, "n d"], places: Int[Tensor, "s"], vectors: Float[Tensor, "s d"]) -> Float[Tensor, "n d"]:
+def put(
+    states: Float[Tensor, "n *b d"], places: Int[Tensor, "q"], vectors: Float[Tensor, "q *b d"]
+) -> Float[Tensor, "n *b d"]:
     """`states` with `vectors[i]` at `places[i]`; what stood there gets no gradient."""
     return states.index_copy(0, places, vectors.to(states.dtype))
 
 
-def append(states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"]) -> Float[Tensor, "b m_plus_p d"]:
-    """`states` with the same prompts behind the tokens of each picture."""
-    return torch.cat([states, prompts.to(states.dtype).expand(len(states), -1, -1)], dim=1)
+def append(
+    states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"] | Float[Tensor, "p b d"]
+) -> Float[Tensor, "b n d"]:
+    """`states` with prompts behind the tokens of each picture: the same for all, or each picture's own."""
+    each = prompts.expand(len(states), -1, -1) if prompts.ndim == 2 else prompts.transpose(0, 1)
+    return torch.cat([states, each.to(states.dtype)], dim=1)
 
 
-def replace_last(states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"]) -> Float[Tensor, "b m d"]:
+def replace_last(
+    states: Float[Tensor, "b m d"], prompts: Float[Tensor, "p d"] | Float[Tensor, "p b d"]
+) -> Float[Tensor, "b m d"]:
     """`states` with its last tokens replaced by the prompts; what stood there gets no gradient."""
     kept, _ = states.split([states.shape[1] - len(prompts), len(prompts)], dim=1)
     return append(kept, prompts)

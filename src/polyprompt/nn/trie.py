@@ -56,7 +56,7 @@ class Trie:
     ids: Int[Tensor, "n"]
     """Token id of each node; negative ones are slots (nn/prompts.py)."""
     positions: Int[Tensor, "n"]
-    """Place of each node in its texts."""
+    """Place of each node in its texts, counting what has places."""
     readouts: Int[Tensor, "t"]
     """The node that is read out, per text."""
     every: Look
@@ -70,20 +70,30 @@ class Trie:
 
 
 def pack(
-    rows: Sequence[Sequence[int]], ends: Sequence[int], *, share: bool = True, causal: bool = True, run: int = RUN
-) -> Trie:
+    rows: Sequence[Sequence[int]],
+    ends: Sequence[int],
+    *,
+    share: bool = True,
+    causal: bool = True,
+    placed: bool = True,
+    run: int = RUN,
+) -> tuple[Trie, list[list[int]]]:
     """Merges equal beginnings of `rows`; with `share` off every token keeps a node of its own.
 
     Args:
         rows: token ids and slots, one row per text, none empty.
         ends: the place in each row that is read out.
         causal: a token sees those before it and itself; off: its whole text, so that nothing can be shared.
+        placed: slots have places; off: the tokens around them have those that they would have without.
         run: nodes whose attention is computed together.
+
+    Returns:
+        the trie, and for each row its nodes, token by token.
     """
     ids: list[int] = []
-    positions: list[int] = []
+    places: list[int] = []
     stops: list[int] = []  # the node behind each node's last descendant
-    readouts = [0] * len(rows)
+    paths: list[list[int]] = [[] for _ in rows]
     path: list[int] = []
     for text in sorted(range(len(rows)), key=lambda text: list(rows[text])):  # equal beginnings become neighbours
         row = list(rows[text])
@@ -92,14 +102,28 @@ def pack(
             stops[node] = len(ids)
         path = [*path[:kept], *range(len(ids), len(ids) + len(row) - kept)]
         ids += row[kept:]
-        positions += range(kept, len(row))
+        places += range(kept, len(row))
         stops += [0] * (len(row) - kept)
-        readouts[text] = path[ends[text]]
+        paths[text] = path
     for node in path:
         stops[node] = len(ids)
-    nodes, place, stop, last = (torch.tensor(numbers) for numbers in (range(len(ids)), positions, stops, readouts))
+    readouts = [path[end] for path, end in zip(paths, ends, strict=True)]
+    nodes, place, stop, last = (torch.tensor(numbers) for numbers in (range(len(ids)), places, stops, readouts))
     first = nodes if causal else nodes - place
-    return Trie(torch.tensor(ids), place, last, _look(nodes, first, stop, run), _look(last, first, stop, run))
+    positions = place if placed else _positions(ids, paths)
+    every, of_readouts = _look(nodes, first, stop, run), _look(last, first, stop, run)
+    return Trie(torch.tensor(ids), positions, last, every, of_readouts), paths
+
+
+def _positions(ids: Sequence[int], paths: Sequence[Sequence[int]]) -> Int[Tensor, "n"]:
+    """Each node's place among the tokens of its text that are no slots; a slot's is that of the token behind it."""
+    positions = [0] * len(ids)
+    for path in paths:
+        before = 0
+        for node in path:
+            positions[node] = before
+            before += ids[node] >= 0
+    return torch.tensor(positions)
 
 
 def _agree(one: Sequence[int], other: Sequence[int]) -> int:
@@ -127,13 +151,22 @@ def _look(nodes: Int[Tensor, "w"], first: Int[Tensor, "n"], stop: Int[Tensor, "n
     return Look(queries, keys.clamp(min=0), sees, back)
 
 
-def attend(queries: Float[Tensor, "w d"], both: Float[Tensor, "n dd"], look: Look, heads: int) -> Float[Tensor, "w d"]:
-    """Attention of the queries over the nodes they look at.
+def attend(
+    queries: Float[Tensor, "w *b d"], both: Float[Tensor, "n *b e"], look: Look, heads: int
+) -> Float[Tensor, "w *b d"]:
+    """Attention of the queries over the nodes they look at; with b, for each picture by itself.
 
     Args:
         both: keys beside values, of all nodes; heads lie side by side in each.
     """
-    query = F.embedding(look.queries, queries).unflatten(-1, (heads, -1)).transpose(1, 2)
-    key, value = F.embedding(look.keys, both).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=look.sees[:, None])
-    return F.embedding(look.places, out.transpose(1, 2).reshape(-1, queries.shape[-1]))
+    pictures = queries.shape[1:-1]
+    query = pick(look.queries, queries).unflatten(-1, (heads, -1)).movedim((0, 1, -2), (0, -2, -3))
+    key, value = pick(look.keys, both).unflatten(-1, (2, heads, -1)).movedim((-3, 0, 1, -2), (0, 1, -2, -3))
+    sees = look.sees.reshape(len(look.sees), *[1] * (1 + len(pictures)), *look.sees.shape[1:])
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=sees)
+    return pick(look.places, out.movedim((-2, -3), (1, -2)).flatten(0, 1).flatten(-2))
+
+
+def pick(index: Int[Tensor, "*q"], states: Float[Tensor, "n *b d"]) -> Float[Tensor, "..."]:
+    """Rows of `states`: [*q *b d]."""
+    return F.embedding(index, states.flatten(1)).unflatten(-1, states.shape[1:])

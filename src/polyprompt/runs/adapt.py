@@ -13,19 +13,20 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from polyprompt.adapt.classifier import Classifier, probabilities
-from polyprompt.adapt.consistency import average_weights
-from polyprompt.adapt.engine import Method, Published
-from polyprompt.adapt.frozen import ImageStates, keep_teacher
+from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.classifier import Classifier, probabilities, scorer
+from polyprompt.adapt.engine import Adapted, TermConfig, build
+from polyprompt.adapt.published import NEAREST, Protocol, Published
+from polyprompt.adapt.view import KeptPictures, PixelPictures
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
@@ -33,11 +34,11 @@ from polyprompt.data.transforms import crop_and_flip
 from polyprompt.disk.files import read_json, write_json
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.evaluate.classify import harmonic_mean, scores
-from polyprompt.methods import config_of
+from polyprompt.methods import module_of
 from polyprompt.progress import say, track
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.machine import machine
-from polyprompt.runs.saved import config_from, save
+from polyprompt.runs.saved import config_from, save, term_from
 from polyprompt.runs.saved import load as load_method
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers.base import DualEncoder
@@ -48,32 +49,24 @@ from polyprompt.train.precision import Precision, choose_precision
 BLOCK = 64
 """Pictures scored together."""
 
-PUBLISHED_AS: Mapping[str, tuple[str, ...]] = {
-    "few-shot": ("few-shot", "base-to-new", "cross-dataset"),
-    "base-to-novel": ("base-to-new", "few-shot", "cross-dataset"),
-    "cross-dataset": ("cross-dataset", "base-to-new", "few-shot"),
-}
-"""Whose settings a protocol takes: its own, or the nearest that the authors published."""
-
 
 class Task(nn.Module):
     """A method as the loop calls it: a batch of pictures and labels to named losses."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, adapted: Adapted) -> None:
         super().__init__()
-        self.method = method
+        self.adapted = adapted
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`frozen` states, or `pixels` whose frozen part is still to be computed; and `labels`."""
-        frozen = batch["frozen"] if "frozen" in batch else self.method.frozen(batch["pixels"])
-        return self.method.loss(frozen, batch["labels"])
+        """`pictures`, as pixels or as kept states, and `labels`."""
+        return self.adapted.losses(self.adapted.see(batch["pictures"]), batch["labels"])
 
 
 # Settings
 
 
 def resolved(settings: AdaptSettings) -> AdaptSettings:
-    """The same with everything said: the method's settings, epochs, batch and rate.
+    """The same with everything said: the method's settings, and how it is trained.
 
     Raises:
         ConfigError: no such method, a setting that it does not have, or nothing published to fill a gap.
@@ -82,21 +75,51 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     name = given.pop("name", None)
     if not isinstance(name, str):
         raise ConfigError("method has no name; say which, as in method.name=maple or --method maple")
-    kind = config_of(name)
-    all_published = getattr(import_module(kind.__module__), "PUBLISHED", {})
-    near = next((p for p in PUBLISHED_AS[settings.protocol] if p in all_published), None)
-    found: Published | None = all_published[near] if near else None
-    config = config_from(name, _merged(asdict(found.config), given) if found else given)
-    values: dict[str, Any] = {"method": {"name": name} | asdict(config)}
-    if name != "zeroshot":
-        theirs = {"epochs": found.epochs_for(settings.shots), "batch": found.batch, "rate": found.rate} if found else {}
-        for field in ("epochs", "batch", "rate"):
-            values[field] = theirs.get(field) if getattr(settings, field) is None else getattr(settings, field)
-            if values[field] is None:
-                raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
-    if consistency := getattr(config, "consistency", None):
-        average_weights(values["epochs"], consistency.mean, consistency.std)  # says now what it would say in the end
-    return settings.model_copy(update=values)
+    published = nearest(name, settings.protocol)
+    config = config_from(name, _merged(asdict(published.config), given) if published else given)
+    terms = {
+        term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
+        for term, values in settings.terms.items()
+    }
+    resolved = settings.model_copy(update={"method": {"name": name} | asdict(config), "terms": terms})
+    if name == "zeroshot":
+        return resolved
+    resolved = resolved.model_copy(update=_training(resolved, name, published))
+    for one in (config, *terms_of(resolved)):
+        if (check := getattr(one, "check_epochs", None)) and resolved.epochs:
+            check(resolved.epochs)
+    return resolved
+
+
+TRAINING = ("epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop")
+
+
+def _training(settings: AdaptSettings, name: str, published: Published | None) -> dict[str, Any]:
+    """What is open of how to train, as published."""
+    theirs: dict[str, Any] = {}
+    if published:
+        theirs = {field: getattr(published, field) for field in TRAINING}
+        theirs |= {"epochs": published.epochs_for(settings.shots), "steps": published.steps_for(settings.shots)}
+    values = {field: theirs.get(field) for field in TRAINING if getattr(settings, field) is None}
+    if settings.epochs is None and settings.steps is None:
+        values["steps"] = theirs.get("steps")
+    for field in ("epochs", "batch", "rate"):
+        counted = field == "epochs" and (settings.steps or values.get("steps"))
+        if field in values and values[field] is None and not counted:
+            raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
+    usual = {"optimizer": "sgd", "weight_decay": 5e-4, "eps": 1e-8, "schedule": "published", "crop": 0.08}
+    return {field: usual.get(field) if value is None else value for field, value in values.items()}
+
+
+def nearest(name: str, protocol: Protocol) -> Published | None:
+    """The authors' settings for a protocol, or for the nearest that they published."""
+    known = getattr(module_of(name), "PUBLISHED", {})
+    return next((known[one] for one in NEAREST[protocol] if one in known), None)
+
+
+def terms_of(settings: AdaptSettings) -> list[TermConfig]:
+    """The configs of the terms beside the method's own."""
+    return [term_from(name, values) for name, values in settings.terms.items()]
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +202,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
         say(f"{out}: finished before.")
         return Classifier(load_method(out / "model", encoder))
 
-    method = build(settings, encoder, drawn.class_names)
+    method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb))
     scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
     inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)}
     if (out / "inputs.json").exists() and read_json(out / "inputs.json") != inputs:
@@ -189,8 +212,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "inputs.json", inputs)
         write_json(out / "config.json", settings.model_dump(mode="json"))
-    if method.learned():
-        train(method, drawn, settings, out, resume=resume)
+    train(method, drawn, settings, out, resume=resume)
     trained = time.perf_counter()
     found = {name: evaluate(scored[name], data, settings.cache_gb) for name, data in tests.items()}
     results = {
@@ -219,76 +241,85 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     return Classifier(method)
 
 
-def build(settings: AdaptSettings, encoder: DualEncoder, class_names: Sequence[str]) -> Any:
+def untrained(
+    settings: AdaptSettings, encoder: DualEncoder, class_names: Sequence[str], *, keep: bool = False
+) -> Adapted:
     """The method of resolved settings, untrained."""
     named = dict(settings.method)
-    return config_from(named.pop("name"), named).build(encoder, class_names, seed=settings.seed)
+    config = config_from(named.pop("name"), named)
+    return build(config, encoder, class_names, seed=settings.seed, extra=terms_of(settings), keep=keep)
 
 
-def train(method: Any, data: Labelled, settings: AdaptSettings, out: Path, *, resume: bool) -> None:
-    """Trains the prompts of a method in place, from resolved settings; `out` as in `fit`.
+def train(adapted: Adapted, data: Labelled, settings: AdaptSettings, out: Path, *, resume: bool) -> None:
+    """Trains a method in place, from resolved settings; `out` as in `fit`.
 
     Raises:
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
-    epochs, labels = settings.epochs, torch.tensor(data.labels)
-    assert epochs is not None
+    kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
+    look_at(adapted, kept, labels)
+    groups = [{"params": list(adapted.learned().values()), "lr": settings.rate, "name": settings.method["name"]}]
+    if not adapted.learned():
+        return
     assert settings.batch is not None
-    method.train()
-    stored = {} if settings.augment else open_states(method, data, settings.cache_gb)
-    if settings.cache_gb:
-        keep_teacher(method)
+    assert settings.optimizer is not None
+    assert settings.schedule is not None
+    adapted.train()
 
     def fetch(items: list[int]) -> dict[str, Any]:
         if not settings.augment:
-            return {"frozen": {name: states.read(items) for name, states in stored.items()}, "labels": labels[items]}
-        preprocess = method.encoder.image.preprocess
-        pixels = [crop_and_flip(data.pictures[item].open(), preprocess) for item in items]
-        return {"pixels": torch.stack(pixels), "labels": labels[items]}
+            return {"pictures": kept.of(items), "labels": labels[items]}
+        preprocess = adapted.encoder.image.preprocess
+        pixels = [crop_and_flip(data.pictures[item].open(), preprocess, settings.crop or 0.08) for item in items]
+        return {"pictures": PixelPictures(adapted.encoder, torch.stack(pixels)), "labels": labels[items]}
+
+    batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
+    epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
 
     def every_epoch(epoch: int) -> dict[str, Any]:
-        method.epoch_end(epoch, epochs)
+        adapted.epoch_end(epoch, epochs)
         return {}
 
     fit(
-        Task(method),
-        Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed),
+        Task(adapted),
+        batches,
         TrainSettings(
             epochs=epochs,
             optimizer=settings.optimizer,
-            weight_decay=settings.weight_decay,
+            weight_decay=settings.weight_decay or 0.0,
+            eps=settings.eps or 1e-8,
             schedule=settings.schedule,
             clip=None,
-            precision=_precision(settings, method.encoder.logit_scale.device),
+            precision=_precision(settings, adapted.encoder.logit_scale.device),
             seed=settings.seed,
             epoch_seconds=EPOCH_SECONDS,
         ),
         out,
-        groups=[{"params": list(method.learned().values()), "lr": settings.rate, "name": "prompts"}],
+        groups=groups,
         every_epoch=every_epoch,
         resume=resume,
     )
 
 
-def evaluate(method: Any, data: Labelled, cache_gb: float) -> dict[str, Any]:
+def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"]) -> None:
+    """Lets a method that wants to see all training pictures at once do so."""
+    if type(adapted.adapter).look_at is not Adapter.look_at:
+        everything = torch.cat([kept.of(part).states(None) for part in in_parts(len(labels))])
+        adapted.adapter.look_at(everything, labels.to(everything.device), len(adapted.class_names))
+
+
+def in_parts(count: int) -> list[range]:
+    """Pictures a few at a time."""
+    return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+
+
+def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> dict[str, Any]:
     """Scores of a method on pictures of its own classes (evaluate/classify.py), computed in fp32."""
-    method.eval()
-    stored = open_states(method, data, cache_gb)
-    device, found = method.encoder.logit_scale.device, []
-    for at in track(range(0, len(data.pictures), BLOCK), data.name):
-        part = range(at, min(at + BLOCK, len(data.pictures)))
-        found.append(probabilities(method, {name: states.read(part).to(device) for name, states in stored.items()}))
+    adapted.eval()
+    kept, by = KeptPictures(adapted.encoder, data.pictures, cache_gb), scorer(adapted)
+    parts = track(in_parts(len(data.pictures)), data.name)
+    found = [probabilities(by, adapted.see(kept.of(part))) for part in parts]
     return scores(torch.cat(found), torch.tensor(data.labels), data.class_names)
-
-
-def open_states(method: Method, data: Labelled, cache_gb: float) -> dict[str, ImageStates]:
-    """What `method.frozen` gives for the pictures, by name."""
-    from accelerate import Accelerator
-
-    stages = method.stages()
-    with Accelerator(mixed_precision="no").main_process_first():  # the others then find what it has kept
-        made = {block: ImageStates(method.encoder, data.pictures, block, cache_gb) for block in set(stages.values())}
-    return {name: made[block] for name, block in stages.items()}
 
 
 def _check_run(out: Path, settings: AdaptSettings, resume: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
+from polyprompt.adapt.engine import build
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE, MOVED
 from polyprompt.disk.files import read_json
@@ -12,7 +13,7 @@ from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameErr
 from polyprompt.methods import config_of
 from polyprompt.runs import saved
 from polyprompt.runs.folder import absolute, check_has_model
-from polyprompt.towers.clip import CLIP
+from polyprompt.towers.encoder import Encoder
 from polyprompt.zoo.load import open_encoder
 
 
@@ -68,7 +69,7 @@ def model_folder(run: str | Path) -> Path:
     return Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
 
 
-def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> CLIP | CampeEncoder:
+def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> Encoder:
     """The encoder that a saved adapter names."""
     try:
         return load_encoder(name, **towers)
@@ -97,10 +98,10 @@ def load_classifier(
         return found if class_names is None else found.for_classes(class_names)
     if class_names is None:
         raise ConfigError(f"{run}: was trained on captions and has no classes of its own; name them (--classes a,b,c).")
-    return Classifier(config_of("zeroshot")().build(CampeEncoder(found, str(run)), class_names))
+    return Classifier(build(config_of("zeroshot")(), CampeEncoder(found, str(run)), class_names))
 
 
-def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str | None = None) -> CLIP | CampeEncoder:
+def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str | None = None) -> Encoder:
     """A dual encoder by name, frozen, in float32 on the CPU.
 
     A folder that `polyprompt align` wrote, a run or its model; else as in zoo/load.py: open_clip's zoo

@@ -5,53 +5,56 @@ adapter_model.safetensors     the learned tensors alone: kilobytes to a few mega
 manifest.json                 the hashes of both
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from polyprompt.adapt.consistency import Consistency
-from polyprompt.adapt.engine import Method
+from polyprompt.adapt.engine import Adapted, TermConfig, build
+from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
-from polyprompt.errors import ConfigError, FileError, UnknownNameError
+from polyprompt.errors import FileError
 from polyprompt.methods import config_of
+from polyprompt.settings import checked
+from polyprompt.towers.base import DualEncoder
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 TYPE = "POLYPROMPT"
 
 
-def save(method: Any, folder: str | Path) -> None:
+def save(adapted: Adapted, folder: str | Path) -> None:
     """Writes a new folder, whole or not at all.
 
     Raises:
         FileError: it exists already, or cannot be written.
     """
-    module = type(method.config).__module__
     config = {
         "peft_type": TYPE,
-        "base_model_name_or_path": method.encoder.name,
-        "encoder_fingerprint": method.encoder.fingerprint,
-        "method": module.removeprefix("polyprompt.methods."),
-        "settings": asdict(method.config),
-        "class_names": list(method.class_names),
+        "base_model_name_or_path": adapted.encoder.name,
+        "encoder_fingerprint": adapted.encoder.fingerprint,
+        "method": method_name(adapted.config),
+        "settings": asdict(adapted.config),  # pyright: ignore[reportArgumentType]
+        "class_names": list(adapted.class_names),
     }
-    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in method.learned().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in adapted.adapter.state_dict().items()}
     with whole_folder(folder) as temporary:
         write_json(temporary / CONFIG, config)
         save_file(tensors, temporary / TENSORS)
 
 
-def load(folder: str | Path, encoder: Any = None, *, open_encoder: Callable[[str], Any] | None = None) -> Method:
+def load(
+    folder: str | Path, encoder: DualEncoder | None = None, *, open_encoder: Callable[[str], DualEncoder] | None = None
+) -> Adapted:
     """The method that was saved, to the last bit.
 
     Args:
         encoder: the one it was trained on. None: opened by the name in the folder.
-        open_encoder: how to open it; `load_encoder` if not given.
+        open_encoder: how to open it.
 
     Raises:
         FileError: damaged, not an adapter of ours, or trained on another encoder.
@@ -69,73 +72,54 @@ def load(folder: str | Path, encoder: Any = None, *, open_encoder: Callable[[str
     config = config_from(name, settings)
     if encoder is None:
         if open_encoder is None:
-            from polyprompt.zoo.load import open_encoder as open_encoder
+            raise FileError(f"{folder}: was trained on {base}; give that encoder")
         encoder = open_encoder(base)
     if encoder.fingerprint != fingerprint:
         raise FileError(
             f"{folder}: was trained on {base} with other weights than {encoder.name} has; give that encoder"
         )
-    method = config.build(encoder, class_names)
-    _fill(method, folder / TENSORS)
-    return method
+    adapted = build(config, encoder, class_names)
+    _fill(adapted, folder / TENSORS)
+    return adapted
 
 
-def config_from(name: str, settings: dict[str, Any]) -> Any:
-    """A config of method `name` from plain JSON.
+def method_name(config: Any) -> str:
+    """ "maple" for its config, "my_lab.prompts" for that of a module of one's own."""
+    return type(config).__module__.removeprefix("polyprompt.methods.")
+
+
+def config_from(name: str, settings: Mapping[str, Any], where: str = "") -> Any:
+    """A config of method `name` from plain JSON; `where` is the file that it stands in, for the error.
 
     Raises:
-        UnknownNameError: a setting that the method does not have.
-        ConfigError: a value of another type.
+        UnknownNameError: no such method.
+        ConfigError: a setting that the method does not have, or a value of another type.
     """
-    kind = config_of(name)
-    known = {field.name for field in fields(kind)}
-    for key in settings:
-        if key not in known:
-            raise UnknownNameError(f"setting of {name}", key, known)
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
-    if isinstance(values.get("consistency"), dict):
-        values["consistency"] = _consistency(name, values["consistency"])
-    hints = get_type_hints(kind)
-    for key, value in values.items():
-        values[key] = _typed(name, key, value, hints[key])
-    return kind(**values)
+    return checked(config_of(name), settings, where or name)
 
 
-def _consistency(name: str, settings: dict[str, Any]) -> Consistency:
-    known = {field.name for field in fields(Consistency)}
-    for key in settings:
-        if key not in known:
-            raise UnknownNameError(f"setting of {name}'s consistency", key, known)
-    hints = get_type_hints(Consistency)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return Consistency(**{key: _typed(name, key, value, hints[key]) for key, value in values.items()})
+def term_from(name: str, settings: Mapping[str, Any]) -> TermConfig:
+    """A config of term `name` from plain JSON.
 
-
-def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
-    """`value`, once it is clear that its type is that of the field; whole numbers serve for floats."""
-    if get_origin(hint) is tuple:
-        fits, expected = isinstance(value, tuple) and all(isinstance(item, str) for item in value), "a list of texts"
-    else:
-        if hint is float and type(value) is int:
-            value = float(value)
-        fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-        expected = f"of type {getattr(hint, '__name__', hint)}"
-    if not fits:
-        raise ConfigError(f"{name}: {key} is {value!r}; it must be {expected}")
-    return value
+    Raises:
+        UnknownNameError: no such term.
+        ConfigError: a setting that it does not have, or a value of another type.
+    """
+    return checked(term_config(name), settings, name)
 
 
 @torch.no_grad()
-def _fill(method: Any, path: Path) -> None:
+def _fill(adapted: Adapted, path: Path) -> None:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from None
-    learned = method.learned()
-    if tensors.keys() != learned.keys():
-        missing, extra = sorted(learned.keys() - tensors.keys()), sorted(tensors.keys() - learned.keys())
+    adapted.adapter.take_shapes({name: tensor.shape for name, tensor in tensors.items()})
+    state = adapted.adapter.state_dict(keep_vars=True)
+    if tensors.keys() != state.keys():
+        missing, extra = sorted(state.keys() - tensors.keys()), sorted(tensors.keys() - state.keys())
         raise FileError(f"{path}: lacks {', '.join(missing) or 'nothing'}, has unknown {', '.join(extra) or 'nothing'}")
-    for key, parameter in learned.items():
-        if tensors[key].shape != parameter.shape:
-            raise FileError(f"{path}: {key} is {list(tensors[key].shape)}, not {list(parameter.shape)}")
-        parameter.copy_(tensors[key])
+    for key, value in state.items():
+        if tensors[key].shape != value.shape:
+            raise FileError(f"{path}: {key} is {list(tensors[key].shape)}, not {list(value.shape)}")
+        value.copy_(tensors[key])

@@ -9,7 +9,13 @@ from polyprompt.campe.config import ModelSettings
 from polyprompt.settings import Settings
 
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
+"""As in adapt/published.py, which is not imported, for it is heavy."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _by_name(value: Any) -> Any:
+    """A name alone stands for itself, with the settings that it has."""
+    return {value: {}} if isinstance(value, str) else value
 
 
 class AlignSettings(ModelSettings):
@@ -96,20 +102,28 @@ class AdaptSettings(Settings):
     """Where `data` has no splits: the share of each class to hold out and score; else all that was not drawn."""
     also: tuple[str, ...] = ()
     """One more labelled set to score, among its own class names; may come often."""
+    terms: Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_name)] = Field(default_factory=dict)
+    """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do: promptsrc."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the drawn pictures; published, as batch and rate, if not given."""
+    """Passes over the drawn pictures; published, as all that follows, if not given."""
+    steps: int | None = Field(default=None, ge=1)
+    """Steps, rounded up to whole epochs, where epochs are not given."""
     batch: int | None = Field(default=None, ge=1)
     """Pictures a step, all processes together."""
     rate: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, as published, or AdamW."""
-    weight_decay: float = Field(default=5e-4, ge=0)
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    """SGD with momentum 0.9, Adam or AdamW with betas 0.9 and 0.999."""
+    weight_decay: float | None = Field(default=None, ge=0)
     """Of everything that learns."""
-    schedule: Literal["published", "cosine", "constant"] = "published"
-    """Of the rate: the authors' (an epoch of warm-up, then a cosine by epochs), a cosine by steps, or none."""
+    eps: float | None = Field(default=None, gt=0)
+    """Of Adam and AdamW."""
+    schedule: Literal["published", "by-epoch", "cosine", "constant"] | None = None
+    """Of the rate: CoOp's (an epoch of warm-up, a cosine by epochs), that cosine alone, a cosine by steps, or none."""
+    crop: float | None = Field(default=None, gt=0, le=1)
+    """The smallest share of a picture that a random crop shows."""
     augment: bool = False
-    """Random crops and flips, as published; the frozen part is then computed anew in each step."""
+    """Random crops and flips, as the authors have; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; scores are always computed in fp32."""
     cache_gb: float = Field(default=20.0, ge=0)

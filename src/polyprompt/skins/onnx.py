@@ -16,52 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.adapt.classifier import Classifier
-from polyprompt.adapt.engine import Prompted, class_logits
+from polyprompt.adapt.engine import Head
 from polyprompt.disk.files import write_bytes
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods.zeroshot import ZeroShot
-from polyprompt.towers.base import Prompts
+from polyprompt.runs.saved import method_name
 from polyprompt.types import Pixels
 
 LARGEST = 2**31 - 1
 """Bytes that fit one ONNX file (protobuf's limit)."""
 
 
-class Frozen(nn.Module):
-    """A method with its class vectors and image prompts as constants.
+class LogitsAndProbabilities(nn.Module):
+    """A head with the two outputs of the file."""
 
-    Raises:
-        ConfigError: the class vectors depend on the picture.
-    """
-
-    def __init__(self, method: Any) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
-        if not isinstance(method, Prompted | ZeroShot):
-            raise ConfigError(
-                f"{type(method).__name__}: its class vectors depend on the picture, so there is no classifier to "
-                "freeze; export another method, such as coop or maple."
-            )
-        prompts = method.layout.prompts().image if isinstance(method, Prompted) else None
-        self.image, self.prompts = method.encoder.image, prompts
-        if prompts is not None:
-            self.prompts = Prompts(tuple(layer.detach().clone() for layer in prompts.layers), prompts.start)
-        self.classes: Tensor
-        self.scale: Tensor
-        with torch.no_grad():
-            self.register_buffer("classes", F.normalize(method.class_features(), dim=-1))
-        self.register_buffer("scale", method.encoder.logit_scale.exp())
+        self.head = head
 
     def forward(self, pixels: Pixels) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
         """Logits and probabilities."""
-        images = self.image.until(pixels, None if self.prompts is None else self.prompts.start)
-        if self.prompts is not None:
-            images = self.image.finish(images, self.prompts)
-        logits = class_logits(images, self.classes, self.scale)
+        logits = self.head(pixels)
         return logits, logits.softmax(dim=-1)
 
 
@@ -69,7 +47,7 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     """Writes a classifier as an ONNX file: input `pixels` [b, 3, size, size], outputs `logits`, `probabilities` [b, c].
 
     Raises:
-        ConfigError: the class vectors depend on the picture (CoCoOp), or ONNX is not installed.
+        DependsOnPicturesError: the class vectors depend on the picture (CoCoOp). ConfigError: ONNX is not installed.
         FileError: the file exists, cannot be written, or would be larger than ONNX allows.
     """
     try:
@@ -80,16 +58,16 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     path, method = Path(path), classifier.method
     if path.exists():
         raise FileError(f"{path}: exists already; give another name, or move it away.")
-    frozen = Frozen(method).eval()
+    frozen = LogitsAndProbabilities(method.head()).eval()
     size = sum(tensor.numel() * tensor.element_size() for tensor in frozen.state_dict().values())
     if size > LARGEST:
         raise FileError(f"{path}: would hold {size / 1e9:.1f} GB, an ONNX file at most 2.1; use a smaller image tower.")
     program = _translated(frozen, classifier.preprocess.size)
-    encoder: Any = method.encoder
+    encoder = method.encoder
     program.model.metadata_props.update(
         class_names=json.dumps(list(classifier.class_names), ensure_ascii=False),
         preprocess=json.dumps(classifier.preprocess.to_json()),
-        method=type(method.config).__module__.removeprefix("polyprompt.methods."),
+        method=method_name(method.config),
         encoder=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         polyprompt=version("polyprompt"),
@@ -97,9 +75,9 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     write_bytes(path, program.model_proto.SerializeToString())
 
 
-def _translated(frozen: Frozen, size: int) -> Any:
+def _translated(frozen: LogitsAndProbabilities, size: int) -> Any:
     """An ONNX program. Two pictures as an example: of one, the exporter would think that it is always one."""
-    example = torch.zeros(2, 3, size, size, device=frozen.scale.device)
+    example = torch.zeros(2, 3, size, size, device=frozen.head.scale.device)
     batch = {0: torch.export.Dim("batch")}
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level

@@ -21,8 +21,9 @@ from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.media.pictures import open_picture
-from polyprompt.runs.adapt import AdaptSettings, build, resolved, train
+from polyprompt.runs.adapt import resolved, train, untrained
 from polyprompt.runs.load import load_encoder
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 try:
@@ -115,10 +116,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             data = few_shot(data, self.shots, Random(self.seed), take_fewer=True)
         encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
         encoder.to(Accelerator(mixed_precision="no").device)
-        method = build(settings, encoder, names)
-        if method.learned():
-            with TemporaryDirectory() as folder:
-                train(method, data, settings, Path(folder), resume=False)
+        method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
+        with TemporaryDirectory() as folder:
+            train(method, data, settings, Path(folder), resume=False)
         self.classes_, self.classifier_ = classes, Classifier(method.eval())
         return self
 

@@ -1,52 +1,131 @@
-"""The promise of a dual encoder cut open, and the prompts that flow through it.
+"""The promise of a dual encoder cut open, and the change that its towers can be handed.
 
-A prompt is a tensor handed to a tower; a tower does not know who learned it. `Prompts` says what enters the sequence of
-tokens and what replaces it further up. Methods (methods/) use the three protocols below and nothing else, so whatever
-keeps these promises can be prompted: a CLIP (towers/clip.py), or an LLM as text tower that reads out K segments.
+A tower is a pretrained encoder cut open, and a *change* is a set of tensors handed to it: rows among its tokens, small
+maps beside its own. A tower does not know who learned them. Methods (methods/) use the protocols below and nothing
+else, so whatever keeps these promises can be adapted: a CLIP (towers/clip.py), or an LLM as text tower that reads out K
+segments (campe/encoder.py).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.errors import ConfigError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.branches import Branch, Place
 from polyprompt.types import Pixels
+
+INPUT = -1
+"""The block number of a tower's input, below block 0: there tokens have yet to get places, and CLIP's `ln_pre`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
-    """What one tower is handed: `layers[0]` enters at the input of block `start`, `layers[i]` replaces it `i` blocks
-    later.
+class Rows:
+    """Vectors that enter a tower's sequence."""
 
-    From the last of them on the prompt tokens stay as they come out of the blocks; they are never removed.
-    Text towers: a row per slot (nn/prompts.py). Image towers: a row per prompt token, the same for all images.
+    rows: Float[Tensor, "p *b d"]
+    """p vectors; with b every picture has its own (CoCoOp). Image towers put them behind the tokens of each picture."""
+    of: tuple[int, ...] | None = None
+    """Text: the row that each slot reads; -1, or a slot beyond: it keeps its state. None: slot r reads row r."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one tower is handed beside its input. Nothing in it: the tower as it was pretrained.
+
+    Rows of `input` stand among the tokens and have places. `prompts` replace the states of the slots as they enter a
+    block; the slots of a change without `input` enter there, and until then nobody sees them. Rows are never removed.
     """
 
-    layers: tuple[Float[Tensor, "p d"], ...]
-    start: int = 0
+    input: Rows | None = None
+    prompts: Mapping[int, Rows] = field(default_factory=dict)
+    branches: Mapping[tuple[int, Place], Branch] = field(default_factory=dict)
 
     @property
-    def end(self) -> int:
-        """The block from which on nothing is replaced."""
-        return self.start + len(self.layers)
+    def plan(self) -> "Plan":
+        """Where it changes the tower, without a tensor."""
+        entries = tuple((block, one.of) for block, one in sorted(self.entering.items()))
+        return Plan(entries, frozenset(self.branches))
+
+    @property
+    def entering(self) -> dict[int, Rows]:
+        """The rows, by the block that they enter."""
+        return ({INPUT: self.input} if self.input else {}) | dict(self.prompts)
+
+    def beside(self, block: int) -> dict[Place, Branch]:
+        """The branches of one block."""
+        return {place: branch for (number, place), branch in self.branches.items() if number == block}
+
+    @property
+    def pictures(self) -> int | None:
+        """How many pictures have rows of their own; None: rows are the same for all."""
+        return next((one.rows.shape[1] for one in self.entering.values() if one.rows.ndim == 3), None)
+
+    def by_pictures(self, most: int) -> list["Change"]:
+        """Changes for at most so many pictures each, where pictures have rows of their own; else this one."""
+        own = self.pictures or 0
+        return [self] if own <= most else [self._of(slice(at, at + most)) for at in range(0, own, most)]
+
+    def _of(self, pictures: slice) -> "Change":
+        def cut(one: Rows) -> Rows:
+            return Rows(one.rows[:, pictures], one.of) if one.rows.ndim == 3 else one
+
+        prompts = {block: cut(one) for block, one in self.prompts.items()}
+        return Change(self.input and cut(self.input), prompts, self.branches)
+
+    @property
+    def start(self) -> int | None:
+        """INPUT, the first block that is changed, or None: nothing. What enters it is the same for every method."""
+        return min([*self.entering, *(block for block, _ in self.branches)], default=None)
+
+
+NOTHING = Change()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which blocks and slots a change is about: what a layout, or a refusal, depends on."""
+
+    entries: tuple[tuple[int, tuple[int, ...] | None], ...] = ()
+    """Blocks that rows enter, from the input up, and which row each slot reads there (`Rows.of`)."""
+    branches: frozenset[tuple[int, Place]] = frozenset()
+
+    @property
+    def start(self) -> int | None:
+        """As `Change.start`."""
+        blocks = [block for block, _ in self.entries] + [block for block, _ in self.branches]
+        return min(blocks, default=None)
+
+
+NO_PLAN = Plan()
+
+
+class Out(NamedTuple):
+    """What a tower makes of its input."""
+
+    vectors: Float[Tensor, "t *b D"]
+    """One a text or picture, not normalised; text towers give one for each picture too where rows have pictures."""
+    tokens: Float[Tensor, "b p d"] | None = None
+    """Image towers: the last states of the rows that entered, if any did."""
 
 
 @runtime_checkable
 class TextTower(Protocol):
-    """Token rows in, one vector per text out."""
+    """Token rows in, one vector per text out, in two steps: what a change leaves alone, then the rest."""
 
     width: int
     """Numbers per token: the width of a prompt."""
     depth: int
-    """Blocks that prompts can be handed to; 0 where none can, and then `closed` says why."""
-    room: int
+    """Blocks that a change can be about; 0 where there are none, and then `refuses` says why."""
+    max_tokens: int
     """Tokens that a text can have, start and end tokens not counted."""
-    closed: str
-    """Why this tower takes no prompts; empty where it does."""
+
+    def refuses(self, plan: Plan) -> str:
+        """Why this tower cannot take such a change; empty where it can."""
+        ...
 
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without start and end tokens."""
@@ -56,37 +135,47 @@ class TextTower(Protocol):
         """The word vectors of token ids: what a context can start from."""
         ...
 
-    def prepare(self, rows: Sequence[Sequence[int]]) -> Any:
-        """What `encode` takes: rows of token ids and slots, laid out once for many calls.
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Any:
+        """Rows of token ids and slots (nn/prompts.py), laid out once for changes of one plan; it never changes.
 
         Raises:
             DataError: a row is empty or does not fit.
         """
         ...
 
-    def encode(self, texts: Any, prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
-        """One vector per prepared row, not normalised; gradients reach the prompts."""
+    def below(self, texts: Any, start: int | None) -> Any:
+        """The states entering block `start`, slots not yet among them; with None, the finished vectors [t D].
+
+        Runs without gradients. The same for every change that starts there, so it can be kept.
+        """
+        ...
+
+    def above(self, texts: Any, states: Any, change: Change) -> Out:
+        """From `below(texts, change.start)` to the vectors; gradients reach the change."""
         ...
 
 
 @runtime_checkable
 class ImageTower(Protocol):
-    """Pixels in, one vector per picture out, in two steps: what no prompt can change, then the rest."""
+    """Pixels in, one vector per picture out, in the same two steps."""
 
     width: int
     depth: int
-    closed: str
     preprocess: Preprocess
 
-    def until(self, pixels: Pixels, block: int | None) -> Float[Tensor, "b ..."]:
-        """The states at the input of `block`, prompts not yet among them; with None, the finished vectors.
+    def refuses(self, plan: Plan) -> str:
+        """As of text towers."""
+        ...
 
-        Runs without gradients and can be cached, since nothing below the first prompt ever changes.
+    def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:
+        """The states [b m d] entering block `start`, rows not yet among them; with None, the finished vectors [b D].
+
+        Runs without gradients and can be kept on disk, for nothing below a change ever moves.
         """
         ...
 
-    def finish(self, states: Float[Tensor, "b m d"], prompts: Prompts) -> Float[Tensor, "b D"]:
-        """The vectors, not normalised, from `until(pixels, prompts.start)`; gradients reach the prompts."""
+    def above(self, states: Float[Tensor, "b ..."], change: Change) -> Out:
+        """From `below(pixels, change.start)` to the vectors; gradients reach the change."""
         ...
 
 
@@ -102,19 +191,42 @@ class DualEncoder(Protocol):
     """Logarithm of the factor on cosines, as CLIP keeps it."""
 
     @property
+    def dim(self) -> int:
+        """D, numbers in a vector."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
-        """A hash of the weights: adapters name the encoder they were trained on."""
+        """A hash of all that determines its vectors: adapters name the encoder they were trained on."""
         ...
 
 
-def check_prompts(tower: TextTower | ImageTower, what: str, layers: int, start: int) -> None:
-    """Refuses prompts that the tower cannot take.
+def refused(plan: Plan, depth: int, places: frozenset[str]) -> str:
+    """Why a change does not fit a tower of so many blocks that takes branches at these places; empty where it does."""
+    last = max([block for block, _ in plan.entries] + [block for block, _ in plan.branches], default=INPUT)
+    if last >= depth:
+        return f"the change reaches block {last}, and it has {depth}, 0 to {depth - 1}; use less depth"
+    wrong = sorted({place for _, place in plan.branches} - places)
+    if wrong:
+        return f"takes no branch at {wrong[0]!r}, only at {', '.join(sorted(places)) or 'no place'}"
+    return ""
+
+
+def check_change(tower: TextTower | ImageTower, what: str, plan: Plan) -> None:
+    """Refuses a change that the tower cannot take.
 
     Raises:
-        ConfigError: the tower takes none, or has fewer blocks.
+        ConfigError: says why.
     """
-    if tower.closed:
-        raise ConfigError(f"{what} prompts: {tower.closed}")
-    if start < 0 or layers < 1 or start + layers > tower.depth:
-        first = f", from block {start} on" if start else ""
-        raise ConfigError(f"{what} prompts: depth {layers}{first}, but the {what} tower has {tower.depth} blocks")
+    if why := tower.refuses(plan):
+        raise ConfigError(f"{what} tower: {why}")
+
+
+def check_open(tower: TextTower | ImageTower, what: str) -> None:
+    """Refuses a tower that cannot be cut open, before anything is made as wide as its tokens.
+
+    Raises:
+        ConfigError: says why.
+    """
+    if not tower.depth:
+        check_change(tower, what, Plan(((INPUT, None),)))

@@ -1,27 +1,31 @@
-"""Dual encoders of CLIP's kind: two pre-norm transformers into one space, cut open for prompts.
+"""Dual encoders of CLIP's kind: two pre-norm transformers into one space, cut open.
 
 Radford et al. 2021 (arXiv:2103.00020), and SigLIP (Zhai et al. 2023, arXiv:2303.15343) with its other read-outs. The
-families that exist differ in names and details, not in kind; each is read into this one form (openai.py, open_clip.py,
-huggingface.py) and tested against its own implementation. Where prompts go follows MaPLe's and PromptSRC's code:
-visual prompts stand behind the patches, have no position embedding, and enter before `ln_pre`; text prompts stand where
-the slots are and get the position embedding of their places only at the input.
+families that exist differ in names and details, not in kind; each is read into this one form (zoo/) and tested against
+its own implementation. Where rows go follows the authors' codes. MaPLe's and PromptSRC's enter at the input: visual
+ones stand behind the patches, have no position embedding, and pass `ln_pre`; text ones stand where the slots are and
+get the position embeddings of their places. MMRL's enter a block: their slots have no places, the words keep the
+positions that they have without them, so that all below is the unchanged tower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
-from polyprompt.nn import prompts as slots
-from polyprompt.nn.trie import Trie, attend, pack
-from polyprompt.towers.base import ImageTower, Prompts, TextTower
+from polyprompt.nn.branches import NONE, Branches, Place, beside
+from polyprompt.nn.prompts import append, put, replace_last, slot
+from polyprompt.nn.trie import Look, Trie, attend, pack, pick
+from polyprompt.towers.base import INPUT, NO_PLAN, Change, Out, Plan, refused
+from polyprompt.towers.encoder import Encoder
 from polyprompt.towers.fingerprint import fingerprint
 from polyprompt.towers.reader import Reader
 from polyprompt.towers.transformer import MLP, Attention, Block, Stack, attend_all
@@ -44,11 +48,48 @@ class Savings:
     gradient, so that memory does not grow with their number."""
 
 
+PLACES: frozenset[str] = frozenset(get_args(Place))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How texts are laid out from one block on, until rows enter that tell apart what was alike below."""
+
+    trie: Trie
+    every: Look
+    """Attention of all nodes; slots that nothing has entered yet are seen by themselves alone."""
+    where: Int[Tensor, "n"] | None
+    """The node of the stage below, for each node; None: the same ones."""
+    places: Int[Tensor, "q"]
+    """The slots that rows enter here."""
+    rows: Int[Tensor, "q"]
+    """The row that each of them reads."""
+
+    def to(self, device: torch.device) -> "Stage":
+        """The same on another device."""
+        where = None if self.where is None else self.where.to(device)
+        trie, every = self.trie.to(device), self.every.to(device)
+        return Stage(trie, every, where, self.places.to(device), self.rows.to(device))
+
+    def enter(self, states: Float[Tensor, "m ... d"], rows: Float[Tensor, "p ... d"]) -> Float[Tensor, "n ... d"]:
+        """States laid out as from here on, with rows in the slots."""
+        if self.where is not None:
+            states = pick(self.where, states)
+        vectors = rows[self.rows]
+        if vectors.ndim > states.ndim:
+            states = states[:, None].expand(-1, vectors.shape[1], -1)
+        return put(states, self.places, vectors)
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Prepared texts, in parts of bounded size."""
+    """Prepared texts, in parts of bounded size: the stages of each by the block where they begin, INPUT among them."""
 
-    parts: tuple[Trie, ...]
+    parts: tuple[Mapping[int, Stage], ...]
+
+    def to(self, device: torch.device) -> "Texts":
+        """The same on another device."""
+        return Texts(tuple({block: stage.to(device) for block, stage in part.items()} for part in self.parts))
 
 
 class TextTransformer(Reader):
@@ -86,7 +127,6 @@ class TextTransformer(Reader):
             )
         self.width, self.depth, self.length, self.heads, self.causal = width, len(blocks), length, heads, causal
         self.tokenizer = words
-        self.closed = ""
         self.savings = Savings()
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.positional_embedding = nn.Parameter(torch.empty(length, width))
@@ -99,67 +139,146 @@ class TextTransformer(Reader):
         """Word vectors, without positions."""
         return self.token_embedding.weight[list(ids)]
 
-    def prepare(self, rows: Sequence[Sequence[int]]) -> Texts:
+    def refuses(self, plan: Plan) -> str:
+        """Why a change does not fit: blocks that are not there."""
+        return refused(plan, self.depth, PLACES)
+
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Texts:
         """Lays texts out: start and end tokens added, padded where the tower wants it, equal beginnings merged.
 
         Raises:
-            DataError: a text is too long.
+            DataError: a text is empty or too long.
         """
-        framed = self.framed(rows)
-        ends = [len(row) - 1 if self.causal else self.length - 1 for row in framed]
-        whole = not (self.savings.cut and self.causal)
-        return Texts(tuple(self._parts(self.padded(framed) if whole else framed, ends)))
+        placed = any(block == INPUT for block, _ in plan.entries)
+        framed = self.framed(rows, placed=placed)
+        lengths = [self.length + (0 if placed else sum(token < 0 for token in row)) for row in framed]
+        ends = [len(row) - 1 if self.causal else length - 1 for row, length in zip(framed, lengths, strict=True)]
+        if not (self.savings.cut and self.causal):
+            framed = [self.padded(row, length) for row, length in zip(framed, lengths, strict=True)]
+        layout = partial(pack, share=self.savings.share, causal=self.causal, placed=placed)
+        parts = self._parts(framed)
+        return Texts(tuple(stages(framed[part], ends[part], plan, layout) for part in parts))
 
-    def _parts(self, rows: list[list[int]], ends: list[int]) -> list[Trie]:
+    def _parts(self, rows: list[list[int]]) -> list[slice]:
         """As many texts in a part as fit, counted as if nothing were shared but what all have in common."""
-        layout = partial(pack, share=self.savings.share, causal=self.causal)
         parts, first, size = [], 0, 0
         common = 0
         if self.savings.share and self.causal:
             common = next((i for i, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
         for number, row in enumerate(rows):
             if size and size + len(row) - common > self.savings.nodes:
-                parts.append(layout(rows[first:number], ends[first:number]))
+                parts.append(slice(first, number))
                 first, size = number, 0
             size += len(row) - common
-        return [*parts, layout(rows[first:], ends[first:])]
+        return [*parts, slice(first, None)]
 
-    def encode(self, texts: Texts, prompts: Prompts | None = None) -> Float[Tensor, "t D"]:
-        """One vector per text, not normalised. Gradients reach the prompts."""
-        device = self.positional_embedding.device
-        parts = [trie.to(device) for trie in texts.parts]
-        if len(parts) == 1 or prompts is None or not torch.is_grad_enabled():
-            return torch.cat([self._encode(trie, prompts) for trie in parts])
-        layers = prompts.layers
-        again = partial(checkpoint, self._encode_layers, use_reentrant=False)
-        return torch.cat([again(trie, prompts.start, *layers) for trie in parts])
+    @torch.no_grad()
+    def below(self, texts: Texts, start: int | None) -> list[Tensor]:
+        """The states entering block `start`, part by part; with None, the finished vectors."""
+        parts = texts.to(self.positional_embedding.device).parts
+        if start is None:
+            return [self._above(part, self._below(part, INPUT), Change()) for part in parts]
+        return [self._below(part, start) for part in parts]
 
-    def _encode_layers(self, trie: Trie, start: int, *layers: Tensor) -> Tensor:
-        return self._encode(trie, Prompts(layers, start))
+    def _below(self, part: Mapping[int, Stage], start: int) -> Float[Tensor, "n d"]:
+        stage = part[INPUT]
+        states = self.token_embedding(stage.trie.ids.clamp(min=0))
+        for number in range(INPUT, start):
+            states = self._block(number, stage, states)
+        return states
 
-    def _encode(self, trie: Trie, prompts: Prompts | None) -> Float[Tensor, "t D"]:
-        states = self.token_embedding(trie.ids.clamp(min=0))
-        is_slot = trie.ids < 0
-        places = is_slot.nonzero()[:, 0]
-        rows = ~trie.ids[places]
-        layers = {} if prompts is None else {prompts.start + i: layer[rows] for i, layer in enumerate(prompts.layers)}
-        if 0 in layers:
-            states = slots.put(states, places, layers[0])
-        states = states + self.positional_embedding[trie.positions]
-        entered = prompts.start if prompts else 0
-        for number, block in enumerate(self.transformer.resblocks):
-            if number and number in layers:
-                states = slots.put(states, places, layers[number])
-            if number == self.depth - 1 and self.savings.last_row:
-                look = partial(attend, look=trie.last, heads=self.heads)
-                states = block(states, look, lambda x: F.embedding(trie.readouts, x))
-            else:
-                every = trie.every.without(is_slot) if number < entered else trie.every
-                states = block(states, partial(attend, look=every, heads=self.heads))
+    def above(self, texts: Texts, states: list[Tensor], change: Change) -> Out:
+        """One vector per text, from `below(texts, change.start)`. Gradients reach the change.
+
+        Texts go through in parts, and pictures that have rows of their own a few at a time; where there are several,
+        their inner states are computed again for the gradient.
+        """
+        if change.start is None:
+            return Out(torch.cat(states))
+        parts = texts.to(self.positional_embedding.device).parts
+        largest = max(len(stage.trie.ids) for part in parts for stage in part.values())
+        changes = change.by_pictures(max(1, self.savings.nodes // largest))
+        run = self._above
+        if len(parts) * len(changes) > 1 and torch.is_grad_enabled():
+            run = partial(checkpoint, self._above, use_reentrant=False)
+        pictures = [torch.cat([run(*part, one) for part in zip(parts, states, strict=True)]) for one in changes]
+        return Out(torch.cat(pictures, dim=1) if len(pictures) > 1 else pictures[0])
+
+    def _above(self, part: Mapping[int, Stage], states: Tensor, change: Change) -> Float[Tensor, "t *b D"]:
+        stage, entering = part[INPUT], change.entering
+        for number in range(INPUT if change.start is None else change.start, self.depth):
+            if number in entering:
+                stage = part[number]
+                states = stage.enter(states, entering[number].rows)
+            states = self._block(number, stage, states, change.beside(number))
         if not self.savings.last_row:
-            states = F.embedding(trie.readouts, states)
+            states = pick(stage.trie.readouts, states)
         vectors = self.ln_final(states) @ self.text_projection
         return vectors if self.text_bias is None else vectors + self.text_bias
+
+    def _block(self, number: int, stage: Stage, states: Tensor, branches: Branches = NONE) -> Float[Tensor, "n *b d"]:
+        """One block, or at INPUT the places; the last one for the readouts alone."""
+        if number == INPUT:
+            states = beside("input", states, states, branches)
+            places = self.positional_embedding[stage.trie.positions]
+            return states + (places if states.ndim == 2 else places[:, None])
+        block = self.transformer.resblocks[number]
+        if number == self.depth - 1 and self.savings.last_row:
+            look = partial(attend, look=stage.trie.last, heads=self.heads)
+            return block(states, look, partial(pick, stage.trie.readouts), branches)
+        return block(states, partial(attend, look=stage.every, heads=self.heads), None, branches)
+
+
+def stages(
+    rows: Sequence[Sequence[int]], ends: Sequence[int], plan: Plan, layout: Callable[..., tuple[Trie, list[list[int]]]]
+) -> dict[int, Stage]:
+    """The layouts of some texts, from the input up.
+
+    Before rows enter, slots are alike; where they enter, those that read different rows part, and with them the texts
+    behind them. So contexts of each class's own (TCP) cost nothing below the block where they enter.
+    """
+    count = 1 + max((~token for row in rows for token in row), default=-1)
+    names, entered = (0,) * count, [False] * count
+    paths: list[list[int]] = []
+    found: dict[int, Stage] = {}
+    trie: Trie | None = None
+    for block, of in sorted(({INPUT: ()} | dict(plan.entries)).items()):
+        reads = list(range(count)) if of is None else [of[s] if s < len(of) else -1 for s in range(count)]
+        entered = [before or row >= 0 for before, row in zip(entered, reads, strict=True)]
+        known: dict[tuple[int, int], int] = {}
+        finer = tuple(known.setdefault(pair, len(known)) for pair in zip(names, reads, strict=True))
+        where = None
+        if finer != names or trie is None:
+            trie, new = layout([[slot(finer[~token]) if token < 0 else token for token in row] for row in rows], ends)
+            where = _above_which(paths, new, len(trie.ids)) if paths else None
+            names, paths = finer, new
+        found[block] = _stage(trie, where, _slots(rows, paths), reads, entered)
+    return found
+
+
+def _above_which(coarse: list[list[int]], fine: list[list[int]], nodes: int) -> Int[Tensor, "n"]:
+    """For each node of the finer layout that of the coarser one."""
+    where = torch.zeros(nodes, dtype=torch.long)
+    for old, new in zip(coarse, fine, strict=True):
+        where[new] = torch.tensor(old)
+    return where
+
+
+def _slots(rows: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]) -> dict[int, int]:
+    """The nodes that are slots, and which; in order."""
+    pairs = (pair for row, path in zip(rows, paths, strict=True) for pair in zip(path, row, strict=True))
+    return {node: ~token for node, token in sorted(set(pairs)) if token < 0}
+
+
+def _stage(
+    trie: Trie, where: Int[Tensor, "n"] | None, slots: dict[int, int], reads: Sequence[int], entered: Sequence[bool]
+) -> Stage:
+    hidden = torch.zeros(len(trie.ids), dtype=torch.bool)
+    hidden[[node for node, slot in slots.items() if not entered[slot]]] = True
+    every = trie.every.without(hidden) if hidden.any() else trie.every
+    read = {node: reads[slot] for node, slot in slots.items() if reads[slot] >= 0}
+    places, rows = (torch.tensor(list(numbers), dtype=torch.long) for numbers in (read, read.values()))
+    return Stage(trie, every, where, places, rows)
 
 
 class Probe(nn.Module):
@@ -219,7 +338,6 @@ class ImageTransformer(nn.Module):
         width = blocks[0].ln_1.normalized_shape[0]
         self.width, self.depth, self.heads, self.norm_first = width, len(blocks), heads, norm_first
         self.preprocess, self.patch = preprocess, patch
-        self.closed = ""
         self.last_row = True
         self.readout = readout if isinstance(readout, str) else "probe"
         self.tokens = (preprocess.size // patch) ** 2 + class_token
@@ -233,84 +351,75 @@ class ImageTransformer(nn.Module):
         self.proj = None if embedding is None else nn.Parameter(torch.empty(width, embedding))
         self.proj_bias = nn.Parameter(torch.empty(embedding)) if embedding and projection_bias else None
 
+    def refuses(self, plan: Plan) -> str:
+        """Why a change does not fit: blocks that are not there."""
+        return refused(plan, self.depth, PLACES)
+
     @torch.no_grad()
-    def until(self, pixels: Pixels, block: int | None) -> Float[Tensor, "b ..."]:
-        """States at the input of `block`, without prompts; with None, the finished vectors."""
+    def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:
+        """The states entering block `start`; with None, the finished vectors."""
         states = self.conv1(pixels).flatten(2).transpose(1, 2)
         if self.class_embedding is not None:
             states = torch.cat([self.class_embedding.to(states.dtype).expand(len(states), 1, -1), states], dim=1)
         states = states + self.positional_embedding.to(states.dtype)
-        if block == 0:
-            return states
-        states = self.ln_pre(states)
-        for number, layer in enumerate(self.transformer.resblocks):
-            if number == block:
-                return states
-            states = self._block(number, layer, states)
-        return self._read(states)
+        for number in range(INPUT, self.depth if start is None else start):
+            states = self._block(number, states)
+        return self._read(states).vectors if start is None else states
 
-    def finish(self, states: Float[Tensor, "b m d"], prompts: Prompts) -> Float[Tensor, "b D"]:
-        """Vectors from `until(pixels, prompts.start)`, not normalised. Gradients reach the prompts."""
-        states = slots.append(states, prompts.layers[0])
-        if prompts.start == 0:
+    def above(self, states: Float[Tensor, "b ..."], change: Change) -> Out:
+        """Vectors from `below(pixels, change.start)`. Gradients reach the change."""
+        if change.start is None:
+            return Out(states)
+        entering, count = change.entering, 0
+        for number in range(change.start, self.depth):
+            if number in entering:
+                rows = entering[number].rows
+                states = replace_last(states, rows) if count else append(states, rows)
+                count = len(rows)
+            states = self._block(number, states, change.beside(number), count)
+        return self._read(states, count)
+
+    def _block(
+        self, number: int, states: Float[Tensor, "b n d"], branches: Branches = NONE, count: int = 0
+    ) -> Float[Tensor, "b o d"]:
+        """One block, or at INPUT `ln_pre`; the last one for the class token and the `count` rows that entered alone."""
+        if number == INPUT:
             states = self.ln_pre(states)
-        for number in range(prompts.start, self.depth):
-            if prompts.start < number < prompts.end:
-                states = slots.replace_last(states, prompts.layers[number - prompts.start])
-            states = self._block(number, self.transformer.resblocks[number], states)
-        return self._read(states)
-
-    def _block(self, number: int, block: nn.Module, states: Tensor) -> Tensor:
-        look = partial(attend_all, heads=self.heads)
+            return beside("input", states, states, branches)
         alone = number == self.depth - 1 and self.last_row and self.readout == "class"
-        return block(states, look, _first) if alone else block(states, look)
+        look = partial(attend_all, heads=self.heads)
+        rows = partial(_ends, count=0) if alone else None
+        return self.transformer.resblocks[number](states, look, rows, branches)
 
-    def _read(self, states: Tensor) -> Tensor:
+    def _read(self, states: Float[Tensor, "b n d"], count: int = 0) -> Out:
         if self.norm_first:
             states = self.ln_post(states)
+        tokens = states[:, states.shape[1] - count :] if count and self.readout != "class" else None
         if self.pool is not None:
             states = self.pool(states)
-        elif self.readout == "mean":  # over the patches: neither class token nor prompts
+        elif self.readout == "mean":  # over the patches: neither class token nor rows that entered
             states = states[:, int(self.class_embedding is not None) : self.tokens].mean(dim=1)
         else:
             states = states[:, 0]
         if not self.norm_first:
             states = self.ln_post(states)
+            tokens = None if tokens is None else self.ln_post(tokens)
         if self.proj is not None:
             states = states @ self.proj
-        return states if self.proj_bias is None else states + self.proj_bias
+        return Out(states if self.proj_bias is None else states + self.proj_bias, tokens)
 
 
-def _first(states: Tensor) -> Tensor:
-    return states[:, :1]
+def _ends(states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b o d"]:
+    """The class token and the last `count` tokens."""
+    return torch.cat([states[:, :1], states[:, states.shape[1] - count :]], dim=1) if count else states[:, :1]
 
 
-class CLIP(nn.Module):
+class CLIP(Encoder):
     """A frozen dual encoder (`DualEncoder` in base.py)."""
 
-    def __init__(self, image: nn.Module, text: nn.Module, logit_scale: Tensor, name: str) -> None:
-        super().__init__()
-        assert isinstance(image, ImageTower)
-        assert isinstance(text, TextTower)
-        self.image, self.text, self.name = image, text, name
-        self.register_buffer("logit_scale", logit_scale.detach().float().reshape(()))
-        self.logit_scale: Tensor
-        self.requires_grad_(False)
-        self.eval()
-
-    @cached_property
-    def fingerprint(self) -> str:
+    def hashed(self) -> str:
         """A hash of weights and structure, tokenizer and preprocessing (towers/fingerprint.py)."""
         return fingerprint(self)
-
-    def encode_image(self, pixels: Pixels) -> Float[Tensor, "b D"]:
-        """Image vectors without prompts, not normalised."""
-        return self.image.until(pixels, None)
-
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
-        """Text vectors without prompts, not normalised."""
-        with torch.no_grad():
-            return self.text.encode(self.text.prepare([self.text.words(text) for text in texts]))
 
     def saving(self, savings: Savings) -> None:
         """Turns the exact savings of both transformers on or off; texts prepared before keep their layout."""

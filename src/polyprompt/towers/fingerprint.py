@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from polyprompt.disk.files import digest
 from polyprompt.towers.words import Words
 
-EXACT = frozenset({*vars(nn.Module()), "name", "closed", "savings", "last_row"})
+EXACT = frozenset({*vars(nn.Module()), "name", "reason", "savings", "last_row", "_dim", "_fingerprint"})
 """Attributes of our modules that change no number."""
 MEANT = frozenset((
     "act", "act_fn", "activation", "approximate", "attn_logit_softcapping", "batch_first", "causal", "eps",

@@ -16,7 +16,7 @@ class Reader(nn.Module):
     """Tokens in the longest text, start and end included."""
 
     @property
-    def room(self) -> int:
+    def max_tokens(self) -> int:
         """Tokens that a text can have, start and end tokens not counted."""
         return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
 
@@ -24,17 +24,18 @@ class Reader(nn.Module):
         """Token ids of a text, without start and end tokens."""
         return self.tokenizer.encode(text)
 
-    def framed(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Texts between start and end tokens.
+    def framed(self, rows: Sequence[Sequence[int]], *, placed: bool = True) -> list[list[int]]:
+        """Texts between start and end tokens; slots count unless they are not `placed`.
 
         Raises:
-            DataError: a text is too long.
+            DataError: a text is empty or too long.
         """
         for number, row in enumerate(rows):
-            if len(row) > self.room:
-                raise DataError(f"text {number} has {len(row)} tokens; this text tower reads at most {self.room}")
+            used = len(row) if placed else sum(token >= 0 for token in row)
+            if not 0 < used <= self.max_tokens:
+                raise DataError(f"text {number} has {used} tokens; this text tower reads 1 to {self.max_tokens}")
         return [[*self.tokenizer.start, *row, *self.tokenizer.end] for row in rows]
 
-    def padded(self, rows: Sequence[list[int]]) -> list[list[int]]:
-        """Rows made as long as the tower's longest text."""
-        return [row + [self.tokenizer.pad] * (self.length - len(row)) for row in rows]
+    def padded(self, row: list[int], length: int) -> list[int]:
+        """A row made as long as the tower reads."""
+        return row + [self.tokenizer.pad] * (length - len(row))

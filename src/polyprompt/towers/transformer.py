@@ -1,8 +1,8 @@
-"""The pre-norm transformer block that CLIP, SigLIP and their descendants share, open to prompts and to sharing.
+"""The pre-norm transformer block that CLIP, SigLIP and their descendants share, open to branches and to sharing.
 
 Parameter names are those of OpenAI's CLIP (github.com/openai/CLIP); other families are renamed to them when they are
-read. A block is told how its tokens attend, and which rows of its result are wanted: the last block computes the
-read-out row alone.
+read. A block is told how its tokens attend, which rows of its result are wanted (the last block computes the readout
+row alone), and which branches stand beside its layers. A branch is given just the rows that its place computes.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
+from polyprompt.nn.branches import NONE, Branches, beside
 
 Attend: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Queries [.. d] and keys beside values [.. 2d] to what was gathered; heads lie side by side in each."""
@@ -60,13 +61,20 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None) -> Float[Tensor, "*q d"]:
-        """Attention over all of `states`, for all of them or for `rows(states)` alone."""
+    def forward(
+        self, states: Float[Tensor, "*n d"], wanted: Float[Tensor, "*q d"], attend: Attend, branches: Branches = NONE
+    ) -> Float[Tensor, "*q d"]:
+        """Attention of the `wanted` over all of `states`."""
         width = states.shape[-1]
-        wanted = states if rows is None else rows(states)
         queries = F.linear(wanted, self.in_proj_weight[:width], self.in_proj_bias[:width])
+        queries = beside("query", wanted, queries, branches)
         both = F.linear(states, self.in_proj_weight[width:], self.in_proj_bias[width:])
-        return self.out_proj(attend(queries, both))
+        if "key" in branches or "value" in branches:
+            keys, values = both.chunk(2, dim=-1)
+            keys, values = beside("key", states, keys, branches), beside("value", states, values, branches)
+            both = torch.cat([keys, values], dim=-1)
+        gathered = attend(queries, both)
+        return beside("out", gathered, self.out_proj(gathered), branches)
 
 
 class MLP(nn.Module):
@@ -105,11 +113,16 @@ class Block(nn.Module):
         self.mlp = MLP(width, hidden, activation)
         self.ls_2 = Scale(width) if scaled else nn.Identity()
 
-    def forward(self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None) -> Float[Tensor, "*q d"]:
+    def forward(
+        self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None, branches: Branches = NONE
+    ) -> Float[Tensor, "*q d"]:
         """Token states after the block: of all tokens, or of `rows(states)` alone."""
-        kept = states if rows is None else rows(states)
-        kept = kept + self.ls_1(self.attn(self.ln_1(states), attend, rows))
-        return kept + self.ls_2(self.mlp(self.ln_2(kept)))
+        entering = self.ln_1(states)
+        kept, wanted = (states, entering) if rows is None else (rows(states), rows(entering))
+        kept = kept + self.ls_1(self.attn(entering, wanted, attend, branches))
+        half = self.ln_2(kept)
+        kept = kept + self.ls_2(beside("mlp", half, self.mlp(half), branches))
+        return beside("block", wanted, kept, branches)
 
 
 class Stack(nn.Module):

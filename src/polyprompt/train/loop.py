@@ -40,12 +40,14 @@ class TrainSettings:
 
     epochs: int
     """Passes over the data."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW with torch's betas, or SGD with momentum 0.9 as CoOp and MaPLe use it."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW or Adam with torch's betas, or SGD with momentum 0.9 as CoOp and MaPLe use it."""
     weight_decay: float = 0.01
     """For groups that do not bring their own; 5e-4 in the CoOp family."""
-    schedule: Literal["cosine", "published", "constant"] = "cosine"
-    """Warm-up and cosine per step; the CoOp family's per epoch; or none."""
+    eps: float = 1e-8
+    """Of Adam and AdamW."""
+    schedule: Literal["cosine", "published", "by-epoch", "constant"] = "cosine"
+    """Warm-up and cosine per step; the CoOp family's per epoch; a cosine per epoch; or none."""
     warmup: float = 0.05
     """Share of all steps in which the cosine schedule warms up."""
     clip: float | None = 1.0
@@ -201,7 +203,8 @@ class _Run:
         if settings.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
         else:
-            self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+            kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+            self.optimizer = kind(groups, eps=settings.eps, weight_decay=settings.weight_decay)
         self.steps = settings.epochs * len(batches)
         self.log_path, self.checkpoints = folder / "log.jsonl", folder / "checkpoints"
         self.saved, self.since = time.monotonic(), since
@@ -239,6 +242,8 @@ class _Run:
                     group["lr"] = cosine_rate(at.step, self.steps, peak, warmup)
                 case "published":
                     group["lr"] = published_rate(at.epoch, self.settings.epochs, peak)
+                case "by-epoch":
+                    group["lr"] = cosine_rate(at.epoch - 1, self.settings.epochs, peak)
                 case "constant":
                     group["lr"] = peak
 

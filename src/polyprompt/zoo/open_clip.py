@@ -96,7 +96,7 @@ def _image(model: Any, name: str) -> ImageTransformer | OpaqueImage:
         check(isinstance(visual, VisionTransformer | TimmModel), f"a {type(visual).__name__}")
         tower = (_vit if isinstance(visual, VisionTransformer) else _timm)(visual, preprocess)
         pixels = torch.randn(2, 3, preprocess.size, preprocess.size, generator=torch.Generator().manual_seed(0))
-        check(close(tower.eval().until(pixels, None), model.encode_image(pixels)), "its blocks compute otherwise")
+        check(close(tower.eval().below(pixels, None), model.encode_image(pixels)), "its blocks compute otherwise")
         return tower
     except (_OtherKindError, TowerError, AttributeError, KeyError) as error:
         return OpaqueImage(visual, preprocess, _closed("image", name, error))
@@ -242,7 +242,8 @@ def _text(model: Any, tokenizer: Any, name: str) -> TextTransformer | OpaqueText
 
 
 def _encoded(tower: TextTransformer | OpaqueText, sentences: list[str]) -> Tensor:
-    return tower.eval().encode(tower.prepare([tower.words(sentence) for sentence in sentences]))  # type: ignore[arg-type]
+    texts: Any = tower.eval().prepare([tower.words(sentence) for sentence in sentences])
+    return torch.cat(tower.below(texts, None))
 
 
 def _words(tokenizer: Any) -> Words:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Method
+from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.wording import begun, context_rows
 from polyprompt.disk.files import whole_file, write_text
 from polyprompt.disk.foreign import read_foreign
@@ -45,7 +45,7 @@ RESIDENT_WORDS = "a photo of a"
 # Names
 
 
-def original_names(method: Any) -> dict[str, str]:
+def original_names(method: Adapted) -> dict[str, str]:
     """The authors' name of each learned tensor, as their `named_parameters` has it."""
     names = {}
     for name in method.learned():
@@ -56,7 +56,7 @@ def original_names(method: Any) -> dict[str, str]:
                 names[name] = "prompt_learner.ctx"
             case "text" if index == 0:
                 names[name] = "prompt_learner.ctx"
-            case "text" if isinstance(method.layout, maple.Coupled):
+            case "text" if isinstance(method.adapter, maple.MaPLe):
                 names[name] = f"prompt_learner.compound_prompts_text.{index - 1}"
             case "text":
                 names[name] = f"text_encoder.transformer.resblocks.{index}.VPT_shallow"
@@ -73,7 +73,7 @@ def original_names(method: Any) -> dict[str, str]:
     return names
 
 
-def method_name(method: Any) -> str:
+def method_name(method: Adapted) -> str:
     """ "maple" for a MaPLe, and so on."""
     return type(method.config).__module__.rpartition(".")[2]
 
@@ -90,7 +90,7 @@ def import_original(
     epoch: int | None = None,
     words: str | None = None,
     position: str = "end",
-) -> Method:
+) -> Adapted:
     """A method with the prompts of an authors' checkpoint.
 
     Args:
@@ -122,7 +122,7 @@ def import_original(
     config = _config(name, tensors, words, position, file)
     if class_names is None:
         class_names = _class_names(tensors, encoder.text, config, file)
-    method = config.build(encoder, class_names)
+    method = build(config, encoder, class_names)
     _check_frozen(tensors, method, encoder, file)
     with torch.no_grad():
         for own, theirs in original_names(method).items():
@@ -205,7 +205,7 @@ def _class_names(tensors: Mapping[str, Tensor], text: TextTransformer, config: A
     rest = text.words(words)[config_context(config) :] if words else []
     table, names = text.token_embedding.weight, []
     for row in suffix:
-        ids = torch.cdist(row[: text.room], table).argmin(dim=1).tolist()
+        ids = torch.cdist(row[: text.max_tokens], table).argmin(dim=1).tolist()
         ids = ids[: ids.index(end)] if end in ids else ids
         if ids[: len(rest)] != rest:
             raise FileError(
@@ -230,7 +230,7 @@ def frozen_tensors(encoder: CLIP) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_frozen(tensors: Mapping[str, Tensor], method: Any, encoder: CLIP, file: Path) -> None:
+def _check_frozen(tensors: Mapping[str, Tensor], method: Adapted, encoder: CLIP, file: Path) -> None:
     """Every key of the file is known, none is missing, and the frozen ones are the encoder's.
 
     Raises:
@@ -272,7 +272,7 @@ def _check_frozen(tensors: Mapping[str, Tensor], method: Any, encoder: CLIP, fil
 # Writing
 
 
-def export_original(method: Any, folder: str | Path, epoch: int) -> Path:
+def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
     """Writes a method's prompts as its authors' program would, for their loader; returns the file.
 
     Raises:
@@ -318,7 +318,7 @@ def _openai_like(encoder: CLIP) -> bool:
     )
 
 
-def _check_start(method: Any, name: str) -> None:
+def _check_start(method: Adapted, name: str) -> None:
     for field in ("start", "text_start", "image_start"):
         if getattr(method.config, field, 0):
             raise ConfigError(
@@ -326,11 +326,12 @@ def _check_start(method: Any, name: str) -> None:
             )
 
 
-def _token_buffers(method: Any) -> dict[str, Tensor]:
+def _token_buffers(method: Adapted) -> dict[str, Tensor]:
     """Vectors of the start token, and of what follows the context when the class name stands behind it."""
     text, config = method.encoder.text, method.config
+    assert isinstance(text, TextTransformer)
     count = config_context(config)
-    rows = context_rows(text, begun(text, count, config.words), method.class_names)
+    rows = context_rows(text, begun(text, count, getattr(config, "words", "")), method.class_names)
     prefix, suffix = [], []
     for row in rows:
         full = [*text.tokenizer.start, *row, *text.tokenizer.end]

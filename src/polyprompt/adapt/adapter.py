@@ -1,0 +1,95 @@
+"""What a method is: an adapter owns what learns, and says what that does to a frozen encoder.
+
+The base does nothing, which is zero-shot with one sentence a class. A method (methods/) overrides the hooks that its
+paper is about; the engine (engine.py) calls them in the order in which they stand here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polyprompt.adapt.terms import CrossEntropy, Term
+from polyprompt.adapt.view import FrozenView
+from polyprompt.adapt.wording import filled
+from polyprompt.towers.base import INPUT, NOTHING, Change, Out, Rows, TextTower
+
+Names = Sequence[str]
+"""Class names, in the order of the scores."""
+
+
+class Adapter(nn.Module):
+    """Parameters are what learns; persistent buffers belong to the method as well, and are saved with them."""
+
+    scale: float | None = None
+    """The factor on cosines; None: the encoder's own, exp(logit_scale)."""
+
+    def rows(self, text: TextTower, names: Names) -> list[list[int]]:
+        """Token ids and slots for the text tower: a row a class, or several, which `class_vectors` joins."""
+        return filled(text, ["a photo of a {}."], names)
+
+    def text_change(self, frozen: FrozenView) -> Change:
+        """What the text tower is handed. Who asks for `frozen.images` makes class vectors of each picture's own."""
+        return NOTHING
+
+    def image_change(self, frozen: FrozenView) -> Change:
+        """What the image tower is handed."""
+        return NOTHING
+
+    def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c *b D"]:
+        """One vector a class (and picture), from those of the rows; not necessarily of length 1."""
+        return out.vectors
+
+    def image_vectors(self, out: Out) -> Float[Tensor, "*q b D"]:
+        """One vector a picture; a method with several of them has scores of its own."""
+        return out.vectors
+
+    def scores(
+        self, images: Float[Tensor, "*q b D"], classes: Float[Tensor, "c *b D"], scale: Float[Tensor, ""]
+    ) -> dict[str, Float[Tensor, "b c"]]:
+        """Scores by name: "logits" predicts, others are for terms."""
+        return {"logits": class_logits(images, classes, scale)}
+
+    def terms(self) -> list[Term]:
+        """The whole loss: terms are added up. Called once, when training is set up."""
+        return [CrossEntropy()]
+
+    def look_at(self, images: Float[Tensor, "n D"], labels: Int[Tensor, "n"], classes: int) -> None:
+        """Called once before training, with the frozen vectors of all training pictures (Tip-Adapter's cache)."""
+
+    def tune(self, images: Float[Tensor, "n D"], labels: Int[Tensor, "n"], classes: Float[Tensor, "c D"]) -> None:
+        """Called once after training, with validation pictures (Tip-Adapter's search)."""
+
+    def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Called before saved tensors are put in, for methods whose sizes come from the training pictures."""
+
+    def for_names(self, names: Names, trained: Names) -> "Adapter":
+        """The adapter for other classes than those `trained` on; itself, unless something belongs to a class.
+
+        Raises:
+            DataError: nothing was learned for one of them.
+        """
+        return self
+
+
+def class_logits(
+    images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
+) -> Float[Tensor, "b c"]:
+    """scale * cosine(image, class)."""
+    return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
+
+
+def entering(layers: Sequence[Float[Tensor, "p *b d"]], start: int = 0) -> Change:
+    """Rows for consecutive blocks from `start` on, a set each; at block 0 they enter at the input, among the tokens."""
+    rows = {start + i: Rows(layer) for i, layer in enumerate(layers)}
+    return Change(input=rows.pop(0, None) if start == 0 else None, prompts=rows)
+
+
+def settings_of(adapter: Any) -> Any:
+    """The config that an adapter was built from."""
+    return adapter.config
+
+
+__all__ = ["INPUT", "NOTHING", "Adapter", "Change", "Names", "Out", "Rows", "class_logits", "entering"]

@@ -1,0 +1,76 @@
+"""Losses: a term makes named scalars of what a forward pass gave; any term goes with any method.
+
+A file here with a class `Config`, whose `build` makes a `Term`, can be added to any method by its name (`terms` of
+`adapt`'s settings). `CrossEntropy` is what a method has unless it says otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polyprompt.errors import UnknownNameError
+from polyprompt.towers.base import Out
+
+if TYPE_CHECKING:
+    from polyprompt.adapt.adapter import Adapter
+    from polyprompt.adapt.view import FrozenView
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that a forward pass gave."""
+
+    images: Float[Tensor, "*q b D"]
+    """The method's image vectors, not normalised."""
+    classes: Float[Tensor, "c *b D"]
+    """Its class vectors, not normalised."""
+    scores: Mapping[str, Float[Tensor, "b c"]]
+    scale: Float[Tensor, ""]
+    """The factor on cosines."""
+    labels: Int[Tensor, "b"]
+    frozen: "FrozenView"
+    """What the unchanged encoder makes of the same pictures and of any sentences."""
+    image_out: Out
+    text_out: Out
+    """What the towers gave, before the method did anything with it."""
+
+
+class Term(nn.Module):
+    """Named scalars of a result, weighted; they are added up. Buffers are its memory between epochs."""
+
+    def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
+        """The scalars."""
+        raise NotImplementedError
+
+    def epoch_end(self, adapter: "Adapter", epoch: int, epochs: int) -> None:
+        """Called after each epoch, counted from 1; the same epoch may be told twice."""
+
+
+class CrossEntropy(Term):
+    """Of the scores that predict, mean over the batch."""
+
+    def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
+        """cross_entropy."""
+        return {"cross_entropy": F.cross_entropy(result.scores["logits"], result.labels)}
+
+
+def names() -> tuple[str, ...]:
+    """The terms of this folder that can be added by name."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
+
+
+def config_of(name: str) -> Any:
+    """The config class of a term.
+
+    Raises:
+        UnknownNameError: no such file here.
+    """
+    if name not in names():
+        raise UnknownNameError("term", name, names())
+    return import_module(f"{__name__}.{name}").Config

@@ -1,0 +1,110 @@
+"""A dual encoder as users call it: pictures and sentences in, unit rows out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from polyprompt.errors import DataError
+from polyprompt.media.pictures import open_picture
+from polyprompt.progress import say
+from polyprompt.towers.base import ImageTower, TextTower
+
+BATCH = 64
+"""Pictures encoded together."""
+
+
+class Encoder(nn.Module):
+    """Two towers into one space, frozen (`DualEncoder` in base.py).
+
+    Args:
+        image: an `ImageTower`.
+        text: a `TextTower`.
+        logit_scale: the logarithm of the factor on cosines.
+        name: what `load_encoder` opens it by.
+    """
+
+    def __init__(self, image: nn.Module, text: nn.Module, logit_scale: Tensor, name: str) -> None:
+        super().__init__()
+        self.image: ImageTower = image  # pyright: ignore[reportAttributeAccessIssue]
+        self.text: TextTower = text  # pyright: ignore[reportAttributeAccessIssue]
+        self.name = name
+        self._dim, self._fingerprint = 0, ""
+        self.register_buffer("logit_scale", logit_scale.detach().float().reshape(()))
+        self.logit_scale: Tensor
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def dim(self) -> int:
+        """D, numbers in a vector."""
+        if not self._dim:
+            self._dim = int(self.text.below(self.text.prepare([self.text.words("a")]), None)[0].shape[-1])
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that determines its vectors."""
+        if not self._fingerprint:
+            self._fingerprint = self.hashed()
+        return self._fingerprint
+
+    def hashed(self) -> str:
+        """The fingerprint, computed."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode_image(
+        self, images: Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"], *, normalize: bool = True
+    ) -> Float[Tensor, "b D"]:
+        """Vectors of pictures: paths, PIL pictures, or preprocessed pixels.
+
+        Raises:
+            ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
+        """
+        device = self.logit_scale.device
+        rows = []
+        for at in range(0, len(listed(images, "pictures")), BATCH):
+            part = images[at : at + BATCH]
+            if not isinstance(part, Tensor):
+                part = torch.stack([self.image.preprocess(open_picture(picture)) for picture in part])
+            rows.append(self.image.below(part.to(device), None))
+        return unit(torch.cat(rows)) if normalize else torch.cat(rows)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str], *, normalize: bool = True) -> Float[Tensor, "t D"]:
+        """Vectors of sentences; those that are longer than the tower reads are cut, which is said.
+
+        Raises:
+            DataError: none was given, one that is not in a list, or one that is empty.
+        """
+        most = self.text.max_tokens
+        rows = [self.text.words(text) for text in listed(texts, "texts")]
+        if cut := sum(len(row) > most for row in rows):
+            say(f"{cut} of {len(rows)} texts were cut to {most} tokens.")
+        rows = [row[:most] for row in rows]
+        vectors = torch.cat(list(self.text.below(self.text.prepare(rows), None)))
+        return unit(vectors) if normalize else vectors
+
+
+def unit(vectors: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
+    """Rows of length 1."""
+    return F.normalize(vectors, dim=-1)
+
+
+def listed(items: Any, what: str) -> Any:
+    """What a user gave, once it is clear that it is a list and not one of its items.
+
+    Raises:
+        DataError: one text, path or picture by itself, or nothing at all.
+    """
+    if isinstance(items, str | Path | Image.Image):
+        raise DataError(f"{items!r:.60} stands by itself; give a list of {what}, as in [{items!r:.20}]")
+    if not len(items):
+        raise DataError(f"no {what} were given; give a list of at least one")
+    return items
