@@ -75,7 +75,7 @@ class Walk:
         Raises:
             DataError: a folder cannot be read, or a link leads back to a folder that it lies in.
         """
-        return sorted(self._below(folder, ()))
+        return sorted(self._below(folder, (os.path.realpath(self.root),) if folder != self.root else ()))
 
     def tell(self) -> None:
         """Says what was left out and what is there twice."""
@@ -93,7 +93,7 @@ class Walk:
 
     def _below(self, folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
         here = os.path.realpath(folder)
-        if here in above:
+        if here in above or os.path.realpath(self.root).startswith(here.rstrip(os.sep) + os.sep):
             raise DataError(f"{readable(str(folder))}: a link back to a folder that it lies in; remove it")
         self._note_links(folder)
         try:

@@ -85,8 +85,7 @@ def read_labelled(
     classes = Classes(entry.twins, entry.renamed) if entry else Classes()
     for row in rows:
         classes.add(row)
-    for folder in opened.folders:
-        classes.name_of.setdefault(folder, folder)
+    classes.name_of |= opened.classes
     chosen = _chosen(opened, rows, split)
     if entry is None:
         refuse_other_folders(chosen, classes)

@@ -7,8 +7,8 @@ pacs:photo, pacs:photo@FOLDER  a part of one
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class Source:
     """All rows; those of other splits than the wanted one may be left out."""
     splits: tuple[str, ...] | None = None
     """The splits, where they are known without reading all rows."""
-    folders: tuple[str, ...] = ()
-    """The class folders of all splits, which all are classes even where a split has no picture of one."""
+    classes: Mapping[str | int, str] = field(default_factory=dict)
+    """Labels and names of the class folders of all splits; in one split there may be no picture of one."""
     entry: Entry | None = None
     part: str = ""
 
@@ -117,7 +117,7 @@ def _of_catalogue(source: str, kind: Kind) -> Source | None:
             return entry.rows(place, part, None)
         return entry.rows(place, part, own_name(full, split, splits))
 
-    return Source(full, f"{name} in {place.absolute()}", rows, splits, (), entry, part)
+    return Source(full, f"{name} in {place.absolute()}", rows, splits, {}, entry, part)
 
 
 # Folders with a folder per split
@@ -153,8 +153,8 @@ def _of_split_folders(source: str, kind: Kind) -> Source | None:
             if name in wanted:
                 yield from (_moved(row, name) for row in within[name].rows(None))
 
-    folders = sorted({folder for one in within.values() for folder in one.folders})
-    return Source(_name_of(source, kind), os.path.abspath(source), rows, tuple(parts), tuple(folders))
+    classes = {label: name for one in within.values() for label, name in one.classes.items()}
+    return Source(_name_of(source, kind), os.path.abspath(source), rows, tuple(parts), classes)
 
 
 def _moved(row: AnyRow, split: str) -> AnyRow:
@@ -183,8 +183,8 @@ def _of_reader(source: str, kind: Kind) -> Source:
     if not exact:
         raise DataError(_nothing(source, kind, fitting))
     reader = exact[0]
-    folders = tuple(visible_folders(Path(source))) if reader is class_folders else ()
-    return Source(_name_of(source, kind), os.path.abspath(source), lambda split: reader.rows(source), None, folders)
+    classes = class_folders.classes(Path(source)) if reader is class_folders else {}
+    return Source(_name_of(source, kind), os.path.abspath(source), lambda split: reader.rows(source), None, classes)
 
 
 def _fitting(source: str, kind: Kind = "labels") -> list[Reader]:

@@ -48,6 +48,14 @@ def rows(source: str) -> Iterator[Row]:
     walk.tell()
 
 
+def classes(root: Path) -> dict[str | int, str]:
+    """Label and name of each class folder that has both."""
+    named = names_of(root)
+    if not named:
+        return {folder: folder for folder in visible_folders(root)}
+    return {list(named).index(folder): named[folder] for folder in visible_folders(root) if folder in named}
+
+
 def names_of(root: Path) -> dict[str, str]:
     """The class name of each folder by `classnames.txt`, in the folder or in the one above it; none without it."""
     file = next((file for file in (root / LIST, root.parent / LIST) if file.is_file()), None)
