@@ -1,4 +1,4 @@
-"""All commands, in the order of the help page; each is a file of its own."""
+"""All commands, in the order of the help page; each is a file of its own. `data` has commands of its own."""
 
 import importlib
 import inspect
@@ -37,3 +37,4 @@ for name, file in COMMANDS.items():
     app.command(name)(command)
     if "resume" in inspect.signature(command).parameters:
         RESUMABLE.add(name)
+app.add_typer(importlib.import_module("polyprompt.cli.data").app, name="data")

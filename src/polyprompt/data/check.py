@@ -1,0 +1,90 @@
+"""Whether a published set is whole where it lies: its layout, its counts, and a sample of its pictures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyprompt.data import catalog
+from polyprompt.data.captions import readable_ones
+from polyprompt.data.entry import Entry
+from polyprompt.data.items import Picture
+from polyprompt.data.json_files import forget
+from polyprompt.data.rows import Row
+from polyprompt.data.source import open_source
+from polyprompt.data.told import count, some
+from polyprompt.errors import DataError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of one part and split."""
+
+    what: str
+    """ "train", "photo", "1k-a test"."""
+    said: str
+    whole: bool
+
+
+def check(name: str, root: Path, *, sample: int = 50) -> list[Finding]:
+    """A finding for each part and split of a set.
+
+    Args:
+        name: of the catalogue; with a part ("pacs:photo"), that one alone.
+        root: the folder with all data sets in it, or the set's own.
+        sample: pictures of each split to open, evenly spaced over it.
+
+    Raises:
+        UnknownNameError: there is no such set.
+    """
+    own, _, part = name.partition(":")
+    entry = catalog.entry(own)
+    known = catalog.known(own) or own
+    parts = (entry.part(known, part),) if part else entry.parts or ("",)
+    return [
+        _looked_at(entry, known, one, split, root, sample) for one in parts for split in entry.splits_in(one) or (None,)
+    ]
+
+
+def _looked_at(entry: Entry, name: str, part: str, split: str | None, root: Path, sample: int) -> Finding:
+    what = " ".join(word for word in (part, split) if word) or "all"
+    source = f"{name}:{part}" if part else name
+    expected = entry.expected(entry.counts, part, split)
+    try:
+        opened = open_source(f"{source}@{root}" if entry.folders else source, entry.holds)
+        rows = [row for row in opened.rows(split) if split is None or row.split == split]
+    except DataError as error:
+        return Finding(what, str(error), False)
+    finally:
+        forget()
+    if entry.holds == "scores":
+        return _counted(what, "pair", len(rows), expected, [])
+    faults = list(_faults(entry, [row for row in rows if isinstance(row, Row)], split is None or split == "train"))
+    pictures = {row.key: row.picture for row in rows if isinstance(row, Row) and row.picture is not None}
+    faults += _unreadable(list(pictures.values()), sample)
+    texts = entry.expected(entry.captions, part, split)
+    if texts is not None and texts != len(rows):
+        faults.append(f"{count(len(rows), 'caption')} of {texts:,}")
+    return _counted(what, "picture", len(pictures), expected, faults)
+
+
+def _faults(entry: Entry, rows: list[Row], whole: bool) -> Iterator[str]:
+    """What is missing among the rows."""
+    missing = {row.key: row.where for row in rows if row.picture is None}
+    if missing:
+        yield f"{count(len(missing), 'picture is', 'pictures are')} missing ({some(list(missing))})"
+    classes = {row.label for row in rows if row.label is not None}
+    if whole and entry.holds == "labels" and len(classes) != entry.classes:
+        yield f"{count(len(classes), 'class', 'classes')} of {entry.classes}"
+
+
+def _unreadable(pictures: list[Picture], sample: int) -> list[str]:
+    step = max(len(pictures) // sample, 1) if sample else len(pictures) + 1
+    _, bad = readable_ones(pictures[::step][:sample])
+    return [f"{count(len(bad), 'picture')} of the sample cannot be read ({bad[0]})"] if bad else []
+
+
+def _counted(what: str, thing: str, number: int, expected: int | None, faults: list[str]) -> Finding:
+    said = count(number, thing)
+    if expected is not None and expected != number:
+        faults = [f"{number:,} of {expected:,} {thing}s", *faults]
+    return Finding(what, "; ".join(faults) or said, not faults)

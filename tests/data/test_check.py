@@ -1,0 +1,63 @@
+"""`check` says what is missing, and where it looked."""
+
+import pytest
+from miniatures import Root, picture
+
+from polyprompt.data.check import Finding, check
+from polyprompt.errors import UnknownNameError
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    root = Root(tmp_path)
+    root.pictures(*(f"eurosat/2750/{name}/{i}.jpg" for name in ("Forest", "River") for i in range(3)))
+    entries = [[f"{name}/{i}.jpg", label, name] for label, name in enumerate(("Forest", "River")) for i in range(3)]
+    return root.json(
+        "eurosat/split_zhou_EuroSAT.json", {"train": entries[:4], "val": entries[4:5], "test": entries[5:]}
+    )
+
+
+def said(findings: list[Finding]) -> dict[str, str]:
+    return {one.what: one.said for one in findings}
+
+
+def test_counts_classes_and_pictures(root):
+    found = check("eurosat", root.path)
+    assert said(found) == {
+        "train": "4 of 13,500 pictures; 2 classes of 10",
+        "val": "1 of 5,400 pictures",
+        "test": "1 of 8,100 pictures",
+    }
+    assert not any(one.whole for one in found)
+
+
+def test_missing_and_unreadable_pictures(root):
+    (root.path / "eurosat/2750/Forest/0.jpg").unlink()
+    root.pictures("eurosat/2750/River/2.jpg", data=picture(size=(64, 64))[:300])
+    found = said(check("EuroSAT", root.path / "eurosat"))
+    assert "1 picture is missing (Forest/0.jpg)" in found["train"]
+    assert "1 picture of the sample cannot be read (River/2.jpg: " in found["test"]
+    assert "cannot be read" not in said(check("eurosat", root.path, sample=0))["test"]
+
+
+def test_a_set_that_is_not_there_says_where_it_was_looked_for(root):
+    for one in check("dtd", root.path):
+        assert f"dtd: not there; looked for {root.path}/dtd or {root.path}/dtd10" in one.said
+    (finding,) = check("pacs:photo", root.path)
+    assert finding.what == "photo"
+    assert "PACS" in finding.said
+    with pytest.raises(UnknownNameError, match="Did you mean 'eurosat'"):
+        check("eurosatt", root.path)
+
+
+def test_a_whole_set_is_whole(root):
+    lines = "".join(f"{i}\tx\n" for i in range(1186))
+    root.file("STS/STS16-en-test/STS.input.a.txt", lines).file("STS/STS16-en-test/STS.gs.a.txt", "3\n" * 1186)
+    assert check("sts16", root.path) == [Finding("test", "1,186 pairs", True)]
+
+
+def test_captions_are_counted(root):
+    root.pictures("flickr8k/1.jpg")
+    images = [{"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a"}]}]
+    root.json("flickr8k/dataset_flickr8k.json", {"images": images})
+    assert said(check("flickr8k", root.path))["test"] == "1 of 1,000 pictures; 1 caption of 5,000"
