@@ -220,6 +220,15 @@ def test_a_piece_is_a_safetensors_file(tmp_path, dtype):
     assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_what_a_killed_writer_left_is_cleared(filled):
+    left = filled.folder / f".{'0' * 64}.safetensors.0123456789ab.tmp"
+    left.write_bytes(b"half a piece")
+    RowStore(filled.folder)
+    assert left.exists()  # it may be another's, who is writing
+    filled.get(["more"], lambda items: [rows_of("more")], "Toys")
+    assert not left.exists()
+
+
 # Damage
 
 

@@ -148,13 +148,14 @@ class RowStore:
         """
         gathered = Gathered(self)
         gathered.add(keys, rows)
-        gathered.write()
+        make_folder(self.folder)
+        with one_process_at_a_time(self.folder):
+            gathered.write()
 
     def add_piece(
         self, keys: Sequence[bytes], lengths: Sequence[int], rows: Sequence[Shaped[Tensor, "_ e"]], width: int
     ) -> None:
-        """Writes one piece, of rows that are encoded already."""
-        make_folder(self.folder)
+        """Writes one piece, of rows that are encoded already; for who holds the lock."""
         if self.truth and not (self.folder / NAMES).exists():
             self._name_pieces()  # before the first piece, so that a store without this file is a damaged one
         path = write_piece(self.folder, keys, lengths, rows, width, self.dtype)
@@ -194,8 +195,8 @@ class RowStore:
         self._stamps.keep(set(self._pieces))
 
     def clear_left_over(self) -> None:
-        """Removes what killed writers left; only for who holds the lock."""
-        for path in self.folder.glob(".*.tmp"):
+        """Removes the pieces that killed writers left unfinished; for who holds the lock."""
+        for path in self.folder.glob(f".*{SUFFIX}.*.tmp"):
             with contextlib.suppress(OSError):
                 path.unlink()
 
