@@ -6,11 +6,16 @@ the key frame before it.
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from polyprompt.errors import ImageError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 """Pictures in the container that MP4 videos use."""
@@ -60,7 +65,7 @@ def decoded(source: io.BytesIO | str, count: int, name: str, most: int) -> list[
         raise ImageError(name, f"damaged or truncated ({error.strerror})") from None
 
 
-def _at(container: Any, stream: Any, times: Sequence[int]) -> Iterator[Any]:
+def _at(container: "InputContainer", stream: "VideoStream", times: Sequence[int]) -> Iterator["VideoFrame"]:
     """The frame shown at each time, in the stream's own units."""
     for time in times:
         container.seek(time, stream=stream)
@@ -75,5 +80,5 @@ def _at(container: Any, stream: Any, times: Sequence[int]) -> Iterator[Any]:
         yield shown
 
 
-def _upright(frame: Any) -> Image.Image:
+def _upright(frame: "VideoFrame") -> Image.Image:
     return frame.to_image().rotate(frame.rotation, expand=True)

@@ -45,7 +45,7 @@ class Aligned(Protocol):
         """Unit rows, cut into segments likewise."""
         ...
 
-    def attention(self, images: list[Image.Image], /) -> Float[Tensor, "i k rows cols"]:
+    def attention(self, images: list[Image.Image], /) -> Float[Tensor, "i k rows columns"]:
         """How much each segment looks at each part of what the tower sees."""
         ...
 
@@ -117,7 +117,7 @@ def seen_by(model: Aligned, picture: Image.Image) -> Image.Image:
     return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def overlay(seen: Image.Image, attention: Float[np.ndarray, "rows cols"]) -> Image.Image:
+def overlay(seen: Image.Image, attention: Float[np.ndarray, "rows columns"]) -> Image.Image:
     """The picture dimmed and grey, lit where attention is high: from zero (dark) to the map's own peak.
 
     A map that is even everywhere lights everything: no contrast is made up.

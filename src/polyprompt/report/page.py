@@ -90,8 +90,8 @@ def aspect_names(prompts: Sequence[str]) -> list[str]:
     return [" ".join(words[before : len(words) - after]).strip("[]") or " ".join(words) for words in split]
 
 
-def _experiment(number: int, each: Group) -> dict[str, Any]:
-    """What was run."""
+def _experiment(number: int, each: Group) -> dict[str, object]:
+    """An experiment as the page shows it: its name, machine, commands and settings."""
     return {
         "colour": _colour(number),
         "name": each.name,
@@ -126,7 +126,7 @@ def _dots(table: Table, colours: Mapping[str, int]) -> list[dict[str, str]]:
     return drawn
 
 
-def _by_class(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def _by_class(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
     """Each class's accuracy in %, the mean over seeds, hardest first; a table for each set that was classified."""
     sets = dict.fromkeys(data for each in groups for run in each.runs for data in run.results.classification)
     for data in sets:
@@ -189,7 +189,7 @@ def _curve(
     return plots.Curve([x for x, _ in points], [y for _, y in points], colour, dashed)
 
 
-def _aspects(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def _aspects(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
     """How alike the aspects of each experiment are, where it has several."""
     for tag, run, samples in _sampled(groups):
         names = aspect_names(samples.prompts)
@@ -215,7 +215,7 @@ def _likeness(run: Run) -> list[str]:
 
 def _looks(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """The pictures that were looked at, with the maps of every experiment."""
-    pictures: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    pictures: dict[tuple[str, str], list[dict[str, object]]] = {}
     for tag, run, samples in _sampled(groups):
         for look in samples.looks:
             maps = _maps(run, look, aspect_names(samples.prompts))
@@ -223,7 +223,7 @@ def _looks(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return [{"key": key, "caption": caption, "by": by} for (key, caption), by in pictures.items()]
 
 
-def _maps(run: Run, look: Look, names: Sequence[str]) -> dict[str, Any]:
+def _maps(run: Run, look: Look, names: Sequence[str]) -> dict[str, object]:
     data = (run.folder / "samples" / look.file).read_bytes()
     seen, parts = open_picture(data), look.contributions
     furthest = max(map(abs, parts)) or 1
@@ -241,9 +241,9 @@ def _maps(run: Run, look: Look, names: Sequence[str]) -> dict[str, Any]:
     return {"src": _uri(data), "score": printed(sum(parts), "+.3f"), "maps": maps, "warning": warning_about(parts)}
 
 
-def _searches(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _searches(groups: Sequence[Group]) -> list[dict[str, object]]:
     """The queries, with what every experiment found."""
-    queries: dict[str, list[dict[str, Any]]] = {}
+    queries: dict[str, list[dict[str, object]]] = {}
     for tag, run, samples in _sampled(groups):
         for search in samples.searches:
             hits = [
@@ -264,7 +264,7 @@ def _searched(groups: Sequence[Group]) -> str:
     return sets.pop() if len(sets) == 1 else ""
 
 
-def _sampled(groups: Sequence[Group]) -> Iterator[tuple[dict[str, Any], Run, Samples]]:
+def _sampled(groups: Sequence[Group]) -> Iterator[tuple[dict[str, object], Run, Samples]]:
     """The first run of each experiment that has samples, behind the experiment's name and colour."""
     for number, each in enumerate(groups):
         sampled = [(run, run.samples) for run in each.runs if run.samples]

@@ -98,8 +98,8 @@ def collect(
     queries: Sequence[str],
     folder: Path,
     *,
-    texts: Float[Tensor, "m D"] | None = None,
-    images: Float[Tensor, "n D"] | None = None,
+    texts: Float[Tensor, "t D"] | None = None,
+    images: Float[Tensor, "i D"] | None = None,
     shown: int = 5,
     top: int = 6,
 ) -> Samples:
@@ -133,30 +133,14 @@ def collect(
         )
 
     jpegs: dict[str, bytes] = {}
-    searches = []
-    if queries:
-        scores = (model.encode_text(list(queries)).float() @ images.float().T).cpu()
-        for query, row in zip(queries, scores, strict=True):
-            best, where = row.topk(min(top, len(row)))
-            matches = [
-                Match(file=_keep(pairs.images[i].open(), jpegs), key=pairs.images[i].key, score=_short(score))
-                for i, score in zip(where.tolist(), best.tolist(), strict=True)
-            ]
-            searches.append(Search(query=query, results=tuple(matches)))
-
+    searches = _searches(model, pairs, queries, images, top, jpegs) if queries else []
     looks = [_look(model, pairs, i, texts, images, jpegs) for i in _evenly(len(pairs.images), shown)]
-    cut = (len(model.prompts), -1)
-    correlation = segment_correlation(texts.unflatten(1, cut), images.unflatten(1, cut)).tolist()
-    moving = [row[k] > 0 for k, row in enumerate(correlation)]
     samples = Samples(
         data=pairs.name,
         images=len(pairs.images),
         captions=len(pairs.captions),
         prompts=tuple(model.prompts),
-        correlation=tuple(
-            tuple(_short(c) if moving[k] and moving[other] else None for other, c in enumerate(row))
-            for k, row in enumerate(correlation)
-        ),
+        correlation=_correlation(texts, images, len(model.prompts)),
         looks=tuple(looks),
         searches=tuple(searches),
     )
@@ -184,12 +168,45 @@ def read(folder: Path) -> Samples:
     return samples
 
 
+def _searches(
+    model: Aligned,
+    pairs: Pairs,
+    queries: Sequence[str],
+    images: Float[Tensor, "i D"],
+    top: int,
+    jpegs: dict[str, bytes],
+) -> list[Search]:
+    """The `top` best pictures for each query."""
+    scores = (model.encode_text(list(queries)).float() @ images.float().T).cpu()
+    searches = []
+    for query, row in zip(queries, scores, strict=True):
+        best, where = row.topk(min(top, len(row)))
+        matches = [
+            Match(file=_keep(pairs.images[i].open(), jpegs), key=pairs.images[i].key, score=_short(score))
+            for i, score in zip(where.tolist(), best.tolist(), strict=True)
+        ]
+        searches.append(Search(query=query, results=tuple(matches)))
+    return searches
+
+
+def _correlation(
+    texts: Float[Tensor, "t D"], images: Float[Tensor, "i D"], k: int
+) -> tuple[tuple[float | None, ...], ...]:
+    """Of the segments' scores; None where a segment's never change."""
+    rows = segment_correlation(texts.unflatten(1, (k, -1)), images.unflatten(1, (k, -1))).tolist()
+    moving = [row[segment] > 0 for segment, row in enumerate(rows)]
+    return tuple(
+        tuple(_short(number) if moves and moving[other] else None for other, number in enumerate(row))
+        for moves, row in zip(moving, rows, strict=True)
+    )
+
+
 def _look(
     model: Aligned,
     pairs: Pairs,
     index: int,
-    texts: Float[Tensor, "m D"],
-    images: Float[Tensor, "n D"],
+    texts: Float[Tensor, "t D"],
+    images: Float[Tensor, "i D"],
     jpegs: dict[str, bytes],
 ) -> Look:
     picture, caption = pairs.images[index], pairs.image_of.index(index)

@@ -30,7 +30,7 @@ class Figure:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return mean(self.values)
 
     @property
@@ -129,7 +129,7 @@ def columns(found: Sequence[Found]) -> list[Column]:
 
 
 def _recall(way: str, k: int) -> Callable[[Found], float | None]:
-    """In per cent."""
+    """Reads a recall, as a percentage, from what retrieval on a set gave."""
 
     def read(found: Found) -> float | None:
         share = getattr(found, way).get(f"recall@{k}")

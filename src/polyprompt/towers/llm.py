@@ -139,7 +139,7 @@ class LLM(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Blocks in use."""
+        """How many blocks are in use, of those that the model has."""
         return len(self.blocks)
 
     @property
