@@ -44,6 +44,9 @@ S = TypeVar("S")
 PYDANTIC = {"Input should": "it should", "a valid array": "a list", "an object": "settings, or a name"}
 """What pydantic says, and what is said here."""
 
+LARGEST: dict[type, float] = {int: 2**32 - 1, float: 3.4e38}
+"""No size is larger, and no seed that numpy takes; above it a float is infinite in single precision."""
+
 MISSING: Any = dataclasses.MISSING
 """The default of a setting that has none."""
 
@@ -218,8 +221,11 @@ def _value(setting: Setting, name: str, value: Any, place: str) -> Any:
         inner = ", ".join(one.name for one in settings_of(setting.kind, f"{name}."))
         raise ConfigError(f"{place}{name} is {_shown(value)}; it holds settings of its own: {inner}.")
     try:
-        return _adapter(setting).validate_json(_json(value))
-    except (TypeError, ValueError, RecursionError) as error:
+        found = _adapter(setting).validate_json(_json(value))
+        if any(isinstance(found, kind) and abs(found) > most for kind, most in LARGEST.items()):
+            raise OverflowError
+        return found
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise ConfigError(f"{place}{name} is {_shown(value)}; {_said(error)}.") from None
 
 
@@ -253,6 +259,8 @@ def _said(error: Exception) -> str:
             for theirs, ours in PYDANTIC.items():
                 said = said.replace(theirs, ours)
             return said
+        case OverflowError():
+            return f"it should be at most {LARGEST[int]:,}, with a point at most {LARGEST[float]:g}"
         case UnicodeEncodeError():
             return "it holds half a character, or comes from a name that is not UTF-8"
         case RecursionError():

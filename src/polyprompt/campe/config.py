@@ -70,7 +70,7 @@ class ImageSettings(Settings):
     """The packaged one, any of timm's names, or a folder as timm saves it."""
     trained_blocks: int | Literal["all"] = 0
     """Of a ViT's own blocks, counted from its end; all trains its embedding, too."""
-    new_blocks: int | None = None
+    new_blocks: int | None = Field(default=None, le=1000)
     """Put on the tower; one, unless the tower trains blocks of its own."""
     width: int = Field(default=384, ge=8, le=LARGEST)
     """Numbers per token in new blocks."""

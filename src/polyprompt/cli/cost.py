@@ -11,7 +11,9 @@ from polyprompt.cli.options import Given, options_of
 @options_of(ModelSettings)
 def command(
     given: Given[ModelSettings],
-    tokens: Annotated[int, typer.Option(min=1, help="Text tokens in all, the caption's and the prompts'.")] = 64,
+    tokens: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Text tokens in all, the caption's and the prompts'.")
+    ] = 64,
 ) -> None:
     """Parameters, multiply-adds and memory for one pair, with and without caching; nothing is loaded.
 

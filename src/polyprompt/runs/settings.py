@@ -10,7 +10,6 @@ from polyprompt.settings import Settings
 
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 """As in adapt/published.py, which is not imported, for it is heavy."""
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _by_name(value: Any) -> Any:
@@ -51,7 +50,7 @@ class AlignSettings(ModelSettings):
     """Of new norms on pretrained states, the fitted one and that on a CNN's tokens; tower_rate if not given."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of everything but scale, bias and adaptive tokens."""
-    seed: Seed = 0
+    seed: int = Field(default=0, ge=0)
     """Of the random start and the order of the batches."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto measures the machine once and takes what is quicker."""
@@ -90,7 +89,7 @@ class AdaptSettings(Settings):
     """Pictures a class that are drawn to train on; none: all of them."""
     take_fewer: bool = False
     """Whether a class with fewer pictures gives all it has, as in the authors' draw."""
-    seed: Seed = 1
+    seed: int = Field(default=1, ge=0)
     """Of the draw, of the prompts' random start, of the order of batches."""
     train_split: str = "train"
     """Where `data` has splits: the one to draw from."""
