@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import torch
+from toy_encoders import toy_encoder
 
 from polyprompt.errors import FileError
+from polyprompt.runs.adapt import adapt
 from polyprompt.runs.align import align
 from polyprompt.runs.folder import held, open_run
 from polyprompt.runs.processes import is_main_process, on_main_process, processes
-from polyprompt.runs.settings import AlignSettings
+from polyprompt.runs.settings import AdaptSettings, AlignSettings
 from polyprompt.settings import Settings
 
 
@@ -31,6 +33,18 @@ def toy_settings(place: Path, **settings) -> AlignSettings:
 def run(out: Path, place: Path, resume: bool = False, **settings) -> None:
     torch.set_num_threads(1)
     align(toy_settings(place, **settings), out, resume=resume)
+
+
+def adapt_settings(place: Path, **settings) -> AdaptSettings:
+    """A run of `adapt` that takes a second; the encoder is a toy CLIP."""
+    quick = {"epochs": 3, "batch": 4, "rate": 0.01, "shots": 3, "precision": "fp32", "encoder": "toy"}
+    method = {"name": "coop", "context": 2}
+    return AdaptSettings(**{"data": str(place / "photos"), "method": method} | quick | settings)
+
+
+def run_adapt(out: Path, place: Path, resume: bool = False, **settings) -> None:
+    torch.set_num_threads(1)
+    adapt(adapt_settings(place, **settings), out, resume=resume, encoder=toy_encoder("clip"))
 
 
 def hold(folder: Path) -> None:

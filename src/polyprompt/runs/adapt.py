@@ -7,13 +7,8 @@ method's file). What differs by default: pictures are not changed at random, so 
 of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` brings the published crops back.
 """
 
-import datetime
-import shlex
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,13 +26,13 @@ from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
 from polyprompt.data.transforms import crop_and_flip
-from polyprompt.disk.files import read_json, write_json
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError
 from polyprompt.evaluate.classify import harmonic_mean, scores
-from polyprompt.methods import module_of
+from polyprompt.methods import config_of, module_of
 from polyprompt.progress import say, track
+from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
-from polyprompt.runs.machine import machine
+from polyprompt.runs.processes import device, is_main_process
 from polyprompt.runs.saved import config_from, save, term_from
 from polyprompt.runs.saved import load as load_method
 from polyprompt.runs.settings import AdaptSettings
@@ -178,67 +173,56 @@ def _test_split(source: str, settings: AdaptSettings) -> str | None:
 
 
 def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Any = None) -> Classifier:
-    """Trains a classifier; leaves config.json, inputs.json, log.jsonl, checkpoints/, model/, results.json in `out`.
+    """Trains a classifier and leaves a run folder (runs/folder.py); a finished one is opened.
 
     Args:
         settings: what is not given is taken from the method's authors.
         out: the run folder.
-        resume: go on with the run in `out`, if there is one; a finished one is opened.
+        resume: go on with the run in `out`, if there is one.
         encoder: a `DualEncoder` that is open already, in place of opening `settings.encoder`.
 
     Raises:
         PolypromptError: whatever is wrong with settings, pictures or disk; what was computed stays.
     """
-    from accelerate import Accelerator
-
-    began = time.perf_counter()
     settings = resolved(settings)
-    _check_run(out, settings, resume)
-    drawn, tests = read_sets(settings)
-    processes = Accelerator(mixed_precision="no")
-    encoder = encoder or load_encoder(settings.encoder)
-    encoder.to(processes.device)
-    if (out / "results.json").exists():
-        say(f"{out}: finished before.")
-        return Classifier(load_method(out / "model", encoder))
+    settings = settings.model_copy(update={"encoder": absolute(settings.encoder)})
+    pictures = [settings.data, settings.test, *settings.also]
+    with open_run("adapt", out, settings, resume=resume, outside=pictures) as run:
+        if run.finished:
+            return Classifier(load_method(run.model, _on_device(encoder or load_encoder(settings.encoder))))
+        return Classifier(_trained(settings, run, resume, encoder))
 
+
+def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any) -> Adapted:
+    drawn, tests = read_sets(settings)
+    encoder = _on_device(encoder or load_encoder(settings.encoder))
     method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb))
     scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
-    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)}
-    if (out / "inputs.json").exists() and read_json(out / "inputs.json") != inputs:
-        raise FileError(f"{out}: was started with other pictures or another {encoder.name}. Start again elsewhere.")
-    processes.wait_for_everyone()  # all have looked what is there already
-    if processes.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "inputs.json", inputs)
-        write_json(out / "config.json", settings.model_dump(mode="json"))
-    train(method, drawn, settings, out, resume=resume)
-    trained = time.perf_counter()
-    found = {name: evaluate(scored[name], data, settings.cache_gb) for name, data in tests.items()}
-    results = {
-        "kind": "adapt",
-        "name": settings.name,
-        "command": shlex.join(["polyprompt", *sys.argv[1:]]),
-        "config": settings.model_dump(mode="json"),
-        "seed": settings.seed,
-        "versions": {
-            name: version(name) for name in ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
-        },
-        "machine": machine(),
-        "date": datetime.date.today().isoformat(),
-        "seconds": round(time.perf_counter() - began, 1),
-        "training_seconds": round(trained - began, 1),
+    run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)})
+    train(method, drawn, settings, run.folder, resume=resume, since=run.since)
+    figures: dict[str, Any] = {
         "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
         "learned": sum(parameter.numel() for parameter in method.learned().values()),
-        "classification": found,
+        "classification": {name: evaluate(scored[name], data, settings.cache_gb) for name, data in tests.items()},
     }
-    if "novel" in found:
-        results["harmonic_mean"] = harmonic_mean(found["base"]["accuracy"], found["novel"]["accuracy"])
-    if processes.is_main_process:
-        if not (out / "model").exists():
-            save(method, out / "model")
-        write_json(out / "results.json", results)  # last: a run with results is finished
-    return Classifier(method)
+    if settings.method["name"] != "zeroshot":
+        figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
+    if "novel" in tests:
+        halves = (figures["classification"][half]["accuracy"] for half in ("base", "novel"))
+        figures["harmonic_mean"] = harmonic_mean(*halves)
+    if is_main_process():
+        run.finish(run.head() | figures, lambda folder: save(method, folder))
+    return method
+
+
+def _on_device(encoder: Any) -> Any:
+    encoder.to(device())
+    return encoder
+
+
+def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> dict[str, Any]:
+    """What the encoder scores as it is, with one sentence a class."""
+    return evaluate(build(config_of("zeroshot")(), encoder, data.class_names), data, cache_gb)
 
 
 def untrained(
@@ -250,8 +234,16 @@ def untrained(
     return build(config, encoder, class_names, seed=settings.seed, extra=terms_of(settings), keep=keep)
 
 
-def train(adapted: Adapted, data: Labelled, settings: AdaptSettings, out: Path, *, resume: bool) -> None:
-    """Trains a method in place, from resolved settings; `out` as in `fit`.
+def train(
+    adapted: Adapted,
+    data: Labelled,
+    settings: AdaptSettings,
+    out: Path,
+    *,
+    resume: bool,
+    since: float | None = None,
+) -> None:
+    """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
 
     Raises:
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
@@ -298,6 +290,7 @@ def train(adapted: Adapted, data: Labelled, settings: AdaptSettings, out: Path, 
         groups=groups,
         every_epoch=every_epoch,
         resume=resume,
+        since=since,
     )
 
 
@@ -320,15 +313,6 @@ def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> dict[str, Any
     parts = track(in_parts(len(data.pictures)), data.name)
     found = [probabilities(by, adapted.see(kept.of(part))) for part in parts]
     return scores(torch.cat(found), torch.tensor(data.labels), data.class_names)
-
-
-def _check_run(out: Path, settings: AdaptSettings, resume: bool) -> None:
-    if not (out / "config.json").exists():
-        return
-    if not resume:
-        raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
-    if read_json(out / "config.json") != settings.model_dump(mode="json"):
-        raise FileError(f"{out}/config.json: the run was started with other settings. Resume it with the same ones.")
 
 
 def _precision(settings: AdaptSettings, device: torch.device) -> Precision:

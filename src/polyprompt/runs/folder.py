@@ -224,6 +224,8 @@ def check_has_model(folder: Path) -> None:
 
 def absolute(name: str) -> str:
     """A local file's or folder's whole path, so that a run opens from anywhere; any other name as it is."""
+    if name.startswith("local-dir:"):  # open_clip's way to say that a folder is meant
+        return f"local-dir:{os.path.abspath(name.removeprefix('local-dir:'))}"
     return os.path.abspath(name) if os.path.exists(name) else name
 
 
