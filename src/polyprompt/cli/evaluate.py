@@ -6,40 +6,57 @@ from typing import Annotated, Any
 
 import typer
 
-from polyprompt.cli.arguments import MaxBad
-from polyprompt.errors import FileError
+from polyprompt.cli.arguments import Classes, Encoder, ImageTower, MaxBad, TextTower, names
+
+FIGURES = ("accuracy", "macro_f1", "calibration_error")
+"""Of a classifier's scores, those that are printed."""
 
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Captioned pictures, as for align.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Captioned or labelled pictures.")],
     split: Annotated[str | None, typer.Option(help="test, or several: dev+test; all if not given.")] = None,
+    classes: Classes = None,
+    template: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A sentence with {} for the class name; may come often.")
+    ] = None,
     max_bad: MaxBad = 0,
+    encoder: Encoder = None,
+    text_tower: TextTower = None,
+    image_tower: ImageTower = None,
 ) -> None:
-    """Recall at 1, 5 and 10 in both directions, printed and kept in the run's results.json.
+    """Score a run on another set, and keep the scores in the run's results.json.
+
+    Captions: recall at 1, 5 and 10 in both directions. Labels: accuracy; of a run of align zero-shot.
 
     Example: polyprompt evaluate runs/photos more-photos --split test
     """
+    class_names = names(classes)
     from polyprompt.cli.pictures import way_out
-    from polyprompt.data.read import read_pairs
-    from polyprompt.disk.files import read_json, write_json
-    from polyprompt.report.checked import read_checked
-    from polyprompt.runs.align import AlignSettings, evaluate
-    from polyprompt.runs.load import load_aligned
-    from polyprompt.settings import checked
+    from polyprompt.runs.evaluate import evaluate
+    from polyprompt.runs.folder import read_results
+    from polyprompt.runs.load import load
 
-    if not (run / "results.json").is_file():
-        raise FileError(f"{run}: not a finished run, it has no results.json. Give the folder that align wrote.")
-    results = read_checked(dict[str, Any], run / "results.json")
-    settings = checked(AlignSettings, read_json(run / "config.json"), str(run / "config.json"))
+    read_results(run)
+    model = load(run, encoder, text_tower=text_tower, image_tower=image_tower)
     with way_out():
-        found = evaluate(load_aligned(run), read_pairs(data, split, max_bad=max_bad), settings)
-    results.setdefault("retrieval", {})[f"{data} {split or 'all'}"] = found
-    write_json(run / "results.json", results)
-    show(found)
+        found = evaluate(
+            run, data, split, class_names=class_names, templates=template or (), max_bad=max_bad, model=model
+        )
+    if found.kind == "retrieval":
+        show(found.scores)
+    else:
+        show_classes(found.name, found.scores)
 
 
 def show(found: Mapping[str, Any]) -> None:
     """Prints recall in both directions, in percent."""
     for way in ("image_to_text", "text_to_image"):
         typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))
+
+
+def show_classes(name: str, found: Mapping[str, Any], zero_shot: Mapping[str, Any] | None = None) -> None:
+    """Prints how well classes are told apart, in percent, and what zero-shot gives."""
+    figures = "  ".join(f"{key.replace('_', ' ')} {100 * found[key]:5.1f}" for key in FIGURES)
+    beside = f"  zero-shot accuracy {100 * zero_shot['accuracy']:5.1f}" if zero_shot else ""
+    typer.echo(f"{name:24}  {figures}{beside}  ({found['pictures']} pictures, {found['classes']} classes)")

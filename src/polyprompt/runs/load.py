@@ -98,7 +98,13 @@ def load_classifier(
         return found if class_names is None else found.for_classes(class_names)
     if class_names is None:
         raise ConfigError(f"{run}: was trained on captions and has no classes of its own; name them (--classes a,b,c).")
-    return Classifier(build(config_of("zeroshot")(), CampeEncoder(found, str(run)), class_names))
+    return zero_shot(found, str(run), class_names)
+
+
+def zero_shot(model: CAMPE, name: str, class_names: Sequence[str], templates: Sequence[str] = ()) -> Classifier:
+    """A model of captions as a classifier; its sentences are zero-shot's own unless `templates` are given."""
+    config = config_of("zeroshot")(**({"templates": tuple(templates)} if templates else {}))
+    return Classifier(build(config, CampeEncoder(model, name), class_names))
 
 
 def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str | None = None) -> Encoder:

@@ -1,0 +1,108 @@
+"""A finished run scored on another set, of captions or of labels; the scores are kept with the run's own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyprompt.adapt.classifier import Classifier
+from polyprompt.campe.model import CAMPE
+from polyprompt.data.items import Labelled
+from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.data.source import kinds_of
+from polyprompt.disk.files import read_json
+from polyprompt.errors import ConfigError
+from polyprompt.progress import say
+from polyprompt.runs import adapt, align
+from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_results
+from polyprompt.runs.load import load, zero_shot
+from polyprompt.runs.processes import device
+from polyprompt.runs.settings import AlignSettings
+from polyprompt.settings import checked
+
+
+class Scored(NamedTuple):
+    """The scores of one set, and where results.json has them."""
+
+    kind: Scores
+    name: str
+    scores: dict[str, Any]
+
+
+def evaluate(
+    run: str | Path,
+    data: str,
+    split: str | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    templates: Sequence[str] = (),
+    max_bad: int = 0,
+    model: CAMPE | Classifier | None = None,
+) -> Scored:
+    """Scores a run on a set and adds the scores to its results.json; nothing else in it changes.
+
+    A run of `align` scores captions; or labels, zero-shot, where there are no captions, or classes or templates are
+    given. A run of `adapt` scores labels, among the classes that it was trained on if the set has no others.
+
+    Args:
+        run: the folder of a finished run.
+        data: what is scored, by its name.
+        split: one split, or several with + between; all there is if not given.
+        class_names: the classes to tell apart, in place of the run's or the set's own.
+        templates: sentences with {} for the class name, for zero-shot.
+        max_bad: missing or unreadable pictures to leave out.
+        model: the run's, if it is open already (`load` says where towers have moved to).
+
+    Raises:
+        FileError: the run is not finished, its files are damaged, or they cannot be written.
+        ConfigError: templates for a run of `adapt`. DataError: nothing to score.
+    """
+    folder = Path(run)
+    read_results(folder)
+    with held(folder, wait=60.0):
+        pass  # that results cannot be written is said before the work
+    model = model or load(folder)
+    if isinstance(model, CAMPE) and not class_names and not templates and "captions" in kinds_of(data):
+        found = _captions(model, folder, data, split, max_bad)
+    else:
+        labelled = read_labelled(data, split, class_names=class_names, max_bad=max_bad)
+        found = _labels(model, folder, labelled, class_names, templates)
+    name = f"{data} {split or 'all'}" + (f", {len(class_names)} classes given" if class_names else "")
+    scored = Scored("retrieval" if "image_to_text" in found else "classification", name, found)
+    add_scores(folder, scored.kind, name, found)
+    return scored
+
+
+def _captions(model: CAMPE, folder: Path, data: str, split: str | None, max_bad: int) -> dict[str, Any]:
+    settings = checked(AlignSettings, read_json(folder / CONFIG), str(folder / CONFIG))
+    return align.evaluate(model.to(device()), read_pairs(data, split, max_bad=max_bad), settings)
+
+
+def _labels(
+    model: CAMPE | Classifier,
+    folder: Path,
+    data: Labelled,
+    class_names: Sequence[str] | None,
+    templates: Sequence[str],
+) -> dict[str, Any]:
+    if isinstance(model, CAMPE):
+        model = zero_shot(model, str(folder), data.class_names, templates)
+    elif templates:
+        raise ConfigError(
+            f"{folder}: was made by adapt, which learned what stands around class names; give no templates."
+        )
+    elif class_names is None and set(data.class_names) <= set(model.class_names):
+        data = _among(data, model.class_names)
+    else:
+        if class_names is None:
+            say(f"{data.name}: has classes that {folder} was not trained on; told apart among the set's own.")
+        model = model.for_classes(data.class_names)
+    method = model.method
+    method.to(device())
+    return adapt.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
+
+
+def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:
+    """The same pictures, their labels counted among other classes that have all of theirs."""
+    number = [class_names.index(name) for name in data.class_names]
+    return replace(data, class_names=tuple(class_names), labels=tuple(number[label] for label in data.labels))
