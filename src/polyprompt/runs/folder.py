@@ -159,8 +159,9 @@ def open_run(
 
 
 def _check_place(out: Path, outside: Sequence[str | None]) -> None:
+    place = os.path.realpath(out) + os.sep
     for source in outside:
-        if source and os.path.isdir(source) and os.path.realpath(out).startswith(os.path.realpath(source) + os.sep):
+        if source and os.path.isdir(source) and place.startswith(os.path.realpath(source) + os.sep):
             raise FileError(
                 f"{out}: lies among the pictures of {source}, where a run would be taken for some of them. "
                 "Choose a folder outside."
