@@ -369,7 +369,7 @@ def _cannot_read(path: str | Path, error: OSError) -> FileError:
 
 def _cannot_write(path: Path, error: OSError) -> FileError:
     why = error.strerror or str(error)
-    if error.filename and ".tmp" not in str(error.filename):
+    if error.filename and str(error.filename) != str(path) and ".tmp" not in str(error.filename):
         why += f": {error.filename}"
     first = "Free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that"
     if path.is_relative_to(_cache_root()):
