@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     @classmethod
     def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
-        """Fields whose own settings depend on what `values` choose, as a method's on its name, with their kinds."""
+        """Settings of settings that depend on what `values` choose, as a method's on its name, with their kinds."""
         return {}
 
 
@@ -128,16 +128,10 @@ def check(kind: type, values: Any, where: str = "", prefix: str = "") -> dict[st
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; where both hold settings of settings, these are merged as well.
-
-    A text that meets settings of settings is their `name`: "maple" over {"name": "coop"}, or {"depth": 3} over "maple".
-    """
+    """`base` with the values of `over`; where both hold settings of settings, these are merged as well."""
     both = dict(base)
     for key, value in over.items():
         inner = both.get(key)
-        if isinstance(inner, Mapping) or (isinstance(value, Mapping) and isinstance(inner, str)):
-            inner = inner if isinstance(inner, Mapping) else {"name": inner}
-            value = {"name": value} if isinstance(value, str) else value
         both[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return both
 

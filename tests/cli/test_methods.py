@@ -9,14 +9,14 @@ def test_every_method_is_listed_with_its_paper(polyprompt):
     assert code == 0, err
     head, *rows = out.splitlines()
     assert head.split() == ["method", "paper", "what", "it", "is"]
-    assert {row.split()[0] for row in rows} == set(methods.NAMES)
+    assert {row.split()[0] for row in rows} == set(methods.names())
     maple = next(row for row in rows if row.startswith("maple "))
     assert "Khattak et al. 2023, arXiv:2210.03117" in maple
     assert maple.endswith("MaPLe: text prompts, and image prompts that are linear images of them")
 
 
 def test_a_methods_settings_are_shown_as_set_takes_them(polyprompt):
-    for name in methods.NAMES:
+    for name in methods.names():
         code, out, err = polyprompt("methods", name)
         assert code == 0, err
         for setting in settings_of(methods.config_of(name)):

@@ -141,6 +141,10 @@ def test_a_method_is_named_by_its_option_and_keeps_its_settings(tmp_path):
     assert found.method == {"name": "maple", "depth": 3, "context": 4}
     (tmp_path / "a.yaml").write_text("data: pets\nencoder: clip\nmethod: maple\n")
     assert asked(AdaptSettings, "--config", tmp_path / "a.yaml", "--set", "method.depth=2").method["depth"] == 2
+    (tmp_path / "a.yaml").write_text("data: pets\nencoder: clip\nmethod: maple\nterms: promptsrc\n")
+    assert asked(AdaptSettings, "--config", tmp_path / "a.yaml").terms == {"promptsrc": {}}
+    found = asked(AdaptSettings, "--config", tmp_path / "a.yaml", "--set", "terms.promptsrc.text=5")
+    assert found.terms == {"promptsrc": {"text": 5}}
 
 
 WRONG = [
@@ -183,6 +187,12 @@ def test_a_mistake_in_a_methods_settings_is_told_with_its_place(tmp_path):
     for said, expected in (
         ("method.dpth=3", "--set: no setting is called 'method.dpth'. Did you mean method.depth"),
         ("method.depth=true", "--set: method.depth is True; it should be a valid integer."),
+        (
+            "terms.promptsrc.txt=3",
+            "--set: no setting is called 'terms.promptsrc.txt'. Did you mean terms.promptsrc.text",
+        ),
+        ("terms.promptsrc.text=true", "--set: terms.promptsrc.text is True; it should be a valid number."),
+        ("terms=promptscr", "Did you mean 'promptsrc'?"),
     ):
         with pytest.raises(ConfigError, match=re.escape(expected)):
             asked(AdaptSettings, *plain, "--set", said)

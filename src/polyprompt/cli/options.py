@@ -52,14 +52,12 @@ class Given(Generic[S]):
         Raises:
             ConfigError: a wrong key or value, with the file or option that it comes from.
         """
-        values, parts = defaults, list(self._parts())
-        for where, part in parts:
-            check(self.kind, part, where)
+        values, parts = defaults, [(where, check(self.kind, part, where)) for where, part in self._parts()]
+        for _, part in parts:
             values = merged(values, part)
         for name, kind in self.kind.chosen(values).items():
             for where, part in parts:
-                inner = merged({name: {}}, part)[name]
-                check(kind, {key: value for key, value in inner.items() if key != "name"}, where, f"{name}.")
+                check(kind, _inside(part, name), where, f"{name}.")
         return checked(self.kind, values)
 
     def _parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -97,6 +95,14 @@ def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
         return run
 
     return made
+
+
+def _inside(part: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a part says of settings in it; their own name aside."""
+    inner: Any = part
+    for key in name.split("."):
+        inner = inner.get(key, {}) if isinstance(inner, Mapping) else {}
+    return {key: value for key, value in inner.items() if key != "name"}
 
 
 def option_of(name: str) -> str:

@@ -130,9 +130,10 @@ class AdaptSettings(Settings):
 
     @classmethod
     def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
-        """The settings of `method` are those of the method that is named."""
+        """The settings of `method` are those of the method that is named, those of `terms` each term's own."""
+        from polyprompt.adapt.terms import config_of as term_config
         from polyprompt.methods import config_of
 
-        method = values.get("method")
-        name = method.get("name") if isinstance(method, Mapping) else method
-        return {"method": config_of(name)} if isinstance(name, str) else {}
+        name = values.get("method", {}).get("name")
+        kinds = {f"terms.{term}": term_config(term) for term in values.get("terms", {})}
+        return kinds | ({"method": config_of(name)} if isinstance(name, str) else {})
