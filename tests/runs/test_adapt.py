@@ -516,8 +516,8 @@ def test_what_cannot_be_drawn_or_scored(photos, tmp_path):
 def test_settings_that_cannot_be(photos):
     for method, message in (
         ({"name": "mapel"}, r"no method is called 'mapel'\. Did you mean 'maple'"),
-        (MAPLE | {"dept": 2}, r"no setting of maple is called 'dept'\. Did you mean 'depth'"),
-        (MAPLE | {"depth": "two"}, "maple: depth is 'two'; it must be of type int"),
+        (MAPLE | {"dept": 2}, r"maple: no setting is called 'dept'\. Did you mean depth"),
+        (MAPLE | {"depth": "two"}, "maple: depth is 'two'; it should be a valid integer"),
         ({"depth": 2}, "method has no name"),
         ({"name": "promptsrc", "consistency": {"mean": 900.0, "std": 1.0}}, "give each of the 3 epochs the weight 0"),
     ):
