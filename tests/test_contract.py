@@ -354,9 +354,9 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cat"], "1 class name"),
-        (["cat", "dog", "cat"], "'cat' and 'cat' read the same"),
-        (["big_dog", "big dog"], "'big_dog' and 'big dog' read the same"),
+        (["cat"], "1 class [(]cat[)]"),
+        (["cat", "dog", "cat"], "the classes 'cat' and 'cat' have one name"),
+        (["big_dog", "big dog"], "the classes 'big_dog' and 'big dog' have one name"),
         (["cat", " "], "' ' is empty"),
         (["cat", "d" * 200], r"makes a prompt of \d+ tokens, the text tower reads at most"),
     ],
@@ -442,3 +442,14 @@ def test_settings_of_settings_are_checked():
         term_from("promptsrc", {"std": 0})
     with pytest.raises(ConfigError, match=r"no term is called 'promptsrs'. Did you mean 'promptsrc'"):
         term_from("promptsrs", {})
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_two_classes_of_one_name_where_the_published_set_has_them(name, encoder, tmp_path):
+    """They tie, as ImageNet's two missiles; a saved adapter opens again."""
+    config = methods.config_of(name)(**SMALL[name])
+    method = build(config, encoder, ["missile", "cat", "missile"], twins=("missile",)).eval()
+    scores = method.logits(method.see(pictures(method)))
+    torch.testing.assert_close(scores[:, 0], scores[:, 2])
+    save(method, tmp_path / "kept")
+    assert load(tmp_path / "kept", encoder).class_names == ("missile", "cat", "missile")

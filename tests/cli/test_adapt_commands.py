@@ -176,7 +176,7 @@ def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
         (["maple", damaged], "lacks prompt_learner.ctx; it has prompt_learner.ctxx"),
         (["maple", tmp_path / "other-sizes"], "the checkpoint was trained on another encoder"),
         (["maple", tmp_path / "trap"], "refused, because its pickle calls"),
-        (["maple", folder, "--classes", "a"], "1 class name (a); a classifier needs at least 2"),
+        (["maple", folder, "--classes", "a"], "1 class (a); telling classes apart needs at least two"),
         (["maple", folder, "--words", "quite other words"], "did not start from 'quite other words'"),
     ):
         code, _, err = polyprompt("import", *words, "--encoder", clip, "--out", tmp_path / "out")
@@ -256,8 +256,8 @@ def test_what_cannot_be_predicted(adapt, polyprompt, squares, tmp_path):
         ([run, broken], "1 of 1 pictures cannot be read"),
         ([run, tmp_path / "none.png"], "1 of 1 pictures cannot be read"),
         ([run, empty], "no pictures in it"),
-        ([run, picture, "--classes", "cat"], "1 class name (cat); a classifier needs at least 2"),
-        ([run, picture, "--classes", "cat,Cat "], "'cat' and 'Cat' read the same"),
+        ([run, picture, "--classes", "cat"], "1 class (cat); telling classes apart needs at least two"),
+        ([run, picture, "--classes", "cat,Cat "], "the classes 'cat' and 'Cat' have one name"),
         ([run, picture, "--classes", f"cat,{'d ' * 90}"], "shorten the name or the context"),
         ([tmp_path / "nowhere", picture], "nowhere"),
     ):

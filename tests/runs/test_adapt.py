@@ -558,3 +558,13 @@ def test_a_picture_that_cannot_be_read_is_named(encoder, photos, tmp_path):
     (tmp_path / "photos" / "red" / "1.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"red/1\.png: not a picture"):
         adapt(quick(tmp_path / "photos"), tmp_path / "run", encoder=encoder)
+
+
+def test_split_folders_without_a_test_ask_which_one_is_scored(photos, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(photos, tmp_path / "sets" / split)
+    with pytest.raises(ConfigError, match=r"Known: train, val. Say which one is scored: --set test_split=NAME"):
+        draw(quick(tmp_path / "sets"))
+    drawn, held = draw(quick(tmp_path / "sets", test_split="val"))
+    assert drawn.class_names == held.class_names == tuple(sorted(COLOURS))
+    assert {picture.key.split("/")[0] for picture in held.pictures} == {"val"}

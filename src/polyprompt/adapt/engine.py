@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names
 from polyprompt.adapt.terms import Result, Term
 from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
-from polyprompt.adapt.wording import check_names, prepare
+from polyprompt.adapt.wording import prepare
+from polyprompt.data.names import check_class_names
 from polyprompt.towers.base import DualEncoder, ImageTower, Out, check_change
 from polyprompt.types import Pixels
 
@@ -67,10 +68,11 @@ class Adapted(nn.Module):
         config: MethodConfig,
         terms: Iterable[Term],
         keep: bool = False,
+        twins: Names = (),
     ) -> None:
         super().__init__()
         self.config, self.encoder, self.adapter = config, encoder, adapter
-        self.class_names = check_names(class_names)
+        self.class_names, self.twins = check_class_names(class_names, twins=twins), tuple(twins)
         self.terms = nn.ModuleList(terms)
         self.frozen_text = FrozenText(encoder, self.class_names, keep=keep)
         rows = adapter.rows(encoder.text, self.class_names)
@@ -159,8 +161,8 @@ class Adapted(nn.Module):
 
     # Using
 
-    def for_classes(self, class_names: Names) -> "Adapted":
-        """The same adapter, shared and not copied, over other classes.
+    def for_classes(self, class_names: Names, *, twins: Names = ()) -> "Adapted":
+        """The same adapter, shared and not copied, over other classes; two of them may share a name of `twins`.
 
         Raises:
             DataError: class names that cannot be, or that nothing was learned for.
@@ -168,7 +170,7 @@ class Adapted(nn.Module):
         adapter = self.adapter.for_names(tuple(class_names), self.class_names)
         terms = [term for term in self.terms if isinstance(term, Term)]
         keep = self.frozen_text.keep
-        return Adapted(self.encoder, adapter, class_names, config=self.config, terms=terms, keep=keep)
+        return Adapted(self.encoder, adapter, class_names, config=self.config, terms=terms, keep=keep, twins=twins)
 
     @torch.no_grad()
     def head(self) -> "Head":
@@ -216,6 +218,7 @@ def build(
     seed: int = 0,
     extra: Sequence[TermConfig] = (),
     keep: bool = False,
+    twins: Names = (),
 ) -> Adapted:
     """An untrained method over some classes.
 
@@ -226,11 +229,12 @@ def build(
         seed: of its random start.
         extra: terms beside the method's own.
         keep: whether vectors of many sentences are kept on disk.
+        twins: names that two classes may share, because the published set has it so (`Labelled.twins`).
 
     Raises:
         ConfigError: settings that do not fit the encoder. DataError: class names that cannot be.
     """
-    names = check_names(class_names)
+    names = check_class_names(class_names, twins=twins)
     adapter = config.build(encoder, names, torch.Generator().manual_seed(seed))
     terms = [*adapter.terms(), *(one.build(adapter) for one in extra)]
-    return Adapted(encoder, adapter, names, config=config, terms=terms, keep=keep)
+    return Adapted(encoder, adapter, names, config=config, terms=terms, keep=keep, twins=twins)

@@ -12,25 +12,6 @@ from polyprompt.nn.prompts import from_words, normal, slots
 from polyprompt.towers.base import INPUT, Plan, TextTower
 
 
-def check_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Class names as they are, once it is clear that they can be told apart.
-
-    Raises:
-        DataError: fewer than two, an empty one, or two that read the same.
-    """
-    if len(class_names) < 2:
-        raise DataError(f"{len(class_names)} class name ({', '.join(class_names)}); a classifier needs at least 2")
-    seen: dict[str, str] = {}
-    for name in class_names:
-        key = spoken(name).casefold()  # CLIP's tokenizer knows no upper case
-        if not key:
-            raise DataError(f"class name {name!r} is empty; every class needs a name to prompt with")
-        if key in seen:
-            raise DataError(f"class names {seen[key]!r} and {name!r} read the same; give each class a name of its own")
-        seen[key] = name
-    return tuple(class_names)
-
-
 def spoken(name: str) -> str:
     """A class name as it stands in a prompt: underscores are spaces."""
     return name.replace("_", " ").strip()

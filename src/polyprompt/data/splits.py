@@ -36,7 +36,7 @@ def split_word(name: str) -> str:
     return words[0] if len(words) == 1 else name.strip().casefold()
 
 
-def own_name(name: str, split: str, splits: Iterable[str], place: str = "") -> str:
+def own_name(name: str, split: str, splits: Iterable[str]) -> str:
     """What the data called `name` calls a split.
 
     Raises:
@@ -53,7 +53,7 @@ def own_name(name: str, split: str, splits: Iterable[str], place: str = "") -> s
             raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, found))}; name the one that is meant")
         if found:
             return found[0]
-    raise UnknownNameError(f"split of {name}{place}", split, known)
+    raise UnknownNameError(f"split of {name}", split, known)
 
 
 def in_split(name: str, place: str, rows: Iterable[Row], split: str) -> list[Row]:

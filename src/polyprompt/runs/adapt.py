@@ -26,7 +26,7 @@ from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
 from polyprompt.data.transforms import crop_and_flip
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.evaluate.classify import harmonic_mean, scores
 from polyprompt.methods import config_of, module_of
 from polyprompt.progress import say, track
@@ -145,12 +145,15 @@ def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
 
 def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
     """Few pictures of all classes, and the held-out ones."""
-    has_splits = bool(splits_of(settings.data))
-    pool, held = read_labelled(settings.data, settings.train_split if has_splits else None), None
+    splits = splits_of(settings.data)
+    pool, held = read_labelled(settings.data, settings.train_split if splits else None), None
     if settings.test is not None:
         held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
-    elif has_splits:
-        held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
+    elif splits:
+        try:
+            held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
+        except UnknownNameError as error:
+            raise ConfigError(f"{error} Say which one is scored: --set test_split=NAME") from None
     elif settings.held_out is not None:
         pool, held = hold_out(pool, settings.held_out)
     drawn = pool
@@ -196,8 +199,8 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
 def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any) -> Adapted:
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder))
-    method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb))
-    scored = {name: method.for_classes(data.class_names) for name, data in tests.items()}  # names are checked here
+    method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb), twins=drawn.twins)
+    scored = {name: method.for_classes(data.class_names, twins=data.twins) for name, data in tests.items()}
     run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)})
     train(method, drawn, settings, run.folder, resume=resume, since=run.since)
     figures: dict[str, Any] = {
@@ -226,12 +229,17 @@ def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> dict[st
 
 
 def untrained(
-    settings: AdaptSettings, encoder: DualEncoder, class_names: Sequence[str], *, keep: bool = False
+    settings: AdaptSettings,
+    encoder: DualEncoder,
+    class_names: Sequence[str],
+    *,
+    keep: bool = False,
+    twins: Sequence[str] = (),
 ) -> Adapted:
     """The method of resolved settings, untrained."""
     named = dict(settings.method)
     config = config_from(named.pop("name"), named)
-    return build(config, encoder, class_names, seed=settings.seed, extra=terms_of(settings), keep=keep)
+    return build(config, encoder, class_names, seed=settings.seed, extra=terms_of(settings), keep=keep, twins=twins)
 
 
 def train(

@@ -40,6 +40,7 @@ def save(adapted: Adapted, folder: str | Path) -> None:
         "method": method_name(adapted.config),
         "settings": asdict(adapted.config),  # pyright: ignore[reportArgumentType]
         "class_names": list(adapted.class_names),
+        "twins": list(adapted.twins),
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in adapted.adapter.state_dict().items()}
     with whole_folder(folder) as temporary:
@@ -78,7 +79,7 @@ def load(
         raise FileError(
             f"{folder}: was trained on {base} with other weights than {encoder.name} has; give that encoder"
         )
-    adapted = build(config, encoder, class_names)
+    adapted = build(config, encoder, class_names, twins=saved.get("twins", ()))
     _fill(adapted, folder / TENSORS)
     return adapted
 
