@@ -14,7 +14,7 @@ from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
 from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.runs.adapt import Task
-from polyprompt.runs.saved import load, save
+from polyprompt.runs.saved import load_adapter, save
 from polyprompt.towers.base import DualEncoder, ImageTower, TextTower
 from polyprompt.towers.clip import PLAIN, Savings
 
@@ -127,7 +127,7 @@ def test_saved_and_loaded_to_the_last_bit(method, encoder, tmp_path):
     for parameter in method.learned().values():
         parameter.data += 0.01
     save(method, tmp_path / "adapter")
-    back = load(tmp_path / "adapter", encoder)
+    back = load_adapter(tmp_path / "adapter", encoder)
     assert back.config == method.config
     after = back.logits(back.see(pictures(method)))
     assert torch.equal(after, method.logits(method.see(pictures(method))))
@@ -402,7 +402,7 @@ def test_text_methods_run_on_a_convolutional_image_tower(name):
 def test_another_encoder_is_refused(encoder, tmp_path):
     save(build(coop.Config(context=2), encoder, NAMES), tmp_path / "adapter")
     with pytest.raises(FileError, match="with other weights"):
-        load(tmp_path / "adapter", toy_encoder("clip", seed=5))
+        load_adapter(tmp_path / "adapter", toy_encoder("clip", seed=5))
 
 
 @pytest.mark.parametrize(

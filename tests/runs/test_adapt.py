@@ -23,7 +23,7 @@ from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import AdaptSettings, adapt, draw, resolved
 from polyprompt.runs.folder import RunFolder
-from polyprompt.runs.saved import load
+from polyprompt.runs.saved import load_adapter
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 EACH = 8
@@ -89,7 +89,7 @@ def test_every_method_from_pictures_to_an_adapter(name, encoder, photos, tmp_pat
     found = classifier([photos / data.pictures[i].key for i in held]).argmax(dim=1).tolist()
     assert scores["accuracy"] == pytest.approx(np.mean([f == data.labels[i] for f, i in zip(found, held, strict=True)]))
 
-    back = Classifier(load(tmp_path / "run" / "model", encoder))
+    back = Classifier(load_adapter(tmp_path / "run" / "model", encoder))
     picture = open_picture(photos / "red" / "0.png")
     assert torch.equal(back([picture]), classifier([photos / "red" / "0.png"]))
     assert results["learned"] == sum(p.numel() for p in back.method.learned().values())
@@ -180,7 +180,7 @@ def test_a_model_that_align_saved_is_an_encoder_like_any_other(method, photos, t
     encoder = toy_encoder("campe")
     classifier = adapt(quick(photos, method, precision="bf16"), tmp_path / "run", encoder=encoder)
     assert read(tmp_path / "run" / "results.json")["classification"]["test"]["pictures"] == 4 * EACH - 12
-    back = Classifier(load(tmp_path / "run" / "model", encoder))
+    back = Classifier(load_adapter(tmp_path / "run" / "model", encoder))
     picture = photos / "red" / "0.png"
     torch.testing.assert_close(back([picture]), classifier([picture]), rtol=1e-5, atol=1e-6)
 
@@ -465,7 +465,7 @@ def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, enc
     with pytest.raises(ConfigError, match=r"epochs is not given, and my\.lab publishes no settings"):
         resolved(AdaptSettings(data=str(photos), encoder="x", method="my.lab"))
     adapt(quick(photos, "my.lab"), tmp_path / "run", encoder=encoder)
-    assert load(tmp_path / "run" / "model", encoder).config.words == "a photo"
+    assert load_adapter(tmp_path / "run" / "model", encoder).config.words == "a photo"
 
 
 # Sets

@@ -19,7 +19,7 @@ from polyprompt.runs.align import align
 from polyprompt.runs.evaluate import evaluate
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load
-from polyprompt.runs.saved import load as load_adapter
+from polyprompt.runs.saved import load_adapter
 from polyprompt.runs.settings import AdaptSettings
 
 QUICK = {"epochs": 2, "batch": 4, "rate": 0.01, "shots": 3, "precision": "fp32"}

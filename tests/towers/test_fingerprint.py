@@ -27,7 +27,7 @@ from polyprompt.errors import FileError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import Branch, grow
 from polyprompt.runs.adapt import AdaptSettings, adapt
-from polyprompt.runs.saved import load
+from polyprompt.runs.saved import load_adapter
 from polyprompt.towers import timm as image_towers
 from polyprompt.towers.clip import PLAIN
 from polyprompt.towers.fingerprint import EXACT
@@ -134,7 +134,7 @@ def adapters(photos, tmp_path_factory):
         for family in FAMILIES:
             given = {"data": str(photos), "encoder": "toy", "method": {"name": "zeroshot"}, "shots": 1}
             adapt(AdaptSettings(**given), folder / family, encoder=toy_encoder(family))
-            load(folder / family / "model", toy_encoder(family))
+            load_adapter(folder / family / "model", toy_encoder(family))
     return folder
 
 
@@ -144,7 +144,7 @@ def test_whatever_is_changed_no_adapter_opens(adapters, family, data):
     encoder, what = changed_encoder(family, data)
     assert encoder.fingerprint != toy_encoder(family).fingerprint, what
     with pytest.raises(FileError, match="was trained on"):
-        load(adapters / family / "model", encoder)
+        load_adapter(adapters / family / "model", encoder)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -33,8 +33,7 @@ from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device, is_main_process
-from polyprompt.runs.saved import config_from, save, term_from
-from polyprompt.runs.saved import load as load_method
+from polyprompt.runs.saved import config_from, load_adapter, save, term_from
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers.base import DualEncoder
 from polyprompt.train.batches import Batches
@@ -192,7 +191,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     pictures = [settings.data, settings.test, *settings.also]
     with open_run("adapt", out, settings, resume=resume, outside=pictures) as run:
         if run.finished:
-            return Classifier(load_method(run.model, _on_device(encoder or load_encoder(settings.encoder))))
+            return Classifier(load_adapter(run.model, _on_device(encoder or load_encoder(settings.encoder))))
         return Classifier(_trained(settings, run, resume, encoder))
 
 

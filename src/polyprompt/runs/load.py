@@ -44,7 +44,7 @@ def load(
         return CAMPE.from_pretrained(own, **towers)
     if isinstance(encoder, str | Path):
         encoder = load_encoder(str(encoder), **towers)
-    return Classifier(saved.load(own, encoder, open_encoder=lambda name: _encoder_of(own, name, towers)))
+    return Classifier(saved.load_adapter(own, encoder, open_encoder=lambda name: _encoder_of(own, name, towers)))
 
 
 def load_aligned(run: str | Path, *, text_tower: str | None = None, image_tower: str | None = None) -> CAMPE:

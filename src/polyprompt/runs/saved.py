@@ -48,7 +48,7 @@ def save(adapted: Adapted, folder: str | Path) -> None:
         save_file(tensors, temporary / TENSORS)
 
 
-def load(
+def load_adapter(
     folder: str | Path, encoder: DualEncoder | None = None, *, open_encoder: Callable[[str], DualEncoder] | None = None
 ) -> Adapted:
     """The method that was saved, to the last bit.
