@@ -1,9 +1,10 @@
 """Shape letters, the same in the whole package, and the tensor aliases that use them.
 
-b  items in a batch           n  nodes or tokens in a sequence     s  nodes of the suffix tree
-t  texts, c classes           m  image tokens                      p  prompt tokens
-i  images                     d  a tower's width                   D  the joint embedding's width
-k  prompts or segments (K)    h  heads
+b  items in a batch           n  nodes or tokens in a sequence     s  slots, sentences, or nodes of a tree
+t  texts, c classes           m  image tokens, f frames            p  prompt tokens
+i  images                     q  those that ask                    r  rows that are picked, readouts among them
+k  prompts or segments (K)    h  heads                             g  groups
+d  width of a tower           D  width of the joint embedding      e  part of a width: a head's or segment's
 """
 
 from typing import TypeAlias

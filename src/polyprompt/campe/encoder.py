@@ -41,18 +41,18 @@ twelve blocks of 512 numbers take about as much memory for the gradient as six o
 
 
 class Part(NamedTuple):
-    """Some texts laid out, and what no prompt can change about them; `u` of them differ in more than their slots."""
+    """Some texts laid out, and what no prompt can change about them; `r` of them differ in more than their slots."""
 
     batch: Sequences
     flow: Flow
     which: Int[Tensor, "b"]
-    """The row of each text among the `u`."""
+    """The row of each text among the `r`."""
     start: int
     """The first block with prompts, or INPUT."""
-    hidden: Float[Tensor, "u n d"]
+    hidden: Float[Tensor, "r n d"]
     """States entering the first block with prompts; with `looked`, of what is read out alone."""
     looked: tuple[Tensor, Tensor] | None
-    """Keys and values [u, h, n, e] that the last block makes of them, where no block comes after the prompts."""
+    """Keys and values [r, h, n, e] that the last block makes of them, where no block comes after the prompts."""
     places: Int[Tensor, "s"]
     """Where the slots are, counted along the batch's rows."""
     slots: Int[Tensor, "s"]
@@ -289,7 +289,7 @@ class CampeImage(nn.Module):
             change = Change(prompts=rows, branches=change.branches)
         states = self.side.run(states, max(change.start or 0, 0), self.depth, change)
         count = len(change.prompts[max(change.prompts)].rows) if change.prompts else 0
-        tokens = self.side.normed(states)[:, states.shape[1] - count :] if count else None
+        tokens = self.side.norm(states)[:, states.shape[1] - count :] if count else None
         return Out(self.side.read(states)[0].flatten(1), tokens)
 
 

@@ -125,7 +125,7 @@ class ImageSide(nn.Module):
 
     def run(
         self, states: Float[Tensor, "b n d"], start: int, stop: int, change: Change = NOTHING
-    ) -> Float[Tensor, "b o d"]:
+    ) -> Float[Tensor, "b m d"]:
         """Blocks `start` to `stop - 1`, counted among the trained ones; rows of the change stand behind the tokens."""
         count = 0
         for index in range(start, stop):
@@ -137,13 +137,9 @@ class ImageSide(nn.Module):
             states = self.blocks[index](states, branches) if branches else self.blocks[index](states)
         return states
 
-    def read(self, states: Float[Tensor, "b o d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
+    def read(self, states: Float[Tensor, "b n d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """States behind the last block, rows that entered at their end, to segments and where each looked."""
-        return self.pool(self.normed(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
-
-    def normed(self, states: Float[Tensor, "b o d"]) -> Float[Tensor, "b o d"]:
-        """States behind the final norm."""
-        return self.norm(states)
+        return self.pool(self.norm(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
 
 
 def heads_for(width: int) -> int:

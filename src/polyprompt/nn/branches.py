@@ -26,7 +26,7 @@ NONE: Branches = {}
 
 
 def beside(
-    place: Place, given: Float[Tensor, "*n d"], result: Float[Tensor, "*n o"], branches: Branches
-) -> Float[Tensor, "*n o"]:
+    place: Place, given: Float[Tensor, "*n d"], result: Float[Tensor, "*n e"], branches: Branches
+) -> Float[Tensor, "*n e"]:
     """A layer's result with that of the branch beside it, if there is one."""
     return result + branches[place](given) if place in branches else result

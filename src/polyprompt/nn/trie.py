@@ -36,7 +36,7 @@ class Look:
     """Nodes; behind the last of a group anything, and nobody sees it."""
     sees: Bool[Tensor, "g q k"]
     """Whether a query looks at a key."""
-    places: Int[Tensor, "w"]
+    places: Int[Tensor, "r"]
     """Where each row of queries stands in the groups, counted through."""
 
     def without(self, hidden: Bool[Tensor, "n"]) -> "Look":
@@ -132,7 +132,7 @@ def _agree(one: Sequence[int], other: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _look(nodes: Int[Tensor, "w"], first: Int[Tensor, "n"], stop: Int[Tensor, "n"], run: int) -> Look:
+def _look(nodes: Int[Tensor, "r"], first: Int[Tensor, "n"], stop: Int[Tensor, "n"], run: int) -> Look:
     """Queries that stand at `nodes`, grouped; node m is seen by the nodes from `first[m]` to before `stop[m]`."""
     order = nodes.argsort(stable=True)
     counts = torch.unique_consecutive(nodes[order] // run, return_counts=True)[1]
@@ -152,8 +152,8 @@ def _look(nodes: Int[Tensor, "w"], first: Int[Tensor, "n"], stop: Int[Tensor, "n
 
 
 def attend(
-    queries: Float[Tensor, "w *b d"], both: Float[Tensor, "n *b e"], look: Look, heads: int
-) -> Float[Tensor, "w *b d"]:
+    queries: Float[Tensor, "r *b d"], both: Float[Tensor, "n *b e"], look: Look, heads: int
+) -> Float[Tensor, "r *b d"]:
     """Attention of the queries over the nodes they look at; with b, for each picture by itself.
 
     Args:

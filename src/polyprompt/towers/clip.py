@@ -381,7 +381,7 @@ class ImageTransformer(nn.Module):
 
     def _block(
         self, number: int, states: Float[Tensor, "b n d"], branches: Branches = NONE, count: int = 0
-    ) -> Float[Tensor, "b o d"]:
+    ) -> Float[Tensor, "b r d"]:
         """One block, or at INPUT `ln_pre`; the last one for the class token and the `count` rows that entered alone."""
         if number == INPUT:
             states = self.ln_pre(states)
@@ -409,7 +409,7 @@ class ImageTransformer(nn.Module):
         return Out(states if self.proj_bias is None else states + self.proj_bias, tokens)
 
 
-def _ends(states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b o d"]:
+def _ends(states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b r d"]:
     """The class token and the last `count` tokens."""
     return torch.cat([states[:, :1], states[:, states.shape[1] - count :]], dim=1) if count else states[:, :1]
 

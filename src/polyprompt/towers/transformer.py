@@ -136,7 +136,7 @@ class Stack(nn.Module):
         return len(self.resblocks)
 
 
-def attend_all(queries: Float[Tensor, "b q d"], both: Float[Tensor, "b m dd"], heads: int) -> Float[Tensor, "b q d"]:
+def attend_all(queries: Float[Tensor, "b q d"], both: Float[Tensor, "b m e"], heads: int) -> Float[Tensor, "b q d"]:
     """Softmax attention of every query over every token; `both` holds keys beside values."""
     query = queries.unflatten(-1, (heads, -1)).transpose(1, 2)
     key, value = both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
