@@ -11,13 +11,12 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyprompt.adapt.frozen import ImageStates
 from polyprompt.adapt.wording import filled
 from polyprompt.data.items import Picture
-from polyprompt.disk.files import built_once, cache_folder, digest
+from polyprompt.disk.rows import RowStore, kept_folder
 from polyprompt.errors import DependsOnPicturesError
 from polyprompt.towers.base import DualEncoder
 from polyprompt.types import Pixels
@@ -148,13 +147,10 @@ class FrozenText:
             return torch.cat(list(text.below(text.prepare(rows), None)))
 
     def _kept(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "t D"]:
-        def compute(folder) -> None:
-            save_file({"vectors": self._compute(rows).cpu().contiguous()}, folder / "vectors.safetensors")
-
-        key = digest(self.encoder.fingerprint, self.encoder.name, repr(rows))
-        what = f"The frozen text tower reads {len(rows):,} sentences about {len(self.names):,} classes"
-        folder = built_once(cache_folder("sentences") / key, compute, what)
-        return load_file(folder / "vectors.safetensors")["vectors"].clone()
+        store = RowStore(kept_folder("sentences", self.encoder.fingerprint))
+        what = f"{len(rows):,} sentences about {len(self.names):,} classes, read together by the frozen text tower"
+        (vectors,) = store.get([repr(rows)], lambda _: [self._compute(rows)], what)
+        return vectors
 
 
 class FrozenView:
