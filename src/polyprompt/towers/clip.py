@@ -388,13 +388,13 @@ class ImageTransformer(nn.Module):
             return beside("input", states, states, branches)
         alone = number == self.depth - 1 and self.last_row and self.readout == "class"
         look = partial(attend_all, heads=self.heads)
-        rows = partial(_ends, count=0) if alone else None
+        rows = partial(_ends, count=count) if alone else None
         return self.transformer.resblocks[number](states, look, rows, branches)
 
     def _read(self, states: Float[Tensor, "b n d"], count: int = 0) -> Out:
         if self.norm_first:
             states = self.ln_post(states)
-        tokens = states[:, states.shape[1] - count :] if count and self.readout != "class" else None
+        tokens = states[:, states.shape[1] - count :] if count else None
         if self.pool is not None:
             states = self.pool(states)
         elif self.readout == "mean":  # over the patches: neither class token nor rows that entered
