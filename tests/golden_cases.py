@@ -13,31 +13,64 @@ from torch import Tensor
 
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
-from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt, zeroshot
+from polyprompt.methods import (
+    clip_lora,
+    cocoop,
+    coop,
+    ivlp,
+    language,
+    maple,
+    mma,
+    mmrl,
+    promptsrc,
+    tip_adapter,
+    vpt,
+    zeroshot,
+)
 from polyprompt.methods.originals import original_names
 from polyprompt.zoo.openai import from_openai
 
-FOLDER = Path(os.environ.get("POLYPROMPT_GOLDEN") or Path(__file__).parent / "golden")
+FOLDER = Path(__file__).parent / "golden"
+GIVEN = os.environ.get("POLYPROMPT_GOLDEN", "").split(os.pathsep)
+FOLDERS = [Path(folder) for folder in GIVEN if folder] or [FOLDER]
+"""Ours, or, instead of it, those that POLYPROMPT_GOLDEN names, joined by the system's path separator."""
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
+TERMS = {
+    "ce": "cross_entropy", "scl_text": "text_drift", "scl_image": "image_drift", "scl_logits": "logit_drift",
+    "ce_rep": "representation", "reg_image": "image_drift", "reg_text": "text_drift",
+}  # fmt: skip
+"""Our terms for the authors' ones."""
+KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
+
+
+def found() -> dict[str, Path]:
+    """Every case in the folders, a pair of a json and a safetensors file, by name."""
+    cases: dict[str, Path] = {}
+    for folder in FOLDERS:
+        for path in sorted(folder.glob("*.json")):
+            if path.with_suffix(".safetensors").exists():
+                cases[path.stem if path.stem not in cases else f"{folder.name}/{path.stem}"] = path.with_suffix("")
+    return cases
 
 
 def names() -> list[str]:
-    """Every case in the folder: a pair of a json and a safetensors file."""
-    return sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".safetensors").exists())
+    """The names of the cases."""
+    return sorted(found())
 
 
 def checkpoints() -> list[str]:
     """Every folder of checkpoints; a suffix behind a case's name marks another file of the same case."""
-    return sorted(path.name for path in (FOLDER / "checkpoints").glob("*") if path.is_dir())
+    return sorted(path.name for folder in FOLDERS for path in (folder / "checkpoints").glob("*") if path.is_dir())
 
 
 class Case:
     """One golden case."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.facts = json.loads((FOLDER / f"{name}.json").read_text())
-        self.tensors = {key: widened(value) for key, value in load_file(FOLDER / f"{name}.safetensors").items()}
+        self.name, path = name, found()[name]
+        self.facts = json.loads(path.with_suffix(".json").read_text())
+        self.tensors = {key: widened(value) for key, value in load_file(path.with_suffix(".safetensors")).items()}
+        self.tolerance = self.facts.get("tolerance", TOLERANCE)
         self.class_names = self.facts["classnames"]
         self.recorded = self.facts["recorded"]
 
@@ -57,6 +90,8 @@ class Case:
     def config(self) -> Any:
         """Our settings for the authors' ones."""
         cfg, trainer = self.facts.get("cfg", {}), self.facts["trainer"]
+        if trainer in ("CLIP_LoRA", "MultiModalAdapter", "MMRL", "TipAdapter"):
+            return self._newer(cfg, trainer)
         words = self.recorded.get("ctx_init_text") or ""
         words = words if self.recorded["prompts"][0].startswith(f"{words} ") else ""  # long contexts start at random
         used = self.recorded.get("n_ctx_used")
@@ -86,6 +121,45 @@ class Case:
                     return ivlp.Config(**settings)
                 return promptsrc.Config(**settings, consistency=self.consistency)
         raise AssertionError(f"{self.name}: unknown trainer {trainer}")
+
+    def _newer(self, cfg: dict[str, Any], trainer: str) -> Any:
+        """The same for methods that learn no context."""
+        templates = tuple(self.facts.get("templates") or [self.template])
+        match trainer:
+            case "CLIP_LoRA":
+                towers = {"vision": "image"}.get(cfg["encoder"], cfg["encoder"])
+                return clip_lora.Config(
+                    rank=cfg["r"], alpha=float(cfg["alpha"]), places=tuple(KEPT[p] for p in cfg["params"]),
+                    towers=towers, position=cfg["position"], dropout=0.0, template=templates[0],
+                )  # fmt: skip
+            case "MultiModalAdapter":
+                return mma.Config(
+                    start=cfg["ADAPTER_START"], end=cfg["ADAPTER_END"], width=cfg["ADAPTER_DIM"],
+                    scale=cfg["ADAPTER_SCALE"], template=self.template,
+                )  # fmt: skip
+            case "MMRL":
+                return mmrl.Config(
+                    tokens=cfg["N_REP_TOKENS"], layers=tuple(cfg["REP_LAYERS"]), space=cfg["REP_DIM"],
+                    alpha=cfg["ALPHA"], weight=cfg["REG_WEIGHT"], template=self.template,
+                )  # fmt: skip
+            case _:
+                return tip_adapter.Config(
+                    alpha=float(cfg["init_alpha"]), beta=float(cfg["init_beta"]), templates=templates,
+                    search=tuple(map(float, cfg["search_scale"])), search_steps=tuple(cfg["search_step"]),
+                )  # fmt: skip
+
+    @property
+    def template(self) -> str:
+        """What stands around the first class name."""
+        return self.recorded["prompts"][0].replace(self.class_names[0].replace("_", " "), "{}")
+
+    def optimizer(self, method: Any) -> torch.optim.Optimizer:
+        """The authors' optimiser, of what learns."""
+        settings = dict(self.facts["optim"])
+        kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[
+            settings.pop("name", "sgd")
+        ]
+        return kind(list(method.learned().values()), **settings)
 
     @property
     def consistency(self) -> Consistency:
@@ -117,9 +191,10 @@ class Case:
     def expected(self, prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(f"{prefix}."): v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
 
-    def close(self, ours: Tensor, key: str) -> None:
+    def close(self, ours: Tensor, key: str, row: int | None = None) -> None:
         expected = self.tensors[key].to(ours.dtype)
-        torch.testing.assert_close(ours.detach(), expected, **TOLERANCE, msg=lambda m: f"{self.name}, {key}: {m}")
+        expected = expected if row is None else expected[row]
+        torch.testing.assert_close(ours.detach(), expected, **self.tolerance, msg=lambda m: f"{self.name}, {key}: {m}")
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -27,6 +27,10 @@ SMALL = {
     "language": {"context": 2, "depth": 2, "words": "a photo"},
     "ivlp": {"text_depth": 2, "image_depth": 3, "words": "a photo"},
     "maple": {"depth": 2, "words": "a photo"},
+    "clip_lora": {"dropout": 0.0},
+    "mma": {"start": 2, "end": 3, "width": 4, "scale": 0.1},
+    "mmrl": {"layers": (2, 3), "tokens": 2, "space": 8},
+    "tip_adapter": {"search_steps": (4, 3)},
     "promptsrc": {"text_depth": 2, "image_depth": 2, "words": "a photo", "consistency": SOFT},
 }
 VARIANTS = {
@@ -52,7 +56,14 @@ def encoder(request):
 @pytest.fixture(params=VARIANTS)
 def method(request, encoder):
     name, settings, *extra = VARIANTS[request.param]
-    return build(methods.config_of(name)(**settings), encoder, NAMES, seed=1, extra=extra)
+    return trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1, extra=extra))
+
+
+def trainable(method):
+    """A method that has seen its training pictures, if it wants to."""
+    vectors = method.see(pictures(method)).images
+    method.adapter.look_at(vectors[None], labels(len(vectors)))
+    return method
 
 
 def pictures(method) -> torch.Tensor:

@@ -5,7 +5,6 @@ paper is about; the engine (engine.py) calls them in the order in which they sta
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import filled
-from polyprompt.towers.base import INPUT, NOTHING, Change, Out, Rows, TextTower
+from polyprompt.towers.base import NOTHING, Change, Out, Rows, TextTower
 
 Names = Sequence[str]
 """Class names, in the order of the scores."""
@@ -25,6 +24,8 @@ class Adapter(nn.Module):
 
     scale: float | None = None
     """The factor on cosines; None: the encoder's own, exp(logit_scale)."""
+    views: int = 1
+    """Random views of each training picture that `look_at` is given, where pictures are augmented."""
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Token ids and slots for the text tower: a row a class, or several, which `class_vectors` joins."""
@@ -56,17 +57,19 @@ class Adapter(nn.Module):
         """The whole loss: terms are added up. Called once, when training is set up."""
         return [CrossEntropy()]
 
-    def look_at(self, images: Float[Tensor, "n D"], labels: Int[Tensor, "n"], classes: int) -> None:
+    def look_at(self, views: Float[Tensor, "v n D"], labels: Int[Tensor, "n"]) -> None:
         """Called once before training, with the frozen vectors of all training pictures (Tip-Adapter's cache)."""
 
-    def tune(self, images: Float[Tensor, "n D"], labels: Int[Tensor, "n"], classes: Float[Tensor, "c D"]) -> None:
-        """Called once after training, with validation pictures (Tip-Adapter's search)."""
+    def tune(
+        self, images: Float[Tensor, "n D"], labels: Int[Tensor, "n"], classes: Float[Tensor, "c D"], scale: float
+    ) -> None:
+        """Called once after training, with the vectors of validation pictures, if there are any."""
 
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Called before saved tensors are put in, for methods whose sizes come from the training pictures."""
 
-    def for_names(self, names: Names, trained: Names) -> "Adapter":
-        """The adapter for other classes than those `trained` on; itself, unless something belongs to a class.
+    def for_names(self, names: Names) -> "Adapter":
+        """The adapter for other classes than those it was made for; itself, unless something belongs to a class.
 
         Raises:
             DataError: nothing was learned for one of them.
@@ -85,11 +88,3 @@ def entering(layers: Sequence[Float[Tensor, "p *b d"]], start: int = 0) -> Chang
     """Rows for consecutive blocks from `start` on, a set each; at block 0 they enter at the input, among the tokens."""
     rows = {start + i: Rows(layer) for i, layer in enumerate(layers)}
     return Change(input=rows.pop(0, None) if start == 0 else None, prompts=rows)
-
-
-def settings_of(adapter: Any) -> Any:
-    """The config that an adapter was built from."""
-    return adapter.config
-
-
-__all__ = ["INPUT", "NOTHING", "Adapter", "Change", "Names", "Out", "Rows", "class_logits", "entering"]

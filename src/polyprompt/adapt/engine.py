@@ -135,7 +135,7 @@ class Adapted(nn.Module):
 
     def learned(self) -> dict[str, nn.Parameter]:
         """What learns, by name; all else is frozen."""
-        return dict(self.adapter.named_parameters())
+        return {name: parameter for name, parameter in self.adapter.named_parameters() if parameter.requires_grad}
 
     def losses(self, view: FrozenView, labels: Int[Tensor, "b"]) -> Losses:
         """The terms by name, and their sum, `loss`; labels index `class_names`. In evaluation mode the same."""
@@ -167,7 +167,7 @@ class Adapted(nn.Module):
         Raises:
             DataError: class names that cannot be, or that nothing was learned for.
         """
-        adapter = self.adapter.for_names(tuple(class_names), self.class_names)
+        adapter = self.adapter.for_names(tuple(class_names))
         terms = [term for term in self.terms if isinstance(term, Term)]
         keep = self.frozen_text.keep
         return Adapted(self.encoder, adapter, class_names, config=self.config, terms=terms, keep=keep, twins=twins)

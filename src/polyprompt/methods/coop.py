@@ -72,7 +72,7 @@ class CoOp(Adapter):
         """The context, at the text's input."""
         return entering([self.context.flatten(0, -2)], self.config.start)
 
-    def for_names(self, names: Names, trained: Names) -> "CoOp":
+    def for_names(self, names: Names) -> "CoOp":
         """Itself; contexts of each class's own go to no other class."""
         unknown = [name for name in names if self.owners and spoken(name) not in self.owners]
         if unknown:

@@ -14,14 +14,14 @@ from random import Random
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter
 from polyprompt.adapt.classifier import Classifier, probabilities, scorer
 from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.published import NEAREST, Protocol, Published
-from polyprompt.adapt.view import KeptPictures, PixelPictures
+from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
@@ -199,13 +199,19 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder))
     method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb), twins=drawn.twins)
-    scored = {name: method.for_classes(data.class_names, twins=data.twins) for name, data in tests.items()}
+    for data in tests.values():
+        method.for_classes(data.class_names, twins=data.twins)  # names are checked here
     run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)})
     train(method, drawn, settings, run.folder, resume=resume, since=run.since)
+    tune(method, settings)
+    scored = {
+        name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
+        for name, data in tests.items()
+    }
     figures: dict[str, Any] = {
         "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
         "learned": sum(parameter.numel() for parameter in method.learned().values()),
-        "classification": {name: evaluate(scored[name], data, settings.cache_gb) for name, data in tests.items()},
+        "classification": scored,
     }
     if settings.method["name"] != "zeroshot":
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
@@ -256,9 +262,9 @@ def train(
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
     kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
-    look_at(adapted, kept, labels)
-    groups = [{"params": list(adapted.learned().values()), "lr": settings.rate, "name": settings.method["name"]}]
-    if not adapted.learned():
+    look_at(adapted, kept, labels, settings.crop if settings.augment else None)
+    learned = list(adapted.learned().values())
+    if not learned:
         return
     assert settings.batch is not None
     assert settings.optimizer is not None
@@ -268,9 +274,8 @@ def train(
     def fetch(items: list[int]) -> dict[str, Any]:
         if not settings.augment:
             return {"pictures": kept.of(items), "labels": labels[items]}
-        preprocess = adapted.encoder.image.preprocess
-        pixels = [crop_and_flip(data.pictures[item].open(), preprocess, settings.crop or 0.08) for item in items]
-        return {"pictures": PixelPictures(adapted.encoder, torch.stack(pixels)), "labels": labels[items]}
+        pixels = torch.stack([random_view(kept, item, settings.crop or 0.08) for item in items])
+        return {"pictures": PixelPictures(adapted.encoder, pixels), "labels": labels[items]}
 
     batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
@@ -294,18 +299,46 @@ def train(
             epoch_seconds=EPOCH_SECONDS,
         ),
         out,
-        groups=groups,
+        groups=[{"params": learned, "lr": settings.rate, "name": "prompts"}],
         every_epoch=every_epoch,
         resume=resume,
         since=since,
     )
 
 
-def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"]) -> None:
-    """Lets a method that wants to see all training pictures at once do so."""
-    if type(adapted.adapter).look_at is not Adapter.look_at:
-        everything = torch.cat([kept.of(part).states(None) for part in in_parts(len(labels))])
-        adapted.adapter.look_at(everything, labels.to(everything.device), len(adapted.class_names))
+def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:
+    """Shows all training pictures at once to a method that wants to see them: random views, or, without `crop`, one."""
+    if type(adapted.adapter).look_at is Adapter.look_at:
+        return
+    views = [vectors_of(kept, crop) for _ in range(adapted.adapter.views if crop else 1)]
+    adapted.adapter.look_at(torch.stack(views), labels.to(views[0].device))
+
+
+def vectors_of(kept: KeptPictures, crop: float | None = None) -> Float[Tensor, "n D"]:
+    """The frozen vectors of a set; with `crop`, of a random view of each picture."""
+    encoder, count = kept.encoder, len(kept.pictures)
+    if crop is None:
+        return torch.cat([kept.of(part).states(None) for part in in_parts(count)])
+    parts = (torch.stack([random_view(kept, item, crop) for item in part]) for part in in_parts(count))
+    return torch.cat([PixelPictures(encoder, pixels).states(None) for pixels in parts])
+
+
+def random_view(kept: KeptPictures, item: int, crop: float) -> Float[Tensor, "3 height width"]:
+    """A random crop of a picture, mirrored half of the time, preprocessed."""
+    return crop_and_flip(kept.pictures[item].open(), kept.encoder.image.preprocess, crop)
+
+
+@torch.no_grad()
+def tune(adapted: Adapted, settings: AdaptSettings) -> None:
+    """Lets a method that wants to see validation pictures do so, where there are some: of the classes it trained on."""
+    if type(adapted.adapter).tune is Adapter.tune or settings.val_split not in splits_of(settings.data):
+        return
+    found = read_labelled(settings.data, settings.val_split)
+    if settings.protocol == "base-to-novel":
+        found, _ = base_and_novel(found)
+    kept, view = KeptPictures(adapted.encoder, found.pictures, settings.cache_gb), adapted.see(NoPictures("tune"))
+    images, labels = vectors_of(kept), torch.tensor(found.labels)
+    adapted.eval().adapter.tune(images, labels.to(images.device), adapted.class_features(view), float(adapted.scale))
 
 
 def in_parts(count: int) -> list[range]:

@@ -95,6 +95,8 @@ class AdaptSettings(Settings):
     """Where `data` has splits: the one to draw from."""
     test_split: str = "test"
     """Where a set has splits: the one to score."""
+    val_split: str = "val"
+    """Where `data` has such a split, a method that chooses settings of its own does it there (Tip-Adapter)."""
     test: str | None = None
     """Other pictures of the same classes to score, instead of those of `data`."""
     held_out: float | None = Field(default=None, gt=0, lt=1)

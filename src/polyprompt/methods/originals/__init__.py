@@ -8,7 +8,7 @@ vocabulary.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ RESIDENT_WORDS = "a photo of a"
 def original_names(method: Adapted) -> dict[str, str]:
     """The authors' name of each learned tensor, as their `named_parameters` has it."""
     names = {}
+    if named := THEIRS.get(method_name(method)):
+        return {name: named(name) for name in method.learned()}
     for name in method.learned():
         kind, _, rest = name.partition(".")
         index = int(rest.split(".")[0]) if rest[:1].isdigit() else 0
@@ -71,6 +73,21 @@ def original_names(method: Adapted) -> dict[str, str]:
             case _:
                 names[name] = f"prompt_learner.{name}"
     return names
+
+
+def _of_lora(name: str) -> str:
+    tower, block, place, part = name.split(".")
+    layer = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "proj"}[place]
+    return f"{'visual.' if tower == 'image' else ''}transformer.resblocks.{block}.attn.{layer}.w_lora_{part}"
+
+
+THEIRS: Mapping[str, Callable[[str], str]] = {
+    "clip_lora": _of_lora,
+    "mma": "adapter_learner.{}".format,
+    "mmrl": lambda name: f"{'image_encoder' if name == 'proj_rep' else 'representation_learner'}.{name}",
+    "tip_adapter": lambda name: "adapter.weight",
+}
+"""How the authors of newer methods call our parameters."""
 
 
 def method_name(method: Adapted) -> str:
