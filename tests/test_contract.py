@@ -247,7 +247,12 @@ def test_the_same_seed_gives_the_same_start(method, encoder):
     for name, parameter in method.learned().items():
         assert torch.equal(parameter, again.learned()[name])
     drawn = [n for n, p in method.learned().items() if not torch.equal(p, other.learned()[n])]
-    assert drawn or not method.learned() or getattr(method.config, "words", "") or method_name(method.config) == "tip_adapter"
+    assert (
+        drawn
+        or not method.learned()
+        or getattr(method.config, "words", "")
+        or method_name(method.config) == "tip_adapter"
+    )
 
 
 def test_below_a_late_context_the_words_stay(encoder):
@@ -259,10 +264,10 @@ def test_below_a_late_context_the_words_stay(encoder):
         "maple": {"context": 2, "depth": 1, "text_start": 1},
         "promptsrc": {"text_context": 2, "text_depth": 1, "image_depth": 1, "text_start": 1},
     }
-    for method_name, late in settings.items():
-        method = build(methods.config_of(method_name)(**late, words="a photo of a"), encoder, NAMES)
+    for name, late in settings.items():
+        method = build(methods.config_of(name)(**late, words="a photo of a"), encoder, NAMES)
         rows = method.adapter.rows(encoder.text, NAMES)
-        assert rows == [[~0, ~1, *encoder.text.words(f"a photo of a {spoken(name)}.")] for name in NAMES]
+        assert rows == [[~0, ~1, *encoder.text.words(f"a photo of a {spoken(one)}.")] for one in NAMES]
 
 
 def test_averaging_is_a_weighted_mean_of_the_epochs(encoder):

@@ -25,7 +25,7 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import TextSide
 from polyprompt.disk.files import digest
 from polyprompt.errors import DataError
-from polyprompt.nn.branches import beside
+from polyprompt.nn.branches import Place, beside
 from polyprompt.nn.prompts import put
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.towers.base import INPUT, NO_PLAN, NOTHING, Change, Out, Plan, Rows, refused
@@ -90,8 +90,14 @@ class CampeText(nn.Module):
         self.max_tokens = most - len(self.front)
 
     def refuses(self, plan: Plan) -> str:
-        """Why a change does not fit: blocks that are not there, or branches."""
-        return refused(plan, self.depth, frozenset())
+        """Why a change does not fit: blocks that are not there, or branches in a family that is not known."""
+        layers = self.side.llm.layers
+        return refused(plan, self.depth, frozenset(layers.widths if layers else ()))
+
+    def widths(self, place: Place) -> tuple[int, int]:
+        """Numbers that a branch at this place is given, and gives."""
+        layers = self.side.llm.layers
+        return layers.widths[place] if layers and place in layers.widths else (self.width, self.width)
 
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without the start token."""
@@ -117,8 +123,8 @@ class CampeText(nn.Module):
     def below(self, texts: Texts, start: int | None) -> list[Part] | list[Tensor]:
         """What a change that starts at a block leaves alone, part by part; with None, the finished vectors."""
         if start is None:
-            return [self._finish(part, NOTHING) for part in self._parts(texts.rows, 0)]
-        return list(self._parts(texts.rows, start))
+            return [self._finish(part, NOTHING) for part in self._parts(texts.rows, 0, alone=False)]
+        return list(self._parts(texts.rows, start, alone=not texts.plan.branches))
 
     def above(self, texts: Texts, states: list[Part] | list[Tensor], change: Change) -> Out:
         """The K segments of each text side by side, not normalised. Gradients reach the change.
@@ -138,34 +144,35 @@ class CampeText(nn.Module):
         vectors = [torch.cat([run(part, one) for part in parts]) for one in changes]
         return Out(vectors[0] if change.pictures is None else torch.stack(vectors, dim=1))
 
-    def _parts(self, rows: Sequence[tuple[int, ...]], start: int) -> Iterator[Part]:
-        """As many texts at a time as the memory for the blocks from `start` on allows."""
+    def _parts(self, rows: Sequence[tuple[int, ...]], start: int, *, alone: bool) -> Iterator[Part]:
+        """As many texts at a time as the memory for the blocks from `start` on allows; `alone` as in `_part`."""
         most = self.savings.nodes * BLOCKS // (self.depth - max(start, 0))
         first, longest = 0, 0
         for number, row in enumerate(rows):
             longest = max(longest, len(row))
             if number > first and (number + 1 - first) * (longest + len(self.tree)) > most:
-                yield self._part(rows[first:number], start)
+                yield self._part(rows[first:number], start, alone=alone)
                 first, longest = number, len(row)
-        yield self._part(rows[first:], start)
+        yield self._part(rows[first:], start, alone=alone)
 
     @torch.no_grad()
-    def _part(self, rows: Sequence[tuple[int, ...]], start: int) -> Part:
+    def _part(self, rows: Sequence[tuple[int, ...]], start: int, *, alone: bool) -> Part:
+        """Texts laid out; `alone`: rows are all that enters, so the last block's keys and values can be kept."""
         side, device = self.side, self.side.maps.device
         patterns: dict[tuple[int, ...], int] = {}
         which = [patterns.setdefault(tuple(max(token, -1) for token in row), len(patterns)) for row in rows]
         batch = sequences(rows, self.tree).to(device)
         tokens = batch.ids.flatten()
         places = (tokens < 0).nonzero()[:, 0]
-        alone = sequences(list(patterns), self.tree).to(device)
-        hidden, flow = self._below(alone, start)
+        distinct = sequences(list(patterns), self.tree).to(device)
+        hidden, flow = self._below(distinct, start)
         looked = None
         counts = {sum(token < 0 for token in row) for row in rows}
         even = len(counts) == 1 and 0 not in counts
         reads_the_tree = side.readout in ("prompts", "tokens")  # and so never a prompt
-        if 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
+        if alone and 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
             looked = side.llm.keys_values_of(start, hidden, flow)
-            hidden = pick(hidden, side.rows(alone))
+            hidden = pick(hidden, side.rows(distinct))
         flow = self._embed(batch)[1]
         which = torch.tensor(which, device=device)
         return Part(batch, flow, which, start, hidden, looked, places, ~tokens[places])
@@ -193,8 +200,8 @@ class CampeText(nn.Module):
         rows, entering = side.rows(batch), change.entering
         if part.looked is not None:
             return side.read(self._last_alone(part, _alone(entering[last]), rows), batch).segments.flatten(1)
-        if INPUT in entering:
-            hidden = self._embed(batch, partial(_put_in, part, entering[INPUT]))[0]
+        if change.start == INPUT:
+            hidden = self._embed(batch, partial(_at_input, part, change))[0]
         else:
             hidden = part.hidden.index_select(0, part.which)
         for index in range(max(part.start, 0), self.depth):
@@ -203,8 +210,11 @@ class CampeText(nn.Module):
             if index > part.start:
                 hidden = self._late(index, hidden, batch)
             if index < last or not self.savings.last_row:
-                hidden = side.llm.run(hidden, part.flow, index, index + 1)
-        states = side.llm.run_rows(hidden, part.flow, last, rows) if self.savings.last_row else pick(hidden, rows)
+                hidden = side.llm.run(hidden, part.flow, index, index + 1, change.beside(index))
+        if self.savings.last_row:
+            states = side.llm.run_rows(hidden, part.flow, last, rows, change.beside(last))
+        else:
+            states = pick(hidden, rows)
         return side.read(states, batch).segments.flatten(1)
 
     def _last_alone(self, part: Part, layer: Tensor, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
@@ -234,6 +244,13 @@ class CampeText(nn.Module):
 def _alone(rows: Rows) -> Float[Tensor, "p d"]:
     """Rows that are the same for all pictures, or one picture's."""
     return rows.rows if rows.rows.ndim == 2 else rows.rows[:, 0]
+
+
+def _at_input(part: Part, change: Change, embeddings: Hidden) -> Hidden:
+    """Rows of the input table with what a change does to them."""
+    if change.input is not None:
+        embeddings = _put_in(part, change.input, embeddings)
+    return beside("input", embeddings, embeddings, change.beside(INPUT))
 
 
 def _put_in(part: Part, rows: Rows, hidden: Hidden) -> Hidden:
@@ -270,6 +287,10 @@ class CampeImage(nn.Module):
                 "pooling; align it with image.new_blocks of 1 or more, or use a method that changes the text alone"
             )
         return refused(plan, self.depth, PLACES if self.side.new_blocks else frozenset())
+
+    def widths(self, place: Place) -> tuple[int, int]:
+        """Numbers that a branch at this place is given, and gives."""
+        return self.width, self.width
 
     @torch.no_grad()
     def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:

@@ -69,14 +69,14 @@ class Config:
 class LowRank(nn.Module):
     """s B A dropout(x), one row by itself."""
 
-    def __init__(self, config: Config, width: int, draw: torch.Generator) -> None:
+    def __init__(self, config: Config, widths: tuple[int, int], draw: torch.Generator) -> None:
         super().__init__()
         self.factor = config.alpha / config.rank**0.5
-        self.A = nn.Parameter(linear(width, config.rank, draw, bias=False).weight.detach().clone())
-        self.B = nn.Parameter(torch.zeros(width, config.rank))
+        self.A = nn.Parameter(linear(widths[0], config.rank, draw, bias=False).weight.detach().clone())
+        self.B = nn.Parameter(torch.zeros(widths[1], config.rank))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
         """What is added to the layer's result."""
         return self.factor * (self.dropout(x) @ self.A.T @ self.B.T)
 
@@ -104,10 +104,12 @@ class CLIPLoRA(Adapter):
             blocks = [block for block in POSITIONS[config.position] if block < tower.depth]
             if not blocks:
                 raise ConfigError(f"clip_lora: position is {config.position!r}, and the {name} tower has no such block")
-        ordered = [place for place in PLACES if place in config.places]
-        return nn.ModuleDict(
-            {str(block): nn.ModuleDict({p: LowRank(config, tower.width, draw) for p in ordered}) for block in blocks}
-        )
+        places = [place for place in PLACES if place in config.places]
+
+        def updates() -> nn.ModuleDict:
+            return nn.ModuleDict({place: LowRank(config, tower.widths(place), draw) for place in places})
+
+        return nn.ModuleDict({str(block): updates() for block in blocks})
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """The template with each class name."""

@@ -127,6 +127,10 @@ class TextTower(Protocol):
         """Why this tower cannot take such a change; empty where it can."""
         ...
 
+    def widths(self, place: Place) -> tuple[int, int]:
+        """Numbers that a branch at this place is given, and gives; they differ where heads share keys and values."""
+        ...
+
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without start and end tokens."""
         ...
@@ -164,6 +168,10 @@ class ImageTower(Protocol):
     preprocess: Preprocess
 
     def refuses(self, plan: Plan) -> str:
+        """As of text towers."""
+        ...
+
+    def widths(self, place: Place) -> tuple[int, int]:
         """As of text towers."""
         ...
 

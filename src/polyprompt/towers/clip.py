@@ -143,6 +143,10 @@ class TextTransformer(Reader):
         """Why a change does not fit: blocks that are not there."""
         return refused(plan, self.depth, PLACES)
 
+    def widths(self, place: Place) -> tuple[int, int]:
+        """Numbers that a branch at this place is given, and gives."""
+        return self.width, self.width
+
     def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Texts:
         """Lays texts out: start and end tokens added, padded where the tower wants it, equal beginnings merged.
 
@@ -354,6 +358,10 @@ class ImageTransformer(nn.Module):
     def refuses(self, plan: Plan) -> str:
         """Why a change does not fit: blocks that are not there."""
         return refused(plan, self.depth, PLACES)
+
+    def widths(self, place: Place) -> tuple[int, int]:
+        """Numbers that a branch at this place is given, and gives."""
+        return self.width, self.width
 
     @torch.no_grad()
     def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polyprompt.errors import DataError, TowerError
+from polyprompt.nn.branches import NONE, Branches
+from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.types import Hidden, Mask, Tokens
 
@@ -122,6 +124,7 @@ class LLM(nn.Module):
         self.width: int = config.hidden_size
         self.fingerprint = fingerprint(decoder, tokenizer)
         self._windows = [_window(block, config) for block in blocks]
+        self.layers = layers_of(blocks[0], config)
         probe = torch.arange(3, 9).remainder(config.vocab_size)[None]
         with torch.no_grad():
             expected = cast(Any, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
@@ -192,22 +195,27 @@ class LLM(nn.Module):
             _heard.reset(before)
         return hidden, Flow(arguments, mask, positions, positions)
 
-    def run(self, hidden: Hidden, flow: Flow, start: int, stop: int) -> Hidden:
-        """Blocks `start` to `stop - 1`."""
+    def run(self, hidden: Hidden, flow: Flow, start: int, stop: int, branches: Branches = NONE) -> Hidden:
+        """Blocks `start` to `stop - 1`; `branches` stand beside the layers of each."""
         for index in range(start, stop):
-            hidden = self._block(index, hidden, flow)
+            hidden = self._block(index, hidden, flow, branches=branches)
         return hidden
 
-    def run_rows(self, hidden: Hidden, flow: Flow, index: int, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    def run_rows(
+        self, hidden: Hidden, flow: Flow, index: int, rows: Int[Tensor, "b k"], branches: Branches = NONE
+    ) -> Float[Tensor, "b k d"]:
         """Block `index` for some rows alone: keys and values of all, everything else of `rows`. Exact."""
         picked = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
-        return self.attend_with(index, picked, flow.rows(rows), *self.keys_values_of(index, hidden, flow))
+        both = self.keys_values_of(index, hidden, flow, branches)
+        return self._block(index, picked, flow.rows(rows), Tap(lambda *_: both), branches=branches)
 
     def attend_with(self, index: int, hidden: Hidden, flow: Flow, keys: Tensor, values: Tensor) -> Hidden:
         """Block `index` for states that attend to keys and values [b, h, n, e] at hand."""
         return self._block(index, hidden, flow, Tap(lambda *_: (keys, values)))
 
-    def keys_values_of(self, index: int, hidden: Hidden, flow: Flow) -> tuple[Tensor, Tensor]:
+    def keys_values_of(
+        self, index: int, hidden: Hidden, flow: Flow, branches: Branches = NONE
+    ) -> tuple[Tensor, Tensor]:
         """The keys and values [b, h, n, e] that block `index` makes of the states entering it, and nothing else."""
         caught: list[Tensor] = []
 
@@ -216,7 +224,7 @@ class LLM(nn.Module):
             raise _CaughtError
 
         with contextlib.suppress(_CaughtError):
-            self._block(index, hidden, flow, Tap(catch), _without_queries)
+            self._block(index, hidden, flow, Tap(catch), _without_queries, branches)
         keys, values = caught
         return keys, values
 
@@ -249,10 +257,19 @@ class LLM(nn.Module):
         return kept, hidden
 
     def _block(
-        self, index: int, hidden: Hidden, flow: Flow, tap: Tap | None = None, change: "_Change | None" = None
+        self,
+        index: int,
+        hidden: Hidden,
+        flow: Flow,
+        tap: Tap | None = None,
+        change: "_Change | None" = None,
+        branches: Branches = NONE,
     ) -> Hidden:
-        """Block `index`, with `change` made to a copy of it."""
-        block = self.blocks[index]
+        """Block `index`, with branches beside its layers and then `change` made to a copy of it."""
+        block = original = self.blocks[index]
+        if branches:
+            assert self.layers is not None
+            block = _changed(block, with_branches(block, self.layers, branches))
         if hidden.device.type == "cpu" and index >= self.first_learning:
             block = _changed(block, _written_out)
         if change is not None:
@@ -263,7 +280,10 @@ class LLM(nn.Module):
         least = torch.finfo(hidden.dtype).min
         added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None]
         out = block(hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
-        return out[0] if isinstance(out, tuple) else out
+        out = out[0] if isinstance(out, tuple) else out
+        if "block" in branches and self.layers is not None:
+            out = out + branches["block"](getattr(original, self.layers.norm)(hidden))
+        return out
 
     def tokens(self, captions: Sequence[str], most: int) -> tuple[list[list[int]], int]:
         """Token ids of captions, each cut to `most`; and how many had to be cut.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.branches import Place
 from polyprompt.towers.base import NO_PLAN, Change, Out, Plan
 from polyprompt.towers.reader import Reader
 from polyprompt.towers.words import Words
@@ -24,6 +25,10 @@ class Opaque:
     reason: str
     depth = 0
     width = 0
+
+    def widths(self, place: Place) -> tuple[int, int]:
+        """None: nothing stands beside a closed tower."""
+        return 0, 0
 
     def refuses(self, plan: Plan) -> str:
         """The reason, for any change."""
