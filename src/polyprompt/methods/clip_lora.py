@@ -104,7 +104,7 @@ class CLIPLoRA(Adapter):
             blocks = [block for block in POSITIONS[config.position] if block < tower.depth]
             if not blocks:
                 raise ConfigError(f"clip_lora: position is {config.position!r}, and the {name} tower has no such block")
-        places = [place for place in PLACES if place in config.places]
+        places: list[Place] = [place for place in PLACES if place in config.places]
 
         def updates() -> nn.ModuleDict:
             return nn.ModuleDict({place: LowRank(config, tower.widths(place), draw) for place in places})

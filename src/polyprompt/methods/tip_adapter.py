@@ -116,6 +116,8 @@ class TipAdapter(Adapter):
 
     def for_names(self, names: Names) -> "TipAdapter":
         """The same classes in another order, or some of them; the cache holds no others."""
+        if tuple(names) == self.names:
+            return self
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise DataError(

@@ -40,11 +40,12 @@ def layers_of(block: nn.Module, config: Any) -> Layers | None:
     heads = head * config.num_attention_heads
     shared = head * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     fused = next((name for name in FUSED if hasattr(inner, name)), None)
-    names = {
-        p: next((n for n in known if hasattr(inner, n)), fused if p in QKV else None) for p, known in LAYERS.items()
-    }
-    if None in names.values():
-        return None
+    names: dict[Place, str] = {}
+    for place, known in LAYERS.items():
+        name = next((name for name in known if hasattr(inner, name)), fused if place in QKV else None)
+        if name is None:
+            return None
+        names[place] = name
     widths: dict[Place, tuple[int, int]] = {
         "query": (width, heads), "key": (width, shared), "value": (width, shared), "out": (heads, width),
         "block": (width, width), "input": (width, width),
