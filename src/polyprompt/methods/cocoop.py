@@ -89,7 +89,15 @@ PUBLISHED: Mapping[Protocol, Published] = {
         rate=0.002,
         epochs=10,
         batch=1,
-        figures={"base": 80.47, "novel": 71.69, "harmonic mean": 75.83},
+        figures={
+            "Caltech101 base": 97.96,
+            "Caltech101 novel": 93.81,
+            "base": 80.47,
+            "novel": 71.69,
+            "harmonic mean": 75.83,
+        },
     ),
-    "cross-dataset": Published(config=Config(), rate=0.002, epochs=10, batch=1),
+    "cross-dataset": Published(
+        config=Config(), rate=0.002, epochs=10, batch=1, figures={"ImageNet": 71.02, "ten others": 65.74}
+    ),
 }

@@ -84,12 +84,26 @@ class CoOp(Adapter):
 
 
 PUBLISHED: Mapping[Protocol, Published] = {
-    "few-shot": Published(config=Config(), rate=0.002, epochs=200, batch=32, fewer=((1, 50), (4, 100))),
+    "few-shot": Published(
+        config=Config(),
+        rate=0.002,
+        epochs=200,
+        batch=32,
+        fewer=((1, 50), (4, 100)),
+        figures={"16 shots": 79.89, "8 shots": 76.98, "4 shots": 74.02, "2 shots": 70.65, "1 shot": 67.56},
+        note="Fewer shots took fewer epochs: 100 with 4 or 2, 50 with 1 and for ImageNet.",
+    ),
     "base-to-novel": Published(
         config=Config(context=4, words="a photo of a"),
         rate=0.002,
         epochs=200,
         batch=32,
-        figures={"base": 82.69, "novel": 63.22, "harmonic mean": 71.66},
+        figures={
+            "Caltech101 base": 98.0,
+            "Caltech101 novel": 89.81,
+            "base": 82.69,
+            "novel": 63.22,
+            "harmonic mean": 71.66,
+        },
     ),
 }

@@ -92,5 +92,7 @@ class IVLP(Adapter):
 
 
 PUBLISHED: Mapping[Protocol, Published] = {
-    "base-to-novel": Published(config=Config(), rate=0.0035, epochs=5, batch=4),
+    "base-to-novel": Published(
+        config=Config(), rate=0.0035, epochs=5, batch=4, figures={"base": 82.15, "novel": 74.07, "harmonic mean": 77.9}
+    ),
 }

@@ -44,5 +44,7 @@ class Config:
 
 
 PUBLISHED: Mapping[Protocol, Published] = {
-    "base-to-novel": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+    "base-to-novel": Published(
+        config=Config(), rate=0.0025, epochs=5, batch=4, figures={"base": 81.72, "novel": 73.81, "harmonic mean": 77.56}
+    ),
 }

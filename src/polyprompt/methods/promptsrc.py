@@ -88,10 +88,23 @@ PUBLISHED: Mapping[Protocol, Published] = {
         rate=0.0025,
         epochs=20,
         batch=4,
-        figures={"base": 84.26, "novel": 76.10, "harmonic mean": 79.97},
+        figures={
+            "Caltech101 base": 98.1,
+            "Caltech101 novel": 94.03,
+            "base": 84.26,
+            "novel": 76.1,
+            "harmonic mean": 79.97,
+        },
     ),
-    "cross-dataset": Published(config=CROSS_DATASET, rate=0.0025, epochs=20, batch=4),
-    "few-shot": Published(config=FEW_SHOT, rate=0.0025, epochs=50, batch=4),
+    "cross-dataset": Published(
+        config=CROSS_DATASET, rate=0.0025, epochs=20, batch=4, figures={"ImageNet": 71.27, "ten others": 65.81}
+    ),
+    "few-shot": Published(
+        config=FEW_SHOT,
+        rate=0.0025,
+        epochs=50,
+        batch=4,
+        figures={"16 shots": 82.87, "8 shots": 80.69, "4 shots": 78.35, "2 shots": 75.29, "1 shot": 72.32},
+        note="For Cars, Flowers, Aircraft, DTD and EuroSAT the authors averaged with mean 45 and std 5.",
+    ),
 }
-"""Few-shot averaging (30, 30) is for ImageNet, Caltech101, Pets, Food101, UCF101 and SUN397; the authors use (45, 5)
-for Cars, Flowers, Aircraft, DTD and EuroSAT."""

@@ -156,8 +156,16 @@ def search(config: Config, logits: Callable[[float, float], Tensor], labels: Int
 
 PUBLISHED: Mapping[Protocol, Published] = {
     "few-shot": Published(
-        config=Config(), rate=0.001, epochs=20, batch=256, optimizer="adamw", weight_decay=0.01, eps=1e-4,
-        schedule="cosine", crop=0.5,
+        config=Config(),
+        rate=0.001,
+        epochs=20,
+        batch=256,
+        optimizer="adamw",
+        weight_decay=0.01,
+        eps=1e-4,
+        schedule="cosine",
+        crop=0.5,
+        figures={"16 shots (ResNet-50)": 75.83, "8 shots": 72.45, "4 shots": 69.67, "2 shots": 66.65, "1 shot": 64.6},
+        note="On a ResNet-50, the epoch chosen on test; EuroSAT takes 100 epochs, alpha and search go by data set.",
     ),
-}  # fmt: skip
-"""On a ResNet-50; EuroSAT takes 100 epochs."""
+}

@@ -49,5 +49,7 @@ class Config:
 
 
 PUBLISHED: Mapping[Protocol, Published] = {
-    "base-to-novel": Published(config=Config(), rate=0.0025, epochs=5, batch=4),
+    "base-to-novel": Published(
+        config=Config(), rate=0.0025, epochs=5, batch=4, figures={"base": 80.24, "novel": 73.43, "harmonic mean": 76.68}
+    ),
 }
