@@ -85,7 +85,6 @@ class CampeText(nn.Module):
         self.tree = side.tree.positive()
         self.width, self.depth = side.llm.width, side.llm.depth
         whole = side.llm.tokens(["a"], most)[0][0]
-        self.expecting = self.depth  # the first block that gradients have run through
         self.front = whole[: len(whole) - len(side.llm.tokenizer("a", add_special_tokens=False).input_ids)]
         self.max_tokens = most - len(self.front)
 
@@ -134,9 +133,6 @@ class CampeText(nn.Module):
         """
         if change.start is None:
             return Out(torch.cat(cast(list[Tensor], states)))
-        if change.start < self.expecting and torch.is_grad_enabled():
-            self.side.llm.expect_gradients(max(change.start, 0))
-            self.expecting = change.start
         changes, run = change.by_pictures(1), self._finish
         if len(states) * len(changes) > 1 and torch.is_grad_enabled():
             run = partial(checkpoint, self._finish, use_reentrant=False)

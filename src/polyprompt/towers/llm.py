@@ -43,9 +43,10 @@ Exchange = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 class Tap:
     """Stands where a block expects its key-value cache: is handed the keys and values the block made [b, h, n, e] and
-    answers with those to attend to."""
+    answers with those to attend to. `gradient`: whether those want one."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, gradient: bool = False) -> None:
+        self.gradient = gradient
         self.update = lambda keys, values, *_, **__: exchange(keys, values)
 
 
@@ -129,7 +130,7 @@ class LLM(nn.Module):
         with torch.no_grad():
             expected = cast(Any, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
         self.blocks = nn.ModuleList(blocks)
-        self.first_learning = len(blocks)
+        self.first_learning = len(blocks)  # blocks from here on are trained
         self.norm = getattr(decoder, norm_name) or nn.Identity()
         setattr(decoder, blocks_name, nn.ModuleList(_Listener(block) for block in blocks))
         setattr(decoder, norm_name, nn.Identity())
@@ -158,10 +159,6 @@ class LLM(nn.Module):
         """Lets the blocks from `start` on learn."""
         for block in self.blocks[start:]:
             block.requires_grad_(True)
-        self.expect_gradients(start)
-
-    def expect_gradients(self, start: int) -> None:
-        """Says that gradients, of the blocks or of what runs through them, are wanted from block `start` on."""
         self.first_learning = min(self.first_learning, start)
 
     def _prove(self, ids: Tokens, expected: Hidden) -> None:
@@ -207,11 +204,12 @@ class LLM(nn.Module):
         """Block `index` for some rows alone: keys and values of all, everything else of `rows`. Exact."""
         picked = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[-1]))
         both = self.keys_values_of(index, hidden, flow, branches)
-        return self._block(index, picked, flow.rows(rows), Tap(lambda *_: both), branches=branches)
+        tap = Tap(lambda *_: both, gradient=both[0].requires_grad)
+        return self._block(index, picked, flow.rows(rows), tap, branches=branches)
 
     def attend_with(self, index: int, hidden: Hidden, flow: Flow, keys: Tensor, values: Tensor) -> Hidden:
         """Block `index` for states that attend to keys and values [b, h, n, e] at hand."""
-        return self._block(index, hidden, flow, Tap(lambda *_: (keys, values)))
+        return self._block(index, hidden, flow, Tap(lambda *_: (keys, values), gradient=keys.requires_grad))
 
     def keys_values_of(
         self, index: int, hidden: Hidden, flow: Flow, branches: Branches = NONE
@@ -270,7 +268,8 @@ class LLM(nn.Module):
         if branches:
             assert self.layers is not None
             block = _changed(block, with_branches(block, self.layers, branches))
-        if hidden.device.type == "cpu" and index >= self.first_learning:
+        wanted = hidden.requires_grad or (tap is not None and tap.gradient) or bool(branches)
+        if hidden.device.type == "cpu" and (index >= self.first_learning or (wanted and torch.is_grad_enabled())):
             block = _changed(block, _written_out)
         if change is not None:
             block = _changed(block, change)
