@@ -36,6 +36,7 @@ ADAPT = {
     "test": ("more", "more"), "held_out": ("0.2", 0.2), "also": ("[a, b]", ("a", "b")), "epochs": ("3", 3),
     "batch": ("16", 16), "rate": ("1e-2", 0.01), "optimizer": ("adamw", "adamw"), "weight_decay": ("0", 0.0),
     "schedule": ("cosine", "cosine"), "steps": ("30", 30), "eps": ("1e-3", 1e-3), "crop": ("0.5", 0.5),
+    "val_split": ("held", "held"),
     "terms": ("promptsrc", {"promptsrc": {}}), "augment": ("true", True), "precision": ("bf16", "bf16"),
     "cache_gb": ("0", 0.0),
 }  # fmt: skip

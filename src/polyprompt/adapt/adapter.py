@@ -57,7 +57,7 @@ class Adapter(nn.Module):
         """The whole loss: terms are added up. Called once, when training is set up."""
         return [CrossEntropy()]
 
-    def look_at(self, views: Float[Tensor, "v n D"], labels: Int[Tensor, "n"]) -> None:
+    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Called once before training, with the frozen vectors of all training pictures (Tip-Adapter's cache)."""
 
     def tune(

@@ -48,7 +48,7 @@ class Published:
     precision: str = "fp16"
     """The authors'; runs here are fp32 or bf16."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """Accuracies in percent, mean of seeds 1 to 3; over the 11 data sets where none is named. Empty: no source was read."""
+    """Accuracies in percent, mean of seeds 1 to 3, over the 11 data sets where none is named. Empty: none was read."""
     note: str = ""
     """What the record does not say: where it is from, what else the authors did."""
 

@@ -76,7 +76,7 @@ class LowRank(nn.Module):
         self.B = nn.Parameter(torch.zeros(widths[1], config.rank))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
         """What is added to the layer's result."""
         return self.factor * (self.dropout(x) @ self.A.T @ self.B.T)
 

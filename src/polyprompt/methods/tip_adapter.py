@@ -82,7 +82,7 @@ class TipAdapter(Adapter):
         """Unit vectors: the mean of each template's unit vectors."""
         return class_means(out.vectors.unflatten(0, (-1, len(self.config.templates))), unit_first=True)
 
-    def look_at(self, views: Float[Tensor, "v n D"], labels: Int[Tensor, "n"]) -> None:
+    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Fills the cache: the unit mean of each picture's raw views."""
         one_hot = F.one_hot(labels, len(self.names)).to(views.dtype)
         if missing := [name for name, count in zip(self.names, one_hot.sum(dim=0), strict=True) if not count]:

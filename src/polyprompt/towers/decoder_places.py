@@ -62,7 +62,7 @@ class Beside(nn.Module):
         super().__init__()
         self.layer, self.parts = layer, parts
 
-    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
         """The layer's result and the branches'."""
         added = [branch(x) if branch else x.new_zeros(*x.shape[:-1], width) for branch, width in self.parts]
         return self.layer(x) + (added[0] if len(added) == 1 else torch.cat(added, dim=-1))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, build
+from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.adapt.wording import begun, context_rows
 from polyprompt.disk.files import whole_file, write_text
 from polyprompt.disk.foreign import read_foreign
@@ -48,7 +48,7 @@ RESIDENT_WORDS = "a photo of a"
 def original_names(method: Adapted) -> dict[str, str]:
     """The authors' name of each learned tensor, as their `named_parameters` has it."""
     names = {}
-    if named := THEIRS.get(method_name(method)):
+    if named := THEIRS.get(method_name(method.config)):
         return {name: named(name) for name in method.learned()}
     for name in method.learned():
         kind, _, rest = name.partition(".")
@@ -90,9 +90,9 @@ THEIRS: Mapping[str, Callable[[str], str]] = {
 """How the authors of newer methods call our parameters."""
 
 
-def method_name(method: Adapted) -> str:
-    """ "maple" for a MaPLe, and so on."""
-    return type(method.config).__module__.rpartition(".")[2]
+def method_name(config: MethodConfig) -> str:
+    """ "maple" for a MaPLe's settings, and so on."""
+    return type(config).__module__.rpartition(".")[2]
 
 
 # Reading
@@ -296,7 +296,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         ConfigError: a method, a setting or an encoder that their programs do not know.
         FileError: the file cannot be written.
     """
-    name, encoder = method_name(method), method.encoder
+    name, encoder = method_name(method.config), method.encoder
     if name not in FOLDERS:
         raise ConfigError(f"method {name}: its authors have no checkpoint layout; export one of {', '.join(FOLDERS)}")
     if not isinstance(encoder, CLIP) or not _openai_like(encoder):
