@@ -1,22 +1,16 @@
 """A classifier to use: pictures in, class probabilities out, for any classes that have a name."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from polyprompt.adapt.engine import Adapted, Head
 from polyprompt.adapt.view import FrozenView
 from polyprompt.errors import DependsOnPicturesError
-from polyprompt.media.pictures import Preprocess, open_picture
-from polyprompt.towers.encoder import listed
-
-Images = Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"]
-BATCH = 64
-"""Pictures classified together."""
+from polyprompt.media.pictures import Preprocess
+from polyprompt.towers.encoder import Images, listed, pixel_batches
 
 
 class Classifier:
@@ -50,15 +44,8 @@ class Classifier:
         Raises:
             ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
         """
-        parts = self._batches(listed(images, "pictures"))
+        parts = pixel_batches(listed(images, "pictures"), self.preprocess)
         return torch.cat([probabilities(self._scorer, self.method.see(pixels)) for pixels in parts])
-
-    def _batches(self, images: Images) -> Iterator[Tensor]:
-        for at in range(0, len(images), BATCH):
-            part = images[at : at + BATCH]
-            if not isinstance(part, Tensor):
-                part = torch.stack([self.preprocess(open_picture(picture)) for picture in part])
-            yield part
 
 
 def scorer(adapted: Adapted) -> Adapted | Head:

@@ -63,14 +63,3 @@ PROMPTSRC = (
     "itap of the {}.",
 )
 """The 60 of PromptSRC's teacher, from the 80 that OpenAI published for ImageNet."""
-
-ENSEMBLE = (
-    "itap of a {}.",
-    "a bad photo of the {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-)
-"""The 7 that OpenAI selected for ImageNet; CoOp's zero-shot baseline adds the data set's own."""

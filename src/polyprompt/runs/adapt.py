@@ -230,7 +230,8 @@ def _on_device(encoder: Any) -> Any:
 
 def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> dict[str, Any]:
     """What the encoder scores as it is, with one sentence a class."""
-    return evaluate(build(config_of("zeroshot")(), encoder, data.class_names), data, cache_gb)
+    plain = build(config_of("zeroshot")(), encoder, data.class_names, twins=data.twins)
+    return evaluate(plain, data, cache_gb)
 
 
 def untrained(

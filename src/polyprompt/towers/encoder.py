@@ -1,6 +1,6 @@
 """A dual encoder as users call it: pictures and sentences in, unit rows out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from polyprompt.errors import DataError
-from polyprompt.media.pictures import open_picture
+from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.progress import say
 from polyprompt.towers.base import ImageTower, TextTower
 
 BATCH = 64
 """Pictures encoded together."""
+
+
+Images = Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"]
+"""Pictures as users have them: paths, PIL pictures, or preprocessed pixels."""
 
 
 class Encoder(nn.Module):
@@ -59,22 +63,16 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def encode_image(
-        self, images: Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"], *, normalize: bool = True
-    ) -> Float[Tensor, "b D"]:
+    def encode_image(self, images: Images, *, normalize: bool = True) -> Float[Tensor, "b D"]:
         """Vectors of pictures: paths, PIL pictures, or preprocessed pixels.
 
         Raises:
             ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
         """
         device = self.logit_scale.device
-        rows = []
-        for at in range(0, len(listed(images, "pictures")), BATCH):
-            part = images[at : at + BATCH]
-            if not isinstance(part, Tensor):
-                part = torch.stack([self.image.preprocess(open_picture(picture)) for picture in part])
-            rows.append(self.image.below(part.to(device), None))
-        return unit(torch.cat(rows)) if normalize else torch.cat(rows)
+        parts = pixel_batches(listed(images, "pictures"), self.image.preprocess)
+        vectors = torch.cat([self.image.below(pixels.to(device), None) for pixels in parts])
+        return unit(vectors) if normalize else vectors
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], *, normalize: bool = True) -> Float[Tensor, "t D"]:
@@ -90,6 +88,19 @@ class Encoder(nn.Module):
         rows = [row[:most] for row in rows]
         vectors = torch.cat(list(self.text.below(self.text.prepare(rows), None)))
         return unit(vectors) if normalize else vectors
+
+
+def pixel_batches(images: Images, preprocess: Preprocess) -> Iterator[Float[Tensor, "b 3 height width"]]:
+    """Pixels of pictures, a few at a time.
+
+    Raises:
+        ImageError: a picture that cannot be read.
+    """
+    for at in range(0, len(images), BATCH):
+        part = images[at : at + BATCH]
+        if not isinstance(part, Tensor):
+            part = torch.stack([preprocess(open_picture(picture)) for picture in part])
+        yield part
 
 
 def unit(vectors: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
