@@ -126,8 +126,8 @@ def test_training_seconds_are_those_of_steps(place, tmp_path, monkeypatch):
         adapt(adapt_settings(place, method=method), tmp_path / name, encoder=toy_encoder("clip"))
         took = time.perf_counter() - began
         results = read_results(tmp_path / name)
-        assert 0.1 * steps <= results["training_seconds"] <= results["seconds"] - 0.5
-        assert results["seconds"] <= took + 0.01
+        assert 0.1 * steps <= results["training_seconds"] <= results["seconds"] - 0.4
+        assert results["seconds"] <= took + 0.06  # they are rounded to a tenth
     assert results["training_seconds"] == 0.0
 
 
