@@ -568,3 +568,35 @@ def test_split_folders_without_a_test_ask_which_one_is_scored(photos, tmp_path):
     drawn, held = draw(quick(tmp_path / "sets", test_split="val"))
     assert drawn.class_names == held.class_names == tuple(sorted(COLOURS))
     assert {picture.key.split("/")[0] for picture in held.pictures} == {"val"}
+
+
+# Descriptions
+
+
+def test_a_run_with_descriptions(encoder, photos, tmp_path):
+    """Zero-shot stands beside it; the adapter needs the file no more; a changed file is another input."""
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({name: [f"It is {name}.", f"{name} all over"] for name in COLOURS}))
+    settings = quick(photos, "zeroshot", descriptions=str(said))
+    adapt(settings, tmp_path / "run", encoder=encoder)
+    found = read(tmp_path / "run" / "results.json")
+    assert found["zero_shot"]["test"]["calibration_error"] != found["classification"]["test"]["calibration_error"]
+    (tmp_path / "run" / "results.json").unlink()
+    said.write_text(json.dumps({name: ["It is bright."] for name in COLOURS}))
+    with pytest.raises(FileError, match=r"started with other inputs \(descriptions differ\)"):
+        adapt(settings, tmp_path / "run", encoder=encoder, resume=True)
+    said.unlink()
+    assert set(load_adapter(tmp_path / "run" / "model", encoder).config.descriptions) == set(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "message"),
+    [
+        (MAPLE, "random:3", "descriptions are given, and maple reads none"),
+        ("zeroshot", "random:0", "say how many random sentences"),
+        ("zeroshot", "nowhere.json", r"nowhere\.json"),
+    ],
+)
+def test_descriptions_that_cannot_be(method, said, message, encoder, photos, tmp_path):
+    with pytest.raises((ConfigError, FileError), match=message):
+        adapt(quick(photos, method, descriptions=said), tmp_path / "run", encoder=encoder)

@@ -1,16 +1,20 @@
 """Zero-shot classification: nothing is learned; templates are filled with class names (Radford et al. 2021).
 
-With several templates each one's features are normalised, averaged, and normalised again (CoOp's ZeroshotCLIP2).
+With several templates each one's features are normalised, averaged, and normalised again (CoOp's ZeroshotCLIP2). The
+same with sentences about the classes in place of templates (adapt/descriptions.py), which is CuPL's ensemble (Pratt et
+al. 2023, arXiv:2209.03320).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.adapt.adapter import Adapter, Names
+from polyprompt.adapt.descriptions import described, sentences_of
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView, class_means
 from polyprompt.adapt.wording import filled
@@ -24,6 +28,10 @@ class Config:
 
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """One sentence, or several whose features are averaged."""
+    descriptions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Classes and sentences about them, which take the place of templates; --descriptions reads them from a file."""
+    unit_mean: bool = True
+    """Whether the mean is made a unit vector; VDT-Adapter's authors leave classes with varied sentences shorter."""
 
     def __post_init__(self) -> None:
         if not self.templates:
@@ -31,23 +39,37 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ZeroShot":
         """The classifier."""
-        return ZeroShot(self.templates)
+        return ZeroShot(self)
 
 
 class ZeroShot(Adapter):
     """Sentences, and the mean of their unit vectors."""
 
-    def __init__(self, templates: tuple[str, ...]) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.templates = templates
+        self.config = config
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
-        """Each template with each class name."""
-        return filled(text, self.templates, names)
+        """Each class's descriptions, or each template with its name."""
+        if not self.config.descriptions:
+            return filled(text, self.config.templates, names)
+        return [row for rows in described(text, self.config.descriptions, names) for row in rows]
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:
-        """Unit vectors."""
-        return class_means(out.vectors.unflatten(0, (-1, len(self.templates))), unit_first=True)
+        """Unit vectors, unless the mean is left as it is."""
+        if self.config.descriptions:
+            counts = [len(one) for one in sentences_of(self.config.descriptions, frozen.text.names)]
+        else:
+            counts = [len(self.config.templates)] * len(frozen.text.names)
+        if self.config.unit_mean:
+            return torch.cat([class_means(part[None], unit_first=True) for part in out.vectors.split(counts)])
+        return torch.stack([part.mean(dim=0) for part in F.normalize(out.vectors, dim=-1).split(counts)])
+
+    def scores(
+        self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
+    ) -> dict[str, Float[Tensor, "b c"]]:
+        """Of class vectors as long as they are."""
+        return {"logits": scale * F.normalize(images, dim=-1) @ classes.T}
 
 
 PUBLISHED: Mapping[Protocol, Published] = {}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter
 from polyprompt.adapt.classifier import Classifier, probabilities, scorer
+from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
 from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.published import NEAREST, Protocol, Published
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
@@ -26,6 +27,7 @@ from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
 from polyprompt.data.transforms import crop_and_flip
+from polyprompt.disk.files import sha256
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.evaluate.classify import harmonic_mean, scores
 from polyprompt.methods import config_of, module_of
@@ -187,7 +189,10 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
         PolypromptError: whatever is wrong with settings, pictures or disk; what was computed stays.
     """
     settings = resolved(settings)
-    settings = settings.model_copy(update={"encoder": absolute(settings.encoder)})
+    places = {"encoder": absolute(settings.encoder)}
+    if settings.descriptions is not None:
+        places["descriptions"] = absolute(settings.descriptions)
+    settings = settings.model_copy(update=places)
     pictures = [settings.data, settings.test, *settings.also]
     with open_run("adapt", out, settings, resume=resume, outside=pictures) as run:
         if run.finished:
@@ -201,7 +206,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
     method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb), twins=drawn.twins)
     for data in tests.values():
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
-    run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)})
+    run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings))
     train(method, drawn, settings, run.folder, resume=resume, since=run.since)
     tune(method, settings)
     scored = {
@@ -213,7 +218,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
         "learned": sum(parameter.numel() for parameter in method.learned().values()),
         "classification": scored,
     }
-    if settings.method["name"] != "zeroshot":
+    if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:
         halves = (figures["classification"][half]["accuracy"] for half in ("base", "novel"))
@@ -221,6 +226,12 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
     if is_main_process():
         run.finish(run.head() | figures, lambda folder: save(method, folder))
     return method
+
+
+def _described(settings: AdaptSettings) -> dict[str, str]:
+    """The hash of a file of descriptions, which may change while its name stays."""
+    source = settings.descriptions
+    return {} if source is None or source.startswith(RANDOM) else {"descriptions": sha256(source)}
 
 
 def _on_device(encoder: Any) -> Any:
@@ -244,8 +255,11 @@ def untrained(
 ) -> Adapted:
     """The method of resolved settings, untrained."""
     named = dict(settings.method)
-    config = config_from(named.pop("name"), named)
-    return build(config, encoder, class_names, seed=settings.seed, extra=terms_of(settings), keep=keep, twins=twins)
+    config, *terms = [config_from(named.pop("name"), named), *terms_of(settings)]
+    if settings.descriptions is not None:
+        found = read_descriptions(settings.descriptions, settings.seed)
+        config, *terms = with_descriptions([config, *terms], found)
+    return build(config, encoder, class_names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
 
 
 def train(

@@ -71,8 +71,8 @@ class AdaptSettings(Settings):
     """A whole run of `adapt`."""
 
     SHOWN: ClassVar[tuple[str, ...]] = (
-        "data", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "epochs", "batch", "rate",
-        "augment", "precision",
+        "data", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions", "epochs",
+        "batch", "rate", "augment", "precision",
     )  # fmt: skip
 
     name: str = "adapted"
@@ -103,6 +103,8 @@ class AdaptSettings(Settings):
     """Where `data` has no splits: the share of each class to hold out and score; else all that was not drawn."""
     also: tuple[str, ...] = ()
     """One more labelled set to score, among its own class names; may come often."""
+    descriptions: str | None = None
+    """Sentences about the classes, for a method that reads some: JSON, {"cat": ["A cat ..."]}; or random:15."""
     terms: Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_name)] = Field(default_factory=dict)
     """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do: promptsrc."""
     epochs: int | None = Field(default=None, ge=1)

@@ -1,0 +1,153 @@
+"""Sentences about classes, such as an LLM writes them: read from a file, checked against class names, made token rows.
+
+A file is JSON, an object of class names with a list of sentences each: as CoPrompt's authors publish theirs
+(gpt_file/*.json, names with blanks), and CuPL's (Pratt et al. 2023, arXiv:2209.03320). VDT-Adapter's (gpt4_data/*.pt,
+names with underscores) are the same as torch writes it, and read as such; nothing in them is executed. Names count as
+alike where a text model reads them alike. The sentences under the name {} are every class's, with {} where its name
+goes. No LLM is asked here.
+
+`random:N` in place of a file is the control of WaffleCLIP (Roth et al. 2023, arXiv:2306.07282): N sentences that end in
+random words or letters, the same for all classes. What such sentences gain, no description explains.
+"""
+
+import dataclasses
+import difflib
+import random
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from polyprompt.adapt.wording import spoken
+from polyprompt.data.names import spelt
+from polyprompt.disk.files import read_json
+from polyprompt.disk.foreign import read_foreign
+from polyprompt.errors import ConfigError, DataError
+from polyprompt.towers.base import TextTower
+
+Descriptions = dict[str, tuple[str, ...]]
+"""Class names and their sentences; under {} those of every class."""
+EVERY = "{}"
+"""Stands for every class among the names, and for its name in their sentences."""
+RANDOM = "random:"
+WORDS = (
+    "amber anchor arrow autumn balcony barley basin bell blanket bottle bridge button candle canvas carpet cedar chalk "
+    "chimney circle cloud copper corner cotton cradle curtain desert echo ember engine fabric feather fence fiddle "
+    "flannel forest fountain garden ginger glacier granite hammer harbor harvest hollow island ivory jacket kettle "
+    "ladder lantern linen magnet marble meadow mirror mortar needle orchard paddle pepper pillar quarry ribbon river "
+    "saddle shadow silver spiral stable thunder timber tunnel umbrella valley velvet village walnut window winter"
+)
+"""What random words are drawn from."""
+
+C = TypeVar("C")
+
+
+def read_descriptions(source: str, seed: int = 0) -> Descriptions:
+    """The sentences of a file, or random ones.
+
+    Args:
+        source: a file as above, or random:15 for so many random sentences.
+        seed: of the random ones.
+
+    Raises:
+        FileError: the file cannot be read. ConfigError: no number behind random.
+        DataError: it holds something else than names with sentences, or one name twice.
+    """
+    if source.startswith(RANDOM):
+        count = source.removeprefix(RANDOM)
+        if not count.isdecimal() or not int(count):
+            raise ConfigError(
+                f"descriptions is {source!r}; say how many random sentences a class gets, as in random:15"
+            )
+        return random_sentences(int(count), random.Random(seed))
+    content = read_foreign(source) if Path(source).suffix == ".pt" else read_json(source)
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{source}: must hold class names with a list of sentences each, as in {{'cat': ['A cat is']}}")
+    found, seen = {}, dict[str, str]()
+    for name, sentences in content.items():
+        if not isinstance(name, str) or not isinstance(sentences, list | tuple) or not sentences:
+            raise DataError(f"{source}: {name!r} has {sentences!r:.40}; each class needs a list of sentences")
+        if wrong := [one for one in sentences if not isinstance(one, str) or not one.strip()]:
+            raise DataError(f"{source}: {name!r} has the sentence {wrong[0]!r:.40}; sentences are texts with words in")
+        if spelt(name) in seen:
+            raise DataError(f"{source}: {seen[spelt(name)]!r} and {name!r} are one class for a text model; join them")
+        if name == EVERY and (bare := [one for one in sentences if one.count(EVERY) != 1]):
+            raise DataError(f"{source}: {bare[0][:60]!r} is for every class, and needs one {{}} where its name goes")
+        seen[spelt(name)], found[name] = name, tuple(sentences)
+    return found
+
+
+def random_sentences(count: int, draw: random.Random) -> Descriptions:
+    """Pairs of random words, and of random letters as long, in turn; the same for every class."""
+
+    def letters(word: str) -> str:
+        return "".join(draw.choices(string.ascii_lowercase, k=len(word)))
+
+    pairs = [draw.sample(WORDS.split(), 2) for _ in range(count)]
+    ends = [pair if number % 2 == 0 else map(letters, pair) for number, pair in enumerate(pairs)]
+    return {EVERY: tuple(f"a photo of a {{}}, which has {', '.join(end)}." for end in ends)}
+
+
+def sentences_of(descriptions: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[list[str]]:
+    """The sentences of each class, its own and those for every class.
+
+    Raises:
+        DataError: a class has none; near names are offered.
+    """
+    own = {spelt(name): (name, sentences) for name, sentences in descriptions.items()}
+    _, every = own.pop(EVERY, (EVERY, ()))
+    missing = [name for name in names if not every and spelt(name) not in own]
+    if missing:
+        near = [own[key][0] for key in difflib.get_close_matches(spelt(missing[0]), own, n=2)]
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Described: {_some(list(descriptions))}."
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise DataError(f"no description of class {missing[0]!r}{more} among {len(own)} described classes. {hint}")
+    return [
+        [*own.get(spelt(name), ("", ()))[1], *(one.replace(EVERY, spoken(name)) for one in every)] for name in names
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if names[5:] else "")
+
+
+def described(
+    text: TextTower, descriptions: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> list[list[list[int]]]:
+    """Token ids of each class's sentences.
+
+    Raises:
+        DataError: a class has none, or one that is too long for the text tower.
+    """
+    rows = []
+    for name, sentences in zip(names, sentences_of(descriptions, names), strict=True):
+        rows.append([text.words(sentence) for sentence in sentences])
+        for sentence, row in zip(sentences, rows[-1], strict=True):
+            if len(row) > text.max_tokens:
+                raise DataError(
+                    f"class {name!r}: the description {sentence[:40]!r} has {len(row)} tokens, the text tower reads at "
+                    f"most {text.max_tokens}; shorten it"
+                )
+    return rows
+
+
+def with_descriptions(configs: Sequence[C], descriptions: Descriptions) -> list[C]:
+    """Settings of a method and of terms, those that read descriptions with these in them.
+
+    Raises:
+        ConfigError: none of them reads any.
+    """
+    reads = [_reads(config) for config in configs]
+    if not any(reads):
+        raise ConfigError(
+            f"descriptions are given, and {type(configs[0]).__module__.rpartition('.')[2]} reads none; leave them out, "
+            "or use a method that does, such as zeroshot"
+        )
+    return [
+        dataclasses.replace(config, descriptions=descriptions) if read else config  # pyright: ignore[reportArgumentType]
+        for config, read in zip(configs, reads, strict=True)
+    ]
+
+
+def _reads(config: Any) -> bool:
+    return "descriptions" in {field.name for field in dataclasses.fields(config)}
