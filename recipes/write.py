@@ -71,6 +71,8 @@ def body(name: str, protocol: Protocol) -> str:
     said |= {field: found[field] for field in KEPT if found[field] is not None} | {"augment": True}
     templates = said["method"].get("consistency", {})
     templates.pop("templates", None)  # sixty, the default
+    if said["method"].pop("descriptions", None) is not None:
+        said["descriptions"] = "data/caltech101/descriptions.json"
     return yaml.safe_dump(json.loads(json.dumps(said)), sort_keys=False, allow_unicode=True, width=118)
 
 

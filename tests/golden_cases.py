@@ -14,6 +14,7 @@ from torch import Tensor
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.methods import (
+    clip_adapter,
     clip_lora,
     cocoop,
     coop,
@@ -23,7 +24,9 @@ from polyprompt.methods import (
     mma,
     mmrl,
     promptsrc,
+    taskres,
     tip_adapter,
+    vdt_adapter,
     vpt,
     zeroshot,
 )
@@ -41,6 +44,10 @@ TERMS = {
 }  # fmt: skip
 """Our terms for the authors' ones."""
 KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
+
+
+VECTORS = ("CLIP_Adapter", "TaskRes", "CLIP_Adapter_gpt")
+"""Trainers that work on finished vectors."""
 
 
 def found() -> dict[str, Path]:
@@ -90,7 +97,7 @@ class Case:
     def config(self) -> Any:
         """Our settings for the authors' ones."""
         cfg, trainer = self.facts.get("cfg", {}), self.facts["trainer"]
-        if trainer in ("CLIP_LoRA", "MultiModalAdapter", "MMRL", "TipAdapter"):
+        if trainer in ("CLIP_LoRA", "MultiModalAdapter", "MMRL", "TipAdapter", *VECTORS):
             return self._newer(cfg, trainer)
         words = self.recorded.get("ctx_init_text") or ""
         words = words if self.recorded["prompts"][0].startswith(f"{words} ") else ""  # long contexts start at random
@@ -142,6 +149,16 @@ class Case:
                     tokens=cfg["N_REP_TOKENS"], layers=tuple(cfg["REP_LAYERS"]), space=cfg["REP_DIM"],
                     alpha=cfg["ALPHA"], weight=cfg["REG_WEIGHT"], template=self.template,
                 )  # fmt: skip
+            case "CLIP_Adapter":
+                return clip_adapter.Config(template=self.template)
+            case "TaskRes":
+                return taskres.Config(alpha=cfg["RESIDUAL_SCALE"], templates=self.underscored())
+            case "CLIP_Adapter_gpt":
+                said = {name: tuple(sentences) for name, sentences in self.facts["sentences"].items()}
+                return vdt_adapter.Config(
+                    descriptions=said, kind=cfg["WORD_ADAPTER_TYPE"], ratio=cfg["RATIO"],
+                    attention_dropout=0.0, dropout=0.0,
+                )  # fmt: skip
             case _:
                 return tip_adapter.Config(
                     alpha=float(cfg["init_alpha"]), beta=float(cfg["init_beta"]), templates=templates,
@@ -152,6 +169,11 @@ class Case:
     def template(self) -> str:
         """What stands around the first class name."""
         return self.recorded["prompts"][0].replace(self.class_names[0].replace("_", " "), "{}")
+
+    def underscored(self) -> tuple[str, ...]:
+        """What stands around the first class name, which keeps its underscores."""
+        first = self.class_names[0]
+        return tuple(prompt.replace(first, "{}") for prompt in self.recorded["prompts"] if first in prompt)
 
     def optimizer(self, method: Any) -> torch.optim.Optimizer:
         """The authors' optimiser, of what learns."""

@@ -19,6 +19,7 @@ from polyprompt.towers.base import DualEncoder, ImageTower, TextTower
 from polyprompt.towers.clip import PLAIN, Savings
 
 SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
+WITHOUT_DROPOUT = {"attention_dropout": 0.0, "dropout": 0.0}
 SMALL = {
     "zeroshot": {},
     "coop": {"context": 3},
@@ -32,6 +33,9 @@ SMALL = {
     "mmrl": {"layers": (2, 3), "tokens": 2, "space": 8},
     "tip_adapter": {"search_steps": (4, 3)},
     "promptsrc": {"text_depth": 2, "image_depth": 2, "words": "a photo", "consistency": SOFT},
+    "clip_adapter": {},
+    "taskres": {},
+    "vdt_adapter": {"descriptions": {"{}": ("a {}.", "one {}."), "cat": ("It purrs.",)}} | WITHOUT_DROPOUT,
 }
 VARIANTS = {
     **{name: (name, settings) for name, settings in SMALL.items()},
@@ -42,6 +46,8 @@ VARIANTS = {
     "vpt, shallow": ("vpt", {"context": 2, "depth": 1}),
     "vpt with consistency": ("vpt", {"context": 2, "depth": 2}, SOFT),
     "cocoop with consistency": ("cocoop", {"context": 1, "reduction": 4, "words": "a"}, SOFT),
+    "zeroshot, described": ("zeroshot", {"descriptions": {"{}": ("a {}.", "one {}."), "cat": ("It purrs.",)}}),
+    "vdt_adapter, a map": ("vdt_adapter", {"descriptions": {"{}": ("a {}.", "one {}.")}, "kind": "linear_residual"}),
     "maple with consistency": ("maple", {"depth": 2, "words": "a photo"}, SOFT),
     "maple, late": ("maple", {"depth": 1, "words": "a photo", "text_start": 1, "image_start": 2}),
     "ivlp, late": ("ivlp", {"text_depth": 2, "image_depth": 1, "words": "", "text_start": 1, "image_start": 1}),
@@ -68,6 +74,7 @@ def trainable(method):
 
 CLOSED = {
     "coop, per class": "no context was learned for class 'zebra'",
+    "taskres": "no residual was learned for class 'zebra'",
     "tip_adapter": "the cache holds no picture of class 'zebra'",
 }
 """Methods that know the classes they were trained on and no others."""
@@ -252,7 +259,7 @@ def test_the_same_seed_gives_the_same_start(method, encoder):
         drawn
         or not method.learned()
         or getattr(method.config, "words", "")
-        or method_name(method.config) == "tip_adapter"
+        or method_name(method.config) in ("tip_adapter", "taskres")
     )
 
 
@@ -418,8 +425,7 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
 )
 @pytest.mark.parametrize("name", SMALL)
 def test_class_names_that_cannot_be(name, names, message, encoder):
-    if name in ("zeroshot", "vpt") and "prompt of" in message:
-        message = "tokens"
+    message = "tokens" if "prompt of" in message else message
     with pytest.raises(DataError, match=message) as error:
         build(methods.config_of(name)(**SMALL[name]), encoder, names)
     assert "\n" not in str(error.value)

@@ -14,7 +14,7 @@ from polyprompt.adapt.average import weights
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.view import class_means
 from polyprompt.adapt.wording import filled
-from polyprompt.methods import tip_adapter, zeroshot
+from polyprompt.methods import clip_adapter, tip_adapter, zeroshot
 
 TRAINER = {name: Case(name).facts["trainer"] for name in golden.names()}
 TRAINED = [name for name, trainer in TRAINER.items() if trainer not in ("ZeroshotCLIP", "TipAdapter")]
@@ -73,10 +73,42 @@ def check_outputs(case: Case, method, when: str) -> None:
             fused = scores["logits"] if method.adapter.fused else case.tensors[f"{when}.logits_fusion"]
             case.close(fused, f"{when}.logits_fusion")
             case.close(images[1], f"{when}.image_features_rep")
+        if f"{when}.adapter_output" in case.tensors:
+            case.close(adapter_output(method, view), f"{when}.adapter_output")
+            images = view.images
         if f"{when}.image_features" in case.tensors:
             case.close(images[0] if images.ndim == 3 else images, f"{when}.image_features")
-        classes = method.class_features(view)
-        case.close(classes.transpose(0, 1) if classes.ndim == 3 else classes, f"{when}.text_features")
+        if f"{when}.text_features" in case.tensors:
+            classes = method.class_features(view)
+            case.close(classes.transpose(0, 1) if classes.ndim == 3 else classes, f"{when}.text_features")
+
+
+def adapter_output(method, view) -> torch.Tensor:
+    """What CLIP-Adapter or VDT-Adapter makes of finished vectors, before it is mixed with them."""
+    if isinstance(method.adapter, clip_adapter.CLIPAdapter):
+        return method.adapter.fc(view.images)
+    sentences = method.text_out(view).vectors.unflatten(0, (len(method.class_names), -1))
+    if method.config.kind == "self_attn":
+        return method.adapter.attn(sentences, torch.ones(sentences.shape[:2], dtype=torch.bool))
+    return method.adapter.fc(sentences.mean(dim=1))
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if TRAINER[name] == "CLIP_Adapter_gpt"])
+def test_sentences_and_their_zeroshot(name):
+    case = Case(name)
+    method, view = case.build(), case.build().see(case.tensors["images"])
+    case.close(method.text_out(view).vectors.unflatten(0, (len(case.class_names), -1)), "sentence_features")
+    plain = zeroshot.Config(descriptions=case.config.descriptions, unit_mean=False)
+    plain = build(plain, case.encoder, case.class_names)
+    case.close(plain.class_features(view), "zeroshot.text_features")
+    case.close(plain.logits(view), "zeroshot.logits")
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if TRAINER[name] == "TaskRes"])
+def test_the_base_of_residuals(name):
+    case = Case(name)
+    method = case.build()
+    case.close(method.class_features(method.see(case.tensors["images"])), "base_text_features")
 
 
 @pytest.mark.parametrize("name", TRAINED)

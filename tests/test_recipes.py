@@ -90,6 +90,7 @@ def test_its_command_is_that_of_its_file(recipe):
 def run(recipe, encoder, photos, out, **settings) -> dict:
     found = read(recipe)
     data = {"data": str(photos), "encoder": "toy", "also": (str(photos),) if found.also else (), "precision": "fp32"}
+    data["descriptions"] = found.descriptions and "random:2"
     adapt(found.model_copy(update=data | settings), out, encoder=encoder)
     return json.loads((out / "results.json").read_text())
 

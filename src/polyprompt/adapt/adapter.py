@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import filled
+from polyprompt.errors import DataError
 from polyprompt.towers.base import NOTHING, Change, Out, Rows, TextTower
 
 Names = Sequence[str]
@@ -82,6 +83,21 @@ def class_logits(
 ) -> Float[Tensor, "b c"]:
     """scale * cosine(image, class)."""
     return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
+
+
+def places_among(owners: Names, names: Names, nothing: str) -> list[int]:
+    """Where classes stand among those that something was learned for; `nothing` begins the error.
+
+    Raises:
+        DataError: a class is not there.
+    """
+    unknown = [name for name in names if name not in owners]
+    if unknown:
+        raise DataError(
+            f"{nothing} class {unknown[0]!r}; it knows {', '.join(owners[:5])}{', ...' if len(owners) > 5 else ''} "
+            "and no other"
+        )
+    return [owners.index(name) for name in names]
 
 
 def entering(layers: Sequence[Float[Tensor, "p *b d"]], start: int = 0) -> Change:

@@ -35,8 +35,10 @@ def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequenc
     return text.prepare(rows, plan)
 
 
-def filled(text: TextTower, templates: Sequence[str], class_names: Sequence[str]) -> list[list[int]]:
-    """Rows without slots: each template with each class name in it, class by class.
+def filled(
+    text: TextTower, templates: Sequence[str], class_names: Sequence[str], *, underscores: bool = False
+) -> list[list[int]]:
+    """Rows without slots: each template with each class name in it, class by class; `underscores` leaves names as is.
 
     Raises:
         ConfigError: a template has no `{}`.
@@ -44,7 +46,8 @@ def filled(text: TextTower, templates: Sequence[str], class_names: Sequence[str]
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"template {template!r}: needs one {{}} where the class name goes")
-    return [text.words(template.format(spoken(name))) for name in class_names for template in templates]
+    said = class_names if underscores else [spoken(name) for name in class_names]
+    return [text.words(template.format(name)) for name in said for template in templates]
 
 
 def behind(text: TextTower, words: str) -> list[int]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyprompt.adapt.adapter import Adapter, Names, class_logits
+from polyprompt.adapt.adapter import Adapter, Names, class_logits, places_among
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView, class_means
 from polyprompt.adapt.wording import check_counts, filled
@@ -118,16 +118,11 @@ class TipAdapter(Adapter):
         """The same classes in another order, or some of them; the cache holds no others."""
         if tuple(names) == self.names:
             return self
-        unknown = [name for name in names if name not in self.names]
-        if unknown:
-            raise DataError(
-                f"tip_adapter: the cache holds no picture of class {unknown[0]!r}; it knows {', '.join(self.names[:5])}"
-                f"{', ...' if len(self.names) > 5 else ''} and no other"
-            )
+        places = places_among(self.names, names, "tip_adapter: the cache holds no picture of")
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
         other.names = tuple(names)
-        other.values = self.values[:, [self.names.index(name) for name in names]]
+        other.values = self.values[:, places]
         return other
 
 

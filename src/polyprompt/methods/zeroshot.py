@@ -5,6 +5,7 @@ same with sentences about the classes in place of templates (adapt/descriptions.
 al. 2023, arXiv:2209.03320).
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from polyprompt.adapt.adapter import Adapter, Names
 from polyprompt.adapt.descriptions import described, sentences_of
 from polyprompt.adapt.published import Protocol, Published
-from polyprompt.adapt.view import FrozenView, class_means
+from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import filled
 from polyprompt.errors import ConfigError
 from polyprompt.towers.base import DualEncoder, Out, TextTower
@@ -39,15 +40,21 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ZeroShot":
         """The classifier."""
-        return ZeroShot(self)
+        return ZeroShot(self, names)
 
 
 class ZeroShot(Adapter):
     """Sentences, and the mean of their unit vectors."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, names: Names) -> None:
         super().__init__()
         self.config = config
+        self._count(names)
+
+    def _count(self, names: Names) -> None:
+        """Notes how many sentences each class has."""
+        said = sentences_of(self.config.descriptions, names) if self.config.descriptions else []
+        self.counts = [len(one) for one in said] or [len(self.config.templates)] * len(names)
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Each class's descriptions, or each template with its name."""
@@ -57,19 +64,21 @@ class ZeroShot(Adapter):
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:
         """Unit vectors, unless the mean is left as it is."""
-        if self.config.descriptions:
-            counts = [len(one) for one in sentences_of(self.config.descriptions, frozen.text.names)]
-        else:
-            counts = [len(self.config.templates)] * len(frozen.text.names)
-        if self.config.unit_mean:
-            return torch.cat([class_means(part[None], unit_first=True) for part in out.vectors.split(counts)])
-        return torch.stack([part.mean(dim=0) for part in F.normalize(out.vectors, dim=-1).split(counts)])
+        parts = F.normalize(out.vectors, dim=-1).split(self.counts)
+        means = torch.stack([part.mean(dim=0) for part in parts])
+        return F.normalize(means, dim=-1) if self.config.unit_mean else means
 
     def scores(
         self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
     ) -> dict[str, Float[Tensor, "b c"]]:
         """Of class vectors as long as they are."""
         return {"logits": scale * F.normalize(images, dim=-1) @ classes.T}
+
+    def for_names(self, names: Names) -> "ZeroShot":
+        """The same sentences, or those about other classes."""
+        other = copy.copy(self)
+        other._count(names)
+        return other
 
 
 PUBLISHED: Mapping[Protocol, Published] = {}

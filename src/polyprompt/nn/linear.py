@@ -11,3 +11,9 @@ def linear(inputs: int, outputs: int, draw: torch.Generator, *, bias: bool = Tru
         for parameter in layer.parameters():
             parameter.copy_((torch.rand(parameter.shape, generator=draw) * 2 - 1) * inputs**-0.5)
     return layer
+
+
+def bottleneck(width: int, middle: int, draw: torch.Generator) -> nn.Sequential:
+    """CLIP-Adapter's map: ReLU(W2 ReLU(W1 x)), through `middle` numbers, without biases."""
+    down, up = linear(width, middle, draw, bias=False), linear(middle, width, draw, bias=False)
+    return nn.Sequential(down, nn.ReLU(), up, nn.ReLU())

@@ -86,6 +86,9 @@ THEIRS: Mapping[str, Callable[[str], str]] = {
     "mma": "adapter_learner.{}".format,
     "mmrl": lambda name: f"{'image_encoder' if name == 'proj_rep' else 'representation_learner'}.{name}",
     "tip_adapter": lambda name: "adapter.weight",
+    "clip_adapter": "adapter.{}".format,
+    "taskres": lambda name: "prompt_learner.text_feature_residuals",
+    "vdt_adapter": "adapter.{}".format,
 }
 """How the authors of newer methods call our parameters."""
 
