@@ -125,8 +125,7 @@ def test_every_method_fits(name, squares):
         "clip_lora": {"rank": 1},
         "mma": {"start": 2, "end": 3, "width": 4},
         "mmrl": {"layers": (2, 3), "tokens": 2, "space": 8},
-        "tip_adapter": {},
-        "zeroshot": {},
+        "vdt_adapter": {"descriptions": {"{}": ["a {}.", "one {}."]}},
         "coop": {"context": 2},
         "cocoop": {"context": 1, "reduction": 4, "words": "a"},
         "vpt": {"depth": 1},
@@ -134,7 +133,7 @@ def test_every_method_fits(name, squares):
         "ivlp": {"text_depth": 1, "image_depth": 1, "words": ""},
         "maple": {"depth": 1, "words": ""},
         "promptsrc": {"text_depth": 1, "image_depth": 1, "words": "", "consistency": {"templates": ["a {}."]}},
-    }[name]
+    }.get(name, {})
     probabilities = toy(method=name, settings=settings, epochs=1).fit(*squares).predict_proba(squares[0][:2])
     assert probabilities.shape == (2, 3)
 
