@@ -10,6 +10,7 @@ scored by the runs of `final` alone. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
     python studies/flickr8k.py norms     learning rates again, on dev, with the LLM's own final norm
+    python studies/flickr8k.py rates     the rate of new norms, on dev, two seeds
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
@@ -95,6 +96,15 @@ def norms() -> None:
     """The same with the LLM's own final norm in place of the one fitted to the read-outs."""
     for name, part in READ_OUTS.items():
         try_rates(f"norms/{name}", merged(part, {"text": {"norm": "own"}}))
+
+
+def rates() -> None:
+    """New norms at the rate of pretrained weights and at that of new ones, for the read-outs that the pages compare."""
+    for name in (CHOSEN, "last"):
+        best = best_rates(f"tune/{name}")
+        for seed in SEEDS[:2]:
+            for words, rate in (("tower", best["tower_rate"]), ("new", best["rate"])):
+                once(f"rates/{name}/{words}-{seed}", READ_OUTS[name], seed=seed, norm_rate=rate, **best)
 
 
 def try_rates(folder: str, part: dict[str, Any]) -> None:
@@ -187,5 +197,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {part.__name__: part for part in (cache, tune, norms, encoder, final, ablate, modes)}
+    stages = {part.__name__: part for part in (cache, tune, norms, rates, encoder, final, ablate, modes)}
     stages[sys.argv[1]]()

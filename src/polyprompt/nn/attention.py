@@ -1,20 +1,25 @@
 """Softmax attention, by the way that is fastest where it runs."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def attention(
-    queries: Float[Tensor, "b h q e"], keys: Float[Tensor, "b h n e"], values: Float[Tensor, "b h n e"]
-) -> Float[Tensor, "b h q e"]:
-    """softmax(queries keys^T / sqrt(e)) values.
+    queries: Float[Tensor, "*b q e"],
+    keys: Float[Tensor, "*b n e"],
+    values: Float[Tensor, "*b n e"],
+    sees: Bool[Tensor, "..."] | None = None,
+) -> Float[Tensor, "*b q e"]:
+    """softmax(queries keys^T / sqrt(e)) values; with `sees` [*b q n] over the keys that a query sees, one at least.
 
-    On a CPU torch's fused attention is slow backwards (four times in bfloat16), so products are written out there
+    On a CPU torch's fused attention is slow backwards (three times in bfloat16), so products are written out there
     wherever a gradient is wanted.
     """
     if queries.device.type != "cpu" or not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(queries, keys, values)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=sees)
     weights = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    if sees is not None:
+        weights = weights.masked_fill(~sees, -torch.inf)
     return weights.softmax(dim=-1).to(values.dtype) @ values

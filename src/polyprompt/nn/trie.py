@@ -22,6 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from polyprompt.nn.attention import attention
+
 RUN = 64
 """Nodes whose attention is computed together: many enough for fast products, few enough to see little in vain."""
 
@@ -163,7 +165,7 @@ def attend(
     query = pick(look.queries, queries).unflatten(-1, (heads, -1)).movedim((0, 1, -2), (0, -2, -3))
     key, value = pick(look.keys, both).unflatten(-1, (2, heads, -1)).movedim((-3, 0, 1, -2), (0, 1, -2, -3))
     sees = look.sees.reshape(len(look.sees), *[1] * (1 + len(pictures)), *look.sees.shape[1:])
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=sees)
+    out = attention(query, key, value, sees)
     return pick(look.places, out.movedim((-2, -3), (1, -2)).flatten(0, 1).flatten(-2))
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
+from polyprompt.nn.attention import attention
 from polyprompt.nn.branches import NONE, Branches, beside
 
 Attend: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -140,4 +141,4 @@ def attend_all(queries: Float[Tensor, "b q d"], both: Float[Tensor, "b m e"], he
     """Softmax attention of every query over every token; `both` holds keys beside values."""
     query = queries.unflatten(-1, (heads, -1)).transpose(1, 2)
     key, value = both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    return attention(query, key, value).transpose(1, 2).flatten(2)
