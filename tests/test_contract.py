@@ -9,6 +9,7 @@ from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
 from polyprompt.adapt.engine import build
+from polyprompt.adapt.terms import class_weighted, focal
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
@@ -44,6 +45,8 @@ VARIANTS = {
     "coop, per class": ("coop", {"context": 2, "per_class": True}),
     "coop with consistency": ("coop", {"context": 3}, SOFT),
     "vpt, shallow": ("vpt", {"context": 2, "depth": 1}),
+    "vpt, focal": ("vpt", {"context": 2, "depth": 1}, focal.Config()),
+    "maple, weighted": ("maple", {"depth": 2, "words": "a photo"}, class_weighted.Config(weights={"cat": 3.0})),
     "vpt with consistency": ("vpt", {"context": 2, "depth": 2}, SOFT),
     "cocoop with consistency": ("cocoop", {"context": 1, "reduction": 4, "words": "a"}, SOFT),
     "zeroshot, described": ("zeroshot", {"descriptions": {"{}": ("a {}.", "one {}."), "cat": ("It purrs.",)}}),

@@ -11,9 +11,11 @@ from golden_cases import TERMS, Case
 
 from polyprompt.adapt.adapter import class_logits
 from polyprompt.adapt.average import weights
+from polyprompt.adapt.best import Best
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.view import class_means
 from polyprompt.adapt.wording import filled
+from polyprompt.evaluate.classify import accuracy
 from polyprompt.methods import clip_adapter, tip_adapter, zeroshot
 
 TRAINER = {name: Case(name).facts["trainer"] for name in golden.names()}
@@ -214,7 +216,7 @@ def test_tip_adapter(name):
         searched("search", "searched.logits")
     adapter.weights.copy_(start)
     case.close(adapter.keys, "init.adapter.weight")
-    optimizer, view = case.optimizer(method), case.tensors["images"]
+    optimizer, view, best = case.optimizer(method), case.tensors["images"], Best(adapter)
     for step in range(facts["steps"]):
         batch = facts["batches"][step % len(facts["batches"])]
         losses = method.losses(method.see(view[batch]), labels[batch])
@@ -226,10 +228,14 @@ def test_tip_adapter(name):
         optimizer.step()
         case.close(adapter.keys, f"step{step + 1}.adapter.weight")
         if (step + 1) % facts["batches_per_epoch"] == 0:
+            epoch = step // facts["batches_per_epoch"]
             with torch.no_grad():
-                case.close(method.logits(test), "epoch.test.logits", step // facts["batches_per_epoch"])
+                case.close(method.logits(test), "epoch.test.logits", epoch)
+                best.offer(adapter, epoch, accuracy(method.logits(test), case.tensors["test.labels"]))
+    best.restore(adapter)  # chosen on test, as select=authors-test does
+    assert best.epoch == case.recorded["best_epoch"]
+    case.close(adapter.keys, "best.adapter.weight")
     with torch.no_grad():
-        adapter.keys.copy_(case.tensors["best.adapter.weight"])  # chosen on test, which is theirs alone
         searched("search.F", "after.logits")
 
 

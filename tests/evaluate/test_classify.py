@@ -6,14 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from polyprompt.errors import DataError
 from polyprompt.evaluate.classify import (
     accuracy,
+    auc,
     calibration_error,
     class_accuracies,
+    class_aucs,
     harmonic_mean,
     macro_f1,
     scores,
@@ -39,6 +41,31 @@ def test_accuracy_and_macro_f1_equal_scikit_learns(case):
     assert accuracy(probabilities, labels) == pytest.approx(accuracy_score(labels, predicted))
     expected = f1_score(labels, predicted, average="macro", labels=labels.unique(), zero_division=0)
     assert macro_f1(probabilities, labels) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 40), st.integers(2, 5), st.integers(0, 1000), st.booleans())
+def test_auc_equals_scikit_learns(n, c, seed, ties):
+    """With equal probabilities, and classes without pictures, too."""
+    probabilities, labels = drawn(n, c, seed)
+    probabilities = (10 * probabilities).round() / 10 if ties else probabilities
+    found = class_aucs(probabilities, labels)
+    for label, one in enumerate(found):
+        inside = (labels == label).int()
+        if inside.unique().numel() < 2:
+            assert one is None
+        else:
+            assert one == pytest.approx(roc_auc_score(inside, probabilities[:, label]))
+    known = [one for one in found if one is not None]
+    assert auc(probabilities, labels) == (pytest.approx(sum(known) / len(known)) if known else None)
+
+
+@pytest.mark.parametrize("case", [(90, 5, 2), (301, 2, 4)])
+def test_mean_auc_equals_scikit_learns(case):
+    probabilities, labels = drawn(*case)
+    given = probabilities.double() if case[1] > 2 else probabilities[:, 1]
+    given = given / given.sum(dim=1, keepdim=True) if case[1] > 2 else given
+    assert auc(probabilities, labels) == pytest.approx(roc_auc_score(labels.numpy(), given.numpy(), multi_class="ovr"))
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])

@@ -600,3 +600,95 @@ def test_a_run_with_descriptions(encoder, photos, tmp_path):
 def test_descriptions_that_cannot_be(method, said, message, encoder, photos, tmp_path):
     with pytest.raises((ConfigError, FileError), match=message):
         adapt(quick(photos, method, descriptions=said), tmp_path / "run", encoder=encoder)
+
+
+# Which epoch stays, and until when
+
+
+def in_splits(photos, folder, val=COLOURS):
+    """The photos in a folder a split: 4 to train on, 2 to choose on, 2 to score."""
+    for split, numbers in (("train", range(4)), ("val", range(4, 6)), ("test", range(6, 8))):
+        for name in val if split == "val" else COLOURS:
+            (folder / split / name).mkdir(parents=True)
+            for number in numbers:
+                shutil.copy(photos / name / f"{number}.png", folder / split / name)
+    return folder
+
+
+def scripted(monkeypatch, scores):
+    """What `evaluate` finds, in turn; and what was learned each time."""
+    from polyprompt.runs import adapt as module
+
+    real, seen = module.evaluate, []
+
+    def evaluate(adapted, data, cache_gb):
+        found = real(adapted, data, cache_gb)
+        if len(seen) < len(scores):
+            seen.append((data, {name: p.detach().clone() for name, p in adapted.learned().items()}))
+            found["accuracy"] = scores[len(seen) - 1]
+        return found
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    return seen
+
+
+@pytest.mark.parametrize(("select", "part"), [("val", "val"), ("authors-test", "test")])
+def test_the_epoch_that_scores_best_stays(select, part, encoder, photos, tmp_path, monkeypatch):
+    """The first of equals, of any method; and results.json says where it was chosen."""
+    data = in_splits(photos, tmp_path / "data", val=list(COLOURS)[1:])
+    seen = scripted(monkeypatch, [0.25, 0.5, 0.5])
+    adapt(quick(data, select=select), tmp_path / "run", encoder=encoder)
+    assert {picture.key.split("/")[0] for picture in seen[0][0].pictures} == {part}
+    names = [seen[0][0].class_names[label] for label in seen[0][0].labels]
+    assert all(name in picture.key for name, picture in zip(names, seen[0][0].pictures, strict=True))
+    assert read(tmp_path / "run" / "results.json")["selected"] == {"on": select, "epoch": 2, "accuracy": 0.5}
+    kept = load_adapter(tmp_path / "run" / "model", encoder).learned()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in seen[1][1].items())
+    assert not all(torch.equal(kept[name], tensor) for name, tensor in seen[2][1].items())
+
+
+def test_tip_adapter_chooses_on_validation_pictures_unasked(encoder, photos, tmp_path, capsys):
+    tip = {"name": "tip_adapter", "search_steps": [4, 3]}
+    adapt(quick(in_splits(photos, tmp_path / "data"), tip), tmp_path / "run", encoder=encoder)
+    found = read(tmp_path / "run" / "results.json")
+    assert found["config"]["select"] == found["selected"]["on"] == "val"
+    adapt(quick(photos, tip), tmp_path / "plain", encoder=encoder)
+    assert "has no split 'val' to choose on" in capsys.readouterr().err
+    assert "selected" not in read(tmp_path / "plain" / "results.json")
+
+
+def test_a_selection_needs_pictures(encoder, photos, tmp_path):
+    with pytest.raises(ConfigError, match=r"select is 'val', and .* has no split 'val'"):
+        adapt(quick(photos, select="val"), tmp_path / "run", encoder=encoder)
+
+
+def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_path, capsys):
+    adapt(quick(photos, epochs=10**6, budget="1s"), tmp_path / "run", encoder=encoder)
+    found = read(tmp_path / "run" / "results.json")
+    assert found["ended_early"]["seconds"] == 1
+    assert 0 < found["ended_early"]["step"] < found["ended_early"]["of"] == 3 * 10**6
+    assert "1 seconds are over: training ends after step" in capsys.readouterr().err
+    assert found["seconds"] < 20
+    kept = Classifier(load_adapter(tmp_path / "run" / "model", encoder))
+    assert kept(sorted((photos / "red").iterdir())).shape == (EACH, 4)
+    adapt(quick(photos, epochs=2, budget="1h"), tmp_path / "whole", encoder=encoder)
+    assert "ended_early" not in read(tmp_path / "whole" / "results.json")
+
+
+def test_a_budget_that_is_over_before_training_leaves_one_step(encoder, photos, tmp_path):
+    """And an epoch chosen within it is that step's."""
+    data = in_splits(photos, tmp_path / "data")
+    adapt(quick(data, budget=0.001, select="val"), tmp_path / "run", encoder=encoder)
+    found = read(tmp_path / "run" / "results.json")
+    assert found["ended_early"]["step"] == 1
+    assert found["selected"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("said", ["5", "five minutes", "-5m", "0s", "5 m"])
+def test_times_that_cannot_be(said, photos):
+    from polyprompt.settings import checked
+
+    plain = {"data": str(photos), "encoder": "toy", "method": "maple"}
+    assert checked(AdaptSettings, plain | {"budget": "1.5m"}).budget == 90
+    with pytest.raises(ConfigError, match=r"budget is .*; it should be (a time, as in 90s, 5m or 1h|greater than 0)"):
+        checked(AdaptSettings, plain | {"budget": said})

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter, Names
-from polyprompt.adapt.terms import Result, Term
+from polyprompt.adapt.terms import Result, Term, combined
 from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
 from polyprompt.adapt.wording import prepare
 from polyprompt.data.names import check_class_names
@@ -236,5 +236,5 @@ def build(
     """
     names = check_class_names(class_names, twins=twins)
     adapter = config.build(encoder, names, torch.Generator().manual_seed(seed))
-    terms = [*adapter.terms(), *(one.build(adapter) for one in extra)]
+    terms = combined(adapter.terms(), [one.build(adapter) for one in extra])
     return Adapted(encoder, adapter, names, config=config, terms=terms, keep=keep, twins=twins)

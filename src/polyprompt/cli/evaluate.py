@@ -8,7 +8,7 @@ import typer
 
 from polyprompt.cli.arguments import Classes, Encoder, ImageTower, MaxBad, TextTower, names
 
-FIGURES = ("accuracy", "macro_f1", "calibration_error")
+FIGURES = ("accuracy", "macro_f1", "auc", "calibration_error")
 """Of a classifier's scores, those that are printed."""
 
 
@@ -57,6 +57,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 def show_classes(name: str, found: Mapping[str, Any], zero_shot: Mapping[str, Any] | None = None) -> None:
     """Prints how well classes are told apart, in percent, and what zero-shot gives."""
-    figures = "  ".join(f"{key.replace('_', ' ')} {100 * found[key]:5.1f}" for key in FIGURES)
+    known = [key for key in FIGURES if found.get(key) is not None]
+    figures = "  ".join(f"{key.replace('_', ' ')} {100 * found[key]:5.1f}" for key in known)
     beside = f"  zero-shot accuracy {100 * zero_shot['accuracy']:5.1f}" if zero_shot else ""
     typer.echo(f"{name:24}  {figures}{beside}  ({found['pictures']} pictures, {found['classes']} classes)")

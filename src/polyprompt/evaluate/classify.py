@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy, macro-F1, calibration error; and the harmonic mean of base and novel classes."""
+"""How good a classifier is: accuracy, macro-F1, AUC, calibration error; the harmonic mean of base and novel classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,6 +44,30 @@ def calibration_error(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "
     return (gaps.abs().sum() / len(labels)).item()
 
 
+def class_aucs(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> list[float | None]:
+    """The area under each class's ROC curve, one against the rest: how often its pictures get more than others do.
+
+    Of equal probabilities each counts half. None for a class without pictures, or with all of them.
+    """
+    found: list[float | None] = []
+    for label, column in enumerate(probabilities.double().T):
+        inside = labels == label
+        own, others = int(inside.sum()), int((~inside).sum())
+        if not own or not others:
+            found.append(None)
+            continue
+        _, place, count = column.unique(return_inverse=True, return_counts=True)
+        ranks = (count.cumsum(0) - (count - 1) / 2)[place]  # equal ones share the mean of their ranks
+        found.append(((ranks[inside].sum() - own * (own + 1) / 2) / (own * others)).item())
+    return found
+
+
+def auc(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float | None:
+    """The mean of `class_aucs`; None where no class has one."""
+    known = [one for one in class_aucs(probabilities, labels) if one is not None]
+    return sum(known) / len(known) if known else None
+
+
 def harmonic_mean(base: float, novel: float) -> float:
     """2 / (1 / base + 1 / novel); 0 where one of them is."""
     return 2 * base * novel / (base + novel) if base and novel else 0.0
@@ -65,6 +89,7 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
     return {
         "accuracy": accuracy(probabilities, labels),
         "macro_f1": macro_f1(probabilities, labels),
+        "auc": auc(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
         "pictures": len(labels),
         "classes": len(class_names),

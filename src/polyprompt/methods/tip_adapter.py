@@ -2,10 +2,11 @@
 
 Written from a description of the authors' program (gaopengcuhk/Tip-Adapter), not from its code; tests/test_golden.py
 compares cache, logits, the search, losses, gradients and steps. Scores are 100 f W + alpha exp(-beta (1 - f K')) V for
-unit vectors f, class vectors W, the cache's keys K and one-hot labels V. With `learn` (-F) the keys learn. What
-differs: alpha and beta are searched on validation pictures, where there are some, and never on test pictures, on which
-the authors' program chooses the epoch too; the keys of the last epoch stay. -F trains on the pictures as `adapt` shows
-them, where the authors' draws new crops in each epoch (`augment` does).
+unit vectors f, class vectors W, the cache's keys K and one-hot labels V. With `learn` (-F) the keys learn, beside the
+alpha and beta of the start. What differs: epoch, and then alpha and beta, are chosen on validation pictures, where
+there are some. The authors' program chooses the epoch on test pictures (`select=authors-test` of `adapt`), searches on
+validation pictures, or for ImageNet on test pictures, and prints the better of both accuracies. -F trains on the
+pictures as `adapt` shows them, where the authors' draws new crops in each epoch (`augment` does).
 """
 
 import copy
@@ -126,6 +127,10 @@ class TipAdapter(Adapter):
         return other
 
 
+SELECT = "val"
+"""Which epoch stays unless `select` says otherwise."""
+
+
 class Found(NamedTuple):
     """The best pair of a search, and the accuracy in percent of every one, [beta, alpha]."""
 
@@ -161,6 +166,7 @@ PUBLISHED: Mapping[Protocol, Published] = {
         schedule="cosine",
         crop=0.5,
         figures={"16 shots (ResNet-50)": 75.83, "8 shots": 72.45, "4 shots": 69.67, "2 shots": 66.65, "1 shot": 64.6},
-        note="On a ResNet-50, the epoch chosen on test; EuroSAT takes 100 epochs, alpha and search go by data set.",
+        note="On a ResNet-50, the epoch chosen on test (select: authors-test); EuroSAT takes 100 epochs; alpha and "
+        "search go by data set.",
     ),
 }

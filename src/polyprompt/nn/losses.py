@@ -1,4 +1,4 @@
-"""Losses on embeddings: softmax and sigmoid contrast, negation, diversity, agreement, drift.
+"""Losses on embeddings, softmax and sigmoid contrast, negation, diversity, agreement, drift; and on scores of classes.
 
 The contrasts run in tiles (`nn/tiles.py`): a batch of any size in bounded memory. Where torch.distributed is
 initialised, each process hands in its own rows and every loss here runs over the rows of all. Each returns
@@ -15,11 +15,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyprompt.errors import ConfigError
-from polyprompt.nn.processes import check_shares, place, total
+from polyprompt.nn.processes import check_shares, place, summed, total
 from polyprompt.nn.segments import Moments, score_correlation
 from polyprompt.nn.tiles import checked, cross_entropies, pair_losses
 
@@ -165,3 +165,27 @@ def drift(prompted: Float[Tensor, "*n d"], frozen: Float[Tensor, "*n d"]) -> Flo
     `frozen` receives no gradient.
     """
     return (F.normalize(prompted, dim=-1) - F.normalize(frozen.detach(), dim=-1)).abs().mean()
+
+
+def weighted_cross_entropy(
+    logits: Float[Tensor, "b c"], labels: Int[Tensor, "b"], weights: Float[Tensor, "c"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy in which each item counts as its class does: sum of w ce over sum of w, as torch has it.
+
+    Both sums run over the items of all processes; 0 where no item counts.
+    """
+    each, count = F.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum()
+    return place()[1] * each / summed(count).clamp(min=torch.finfo(count.dtype).tiny)
+
+
+def focal(
+    logits: Float[Tensor, "b c"], labels: Int[Tensor, "b"], weights: Float[Tensor, "c"], gamma: float
+) -> Float[Tensor, ""]:
+    """-w (1 - p)^gamma log p, where p is the probability of an item's class; mean over items.
+
+    Equation 5 of Lin et al. 2017, arXiv:1708.02002, with a softmax over classes in place of their sigmoid; for two
+    classes both are the same. w is their alpha. With gamma 0 and even weights it is cross-entropy.
+    """
+    log_p = F.log_softmax(logits, dim=-1).gather(1, labels[:, None])[:, 0]
+    rest = (1 - log_p.exp()).clamp(min=torch.finfo(log_p.dtype).tiny)  # at 0 a power below 1 has no finite slope
+    return -(weights[labels] * rest**gamma * log_p).mean()

@@ -42,6 +42,7 @@ class Classified(BaseModel):
 
     accuracy: Share
     macro_f1: Share
+    auc: Share | None = None
     calibration_error: Share
     pictures: int
     classes: int

@@ -8,7 +8,7 @@ of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` br
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,10 +18,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.best import Best
 from polyprompt.adapt.classifier import Classifier, probabilities, scorer
 from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
 from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.published import NEAREST, Protocol, Published
+from polyprompt.adapt.terms import Term
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
@@ -47,11 +49,11 @@ BLOCK = 64
 
 
 class Task(nn.Module):
-    """A method as the loop calls it: a batch of pictures and labels to named losses."""
+    """A method as the loop calls it: a batch of pictures and labels to named losses; `best` is kept with it."""
 
-    def __init__(self, adapted: Adapted) -> None:
+    def __init__(self, adapted: Adapted, best: Best | None = None) -> None:
         super().__init__()
-        self.adapted = adapted
+        self.adapted, self.best = adapted, best
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """`pictures`, as pixels or as kept states, and `labels`."""
@@ -77,7 +79,9 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
         for term, values in settings.terms.items()
     }
-    resolved = settings.model_copy(update={"method": {"name": name} | asdict(config), "terms": terms})
+    select = settings.select or getattr(module_of(name), "SELECT", "last")
+    update = {"method": {"name": name} | asdict(config), "terms": terms, "select": select}
+    resolved = settings.model_copy(update=update)
     if name == "zeroshot":
         return resolved
     resolved = resolved.model_copy(update=_training(resolved, name, published))
@@ -207,7 +211,8 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
     for data in tests.values():
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
     run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings))
-    train(method, drawn, settings, run.folder, resume=resume, since=run.since)
+    chosen_on = selection(method, settings, tests)
+    trained = train(method, drawn, settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
     tune(method, settings)
     scored = {
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
@@ -217,7 +222,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
         "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
         "learned": sum(parameter.numel() for parameter in method.learned().values()),
         "classification": scored,
-    }
+    } | trained
     if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:
@@ -270,17 +275,27 @@ def train(
     *,
     resume: bool,
     since: float | None = None,
-) -> None:
+    chosen_on: Labelled | None = None,
+) -> dict[str, Any]:
     """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
+
+    Args:
+        chosen_on: the epoch that scores best on these pictures stays; None: the last one.
+
+    Returns:
+        What results.json says of it: `selected`, which epoch stayed; `ended_early`, where a budget was over.
 
     Raises:
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
     kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
     look_at(adapted, kept, labels, settings.crop if settings.augment else None)
+    for term in adapted.terms:
+        assert isinstance(term, Term)
+        term.look_at(labels, adapted.class_names)
     learned = list(adapted.learned().values())
     if not learned:
-        return
+        return {}
     assert settings.batch is not None
     assert settings.optimizer is not None
     assert settings.schedule is not None
@@ -294,13 +309,21 @@ def train(
 
     batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
+    best = Best(adapted.adapter) if chosen_on else None
 
     def every_epoch(epoch: int) -> dict[str, Any]:
         adapted.epoch_end(epoch, epochs)
-        return {}
+        return offered(epoch)
 
-    fit(
-        Task(adapted),
+    def offered(epoch: int) -> dict[str, Any]:
+        if best is None or chosen_on is None:
+            return {}
+        score = evaluate(adapted, chosen_on, settings.cache_gb)["accuracy"]
+        best.offer(adapted.adapter, epoch, score)
+        return {"selection": score}
+
+    at = fit(
+        Task(adapted, best),
         batches,
         TrainSettings(
             epochs=epochs,
@@ -312,6 +335,7 @@ def train(
             precision=_precision(settings, adapted.encoder.logit_scale.device),
             seed=settings.seed,
             epoch_seconds=EPOCH_SECONDS,
+            seconds=settings.budget,
         ),
         out,
         groups=[{"params": learned, "lr": settings.rate, "name": "prompts"}],
@@ -319,6 +343,50 @@ def train(
         resume=resume,
         since=since,
     )
+    if at.batch:
+        offered(at.epoch)  # a budget ended within it
+    early = {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}
+    facts: dict[str, Any] = {"ended_early": early} if at.epoch <= epochs else {}
+    if best is None:
+        return facts
+    best.restore(adapted.adapter)
+    return facts | {"selected": {"on": settings.select, "epoch": int(best.epoch), "accuracy": float(best.score)}}
+
+
+def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Labelled]) -> Labelled | None:
+    """The pictures on which an epoch is chosen; None: the last one stays.
+
+    Raises:
+        ConfigError: `select` is val and there are none.
+    """
+    if settings.select == "authors-test":
+        name = next(iter(tests))
+        say(f"select=authors-test: the epoch is chosen on {name}, which is then scored; it says less than it seems to.")
+        return tests[name]
+    if settings.select != "val":
+        return None
+    found = validation(settings, adapted.class_names)
+    if found is None and type(adapted.adapter).tune is Adapter.tune:
+        raise ConfigError(
+            f"select is 'val', and {settings.data} has no split {settings.val_split!r}; name another with val_split, "
+            "or leave select out"
+        )
+    if found is None:
+        say(f"{settings.data} has no split {settings.val_split!r} to choose on: the last epoch and the weights stay.")
+    return found
+
+
+def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled | None:
+    """The validation pictures of the classes that are trained, where there are some, with the labels of training."""
+    if settings.val_split not in splits_of(settings.data):
+        return None
+    found = read_labelled(settings.data, settings.val_split)
+    if found.class_names == tuple(class_names):
+        return found
+    names = [found.class_names[label] for label in found.labels]
+    kept = [(one, name) for one, name in zip(found.pictures, names, strict=True) if name in class_names]
+    labels = tuple(class_names.index(name) for _, name in kept)
+    return replace(found, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))
 
 
 def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:
@@ -346,11 +414,8 @@ def random_view(kept: KeptPictures, item: int, crop: float) -> Float[Tensor, "3 
 @torch.no_grad()
 def tune(adapted: Adapted, settings: AdaptSettings) -> None:
     """Lets a method that wants to see validation pictures do so, where there are some: of the classes it trained on."""
-    if type(adapted.adapter).tune is Adapter.tune or settings.val_split not in splits_of(settings.data):
+    if type(adapted.adapter).tune is Adapter.tune or (found := validation(settings, adapted.class_names)) is None:
         return
-    found = read_labelled(settings.data, settings.val_split)
-    if settings.protocol == "base-to-novel":
-        found, _ = base_and_novel(found)
     kept, view = KeptPictures(adapted.encoder, found.pictures, settings.cache_gb), adapted.see(NoPictures("tune"))
     images, labels = vectors_of(kept), torch.tensor(found.labels)
     adapted.eval().adapter.tune(images, labels.to(images.device), adapted.class_features(view), float(adapted.scale))

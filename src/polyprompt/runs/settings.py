@@ -1,9 +1,11 @@
 """The settings of a whole run; nothing heavy is imported, since the command line makes its options of them."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.settings import Settings
@@ -15,6 +17,15 @@ Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 def _by_name(value: Any) -> Any:
     """A name alone stands for itself, with the settings that it has."""
     return {value: {}} if isinstance(value, str) else value
+
+
+def seconds_in(value: object) -> object:
+    """A time with its unit in seconds: 90s, 5m, 1h; a number as it is."""
+    if not isinstance(value, str):
+        return value
+    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)):
+        raise PydanticCustomError("time", "it should be a time, as in 90s, 5m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 class AlignSettings(ModelSettings):
@@ -72,7 +83,7 @@ class AdaptSettings(Settings):
 
     SHOWN: ClassVar[tuple[str, ...]] = (
         "data", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions", "epochs",
-        "batch", "rate", "augment", "precision",
+        "batch", "rate", "budget", "augment", "precision",
     )  # fmt: skip
 
     name: str = "adapted"
@@ -96,7 +107,9 @@ class AdaptSettings(Settings):
     test_split: str = "test"
     """Where a set has splits: the one to score."""
     val_split: str = "val"
-    """Where `data` has such a split, a method that chooses settings of its own does it there (Tip-Adapter)."""
+    """Where `data` has such a split: what `select` looks at, and where Tip-Adapter chooses its weights."""
+    select: Literal["last", "val", "authors-test"] | None = None
+    """The epoch that stays: the last, the best on val_split (usual for Tip-Adapter), or on test, as its authors do."""
     test: str | None = None
     """Other pictures of the same classes to score, instead of those of `data`."""
     held_out: float | None = Field(default=None, gt=0, lt=1)
@@ -125,6 +138,8 @@ class AdaptSettings(Settings):
     """Of the rate: CoOp's (an epoch of warm-up, a cosine by epochs), that cosine alone, a cosine by steps, or none."""
     crop: float | None = Field(default=None, gt=0, le=1)
     """The smallest share of a picture that a random crop shows."""
+    budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds_in)] = None
+    """Time for the run, as 90s, 5m or 1h: training ends when it is over, and what stands is scored and saved."""
     augment: bool = False
     """Random crops and flips, as the authors have; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

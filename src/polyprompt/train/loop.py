@@ -62,6 +62,8 @@ class TrainSettings:
     """Minutes between checkpoints, besides those after epochs."""
     epoch_seconds: float = 0.0
     """An epoch's end brings a checkpoint only if the last one is this old; the end of the run always does."""
+    seconds: float | None = None
+    """Training ends with the step in which so much time is over, counted as `since` does; None: with the last epoch."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints, if they shall also be counted in steps."""
 
@@ -79,7 +81,7 @@ class TrainSettings:
                 raise ConfigError(f"{name} is {value}; it must be {least} or more")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is {self.warmup}; it is a share of the steps, from 0 to less than 1")
-        for name in ("clip", "checkpoint_minutes"):
+        for name in ("clip", "checkpoint_minutes", "seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}; it must be larger than 0")
@@ -96,8 +98,8 @@ def fit(
     every_epoch: Callable[[int], Mapping[str, Any]] | None = None,
     resume: bool = False,
     since: float | None = None,
-) -> None:
-    """Train `task` in place; `folder` gets `log.jsonl` and `checkpoints/`.
+) -> Cursor:
+    """Train `task` in place; `folder` gets `log.jsonl` and `checkpoints/`. Returns where training ended.
 
     Args:
         task: called with what `batches.fetch` returns; gives scalar tensors by name. `loss` is minimised, and all are
@@ -142,10 +144,11 @@ def fit(
     run.open_log(at)
 
     with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
-        while at.epoch <= settings.epochs:
+        (over,) = run.agree(at.step > 0 and run.over())
+        while at.epoch <= settings.epochs and not over:
             task.train()
             order = batches.epoch(at.epoch)
-            while at.batch < len(order):
+            while at.batch < len(order) and not over:
                 began = time.perf_counter()
                 terms = run.step(at, order[at.batch])
                 took = time.perf_counter() - began
@@ -154,21 +157,28 @@ def fit(
                 if at.step % settings.log_every == 0 or at.step in (1, run.steps):
                     speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
                     run.log({"step": at.step, "epoch": at.epoch, **terms, **run.rates(), **speed})
-                stop, due = run.agree(interrupted(), run.due(at))
+                stop, due, over = run.agree(interrupted(), run.due(at), run.over())
                 if stop or due:
                     run.save(at)
                 if stop:
                     raise KeyboardInterrupt
+            if over and at.batch < len(order):
+                run.save(at)
+                break
             began = time.perf_counter()
             facts = every_epoch(at.epoch) if every_epoch else {}
             at = at.later(others=time.perf_counter() - began)
             run.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
             at = replace(at, epoch=at.epoch + 1, batch=0)
-            stop, due = run.agree(interrupted(), run.age() >= settings.epoch_seconds or at.epoch > settings.epochs)
+            ended = over or at.epoch > settings.epochs
+            stop, due = run.agree(interrupted(), ended or run.age() >= settings.epoch_seconds)
             if stop or due:
                 run.save(at)
             if stop:
                 raise KeyboardInterrupt
+    if over and at.step < run.steps and accelerator.is_main_process:
+        say(f"{settings.seconds:g} seconds are over: training ends after step {at.step:,} of {run.steps:,}.")
+    return at
 
 
 def _check_groups(task: nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
@@ -276,6 +286,10 @@ class _Run:
         every = self.settings.checkpoint_steps
         late = self.age() >= 60 * self.settings.checkpoint_minutes
         return late or (every is not None and at.step % every == 0)
+
+    def over(self) -> bool:
+        """Whether the time for the whole run is over."""
+        return self.settings.seconds is not None and time.perf_counter() - self.since >= self.settings.seconds
 
     def age(self) -> float:
         """Seconds since the last checkpoint, or since the start."""

@@ -4,7 +4,7 @@ A file here with a class `Config`, whose `build` makes a `Term`, can be added to
 `adapt`'s settings). `CrossEntropy` is what a method has unless it says otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyprompt.errors import UnknownNameError
+from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.towers.base import Out
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ class Term(nn.Module):
         """The scalars."""
         raise NotImplementedError
 
+    instead: bool = False
+    """Whether it takes the place of the method's cross-entropy, where it is added to a method."""
+
+    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+        """Called once before training, with the labels of all training pictures and the classes they count."""
+
     def epoch_end(self, adapter: "Adapter", epoch: int, epochs: int) -> None:
         """Called after each epoch, counted from 1; the same epoch may be told twice."""
 
@@ -74,3 +80,23 @@ def config_of(name: str) -> Any:
     if name not in names():
         raise UnknownNameError("term", name, names())
     return import_module(f"{__name__}.{name}").Config
+
+
+def combined(own: Sequence[Term], added: Sequence[Term]) -> list[Term]:
+    """A method's own terms and those added to it, of which one may take the place of its cross-entropy.
+
+    Raises:
+        ConfigError: the method has none, or two shall take its place.
+    """
+    instead = [type(term).__module__.rpartition(".")[2] for term in added if term.instead]
+    if not instead:
+        return [*own, *added]
+    kept = [term for term in own if not isinstance(term, CrossEntropy)]
+    if len(instead) > 1:
+        raise ConfigError(f"terms: {' and '.join(instead)} each take the place of cross-entropy; choose one")
+    if len(kept) == len(own):
+        raise ConfigError(
+            f"terms: {instead[0]} takes the place of a method's cross-entropy, and this one's is part of a loss of its "
+            "own; use another method"
+        )
+    return [*kept, *added]

@@ -1,0 +1,54 @@
+"""A weight for each class: told, or so that rare classes count as much as frequent ones."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from polyprompt.data.names import spelt
+from polyprompt.errors import ConfigError, UnknownNameError
+
+Weights: TypeAlias = Literal["balanced", "even"] | dict[str, float]
+"""balanced: n / (c n_k) for a class with n_k of n pictures, as scikit-learn has it; even: 1; or some classes' weights,
+the others having 1."""
+
+
+def check_weights(term: str, weights: Weights) -> None:
+    """Refuses what can be no weight.
+
+    Raises:
+        ConfigError: below 0, infinite or not a number.
+    """
+    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
+        if not 0 <= weight < math.inf:
+            raise ConfigError(f"{term}: the weight of class {name!r} is {weight}; a weight is 0 or more")
+
+
+class ClassWeights:
+    """Weights by class; balanced ones are even until the training pictures are known."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.balanced = weights == "balanced"
+        told = weights if isinstance(weights, Mapping) else {}
+        self.by_name = {spelt(name): float(weight) for name, weight in told.items()}
+
+    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+        """Counts the classes, or finds those that have weights.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+        known = [spelt(name) for name in names]
+        if self.balanced:
+            counts = Counter(known[label] for label in labels.tolist())
+            self.by_name = {name: len(labels) / (len(set(known)) * count) for name, count in counts.items()}
+        if unknown := [name for name in self.by_name if name not in known]:
+            raise UnknownNameError("class to have a weight", unknown[0], names)
+
+    def of(self, names: Sequence[str], like: Tensor) -> Float[Tensor, "c"]:
+        """One weight a class."""
+        return torch.tensor([self.by_name.get(spelt(name), 1.0) for name in names]).to(like)
