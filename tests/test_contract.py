@@ -36,6 +36,8 @@ SMALL = {
     "promptsrc": {"text_depth": 2, "image_depth": 2, "words": "a photo", "consistency": SOFT},
     "clip_adapter": {},
     "taskres": {},
+    "nearest_mean": {},
+    "linear_probe": {},
     "vdt_adapter": {"descriptions": {"{}": ("a {}.", "one {}."), "cat": ("It purrs.",)}} | WITHOUT_DROPOUT,
 }
 VARIANTS = {
@@ -77,6 +79,8 @@ def trainable(method):
 
 CLOSED = {
     "coop, per class": "no context was learned for class 'zebra'",
+    "nearest_mean": "no mean was taken of class 'zebra'",
+    "linear_probe": "nothing was fitted to class 'zebra'",
     "taskres": "no residual was learned for class 'zebra'",
     "tip_adapter": "the cache holds no picture of class 'zebra'",
 }

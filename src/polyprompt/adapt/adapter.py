@@ -4,6 +4,7 @@ The base does nothing, which is zero-shot with one sentence a class. A method (m
 paper is about; the engine (engine.py) calls them in the order in which they stand here.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
@@ -98,6 +99,41 @@ def places_among(owners: Names, names: Names, nothing: str) -> list[int]:
             "and no other"
         )
     return [owners.index(name) for name in names]
+
+
+class Closed(Adapter):
+    """An adapter for the classes that it was made for and no others, with buffers that have a row for each of them."""
+
+    of_classes: tuple[str, ...] = ()
+    """The names of these buffers."""
+    nothing: str = ""
+    """What the error for another class begins with."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        self.names = tuple(names)
+
+    def check_seen(self, labels: Int[Tensor, "n"]) -> None:
+        """Refuses training pictures that leave a class out.
+
+        Raises:
+            DataError: which.
+        """
+        if missing := set(range(len(self.names))) - set(labels.tolist()):
+            kind, name = type(self).__name__, self.names[min(missing)]
+            raise DataError(f"{kind}: class {name!r} has no training picture; each class needs at least one")
+
+    def for_names(self, names: Names) -> "Closed":
+        """The same classes in another order, or some of them."""
+        if tuple(names) == self.names:
+            return self
+        places = places_among(self.names, names, self.nothing)
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        other.names = tuple(names)
+        for buffer in self.of_classes:
+            setattr(other, buffer, getattr(self, buffer)[places])
+        return other
 
 
 def entering(layers: Sequence[Float[Tensor, "p *b d"]], start: int = 0) -> Change:

@@ -11,6 +11,9 @@ Protocol: TypeAlias = Literal["few-shot", "base-to-novel", "cross-dataset"]
 """Few-shot: all classes. Base-to-novel: trained on the first half of the classes, scored on both halves apart (Zhou et
 al. 2022, arXiv:2203.05557). Cross-dataset: trained on all classes of one set, scored on others too."""
 
+UNTRAINED: "Mapping[Protocol, Published]" = {}
+"""What a method that nothing is trained of has in place of records."""
+
 NEAREST: Mapping[Protocol, tuple[Protocol, ...]] = {
     "few-shot": ("few-shot", "base-to-novel", "cross-dataset"),
     "base-to-novel": ("base-to-novel", "few-shot", "cross-dataset"),

@@ -6,7 +6,6 @@ al. 2023, arXiv:2209.03320).
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from polyprompt.adapt.adapter import Adapter, Names
 from polyprompt.adapt.descriptions import described, sentences_of
-from polyprompt.adapt.published import Protocol, Published
+from polyprompt.adapt.published import UNTRAINED
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import filled
 from polyprompt.errors import ConfigError
@@ -81,4 +80,4 @@ class ZeroShot(Adapter):
         return other
 
 
-PUBLISHED: Mapping[Protocol, Published] = {}
+PUBLISHED = UNTRAINED

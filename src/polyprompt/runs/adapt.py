@@ -22,7 +22,7 @@ from polyprompt.adapt.best import Best
 from polyprompt.adapt.classifier import Classifier, probabilities, scorer
 from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
 from polyprompt.adapt.engine import Adapted, TermConfig, build
-from polyprompt.adapt.published import NEAREST, Protocol, Published
+from polyprompt.adapt.published import NEAREST, UNTRAINED, Protocol, Published
 from polyprompt.adapt.terms import Term
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
@@ -82,7 +82,7 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     select = settings.select or getattr(module_of(name), "SELECT", "last")
     update = {"method": {"name": name} | asdict(config), "terms": terms, "select": select}
     resolved = settings.model_copy(update=update)
-    if name == "zeroshot":
+    if getattr(module_of(name), "PUBLISHED", None) is UNTRAINED:
         return resolved
     resolved = resolved.model_copy(update=_training(resolved, name, published))
     for one in (config, *terms_of(resolved)):
