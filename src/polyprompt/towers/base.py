@@ -230,6 +230,21 @@ def check_change(tower: TextTower | ImageTower, what: str, plan: Plan) -> None:
         raise ConfigError(f"{what} tower: {why}")
 
 
+def check_depth(method: str, depth: int, encoder: DualEncoder) -> None:
+    """Refuses more blocks of prompts than a tower has, or a tower that takes none.
+
+    Raises:
+        ConfigError: names the depth, or says why a tower takes none.
+    """
+    check_open(encoder.text, "text")
+    check_open(encoder.image, "image")
+    if depth > min(encoder.text.depth, encoder.image.depth):
+        raise ConfigError(
+            f"{method}: depth is {depth}, but the text tower has {encoder.text.depth} blocks and the image tower "
+            f"{encoder.image.depth}"
+        )
+
+
 def check_open(tower: TextTower | ImageTower, what: str) -> None:
     """Refuses a tower that cannot be cut open, before anything is made as wide as its tokens.
 
