@@ -19,12 +19,15 @@ from polyprompt.methods import (
     cocoop,
     coop,
     ivlp,
+    kgcoop,
     language,
     maple,
     mma,
     mmrl,
+    prograd,
     promptsrc,
     taskres,
+    tcp,
     tip_adapter,
     vdt_adapter,
     vpt,
@@ -41,6 +44,7 @@ TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
 TERMS = {
     "ce": "cross_entropy", "scl_text": "text_drift", "scl_image": "image_drift", "scl_logits": "logit_drift",
     "ce_rep": "representation", "reg_image": "image_drift", "reg_text": "text_drift",
+    "kg": "knowledge",
 }  # fmt: skip
 """Our terms for the authors' ones."""
 KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
@@ -99,6 +103,8 @@ class Case:
         cfg, trainer = self.facts.get("cfg", {}), self.facts["trainer"]
         if trainer in ("CLIP_LoRA", "MultiModalAdapter", "MMRL", "TipAdapter", *VECTORS):
             return self._newer(cfg, trainer)
+        if trainer in ("KgCoOp", "ProGrad", "TCP"):
+            return self._held_back(cfg, trainer)
         words = self.recorded.get("ctx_init_text") or ""
         words = words if self.recorded["prompts"][0].startswith(f"{words} ") else ""  # long contexts start at random
         used = self.recorded.get("n_ctx_used")
@@ -128,6 +134,28 @@ class Case:
                     return ivlp.Config(**settings)
                 return promptsrc.Config(**settings, consistency=self.consistency)
         raise AssertionError(f"{self.name}: unknown trainer {trainer}")
+
+    def _held_back(self, cfg: dict[str, Any], trainer: str) -> Any:
+        """The same for methods whose context a teacher's sentence holds back."""
+        words, used = self.recorded.get("ctx_init_text") or "", self.recorded["n_ctx_used"]
+        own = cfg["CSC"] and not words
+        teacher = self.around(self.recorded["teacher_prompts"])
+        match trainer:
+            case "KgCoOp":
+                return kgcoop.Config(
+                    context=used, words=words, per_class=own, weight=float(cfg["W"]), template=teacher,
+                )  # fmt: skip
+            case "ProGrad":
+                return prograd.Config(
+                    context=used, words=words, per_class=own, position=cfg["CLASS_TOKEN_POSITION"],
+                    share=float(cfg["LAMBDA"]), temperature=float(cfg["T"]), template=teacher,
+                )  # fmt: skip
+            case _:
+                return tcp.Config(context=used, words=words, sentence=self.template, template=teacher)
+
+    def around(self, prompts: list[str]) -> str:
+        """What stands around the first class name."""
+        return prompts[0].replace(self.class_names[0].replace("_", " "), "{}")
 
     def _newer(self, cfg: dict[str, Any], trainer: str) -> Any:
         """The same for methods that learn no context."""
@@ -167,8 +195,8 @@ class Case:
 
     @property
     def template(self) -> str:
-        """What stands around the first class name."""
-        return self.recorded["prompts"][0].replace(self.class_names[0].replace("_", " "), "{}")
+        """What stands around class names in the prompts."""
+        return self.around(self.recorded["prompts"])
 
     def underscored(self) -> tuple[str, ...]:
         """What stands around the first class name, which keeps its underscores."""

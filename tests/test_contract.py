@@ -10,6 +10,7 @@ from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
 from polyprompt import methods
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms import class_weighted, focal
+from polyprompt.adapt.terms.prograd import Config as Projection
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
@@ -34,6 +35,9 @@ SMALL = {
     "mmrl": {"layers": (2, 3), "tokens": 2, "space": 8},
     "tip_adapter": {"search_steps": (4, 3)},
     "promptsrc": {"text_depth": 2, "image_depth": 2, "words": "a photo", "consistency": SOFT},
+    "kgcoop": {"context": 2, "words": "a photo"},
+    "prograd": {"context": 2, "words": "a photo"},
+    "tcp": {"block": 1, "tokens": 2},
     "clip_adapter": {},
     "fusion": {"depth": 2, "words": "a photo"},
     "mmap": {"depth": 2, "words": "a photo"},
@@ -48,6 +52,9 @@ VARIANTS = {
     "coop, middle": ("coop", {"context": 3, "position": "middle"}),
     "coop, front": ("coop", {"context": 3, "position": "front"}),
     "coop, per class": ("coop", {"context": 2, "per_class": True}),
+    "kgcoop, per class": ("kgcoop", {"context": 2, "words": "", "per_class": True}),
+    "tcp, three learn": ("tcp", {"context": 3, "block": 2, "words": ""}),
+    "maple, projected": ("maple", {"depth": 2, "words": "a photo"}, Projection()),
     "coop with consistency": ("coop", {"context": 3}, SOFT),
     "vpt, shallow": ("vpt", {"context": 2, "depth": 1}),
     "vpt, focal": ("vpt", {"context": 2, "depth": 1}, focal.Config()),

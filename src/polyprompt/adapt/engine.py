@@ -105,11 +105,15 @@ class Adapted(nn.Module):
 
     def text_out(self, view: FrozenView) -> Out:
         """The text tower's vectors of the adapter's rows, with its change."""
-        return self.encoder.text.above(self.texts, self._text_states(), self.adapter.text_change(view))
+        return self.encoder.text.above(self.texts, self._text_states(), self.adapter.text_change(self._own(view)))
 
     def class_features(self, view: FrozenView) -> Float[Tensor, "c *b D"]:
         """One vector a class (and picture), not normalised."""
-        return self.adapter.class_vectors(self.text_out(view), view)
+        return self.adapter.class_vectors(self.text_out(view), self._own(view))
+
+    def _own(self, view: FrozenView) -> FrozenView:
+        """The same pictures beside these classes, where the view was made for others."""
+        return view if view.text is self.frozen_text else self.see(view.pictures)
 
     def image_features(self, view: FrozenView) -> Float[Tensor, "*q b D"]:
         """One vector a picture, not normalised; several, where a method has several."""
@@ -139,6 +143,7 @@ class Adapted(nn.Module):
 
     def losses(self, view: FrozenView, labels: Int[Tensor, "b"]) -> Losses:
         """The terms by name, and their sum, `loss`; labels index `class_names`. In evaluation mode the same."""
+        view = self._own(view)
         text_out, image_out = self.text_out(view), self._image_out(view)
         classes, images = self.adapter.class_vectors(text_out, view), self.adapter.image_vectors(image_out)
         scores = self.adapter.scores(images, classes, self.scale)

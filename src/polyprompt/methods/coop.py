@@ -77,7 +77,7 @@ class CoOp(Adapter):
         unknown = [name for name in names if self.owners and spoken(name) not in self.owners]
         if unknown:
             raise DataError(
-                f"coop: no context was learned for class {unknown[0]!r}; with per_class there is one for each of "
+                f"no context was learned for class {unknown[0]!r}; with per_class there is one for each of "
                 f"{', '.join(self.owners[:5])}{', ...' if len(self.owners) > 5 else ''} and no other"
             )
         return self
