@@ -51,12 +51,13 @@ def weights(epochs: int, mean: float, std: float) -> list[float]:
         ConfigError: so far from all epochs that every weight is 0.
     """
     densities = [math.exp(-0.5 * ((epoch - mean) / std) ** 2) for epoch in range(1, epochs + 1)]
-    if not sum(densities):
+    total = sum(densities)
+    if not total:
         raise ConfigError(
             f"average: mean {mean} and std {std} give each of the {epochs} epochs the weight 0; "
             "choose a mean among them"
         )
-    return [density / sum(densities) for density in densities]
+    return [density / total for density in densities]
 
 
 def buffer_name(parameter: str) -> str:

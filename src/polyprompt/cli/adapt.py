@@ -21,6 +21,11 @@ def command(given: Given[AdaptSettings], out: Out, resume: Resume = False) -> No
     classifier = adapt(settings, out, resume=resume)
     typer.echo(f"{out}: {len(classifier.class_names)} classes. Use it with: polyprompt predict {out} PICTURES")
     results = read_json(out / "results.json")
+    if "auto" in results:
+        from polyprompt.runs.auto import line
+
+        for one in results["auto"]["candidates"]:
+            typer.echo(f"{'*' if one['method'] == results['auto']['chosen'] else ' '} {line(one)}")
     for name, scores in results["classification"].items():
         show_classes(name, scores, results.get("zero_shot", {}).get(name))
     if "harmonic_mean" in results:

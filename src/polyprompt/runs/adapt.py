@@ -44,6 +44,8 @@ from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
 
+AUTO, AUTO_SECONDS = "auto", 600.0
+"""Stands for the method that does best on held-out training pictures (auto.py); its time, if no budget is given."""
 BLOCK = 64
 """Pictures scored together."""
 
@@ -73,6 +75,10 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     name = given.pop("name", None)
     if not isinstance(name, str):
         raise ConfigError("method has no name; say which, as in method.name=maple or --method maple")
+    if name == AUTO:
+        if given:
+            raise ConfigError(f"method auto has no setting {next(iter(given))!r}; it takes each method as published")
+        return settings.model_copy(update={"budget": settings.budget or AUTO_SECONDS})
     published = nearest(name, settings.protocol)
     config = config_from(name, _merged(asdict(published.config), given) if published else given)
     terms = {
@@ -207,10 +213,17 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
 def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any) -> Adapted:
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder))
+    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
+    told: dict[str, Any] = {}
+    if settings.method["name"] == AUTO:
+        from polyprompt.runs.auto import choose
+
+        run.start(inputs)
+        settings, told = choose(settings, drawn, tests, encoder, run.folder, resume=resume)
     method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb), twins=drawn.twins)
     for data in tests.values():
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
-    run.start({"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings))
+    run.start(inputs)
     chosen_on = selection(method, settings, tests)
     trained = train(method, drawn, settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
     tune(method, settings)
@@ -218,11 +231,15 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
         for name, data in tests.items()
     }
-    figures: dict[str, Any] = {
-        "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
-        "learned": sum(parameter.numel() for parameter in method.learned().values()),
-        "classification": scored,
-    } | trained
+    figures: dict[str, Any] = (
+        {
+            "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
+            "learned": sum(parameter.numel() for parameter in method.learned().values()),
+            "classification": scored,
+        }
+        | trained
+        | told
+    )
     if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:

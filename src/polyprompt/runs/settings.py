@@ -93,7 +93,7 @@ class AdaptSettings(Settings):
     encoder: str
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[dict[str, Any], BeforeValidator(_named)]
-    """A name from `polyprompt methods`, or your.module; what is not --set of it (method.depth=3) is as published."""
+    """A name from `polyprompt methods`, your.module, or auto; what is not --set (method.depth=3) is as published."""
     protocol: Protocol = "few-shot"
     """Which classes are trained and scored, and whose published settings fill the gaps."""
     shots: int | None = Field(default=16, ge=1)
@@ -155,4 +155,4 @@ class AdaptSettings(Settings):
 
         name = values.get("method", {}).get("name")
         kinds = {f"terms.{term}": term_config(term) for term in values.get("terms", {})}
-        return kinds | ({"method": config_of(name)} if isinstance(name, str) else {})
+        return kinds | ({"method": config_of(name)} if isinstance(name, str) and name != "auto" else {})

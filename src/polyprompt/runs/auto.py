@@ -1,0 +1,112 @@
+"""`adapt --method auto`: a few methods tried on held-out training pictures; the best is then trained on all of them.
+
+A quarter of each class's training pictures is held out. Half of the time budget is for the trials, in equal shares of
+what is left; a method whose share is over is scored as it stands. A method that does not fit the encoder, the data or
+the classes to be scored is passed over, and the table says why. Zero-shot comes first, and what is tried later is
+chosen only if it is right more often; of equals the earlier stays. Test pictures play no part.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polyprompt.data.fewshot import hold_out
+from polyprompt.data.items import Labelled
+from polyprompt.disk.files import make_folder, read_json, write_json
+from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
+from polyprompt.progress import say
+from polyprompt.runs.adapt import evaluate, resolved, train, untrained
+from polyprompt.runs.processes import is_main_process, on_main_process
+from polyprompt.runs.settings import AdaptSettings
+from polyprompt.towers.base import DualEncoder
+
+CANDIDATES = ("zeroshot", "linear_probe", "tip_adapter", "maple", "promptsrc", "clip_lora")
+HELD_OUT = 0.25
+"""Share of each class's training pictures."""
+FOR_TRIALS = 0.5
+"""Share of the time."""
+
+
+def choose(
+    settings: AdaptSettings,
+    drawn: Labelled,
+    tests: Mapping[str, Labelled],
+    encoder: DualEncoder,
+    folder: Path,
+    *,
+    resume: bool,
+) -> tuple[AdaptSettings, dict[str, Any]]:
+    """The settings of the method that does best, and the table of all, for results.json.
+
+    Args:
+        settings: with auto as method, and a budget.
+        drawn: the training pictures.
+        tests: what will be scored; a method has to know its classes.
+        folder: of the run; what was tried is noted in `trials/`.
+        resume: go on with a run that was stopped: what was tried is not tried again.
+
+    Raises:
+        DataError: a class has a single picture, so none can be held out.
+    """
+    kept, held = hold_out(drawn, HELD_OUT)
+    trials = make_folder(folder / "trials")
+    found: list[dict[str, Any]] = []
+    for number, name in enumerate(CANDIDATES):
+        note = trials / f"{name}.json"
+        if not (resume and note.exists()):
+            spent = sum(one.get("seconds", 0.0) for one in found)
+            share = (FOR_TRIALS * (settings.budget or 0.0) - spent) / (len(CANDIDATES) - number)
+            tried = _tried(name, settings, (kept, held), tests, encoder, trials / name, max(share, 0.001), resume)
+            on_main_process(lambda note=note, tried=tried: write_json(note, tried))
+            say(f"auto: {line(tried)}")
+        found.append(read_json(note))
+        if is_main_process():
+            shutil.rmtree(trials / name, ignore_errors=True)
+    best = max((one for one in found if "accuracy" in one), key=lambda one: one["accuracy"])  # the first of equals
+    chosen = resolved(settings.model_copy(update={"method": {"name": best["method"]}}))
+    table = {"chosen": best["method"], "held_out": len(held.pictures), "candidates": found}
+    return chosen, {"auto": table, "method": chosen.method}
+
+
+def _tried(
+    name: str,
+    settings: AdaptSettings,
+    data: tuple[Labelled, Labelled],
+    tests: Mapping[str, Labelled],
+    encoder: DualEncoder,
+    folder: Path,
+    seconds: float,
+    resume: bool,
+) -> dict[str, Any]:
+    """What a method gives on held-out pictures, or why it cannot be tried."""
+    (kept, held), began = data, time.perf_counter()
+    try:
+        own = resolved(settings.model_copy(update={"method": {"name": name}, "budget": seconds}))
+        method = untrained(own, encoder, kept.class_names, keep=bool(own.cache_gb), twins=kept.twins)
+        for one in tests.values():
+            method.for_classes(one.class_names, twins=one.twins)
+        facts = train(method, kept, own, folder, resume=resume)
+    except (ConfigError, DataError, TowerError, TrainingError) as error:
+        if name == CANDIDATES[0]:  # then nothing can be done with these classes
+            raise
+        return {"method": name, "why_not": str(error)}
+    return {
+        "method": name,
+        "accuracy": evaluate(method, held, own.cache_gb)["accuracy"],
+        "learned": sum(parameter.numel() for parameter in method.learned().values()),
+        "ended_early": "ended_early" in facts,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def line(candidate: Mapping[str, Any]) -> str:
+    """A row of the table."""
+    if "why_not" in candidate:
+        return f"{candidate['method']:14}  not tried: {candidate['why_not']}"
+    early = ", its time was over" if candidate["ended_early"] else ""
+    return (
+        f"{candidate['method']:14}  accuracy {100 * candidate['accuracy']:5.1f} on held-out training pictures, "
+        f"{candidate['learned']:,} numbers learned, {candidate['seconds']:.0f} s{early}"
+    )
