@@ -1,6 +1,7 @@
-"""DeFo: learned sentences without class names ask a picture, and a linear map of the answers tells classes apart.
+"""DeFo: learned sentences without class names ask a picture, and a linear map of the answers tells classes apart
+(Wang et al. 2023, arXiv:2210.04287).
 
-Decomposed feature prompting (Wang et al. 2023, arXiv:2210.04287). A *reconstruction*: no code was published; the
+Decomposed feature prompting. A *reconstruction*: no code was published; the
 abstract and a reader's notes of the equations were read. Known: n sentences of m learned vectors each, n cosines of a
 picture with them, a linear layer from n numbers to classes; the towers are frozen. Our choices: n = 256 and m = 16, no
 full stop, the temperature in front of the layer, a bias, the starts, and that `start=classes` begins as zero-shot: the

@@ -1,6 +1,7 @@
-"""MmAP: text and image prompts are Kronecker products of one source prompt, for one task or several (Xin et al. 2024).
+"""MmAP: text and image prompts are Kronecker products of one source prompt, for one task or several
+(Xin et al. 2024, arXiv:2312.08636).
 
-A *reconstruction*: arXiv:2312.08636 has no code, and only its abstract was read. Known: one source prompt and scaling
+A *reconstruction*: the paper has no code, and only its abstract was read. Known: one source prompt and scaling
 matrices give the prompts of both towers; a prompt is shared by tasks, and each task has one of its own. Our choices:
 a source S [p g] for each of the first J blocks, where g divides both widths; text prompts kron(K_t, S), image prompts
 kron(K_v, S) with K_t [1 d_t/g], K_v [1 d_v/g], which start at ones; the shared prompts stand in front of the task's

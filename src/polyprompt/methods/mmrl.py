@@ -1,6 +1,7 @@
-"""MMRL: tokens from a space of their own in the upper layers of both towers, and a second image vector read off them.
+"""MMRL: tokens from a space of their own in the upper layers of both towers, and a second image vector read off them
+(Guo and Gu 2025, CVPR).
 
-Guo and Gu 2025, CVPR (MMRL: Multi-Modal Representation Learning). Written from a description of the authors' program
+Multi-modal representation learning. Written from a description of the authors' program
 (yunncheng/MMRL), not from its code; tests/test_golden.py compares logits, losses, gradients and steps. Tokens are
 linear images of K learned vectors. They enter behind the start token and behind the patches, have no place, and replace
 themselves in each listed layer. Scores are 100 times a cosine, whatever the encoder's own scale. Both image vectors

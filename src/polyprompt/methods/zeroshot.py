@@ -80,4 +80,6 @@ class ZeroShot(Adapter):
         return other
 
 
+FIGURES = {"base": 69.34, "novel": 74.22, "harmonic mean": 71.7}
+"""What base-to-novel tables print for it: one template a data set, mean over 11 (PromptKD, arXiv:2403.02781)."""
 PUBLISHED = UNTRAINED

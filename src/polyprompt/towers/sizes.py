@@ -1,0 +1,58 @@
+"""The sizes of ViT-B/16 without its weights: enough of an encoder to build a method and count what it learns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.branches import Place
+from polyprompt.towers.base import NO_PLAN, Change, Out, Plan
+
+
+class TowerSizes:
+    """A tower of CLIP's ViT-B/16 that can encode nothing; each word is one token."""
+
+    depth, max_tokens = 12, 75
+    preprocess = Preprocess(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def refuses(self, plan: Plan) -> str:
+        """It takes every change."""
+        return ""
+
+    def widths(self, place: Place) -> tuple[int, int]:
+        """All are the tower's own."""
+        return self.width, self.width
+
+    def words(self, text: str) -> list[int]:
+        """A number a word."""
+        return list(range(len(text.split())))
+
+    def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
+        """Zeros."""
+        return torch.zeros(len(ids), self.width)
+
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Any:
+        """Nothing is laid out."""
+        raise NotImplementedError
+
+    below = prepare
+
+    def above(self, texts: Any, states: Any, change: Change) -> Out:
+        """Nothing is encoded."""
+        raise NotImplementedError
+
+
+class Sizes:
+    """A dual encoder that has widths and depths."""
+
+    name = fingerprint = "ViT-B/16 without weights"
+    dim = 512
+
+    def __init__(self) -> None:
+        self.text, self.image, self.logit_scale = TowerSizes(512), TowerSizes(768), torch.tensor(4.6052)
