@@ -70,8 +70,24 @@ def names() -> list[str]:
 
 
 def checkpoints() -> list[str]:
-    """Every folder of checkpoints; a suffix behind a case's name marks another file of the same case."""
-    return sorted(path.name for folder in FOLDERS for path in (folder / "checkpoints").glob("*") if path.is_dir())
+    """Folders of checkpoints with logits beside them; a suffix behind a case's name: another file of the same case."""
+    return sorted(
+        path.name
+        for folder in FOLDERS
+        for path in (folder / "checkpoints").glob("*")
+        if path.is_dir() and any(path.name.startswith(one.stem) for one in path.parent.glob("*.json"))
+    )
+
+
+def adapters() -> dict[str, Path]:
+    """Folders of adapters' checkpoints, which must give the `after.logits` of the case that they are named after."""
+    known = ("clip_adapter", "clip_lora", "taskres", "mma", "mmrl")
+    return {
+        path.name: path
+        for folder in FOLDERS
+        for path in (folder / "checkpoints").glob("*")
+        if path.is_dir() and path.name.startswith(known) and path.name in found()
+    }
 
 
 class Case:

@@ -194,7 +194,7 @@ def test_a_mistake_in_a_methods_settings_is_told_with_its_place(tmp_path):
             "--set: no setting is called 'terms.promptsrc.txt'. Did you mean terms.promptsrc.text",
         ),
         ("terms.promptsrc.text=true", "--set: terms.promptsrc.text is True; it should be a valid number."),
-        ("terms=promptscr", "Did you mean 'promptsrc'?"),
+        ("terms=promptscr", "Did you mean 'promptsrc'"),
     ):
         with pytest.raises(ConfigError, match=re.escape(expected)):
             asked(AdaptSettings, *plain, "--set", said)

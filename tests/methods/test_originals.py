@@ -4,6 +4,7 @@ import json
 import os
 import re
 import zipfile
+from dataclasses import replace
 
 import golden_cases as golden
 import pytest
@@ -13,10 +14,11 @@ from safetensors.torch import load_file
 
 from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods.originals import FOLDERS, export_original, import_original, method_name
+from polyprompt.methods.originals import FILES, FOLDERS, export_original, import_original, method_name
+from polyprompt.methods.originals.adapters import KINDS
 
 NAMES = {"CoOp": "coop", "CoCoOp": "cocoop", "VPT": "vpt", "MaPLe": "maple", "PromptSRC": "promptsrc"}
-TRAINED = [name for name in golden.names() if method_name(Case(name).config) in FOLDERS]
+TRAINED = [name for name in golden.names() if method_name(Case(name).config) in (*FOLDERS, "clip_lora")]
 
 
 def sample(folder: str) -> Case:
@@ -28,6 +30,11 @@ def read(case: Case, path, class_names=None, **options):
     name = NAMES.get(case.facts["trainer"]) or method_name(case.config)
     config = case.config
     position = getattr(config, "position", "end")
+    if name in (*KINDS, *FILES):
+        options = {"settings": {"dropout": 0.0} if name == "clip_lora" else {}}
+        for field in ("template", "templates", "alpha", "scale", "weight"):
+            if hasattr(config, field):
+                options["settings"][field] = getattr(config, field)
     return import_original(name, path, case.encoder, class_names, position=position, **options)
 
 
@@ -72,6 +79,78 @@ def test_every_method_goes_out_and_comes_back(name, tmp_path):
         assert torch.equal(value, case.named(back)[key])
     frozen = method.see(case.tensors["images"])
     assert torch.equal(method.logits(frozen), back.logits(frozen))
+
+
+@pytest.mark.parametrize("name", golden.adapters())
+def test_adapters_files_give_the_authors_logits_and_are_written_alike(name, tmp_path):
+    case, folder = Case(name), golden.adapters()[name]
+    method = read(case, folder, case.class_names)
+    with torch.no_grad():
+        case.close(method.logits(method.see(case.tensors["images"])), "after.logits")
+    with pytest.raises(FileError, match="does not say which classes"):
+        read(case, folder)
+    written = export_original(method, tmp_path, epoch=5)
+    (theirs,) = [path for path in folder.rglob("*.p*") if path.is_file()]
+    assert written.relative_to(tmp_path) == theirs.relative_to(folder)
+    ours, original = (dict(_walk(torch.load(path, weights_only=True), "")) for path in (written, theirs))
+    original = {key: tensor for key, tensor in original.items() if not key.startswith(".optimizer")}
+    assert set(ours) == set(original)
+    for key, tensor in original.items():
+        torch.testing.assert_close(ours[key], tensor, atol=1e-6, rtol=1e-5)
+
+
+def _walk(content, name):
+    """Every tensor in nested mappings."""
+    if isinstance(content, torch.Tensor):
+        yield name, content
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield from _walk(value, f"{name}.{key}")
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_tip_adapters_cache_goes_out_and_comes_back(learn, tmp_path):
+    case = next(Case(name) for name in golden.names() if Case(name).facts["trainer"] == "TipAdapter")
+    method = build(replace(case.config, learn=learn), case.encoder, case.class_names)
+    method.adapter.look_at(method.see(case.tensors["images"]).images[None], case.tensors["labels"])
+    export_original(method, tmp_path / "caches", epoch=1)
+    shots = {path.name for path in (tmp_path / "caches").iterdir()}
+    assert shots == {"keys_2shots.pt", "values_2shots.pt"} | ({"best_F_2shots.pt"} if learn else set())
+    given = {"alpha": method.config.alpha, "templates": method.config.templates}
+    back = import_original("tip_adapter", tmp_path / "caches", case.encoder, case.class_names, settings=given)
+    view = method.see(case.tensors["images"])
+    torch.testing.assert_close(back.logits(view), method.logits(view))
+    with pytest.raises(FileError, match=r"values are \[8, 4\], for .* and 3 classes \[8, 3\] are needed"):
+        import_original("tip_adapter", tmp_path / "caches", case.encoder, case.class_names[:3])
+    (tmp_path / "caches" / "keys_2shots.pt").unlink()
+    with pytest.raises(FileError, match=r"needs one keys_\*shots.pt in it"):
+        import_original("tip_adapter", tmp_path / "caches", case.encoder, case.class_names)
+
+
+def test_adapters_files_that_do_not_fit(tmp_path):
+    lora = Case("clip_lora")
+    file = export_original(lora.build(), tmp_path, epoch=1)
+
+    def spoilt(change, message):
+        content = torch.load(file, weights_only=True)
+        change(content)
+        torch.save(content, tmp_path / "spoilt.pt")
+        with pytest.raises((FileError, ConfigError), match=message) as error:
+            import_original("clip_lora", tmp_path / "spoilt.pt", lora.encoder, lora.class_names)
+        assert "\n" not in str(error.value)
+
+    spoilt(lambda c: c["metadata"].update(r=4), r"layer_0.q_proj.w_lora_A is \[2, 64\], .* need \[4, 64\]")
+    spoilt(lambda c: c["metadata"].update(params=["q"]), "has the unknown key layer_0.k_proj.w_lora_A")
+    spoilt(lambda c: c["weights"].pop("layer_1"), "lacks layer_1")
+    spoilt(lambda c: c.pop("metadata"), "weights and metadata are expected")
+    spoilt(lambda c: c["metadata"].update(position="sideways"), "position is 'sideways'")
+    taskres = Case("taskres")
+    file = export_original(taskres.build(), tmp_path, epoch=1)
+    with pytest.raises(FileError, match="its base_text_features are not what"):
+        import_original("taskres", file, taskres.encoder, ["a", "b", "c", "d", "e"])
+    with pytest.raises(FileError, match=r"lacks adapter\.fc\.0\.weight\. Is it a checkpoint of clip_adapter"):
+        import_original("clip_adapter", file, taskres.encoder, taskres.class_names)
+    with pytest.raises(ConfigError, match="maple: takes no settings here"):
+        import_original("maple", file, taskres.encoder, settings={"depth": 3})
 
 
 # What does not fit

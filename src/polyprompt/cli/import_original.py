@@ -1,11 +1,13 @@
 """`polyprompt import`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polyprompt.cli.arguments import Classes, names
+from polyprompt.errors import ConfigError
 
 
 def command(
@@ -19,6 +21,10 @@ def command(
     epoch: Annotated[int | None, typer.Option(help="Which N; the last if not given.")] = None,
     words: Annotated[str | None, typer.Option(help="CTX_INIT of the original run, if it was another.")] = None,
     position: Annotated[str, typer.Option(help="CLASS_TOKEN_POSITION of CoOp: end, middle or front.")] = "end",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An adapter's setting that its file does not hold: alpha=1."),
+    ] = None,
 ) -> None:
     """Take over a checkpoint of the method's own authors; nothing in it is executed.
 
@@ -29,8 +35,31 @@ def command(
     from polyprompt.runs.load import load_encoder
     from polyprompt.runs.saved import save
 
+    settings = told(method, assignments or [])
     opened = load_encoder(encoder)
-    taken = import_original(method, checkpoint, opened, class_names, epoch=epoch, words=words, position=position)
+    taken = import_original(
+        method, checkpoint, opened, class_names, epoch=epoch, words=words, position=position, settings=settings
+    )
     save(taken, out)
     named = [*taken.class_names[:8], *["..."][: len(taken.class_names) > 8]]
     typer.echo(f"{out}: {len(taken.class_names)} classes, {', '.join(named)}")
+
+
+def told(method: str, assignments: Sequence[str]) -> dict[str, object]:
+    """What --set says of a method.
+
+    Raises:
+        ConfigError: no such method or setting.
+    """
+    from polyprompt.cli.options import read
+    from polyprompt.methods import config_of
+    from polyprompt.settings import settings_of
+
+    known = {one.name: one for one in settings_of(config_of(method))}
+    found: dict[str, object] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r}: write key=value, as in --set alpha=1.")
+        found[key] = read(value, known.get(key))
+    return found

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' programs, read and written: CoOp, CoCoOp, VPT, IVLP, MaPLe, PromptSRC.
+"""Checkpoints of the authors' programs, read and written: CoOp, CoCoOp, VPT, IVLP, MaPLe, PromptSRC, and adapters.
 
 Their layout is `<folder>/<name>/model.pth.tar-<epoch>`, a pickle whose `state_dict` holds the learned tensors and, for
 all but CoOp and CoCoOp, the frozen model (KaiyangZhou/Dassl.pytorch, `save_model`). Read here without executing
@@ -21,6 +21,7 @@ from polyprompt.disk.files import whole_file, write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt
+from polyprompt.methods.originals import adapters
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
 
 FOLDERS = {
@@ -31,11 +32,22 @@ FOLDERS = {
     "ivlp": "VLPromptLearner",
     "maple": "MultiModalPromptLearner",
     "promptsrc": "VLPromptLearner",
+    "clip_adapter": "clip_adapter",
+    "taskres": "prompt_learner",
+    "mma": "adapter_learner",
+    "mmrl": "MultiModalRepresentationLearner",
 }
 """The name under which each trainer registers what it saves."""
 
-ALONE = ("coop", "cocoop")
-"""Trainers that save the prompt learner alone, without a prefix."""
+ALONE = {
+    "coop": "prompt_learner.", "cocoop": "prompt_learner.", "clip_adapter": "adapter.", "taskres": "prompt_learner.",
+    "mma": "adapter_learner.",
+}  # fmt: skip
+"""Trainers that save a part of the model alone, and the prefix that its tensors have in the whole."""
+FILES = {"clip_lora": (adapters.read_lora, adapters.write_lora), "tip_adapter": (adapters.read_tip, adapters.write_tip)}
+"""Programs that write files of their own kind: how they are read and written."""
+BASE = "prompt_learner.base_text_features"
+"""TaskRes's frozen class vectors."""
 
 TEACHER = "prompt_learner.ZS_image_encoder."
 RESIDENT_WORDS = "a photo of a"
@@ -110,6 +122,7 @@ def import_original(
     epoch: int | None = None,
     words: str | None = None,
     position: str = "end",
+    settings: Mapping[str, Any] | None = None,
 ) -> Adapted:
     """A method with the prompts of an authors' checkpoint.
 
@@ -121,28 +134,40 @@ def import_original(
         epoch: None: the last one.
         words: the trainer's CTX_INIT, if it was not "a photo of a" (random where it has more than 4 vectors).
         position: CoOp's CLASS_TOKEN_POSITION, which the file does not hold.
+        settings: of an adapter, what its file does not hold: template, alpha, scale; else as published.
 
     Raises:
         FileError: missing, damaged, with more in it than plain tensors, or with tensors that do not fit.
     """
-    if name not in FOLDERS:
-        raise UnknownNameError("method with published checkpoints", name, FOLDERS)
+    if name not in (*FOLDERS, *FILES):
+        raise UnknownNameError("method with published checkpoints", name, (*FOLDERS, *FILES))
+    if settings and name not in (*adapters.KINDS, *FILES):
+        raise ConfigError(f"{name}: takes no settings here; words and position say what its checkpoint does not")
     if not isinstance(encoder.text, TextTransformer):
         raise ConfigError(
             f"{encoder.name}: published checkpoints prompt CLIP's own text tower, not one of another kind"
         )
+    if class_names is None and name in (*adapters.KINDS, *FILES):
+        raise FileError(f"{path}: does not say which classes it was trained on; give their names")
+    if name in FILES:
+        return FILES[name][0](Path(path), encoder, class_names or (), settings or {})
     file = find(Path(path), name, epoch)
     content = read_foreign(file)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FileError(f"{file}: no state_dict of tensors in it; a checkpoint of {name} has one")
-    prefix = "prompt_learner." if name in ALONE else ""
+    prefix = ALONE.get(name, "")
     tensors = {prefix + key: value.float() for key, value in state.items()}
 
-    config = _config(name, tensors, words, position, file)
+    if name in adapters.KINDS:
+        config = adapters.config_in(name, tensors, encoder.image.depth, settings or {}, file)
+    else:
+        config = _config(name, tensors, words, position, file)
     if class_names is None:
         class_names = _class_names(tensors, encoder.text, config, file)
     method = build(config, encoder, class_names)
+    if name == "taskres":
+        adapters.check_base(method, tensors.pop(BASE, None), file)
     _check_frozen(tensors, method, encoder, file)
     with torch.no_grad():
         for own, theirs in original_names(method).items():
@@ -300,16 +325,21 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         FileError: the file cannot be written.
     """
     name, encoder = method_name(method.config), method.encoder
-    if name not in FOLDERS:
-        raise ConfigError(f"method {name}: its authors have no checkpoint layout; export one of {', '.join(FOLDERS)}")
+    if name not in (*FOLDERS, *FILES):
+        known = ", ".join((*FOLDERS, *FILES))
+        raise ConfigError(f"method {name}: no checkpoint layout of its authors is known here; export one of {known}")
     if not isinstance(encoder, CLIP) or not _openai_like(encoder):
         raise ConfigError(f"{encoder.name}: the authors' programs know OpenAI's vision transformers only")
-    _check_start(method, name)
+    if name in FILES:
+        return FILES[name][1](method, Path(folder))
+    if name not in adapters.KINDS:
+        _check_start(method, name)
     names = original_names(method)
     learned = {names[own]: value.detach().float().cpu() for own, value in method.learned().items()}
     if name in ALONE:
-        state = {**learned, **_token_buffers(method)}
-        state = {key.removeprefix("prompt_learner."): value for key, value in state.items()}
+        buffers = {} if name in adapters.KINDS else _token_buffers(method)
+        buffers |= {BASE: adapters.base_vectors(method)} if name == "taskres" else {}
+        state = {key.removeprefix(ALONE[name]): value for key, value in {**learned, **buffers}.items()}
     else:
         frozen = frozen_tensors(encoder)
         if name == "vpt":
@@ -317,7 +347,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         if name == "promptsrc":
             frozen |= {TEACHER + k.removeprefix("image_encoder."): v for k, v in frozen.items() if "image_encoder" in k}
         state = {key: _narrow(value) for key, value in frozen.items()} | learned
-        state |= {} if name == "vpt" else _token_buffers(method)
+        state |= {} if name in ("vpt", *adapters.KINDS) else _token_buffers(method)
     file = Path(folder) / FOLDERS[name] / f"model.pth.tar-{epoch}"
     file.parent.mkdir(parents=True, exist_ok=True)
     content = {"state_dict": state, "epoch": epoch, "optimizer": None, "scheduler": None, "val_result": None}

@@ -1,0 +1,246 @@
+"""Files of the authors of CLIP-LoRA and Tip-Adapter, and what files of other adapters say about their settings.
+
+CLIP-LoRA writes one `lora_weights.pt`: {weights: {layer_i: {q_proj, k_proj, v_proj, proj: {w_lora_A, w_lora_B}}},
+metadata: {r, alpha, encoder, params, position}}, where i counts the chosen text blocks, then the chosen image blocks.
+Tip-Adapter writes three tensors into its cache folder, `keys_16shots.pt` [D N], `values_16shots.pt` [N c] and, for -F,
+`best_F_16shots.pt` [N D]; this layout is from memory of its program, no genuine file was at hand. Those of MMA and MMRL
+are from reading their programs.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyprompt.adapt.engine import Adapted, build
+from polyprompt.disk.files import whole_file
+from polyprompt.disk.foreign import read_foreign
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.methods import clip_adapter, clip_lora, mma, mmrl, taskres, tip_adapter
+from polyprompt.settings import checked
+
+LAYERS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "proj"}
+PARAMS = {"q": "query", "k": "key", "v": "value", "o": "out"}
+TOWERS = {"both": "both", "text": "text", "vision": "image"}
+
+
+def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path) -> dict[str, Any]:
+    """The settings that a checkpoint's shapes tell; `depth` is the image tower's.
+
+    Raises:
+        FileError: lacks a key.
+    """
+
+    def shape(key: str) -> tuple[int, ...]:
+        if key not in tensors or tensors[key].ndim != 2:
+            raise FileError(f"{file}: lacks {key}. Is it a checkpoint of {name}?")
+        return tuple(tensors[key].shape)
+
+    def counted(pattern: str) -> list[int]:
+        return sorted({int(found[1]) for key in tensors if (found := re.match(pattern, key))})
+
+    match name:
+        case "clip_adapter":
+            middle, dim = shape("adapter.fc.0.weight")
+            return {"reduction": max(dim // max(middle, 1), 1)}
+        case "taskres":
+            shape("prompt_learner.text_feature_residuals")
+            return {}
+        case "mma":
+            levels = counted(r"adapter_learner\.text_adapter\.(\d+)\.") or [0]
+            first = f"adapter_learner.text_adapter.{levels[0]}.down.0.weight"
+            return {"start": levels[0], "end": levels[-1], "width": shape(first)[0]}
+        case _:
+            tokens, space = shape("representation_learner.compound_rep_tokens")
+            count = len(counted(r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\."))
+            layers = list(range(depth - count + 1, depth + 1))  # the upper ones: 6 to 12 of twelve
+            return {"tokens": tokens, "space": space, "layers": layers}
+
+
+KINDS = {"clip_adapter": clip_adapter, "taskres": taskres, "mma": mma, "mmrl": mmrl}
+
+
+def config_in(name: str, tensors: Mapping[str, Tensor], depth: int, given: Mapping[str, Any], file: Path) -> Any:
+    """A config from a checkpoint and from what it does not hold."""
+    return checked(KINDS[name].Config, settings_in(name, tensors, depth, file) | dict(given), str(file))
+
+
+def check_base(method: Adapted, base: Tensor | None, file: Path) -> None:
+    """Compares the frozen class vectors in a file of TaskRes with those that the templates give.
+
+    Raises:
+        FileError: they are missing, or others.
+    """
+    ours, config = base_vectors(method), method.config
+    assert isinstance(config, taskres.Config)
+    if base is None or base.shape != ours.shape or (base - ours).abs().max() > 0.02 * ours.abs().max():
+        raise FileError(
+            f"{file}: its base_text_features are not what {', '.join(map(repr, config.templates))} "
+            f"gives for {len(method.class_names)} classes; other class names, templates or another encoder"
+        )
+
+
+@torch.no_grad()
+def base_vectors(method: Adapted) -> Tensor:
+    """TaskRes's frozen class vectors."""
+    text = method.encoder.text
+    rows = method.adapter.rows(text, method.class_names)
+    vectors = torch.cat(list(text.below(text.prepare(rows), None)))
+    return vectors.unflatten(0, (len(method.class_names), -1)).mean(dim=1).float().cpu()
+
+
+# CLIP-LoRA
+
+
+def read_lora(path: Path, encoder: Any, class_names: Sequence[str], given: Mapping[str, Any]) -> Adapted:
+    """CLIP-LoRA from its authors' file.
+
+    Raises:
+        FileError: damaged, or of another rank, other blocks or another encoder than it says.
+    """
+    file = path / "lora_weights.pt" if path.is_dir() else path
+    content = read_foreign(file)
+    try:
+        facts, weights = content["metadata"], content["weights"]
+        told = {
+            "rank": int(facts["r"]),
+            "alpha": float(facts["alpha"]),
+            "towers": TOWERS[facts["encoder"]],
+            "places": [PARAMS[one] for one in facts["params"]],
+            "position": str(facts["position"]),
+        }
+    except (TypeError, KeyError, ValueError) as error:
+        raise FileError(f"{file}: no file of CLIP-LoRA's: weights and metadata are expected ({error!r})") from None
+    method = build(checked(clip_lora.Config, told | dict(given), str(file)), encoder, class_names)
+    parameters = {f"layer_{i}.{name}": one for (i, name), one in lora_names(method).items()}
+    tensors = {
+        f"{layer}.{place}.{part}": tensor
+        for layer, places in weights.items()
+        for place, parts in places.items()
+        for part, tensor in parts.items()
+    }
+    if tensors.keys() != parameters.keys():
+        wrong = sorted(tensors.keys() ^ parameters.keys())[0]
+        which = "lacks" if wrong in parameters else "has the unknown key"
+        raise FileError(f"{file}: {which} {wrong}, with {encoder.name} and position {told['position']!r}")
+    put(parameters, tensors, encoder.name, file)
+    return method
+
+
+def lora_names(method: Adapted) -> dict[tuple[int, str], nn.Parameter]:
+    """Our updates by the authors' count of layers, text first, and their name within one."""
+    adapter, found, number = method.adapter, dict[tuple[int, str], nn.Parameter](), 0
+    for tower in (adapter.text, adapter.image):
+        assert isinstance(tower, nn.ModuleDict)
+        for places in tower.values():
+            assert isinstance(places, nn.ModuleDict)
+            for place, update in places.items():
+                for part in ("A", "B"):
+                    found[number, f"{LAYERS[place]}.w_lora_{part}"] = getattr(update, part)
+            number += 1
+    return found
+
+
+def write_lora(method: Adapted, folder: Path) -> Path:
+    """CLIP-LoRA as its authors' program writes it."""
+    config, weights = method.config, dict[str, dict[str, dict[str, Tensor]]]()
+    assert isinstance(config, clip_lora.Config)
+    for (number, name), tensor in lora_names(method).items():
+        place, _, part = name.partition(".")
+        weights.setdefault(f"layer_{number}", {}).setdefault(place, {})[part] = tensor.detach().cpu().clone()
+    metadata = {
+        "r": config.rank,
+        "alpha": config.alpha,
+        "encoder": next(theirs for theirs, ours in TOWERS.items() if ours == config.towers),
+        "params": [theirs for theirs, ours in PARAMS.items() if ours in config.places],
+        "position": config.position,
+    }
+    return written(folder / "lora_weights.pt", {"weights": weights, "metadata": metadata})
+
+
+# Tip-Adapter
+
+
+def read_tip(path: Path, encoder: Any, class_names: Sequence[str], given: Mapping[str, Any]) -> Adapted:
+    """Tip-Adapter from its authors' cache folder; with keys that learned, -F.
+
+    Raises:
+        FileError: a file is missing or damaged, or sizes do not fit.
+    """
+    keys, values = (only(path, f"{what}_*shots.pt") for what in ("keys", "values"))
+    best = next(iter(sorted(path.glob("best_F_*shots.pt"))), None)
+    stored = {file: read_foreign(file) for file in (keys, values, *([best] if best else []))}
+    for file, tensor in stored.items():
+        if not isinstance(tensor, Tensor) or tensor.ndim != 2:
+            raise FileError(f"{file}: no matrix in it; Tip-Adapter's files hold one each")
+    cache = stored[best] if best else stored[keys].T
+    told = {"learn": best is not None} | dict(given)
+    method = build(checked(tip_adapter.Config, told, str(path)), encoder, class_names)
+    expected = {"keys": [len(cache), encoder.dim], "values": [len(cache), len(class_names)]}
+    found = {"keys": list(cache.shape), "values": list(stored[values].shape)}
+    for what, size in expected.items():
+        if found[what] != size:
+            raise FileError(
+                f"{path}: {what} are {found[what]}, for {encoder.name} and {len(class_names)} classes {size} are needed"
+            )
+    method.adapter.take_shapes(expected)
+    state = method.adapter.state_dict(keep_vars=True)
+    with torch.no_grad():
+        state["keys"].copy_(cache)
+        state["values"].copy_(stored[values])
+    return method
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """The one file of a pattern.
+
+    Raises:
+        FileError: there is none, or several.
+    """
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        have = f"; there are {', '.join(file.name for file in found)}" if found else ""
+        raise FileError(f"{folder}: needs one {pattern} in it{have}")
+    return found[0]
+
+
+def write_tip(method: Adapted, folder: Path) -> Path:
+    """Tip-Adapter's cache folder; the shots are the pictures of the first class."""
+    state = {name: tensor.detach().float().cpu() for name, tensor in method.adapter.state_dict().items()}
+    if not len(state["values"]):
+        raise ConfigError("tip_adapter: its cache is empty; train it first")
+    shots = int(state["values"][:, 0].sum())
+    written(folder / f"keys_{shots}shots.pt", state["keys"].T.contiguous())
+    file = written(folder / f"values_{shots}shots.pt", state["values"])
+    config = method.config
+    assert isinstance(config, tip_adapter.Config)
+    return written(folder / f"best_F_{shots}shots.pt", state["keys"]) if config.learn else file
+
+
+# Both
+
+
+def put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Any], encoder: str, file: Path) -> None:
+    """Copies tensors into the parameters of the same names.
+
+    Raises:
+        FileError: of another size.
+    """
+    for name, parameter in parameters.items():
+        if not isinstance(tensors[name], Tensor) or tensors[name].shape != parameter.shape:
+            has = list(tensors[name].shape) if isinstance(tensors[name], Tensor) else "no tensor"
+            raise FileError(f"{file}: {name} is {has}, {encoder} and its settings need {list(parameter.shape)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def written(file: Path, content: Any) -> Path:
+    """A torch file, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as temporary:
+        torch.save(content, temporary)
+    return file
