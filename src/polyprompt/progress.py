@@ -92,8 +92,9 @@ def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) 
         due = now + LINE_EVERY
         line = f"{what}: {done + here:,}"
         if total is not None:
-            left = (now - start) / max(here, 1) * (total - done - here)
-            line += f" of {total:,} ({100 * (done + here) // max(total, 1)} %), {duration(left)} left"
+            line += f" of {total:,} ({100 * (done + here) // max(total, 1)} %)"
+        if total is not None and here:
+            line += f", {duration((now - start) / here * (total - done - here))} left"
         say(f"{line}, {note}" if note else line)
 
     yield advance

@@ -1,5 +1,6 @@
 """Recall against a slow loop, torchmetrics and clip_benchmark; ties; what is refused."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyprompt.errors import ConfigError, DataError
-from polyprompt.evaluate.retrieval import recall
+from polyprompt.evaluate.retrieval import middle, ranks, recall, shares
 
 FLOAT = torch.float64
 
@@ -147,3 +148,28 @@ def test_what_has_no_recall_is_refused(change, error, message):
     good = {"images": torch.ones(2, 4), "captions": torch.ones(3, 4), "image_of": torch.tensor([0, 1, 1])}
     with pytest.raises(error, match=message):
         recall(**(good | change))
+
+
+def test_ranks_are_those_of_a_slow_loop():
+    """Median and mean rank; grouped, a rank counts wrong pictures and not wrong captions."""
+    images, captions, image_of = some(9, 31, seed=3)
+    scores = images @ captions.T
+    plain, grouped = [], []
+    for i in range(len(images)):
+        own = [float(scores[i, t]) for t in range(31) if image_of[t] == i]
+        if not own:
+            continue
+        plain.append(1 + sum(float(scores[i, t]) >= max(own) for t in range(31) if image_of[t] != i))
+        best = {}
+        for t in range(31):
+            best[int(image_of[t])] = max(best.get(int(image_of[t]), -9.0), float(scores[i, t]))
+        grouped.append(1 + sum(score >= best[i] for other, score in best.items() if other != i))
+    found = ranks(images, captions, image_of, grouped=True, block=4)
+    assert found["image_to_text"].tolist() == plain
+    assert found["image_to_text_grouped"].tolist() == grouped
+    assert max(grouped) < max(plain)
+    assert middle(found["image_to_text"]) == {
+        "median_rank": np.median(plain),
+        "mean_rank": pytest.approx(np.mean(plain)),
+    }
+    assert shares(found["image_to_text"], (1,)) == shares(found["image_to_text_grouped"], (1,))

@@ -323,6 +323,7 @@ class CampeEncoder(Encoder):
         own = fingerprint(model)  # of what learned, so before all is frozen
         super().__init__(image, text, model.scale.log(), name)
         self._fingerprint = own
+        self.aspects = model.text.num_segments
 
     def saving(self, savings: Savings) -> None:
         """Turns off the last block for the readouts alone, or sets how many tokens are computed at a time."""

@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "demo",
     "align": "align",
     "adapt": "adapt",
+    "run": "run",
     "predict": "predict",
     "search": "search",
     "evaluate": "evaluate",

@@ -93,11 +93,13 @@ class Entry:
         return found
 
     def part(self, name: str, part: str) -> str:
-        """The part that is meant.
+        """The part that is meant; of several, photo+sketch, each.
 
         Raises:
             UnknownNameError: there is no such part. DataError: one has to be named.
         """
+        if "+" in part:
+            return "+".join(self.part(name, one) for one in part.split("+"))
         found = {known.casefold(): known for known in self.parts}.get(part.casefold(), "")
         if part and not found:
             if not self.parts:
@@ -109,7 +111,7 @@ class Entry:
 
     def splits_in(self, part: str) -> tuple[str, ...]:
         """The official splits of a part."""
-        return self.splits_of_part.get(part, self.splits)
+        return self.splits_of_part.get(part.split("+")[0], self.splits)
 
     def expected(self, counts: Mapping[str, int], part: str, split: str | None) -> int | None:
         """How many the published set holds in a part and a split; None if not known, and for splits together.
@@ -118,5 +120,8 @@ class Entry:
         """
         if split is None and self.splits_in(part):
             return None
+        if "+" in part:
+            found = [self.expected(counts, one, split) for one in part.split("+")]
+            return None if None in found else sum(one or 0 for one in found)
         names = [f"{part}/{split}", split, part, ""]
         return next((counts[name] for name in names if name in counts), None)

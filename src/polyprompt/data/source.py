@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 
 from polyprompt.data import catalog
@@ -113,9 +114,8 @@ def _of_catalogue(source: str, kind: Kind) -> Source | None:
     full = f"{name}:{part}" if part and part != entry.default_part else name
 
     def rows(split: str | None) -> Iterable[AnyRow]:
-        if split is None or "+" in split or not splits:
-            return entry.rows(place, part, None)
-        return entry.rows(place, part, own_name(full, split, splits))
+        wanted = None if split is None or "+" in split or not splits else own_name(full, split, splits)
+        return chain.from_iterable(entry.rows(place, one, wanted) for one in part.split("+"))
 
     return Source(full, f"{name} in {place.absolute()}", rows, splits, {}, entry, part)
 

@@ -17,7 +17,10 @@ from polyprompt.errors import ConfigError, DataError
 KS = (1, 5, 10)
 
 
-@torch.no_grad()
+Ranks = dict[str, Int[Tensor, "_"]]
+"""By direction, the place of each query's best right answer, from 1."""
+
+
 def recall(
     images: Float[Tensor, "i D"],
     captions: Float[Tensor, "t D"],
@@ -28,21 +31,45 @@ def recall(
 ) -> dict[str, dict[str, float]]:
     """Share of queries whose best right answer is among the k best answers.
 
-    Caption t describes image `image_of[t]`; scores are dot products, so hand in unit rows for cosines. An image
-    without a caption is an answer to choose from, but asks nothing. For k beyond the number of answers recall is 1.
-    `block` queries are scored at a time, in float32 or better: memory is block * max(i, t) numbers.
+    For k beyond the number of answers recall is 1. The rest is as for `ranks`.
 
     Returns:
         {"image_to_text": {"recall@1": share, ...}, "text_to_image": {...}}, shares between 0 and 1.
 
     Raises:
-        DataError: no image, no caption, a caption of an image that does not exist, NaN or infinity in an embedding.
-        ConfigError: no k, a k below 1, or a block below 1.
+        ConfigError: no k, or a k below 1. DataError, ConfigError: as `ranks`.
     """
     if not ks or min(ks) < 1:
         raise ConfigError(
             f"recall: ks is {tuple(ks)}; it says how many answers count: one number or more, each above 0"
         )
+    return {way: shares(found, ks) for way, found in ranks(images, captions, image_of, block=block).items()}
+
+
+@torch.no_grad()
+def ranks(
+    images: Float[Tensor, "i D"],
+    captions: Float[Tensor, "t D"],
+    image_of: Int[Tensor, " t"],
+    *,
+    grouped: bool = False,
+    block: int = 1024,
+) -> Ranks:
+    """Where the best right answer of each query stands among all answers.
+
+    Caption t describes image `image_of[t]`; scores are dot products, so hand in unit rows for cosines. An image
+    without a caption is an answer to choose from, but asks nothing. `block` queries are scored at a time, in float32 or
+    better: memory is block * max(i, t) numbers.
+
+    Args:
+        grouped: add "image_to_text_grouped": an image's captions count as one answer, by the best of them, so that a
+            rank counts wrong images and not wrong captions. CLIP4Clip's rule for videos with several sentences (Luo et
+            al. 2021, arXiv:2104.08860); recall at 1 is the same, all else never worse.
+
+    Raises:
+        DataError: no image, no caption, a caption of an image that does not exist, NaN or infinity in an embedding.
+        ConfigError: a block below 1.
+    """
     if block < 1:
         raise ConfigError(f"recall: block is {block}; it counts the queries scored at a time, so at least 1")
     wide = torch.promote_types(torch.promote_types(images.dtype, captions.dtype), torch.float32)
@@ -59,10 +86,25 @@ def recall(
         )
     by_image = image_of.argsort(stable=True)
     in_order = torch.arange(len(captions), device=images.device)
-    return {
-        "image_to_text": _shares(_rivals(images, captions, image_of[by_image], by_image, block), ks),
-        "text_to_image": _shares(_rivals(captions, images, in_order, image_of, block), ks),
+    found = {
+        "image_to_text": 1 + _rivals(images, captions, image_of[by_image], by_image, block).long(),
+        "text_to_image": 1 + _rivals(captions, images, in_order, image_of, block).long(),
     }
+    if grouped:
+        found["image_to_text_grouped"] = 1 + _grouped_rivals(images, captions, image_of, block)
+    return found
+
+
+def _grouped_rivals(images: Tensor, captions: Tensor, image_of: Tensor, block: int) -> Tensor:
+    """For each image with captions, how many other images have a caption that scores as high as its own best one."""
+    counts = []
+    for start in range(0, len(images), block):
+        scores = images[start : start + block] @ captions.T
+        best = scores.new_full((len(scores), len(images)), -torch.inf)
+        best.scatter_reduce_(1, image_of.expand(len(scores), -1), scores, "amax")
+        own = best.diagonal(start)[:, None]
+        counts.append((best >= own).sum(dim=1)[own[:, 0].isfinite()] - 1)
+    return torch.cat(counts)
 
 
 def _rivals(queries: Tensor, answers: Tensor, asking: Tensor, right: Tensor, block: int) -> Tensor:
@@ -86,8 +128,14 @@ def _rivals(queries: Tensor, answers: Tensor, asking: Tensor, right: Tensor, blo
     return torch.cat(counts)
 
 
-def _shares(rivals: Tensor, ks: Sequence[int]) -> dict[str, float]:
-    return {f"recall@{k}": float((rivals < k).double().mean()) for k in ks}
+def shares(ranks: Int[Tensor, "q"], ks: Sequence[int] = KS) -> dict[str, float]:
+    """The share of ranks up to each k."""
+    return {f"recall@{k}": float((ranks <= k).double().mean()) for k in ks}
+
+
+def middle(ranks: Int[Tensor, "q"]) -> dict[str, float]:
+    """Median and mean rank, MdR and MnR; the median of an even number lies between the two in the middle."""
+    return {"median_rank": float(ranks.double().quantile(0.5)), "mean_rank": float(ranks.double().mean())}
 
 
 def _check(name: str, rows: Tensor) -> None:

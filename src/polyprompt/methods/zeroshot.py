@@ -30,6 +30,8 @@ class Config:
     """One sentence, or several whose features are averaged."""
     descriptions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Classes and sentences about them, which take the place of templates; --descriptions reads them from a file."""
+    aspect_weights: tuple[float, ...] = ()
+    """On an encoder whose vectors have K segments (CAMPE), what each counts; the score is the weighted sum."""
     unit_mean: bool = True
     """Whether the mean is made a unit vector; VDT-Adapter's authors leave classes with varied sentences shorter."""
 
@@ -39,6 +41,11 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ZeroShot":
         """The classifier."""
+        if self.aspect_weights and len(self.aspect_weights) != encoder.aspects:
+            raise ConfigError(
+                f"zeroshot: aspect_weights are {len(self.aspect_weights)}, the vectors of {encoder.name} have "
+                f"{encoder.aspects} aspect{'s' * (encoder.aspects > 1)}; give one weight for each"
+            )
         return ZeroShot(self, names)
 
 
@@ -71,6 +78,9 @@ class ZeroShot(Adapter):
         self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
     ) -> dict[str, Float[Tensor, "b c"]]:
         """Of class vectors as long as they are."""
+        if self.config.aspect_weights:
+            weights = classes.new_tensor(self.config.aspect_weights)
+            classes = classes * weights.repeat_interleave(classes.shape[-1] // len(weights))
         return {"logits": scale * F.normalize(images, dim=-1) @ classes.T}
 
     def for_names(self, names: Names) -> "ZeroShot":

@@ -197,6 +197,8 @@ class DualEncoder(Protocol):
     image: ImageTower
     logit_scale: Tensor
     """Logarithm of the factor on cosines, as CLIP keeps it."""
+    aspects: int
+    """Segments that a vector consists of: K of a CAMPE, else 1."""
 
     @property
     def dim(self) -> int:

@@ -33,6 +33,9 @@ class Encoder(nn.Module):
         name: what `load_encoder` opens it by.
     """
 
+    aspects = 1
+    """Segments that a vector consists of, K of a CAMPE."""
+
     def __init__(self, image: nn.Module, text: nn.Module, logit_scale: Tensor, name: str) -> None:
         super().__init__()
         self.image: ImageTower = image  # pyright: ignore[reportAttributeAccessIssue]

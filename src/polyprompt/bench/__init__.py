@@ -1,0 +1,1 @@
+"""Protocols of the field, and grids of results by them."""

@@ -1,0 +1,81 @@
+"""A grid from settings to results: what is left of it is done, whoever has done the rest."""
+
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from polyprompt.bench.plan import cells_of, write_plan
+from polyprompt.bench.settings import GridSettings
+from polyprompt.bench.worker import failure_of, title, work
+from polyprompt.disk.files import read_json
+from polyprompt.executors import Executor, start
+from polyprompt.progress import progress
+from polyprompt.runs.cells import Cell, done_in, results_in
+from polyprompt.runs.load import load_encoder
+
+
+class Planned(NamedTuple):
+    """A grid, before anything is done."""
+
+    cells: list[Cell]
+    left: list[Cell]
+    """Those without a result."""
+    seconds: float | None
+    """How long these should take, by those that are done; None where none is."""
+
+
+def planned(settings: GridSettings, folder: Path) -> Planned:
+    """What is to be done.
+
+    Raises:
+        PolypromptError: as `cells_of`; or a result in the folder is damaged.
+    """
+    cells = cells_of(settings, cache(load_encoder))
+    done = done_in(folder)
+    left = [cell for cell in cells if cell.name not in done]
+    return Planned(cells, left, _seconds(folder, left) if done and left else None)
+
+
+def _seconds(folder: Path, left: Sequence[Cell]) -> float:
+    """Each cell is taken to last as long as those of its method and set, of its method, or all."""
+    known: dict[tuple[str, ...], list[float]] = {}
+    for result in results_in(folder):
+        for key in ((result.cell.method, result.cell.data), (result.cell.method,), ()):
+            known.setdefault(key, []).append(result.seconds)
+    keys = [((cell.method, cell.data), (cell.method,), ()) for cell in left]
+    return sum(mean(next(known[key] for key in some if key in known)) for some in keys)
+
+
+def run(cells: Sequence[Cell], folder: Path, *, executor: Executor = "local", workers: int = 1) -> list[str]:
+    """Does the cells that have no result yet.
+
+    Returns:
+        what failed, in a line each.
+
+    Raises:
+        ConfigError: the executor is not there. FileError: the folder cannot be written.
+    """
+    shutil.rmtree(folder / "failures", ignore_errors=True)  # they are tried again
+    plan, names = write_plan(folder, cells), {cell.name for cell in cells}
+    finished = len(names & done_in(folder))
+    with progress("Cells", len(names), finished) as advance:
+
+        def watch() -> None:
+            nonlocal finished
+            now = len(names & done_in(folder))
+            advance(now - finished)
+            finished = now
+
+        start(executor, workers, work, plan, watch)
+        watch()
+    done = done_in(folder)
+    return [_failed(folder, cell) for cell in cells if cell.name not in done]
+
+
+def _failed(folder: Path, cell: Cell) -> str:
+    path = failure_of(folder, cell.name)
+    why = read_json(path)["error"] if path.exists() else "not done, its worker was lost; run the same again"
+    return f"{title(cell)}: {why}"

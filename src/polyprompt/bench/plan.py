@@ -1,0 +1,166 @@
+"""From what a user asks for to cells: each with all its settings, and the fingerprints of all that it reads."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from polyprompt.bench.protocols import Protocol, protocol
+from polyprompt.bench.settings import GridSettings
+from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
+from polyprompt.disk.files import digest, make_folder, read_json, write_text
+from polyprompt.errors import ConfigError
+from polyprompt.progress import track
+from polyprompt.runs.adapt import resolved
+from polyprompt.runs.cells import Cell
+from polyprompt.runs.folder import absolute
+from polyprompt.runs.settings import AdaptSettings
+from polyprompt.settings import checked, merged
+from polyprompt.towers.encoder import Encoder
+from polyprompt.train.precision import choose_precision
+
+Opened = Callable[[str], Encoder]
+FIRST_ASPECT = 1.25
+"""The published weight of the first aspect; the others keep the sum as it is."""
+
+
+def cells_of(settings: GridSettings, encoder: Opened) -> list[Cell]:
+    """All cells of a grid, in the order in which they are best done: those of an encoder together.
+
+    Args:
+        settings: the grid.
+        encoder: opens an encoder by its name, once.
+
+    Raises:
+        UnknownNameError: a protocol, method, set or encoder that there is not. ConfigError: settings that do not fit.
+        DataError: a set that cannot be read.
+    """
+    rules = protocol(settings.protocol)
+    _check(settings, rules)
+    data = settings.data or rules.usual
+    made = _classified if rules.task == "classify" else _scored
+    return [cell for name in settings.encoders for cell in made(settings, rules, data, name, encoder(name))]
+
+
+def _check(settings: GridSettings, rules: Protocol) -> None:
+    name = settings.protocol
+    if not settings.encoders:
+        raise ConfigError(f"{name}: no encoder is named; give --encoders, such as ViT-B-16/openai")
+    if settings.methods and not rules.trains:
+        raise ConfigError(f"{name}: {rules.says}; give no methods")
+    if not settings.seeds:
+        raise ConfigError(f"{name}: seeds is empty; give one or more")
+    if settings.settings and rules.task != "classify":
+        raise ConfigError(f"{name}: has no settings of adapt ({', '.join(settings.settings)}); it trains nothing")
+
+
+# Classification
+
+
+def _classified(
+    grid: GridSettings, rules: Protocol, data: Sequence[str], name: str, encoder: Encoder
+) -> Iterator[Cell]:
+    shots = grid.shots or rules.shots
+    sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
+    wanted = [*rules.anchors, *(method for method in grid.methods if method not in rules.anchors)]
+    methods = [_named(method, encoder) for method in wanted]
+    prints = [_prints(one) for one in track(sets, "Reading sets")]
+    for (called, method), count in itertools.product(methods, shots):
+        given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
+        same = resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, grid.settings)))
+        if same.precision == "auto":
+            same = same.model_copy(update={"precision": choose_precision().precision})
+        once = method["name"] == "zeroshot"  # neither seeds nor pictures matter to it
+        if once and count != shots[0]:
+            continue
+        for (one, read), seed in itertools.product(zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]):
+            cell = Cell(
+                protocol=grid.protocol,
+                task="classify",
+                method=called,
+                encoder=name,
+                data=str(one["data"]),
+                shots=None if once else count,
+                seed=None if once else seed,
+                settings=same.model_dump(mode="json") | one | {"encoder": absolute(name), "name": called, "seed": seed},
+                inputs={"encoder": encoder.fingerprint} | read,
+            )
+            yield cell
+
+
+def _named(method: str | Mapping[str, Any], encoder: Encoder) -> tuple[str, dict[str, Any]]:
+    """What tables call a method, and its settings with its name among them."""
+    if isinstance(method, str):
+        if method == f"zeroshot, first aspect {FIRST_ASPECT:g}":
+            return method, {"name": "zeroshot", "aspect_weights": _weights(encoder)}
+        return method, {"name": method}
+    settings = dict(method)
+    called = str(settings.pop("called", settings.get("name")))
+    if not isinstance(settings.get("name"), str):
+        raise ConfigError(f"methods: {dict(method)!r:.80} has no name; write {{name: maple, depth: 3}}")
+    return called, settings
+
+
+def _weights(encoder: Encoder) -> list[float]:
+    count = encoder.aspects
+    if count < 2:
+        raise ConfigError(f"aspects: the vectors of {encoder.name} have one aspect; give a run of align with prompts")
+    return [FIRST_ASPECT, *[(count - FIRST_ASPECT) / (count - 1)] * (count - 1)]
+
+
+def _prints(one: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprints of the pictures that a cell trains on, chooses by and is scored on."""
+    splits = splits_of(one["data"])
+    named = {split: (one["data"], split) for split in (splits or (None,))}
+    tests = [source for source in (one["test"], *one["also"]) if source]
+    named |= {f"{number}": (source, "test" if splits_of(source) else None) for number, source in enumerate(tests)}
+    return {str(role): _print(*place) for role, place in named.items()}
+
+
+@cache
+def _print(source: str, split: str | None) -> str:
+    return read_labelled(source, split).fingerprint()
+
+
+# Captions and sentences
+
+
+def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str], name: str, encoder: Encoder) -> Iterator[Cell]:
+    for source in track(data, "Reading sets"):
+        if rules.task == "retrieve":
+            found = read_pairs(source, grid.split).fingerprint()
+        else:
+            scored = read_scored(source, grid.split)
+            found = digest(*scored.first, *scored.second, *map(str, scored.scores))
+        yield Cell(
+            protocol=grid.protocol,
+            task=rules.task,
+            method="as it is",
+            encoder=name,
+            data=source,
+            settings={"split": grid.split, "encoder": absolute(name)},
+            inputs={"encoder": encoder.fingerprint, "data": found},
+        )
+
+
+# On disk
+
+
+def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
+    """Writes cells down for workers; a plan is called by its hash.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    text = json.dumps([asdict(cell) for cell in cells], ensure_ascii=False)
+    path = make_folder(folder / "plans") / f"{digest(text)[:32]}.json"
+    write_text(path, text)
+    return path
+
+
+def read_plan(path: Path) -> list[Cell]:
+    """The cells that were written down."""
+    return [Cell(**one) for one in read_json(path)]

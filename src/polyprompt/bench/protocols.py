@@ -1,0 +1,197 @@
+"""The field's protocols as a table: what is trained and scored on what.
+
+CoOp's (Zhou et al. 2022, arXiv:2109.01134), CoCoOp's (arXiv:2203.05557), DomainBed's (Gulrajani and Lopez-Paz 2021,
+arXiv:2007.01434), image-text and video-text retrieval, semantic similarity of sentences. How figures are averaged is
+in report/averages.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from polyprompt.adapt.published import Protocol as Trained
+from polyprompt.data import catalog
+from polyprompt.errors import ConfigError, UnknownNameError
+
+Sets = Iterator[Mapping[str, object]]
+"""Settings that say what is trained on and what is scored, one by one."""
+
+ELEVEN = (
+    "imagenet", "caltech101", "oxford-pets", "stanford-cars", "flowers102", "food101", "fgvc-aircraft", "sun397",
+    "dtd", "eurosat", "ucf101",
+)  # fmt: skip
+SEVEN_STS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr")
+
+
+def each(data: Sequence[str]) -> Sets:
+    """Every set by itself: its training pictures, its test pictures."""
+    yield from ({"data": one} for one in data)
+
+
+def whole(data: Sequence[str]) -> Sets:
+    """The same where nothing is trained on: of sets without splits all pictures are scored."""
+    yield from ({"data": one, "test": one} for one in data)
+
+
+def first_to_others(data: Sequence[str]) -> Sets:
+    """Trained on the first, scored on it and on all others."""
+    yield {"data": data[0], "also": tuple(data[1:])}
+
+
+def single_source(data: Sequence[str]) -> Sets:
+    """Trained on each domain, scored on all of every other one."""
+    for domains in families(data):
+        for domain in domains:
+            yield {"data": domain, "also": tuple(other for other in domains if other != domain)}
+
+
+def leave_one_out(data: Sequence[str]) -> Sets:
+    """Trained on all domains but one, k pictures a class of them together, scored on all of that one."""
+    for domains in families(data):
+        for target in domains:
+            yield {"data": joined([domain for domain in domains if domain != target]), "test": target}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A row of the table."""
+
+    says: str
+    """What it is, for the help page and above tables."""
+    sets: Callable[[Sequence[str]], Sets] = each
+    """The user's sets, as they are put together."""
+    usual: tuple[str, ...]
+    """The sets of published tables, taken where none are named."""
+    task: Literal["classify", "retrieve", "compare"] = "classify"
+    like: Trained = "few-shot"
+    """Whose published settings methods take, and which classes are scored."""
+    shots: tuple[int | None, ...] = (None,)
+    anchors: tuple[str, ...] = ()
+    """Methods that stand in every table of it."""
+    trains: bool = True
+    """Whether other methods can be asked for."""
+
+
+ANCHORS = ("zeroshot", "nearest_mean", "linear_probe")
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "zero-shot": Protocol(
+        says="all classes by their names, whole test sets; nothing is trained",
+        sets=whole,
+        usual=ELEVEN,
+        anchors=("zeroshot",),
+        trains=False,
+    ),
+    "aspects": Protocol(
+        says="zero-shot with the first aspect at 1.25 and the others less, against equal weights (CAMPE)",
+        sets=whole,
+        usual=ELEVEN,
+        anchors=("zeroshot", "zeroshot, first aspect 1.25"),
+        trains=False,
+    ),
+    "few-shot": Protocol(
+        says="all classes, 1 to 16 training pictures of each",
+        usual=ELEVEN,
+        shots=(1, 2, 4, 8, 16),
+        anchors=ANCHORS,
+    ),
+    "base-to-novel": Protocol(
+        says="trained on the first half of the classes, scored on both halves apart",
+        usual=ELEVEN,
+        like="base-to-novel",
+        shots=(16,),
+        anchors=("zeroshot",),
+    ),
+    "cross-dataset": Protocol(
+        says="trained on all classes of the first set, scored on the others",
+        sets=first_to_others,
+        usual=ELEVEN,
+        like="cross-dataset",
+        shots=(16,),
+        anchors=("zeroshot",),
+    ),
+    "domain-generalization": Protocol(
+        says="trained on ImageNet, scored on its four variants",
+        sets=first_to_others,
+        usual=("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"),
+        like="cross-dataset",
+        shots=(16,),
+        anchors=("zeroshot",),
+    ),
+    "single-source": Protocol(
+        says="trained on one domain, scored on all of each other one",
+        sets=single_source,
+        usual=("pacs",),
+        shots=(16,),
+        anchors=ANCHORS,
+    ),
+    "leave-one-domain-out": Protocol(
+        says="trained on all domains but one, so many pictures a class of them together, scored on all of that one",
+        sets=leave_one_out,
+        usual=("pacs",),
+        shots=(16,),
+        anchors=ANCHORS,
+    ),
+    "retrieval": Protocol(
+        says="pictures (videos) and their captions find each other; nothing is trained",
+        usual=("flickr8k", "flickr30k", "coco"),
+        task="retrieve",
+        trains=False,
+    ),
+    "sts": Protocol(
+        says="Spearman's correlation of cosines of sentences with people's scores; nothing is trained",
+        usual=SEVEN_STS,
+        task="compare",
+        trains=False,
+    ),
+}  # fmt: skip
+
+
+def protocol(name: str) -> Protocol:
+    """A protocol by its name.
+
+    Raises:
+        UnknownNameError: there is none; near names are offered.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
+
+
+# Domains
+
+
+def families(data: Sequence[str]) -> list[list[str]]:
+    """The domains of each set of the catalogue that has some; sources of one's own are one family together.
+
+    Raises:
+        ConfigError: fewer than two domains.
+    """
+    found: list[list[str]] = []
+    for source in data:
+        head, at, folder = source.partition("@")
+        known = catalog.known(head)
+        if known and catalog.entry(known).parts:
+            found.append([f"{known}:{part}{at}{folder}" for part in catalog.entry(known).parts])
+    if own := [source for source in data if not catalog.known(source.partition("@")[0])]:
+        found.append(own)
+    if not found or min(map(len, found)) < 2:
+        raise ConfigError(f"data is {', '.join(data)}; give a set with domains, such as pacs, or two sources or more")
+    return found
+
+
+def joined(domains: Sequence[str]) -> str:
+    """Several domains of one set as one source: pacs:photo+sketch.
+
+    Raises:
+        ConfigError: they are no domains of one set of the catalogue.
+    """
+    heads = {(source.partition(":")[0], source.partition("@")[2]) for source in domains}
+    if len(heads) > 1 or not all(":" in source.partition("@")[0] for source in domains):
+        raise ConfigError(
+            f"{', '.join(domains)}: are no domains of one published set, and cannot be trained on together; "
+            "put them into one folder, or use single-source"
+        )
+    ((name, folder),) = heads
+    parts = "+".join(source.partition("@")[0].partition(":")[2] for source in domains)
+    return f"{name}:{parts}@{folder}" if folder else f"{name}:{parts}"

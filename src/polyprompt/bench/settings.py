@@ -1,0 +1,34 @@
+"""What a grid is made of; nothing heavy is imported, since the command line checks it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from polyprompt.settings import Settings
+
+
+def _listed(value: Any) -> Any:
+    """One name stands for a list of it."""
+    return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
+
+
+class GridSettings(Settings):
+    """A grid: every method on every encoder and set, with every seed. Each option is a list; one name will do."""
+
+    protocol: str
+    """A name from `polyprompt run --help`."""
+    methods: Annotated[tuple[str | dict[str, Any], ...], BeforeValidator(_listed)] = ()
+    """Names from `polyprompt methods`; in a recipe also with settings, {name: maple, depth: 3, called: maple-3}."""
+    data: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Sets, by their names; those of the published tables if not given."""
+    encoders: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """ViT-B-16/openai, a hub id, a file, a folder, a run of align."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)] = (1, 2, 3)
+    """Of the draw and of training."""
+    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = ()
+    """Training pictures a class; the protocol's if not given."""
+    split: str = "test"
+    """Which split of captions or of sentences is scored."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Settings of `adapt` that hold for every cell: {epochs: 5, augment: true}."""

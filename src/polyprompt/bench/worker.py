@@ -1,0 +1,91 @@
+"""A worker of a grid: claims cells in the shared folder, does them, puts their results where they belong."""
+
+import contextlib
+import datetime
+import shutil
+import time
+import traceback
+from functools import cache
+from pathlib import Path
+
+from polyprompt.bench.plan import read_plan
+from polyprompt.bench.tasks import TASKS
+from polyprompt.disk.files import make_folder, write_json
+from polyprompt.errors import PolypromptError
+from polyprompt.executors.claims import LEASE, Claim, take
+from polyprompt.nn.memory import keep_memory
+from polyprompt.runs.cells import CELLS, Cell, Result, done_in, write_result
+from polyprompt.runs.load import load_encoder
+from polyprompt.runs.machine import machine
+from polyprompt.towers.encoder import Encoder
+
+WAIT = 0.5
+"""Seconds until claims of others are looked at again."""
+
+
+def work(plan: Path, lease: float = LEASE) -> None:
+    """Does cells of a plan until none is left; waits for those that others hold, should they be lost.
+
+    A cell that fails is noted in `failures/` and not tried again before the next run.
+    """
+    keep_memory()
+    folder, cells = plan.parent.parent, {cell.name: cell for cell in read_plan(plan)}
+    opened = cache(load_encoder)
+    for place in (CELLS, "failures", "logs", "runs"):
+        make_folder(folder / place)
+    while left := [name for name in cells if name not in done_in(folder) and not failure_of(folder, name).exists()]:
+        busy = True
+        for name in left:
+            if (folder / CELLS / f"{name}.json").exists():
+                continue
+            if (claim := take(folder / "claims" / name, lease)) is not None:
+                busy = False
+                _do(folder, cells[name], claim, opened(str(cells[name].settings["encoder"])))
+        if busy:
+            time.sleep(WAIT)
+
+
+def failure_of(folder: Path, name: str) -> Path:
+    """Where it is noted that a cell failed."""
+    return folder / "failures" / f"{name}.json"
+
+
+def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
+    log = folder / "logs" / f"{cell.name}.txt"
+    try:
+        with (
+            log.open("a", encoding="utf-8") as file,
+            contextlib.redirect_stderr(file),
+            contextlib.redirect_stdout(file),
+        ):
+            try:
+                _put(folder, cell, claim, encoder)
+            except Exception:
+                traceback.print_exc()
+                raise
+    except Exception as error:
+        known = isinstance(error, PolypromptError)
+        said = str(error) if known else f"{type(error).__name__}: {error} (all of it in {log})"
+        write_json(failure_of(folder, cell.name), {"cell": title(cell), "error": said})
+    finally:
+        claim.give_back()
+
+
+def _put(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
+    began = time.perf_counter()
+    # A holder that was stopped may still have the run folder of an earlier number open.
+    run = folder / "runs" / (cell.name if claim.number == 1 else f"{cell.name}-{claim.number}")
+    figures = TASKS[cell.task](cell, encoder, run)
+    result = Result(cell, figures, round(time.perf_counter() - began, 3), machine(), datetime.date.today().isoformat())
+    written = folder / CELLS / f".{cell.name}.{claim.number}"
+    write_result(written, result)
+    if not claim.publish(written, folder / CELLS / f"{cell.name}.json"):
+        shutil.rmtree(run, ignore_errors=True)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+
+
+def title(cell: Cell) -> str:
+    """A cell in words."""
+    shots = f", {cell.shots} shots" if cell.shots else ""
+    seed = "" if cell.seed is None else f", seed {cell.seed}"
+    return f"{cell.method} on {cell.encoder}, {cell.data}{shots}{seed}"

@@ -1,0 +1,81 @@
+"""`polyprompt run`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyprompt.bench.settings import GridSettings
+from polyprompt.cli.options import Assignments, read
+from polyprompt.errors import ConfigError
+from polyprompt.settings import merged, nested, settings_of
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="PROTOCOL", help="A protocol, or a recipe: FILE.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; may be shared by several machines.")],
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Names from `polyprompt methods`.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="A,B", help="Sets; the published tables' if not given.")] = None,
+    encoders: Annotated[str | None, typer.Option(metavar="A,B", help="ViT-B-16/openai, a folder, a run.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="1,2", help="Of draw and training; 1,2,3.")] = None,
+    shots: Annotated[str | None, typer.Option(metavar="1,2", help="Training pictures a class.")] = None,
+    assignments: Assignments = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and how long they should take.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="How many work side by side.")] = 1,
+    executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+) -> None:
+    """Compare methods on many sets: a grid of results by one of the field's protocols.
+
+    Protocols: zero-shot, aspects, few-shot, base-to-novel, cross-dataset, domain-generalization, single-source,
+    leave-one-domain-out, retrieval, sts. What has a result is not done again; the same command goes on after any stop.
+
+    Example: polyprompt run base-to-novel --methods coop,maple --data eurosat --encoders ViT-B-16/openai --out runs/grid
+    """
+    lists = {"methods": methods, "data": data, "encoders": encoders, "seeds": seeds, "shots": shots}
+    given = {name: said.split(",") for name, said in lists.items() if said is not None}
+    settings = _settings(what, given, assignments or [])
+    if executor not in ("local", "ray", "slurm"):
+        raise ConfigError(f"--executor is {executor!r}; choose from local, ray, slurm")
+    from polyprompt.bench.grid import planned, run
+    from polyprompt.bench.worker import title
+    from polyprompt.progress import duration
+
+    cells, left, seconds = planned(settings, out)
+    how_long = "no cell has run yet, so how long is not known" if seconds is None else f"about {duration(seconds)}"
+    if dry_run:
+        for cell in left:
+            typer.echo(title(cell))
+    if not left or dry_run:
+        typer.echo(f"{len(cells)} cells, {len(left)} to do" + (f": {how_long}" if left else ""))
+        return
+    failed = run(cells, out, executor=executor, workers=workers)
+    typer.echo(f"{len(cells) - len(failed)} of {len(cells)} cells have results. See: polyprompt report {out}")
+    for line in failed:
+        typer.echo(f"failed: {line}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:
+    """The grid's settings: a recipe's, options over it."""
+    from polyprompt.disk.yaml import read_yaml
+    from polyprompt.runs.settings import AdaptSettings
+    from polyprompt.settings import check, checked
+
+    recipe = what.endswith((".yaml", ".yml"))
+    values: dict[str, Any] = {"protocol": what}
+    if recipe:
+        values = check(GridSettings, read_yaml(Path(what)), what)
+    for name, said in given.items():
+        try:
+            values[name] = [int(one) for one in said] if name in ("seeds", "shots") else said
+        except ValueError:
+            raise ConfigError(f"--{name} is {','.join(said)}; give whole numbers with commas between") from None
+    known = {one.name: one for one in settings_of(AdaptSettings)}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r}: write key=value, as in --set epochs=20.")
+        part = check(AdaptSettings, nested(key, read(value, known.get(key))), "--set")
+        values["settings"] = merged(values.get("settings", {}), part)
+    return checked(GridSettings, values, what if recipe else "")

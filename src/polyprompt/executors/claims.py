@@ -1,0 +1,116 @@
+"""Who does what in a shared folder: claims with a lease and a number, so that nothing is lost and nothing kept twice.
+
+A claim on a piece of work is the file `NAME/1`, `NAME/2`, ...: whoever makes the next number has it (making a file that
+is not there yet is one step for every file system). Its holder touches it now and then. Where that stays away for
+`lease` seconds, or the holder's process is gone from this machine, the next number may be taken. A holder that was
+stopped and returns sees the higher number, and throws away what it has (a fencing token: Kleppmann 2017, Designing
+Data-Intensive Applications, chapter 8). A result is linked to its place, which fails where one is already.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyprompt.disk.files import make_folder, writing
+
+LEASE = 60.0
+"""Seconds that a holder may stay silent."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that this process holds; `number` fences off whoever had it before."""
+
+    folder: Path
+    number: int
+    lease: float
+    ended: threading.Event
+
+    def beat(self) -> None:
+        """Touches the claim until it is given back."""
+        while not self.ended.wait(self.lease / 4):
+            with suppress(OSError):
+                os.utime(self.folder / str(self.number))
+
+    def still_held(self) -> bool:
+        """Whether nobody has taken it over."""
+        return not (self.folder / str(self.number + 1)).exists()
+
+    def publish(self, written: Path, place: Path) -> bool:
+        """Puts a result, written whole beside its place, where it belongs; False: somebody else's stands, or will.
+
+        Raises:
+            FileError: it cannot be put there.
+        """
+        try:
+            with writing(place):
+                if not self.still_held():
+                    return False
+                try:
+                    os.link(written, place)
+                except FileExistsError:
+                    return False
+                return True
+        finally:
+            written.unlink(missing_ok=True)
+
+    def give_back(self) -> None:
+        """Ends the claim; what has no result may be claimed again at once."""
+        self.ended.set()
+        with suppress(OSError):
+            (self.folder / str(self.number)).write_text("{}")
+
+
+def take(folder: Path, lease: float = LEASE) -> Claim | None:
+    """A claim on the work that `folder` stands for, unless another worker is at it.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    make_folder(folder)
+    number = max((int(name) for name in os.listdir(folder) if name.isdecimal()), default=0)
+    if number and _alive(folder / str(number), lease):
+        return None
+    claim = Claim(folder, number + 1, lease, threading.Event())
+    with writing(folder):
+        try:
+            with open(folder / str(claim.number), "x") as file:
+                json.dump(_me(), file)
+        except FileExistsError:  # another worker was quicker
+            return None
+    threading.Thread(target=claim.beat, daemon=True).start()
+    return claim
+
+
+def _alive(path: Path, lease: float) -> bool:
+    """Whether a claim's holder is at work, as far as can be seen from here."""
+    try:
+        holder = json.loads(path.read_text() or "null")
+    except ValueError:  # it is being written
+        holder = None
+    if holder == {}:
+        return False
+    if holder and holder["host"] == socket.gethostname() and _began(holder["pid"]) != holder["began"]:
+        return False
+    clock = path.parent / f".clock-{os.getpid()}-{threading.get_ident()}"  # the file system's own
+    clock.touch()
+    now = clock.stat().st_mtime
+    clock.unlink(missing_ok=True)
+    return now - path.stat().st_mtime < lease
+
+
+def _me() -> dict[str, str | int | float]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid()), "since": time.time()}
+
+
+def _began(pid: int) -> str:
+    """When a process of this machine began, in the system's own count: numbers of processes are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return "" if not Path("/proc/self/stat").exists() else "gone"

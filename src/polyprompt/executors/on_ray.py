@@ -1,0 +1,33 @@
+"""Workers as Ray tasks, a core each, on the cluster that RAY_ADDRESS names, or on this machine."""
+
+import os
+from pathlib import Path
+
+from polyprompt.errors import ConfigError
+from polyprompt.executors import Job, Watch
+
+EVERY = 0.5
+"""Seconds between two looks."""
+RETRIES = 3
+"""How often Ray makes up for a worker that was lost."""
+
+
+def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
+    """See `executors.start`. The folder has to be one that all machines of the cluster see."""
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ConfigError("--executor ray needs Ray; pip install 'polyprompt[ray]'") from None
+    begun = not ray.is_initialized()
+    if begun:
+        ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=RETRIES)(job)
+        left = [task.remote(folder.resolve()) for _ in range(workers)]
+        while left:
+            ready, left = ray.wait(left, timeout=EVERY)
+            ray.get(ready)
+            watch()
+    finally:
+        if begun:
+            ray.shutdown()

@@ -1,0 +1,38 @@
+"""Workers as Slurm jobs, handed in through submitit; where there is no Slurm, its stand-in runs them here.
+
+Partition, time and the like are Slurm's own variables: SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_ACCOUNT.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from polyprompt.errors import ConfigError
+from polyprompt.executors import Job, Watch
+
+EVERY = 1.0
+"""Seconds between two looks."""
+
+
+def run(workers: int, job: Job, folder: Path, watch: Watch, cluster: str = "slurm") -> None:
+    """See `executors.start`. The folder has to be one that all machines of the cluster see.
+
+    Args:
+        cluster: submitit's; "local" runs the same jobs as processes of this machine.
+
+    Raises:
+        ConfigError: no submitit, or no Slurm. SystemExit: a job failed; the others go on.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ConfigError("--executor slurm needs submitit; pip install 'polyprompt[slurm]'") from None
+    if cluster == "slurm" and not shutil.which("sbatch"):
+        raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")
+    executor = submitit.AutoExecutor(folder=folder / "slurm", cluster=cluster)
+    executor.update_parameters(name="polyprompt", timeout_min=24 * 60, cpus_per_task=1)
+    jobs = [executor.submit(job, folder.resolve()) for _ in range(workers)]
+    while not all(one.done() for one in jobs):
+        time.sleep(EVERY)
+        watch()
+    watch()

@@ -1,0 +1,110 @@
+"""The results of a grid on disk: one file a cell, written once, called by the hash of all that decides its figures.
+
+FOLDER/cells/HASH.json holds what the cell is, its figures, and a hash over both. It is never changed: figures that are
+meant to move raise `FIGURES`, and then the hash is another one.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from polyprompt.disk.files import digest, read_json, write_json
+from polyprompt.errors import FileError
+
+FIGURES = 1
+"""Raised by hand with every change that means to move figures: results from before it are then no results."""
+CELLS = "cells"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One result to be: a method on an encoder and a set of pictures, by a protocol, with a seed."""
+
+    protocol: str
+    task: str
+    """What is done: classify, retrieve, compare."""
+    method: str
+    """As tables call it."""
+    encoder: str
+    data: str
+    shots: int | None = None
+    seed: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What the task runs with, everything said."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the encoder and of every set of pictures."""
+
+    @property
+    def name(self) -> str:
+        """The hash of all that decides its figures: what it is called and where things lie does not."""
+        places = {"name", "encoder", "data", "test", "also"}
+        settings = {key: value for key, value in self.settings.items() if key not in places}
+        return digest(_plain([FIGURES, self.protocol, self.task, settings, dict(self.inputs)]))[:32]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell's figures, and how they came about."""
+
+    cell: Cell
+    figures: Mapping[str, object]
+    seconds: float
+    machine: str
+    date: str
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Writes a result, whole or not at all.
+
+    Raises:
+        FileError: a figure is no number, or it cannot be written.
+    """
+    content = asdict(result)
+    write_json(path, content | {"figures_version": FIGURES, "sha256": _hash(content)})
+
+
+def read_result(path: Path) -> Result:
+    """A result, checked.
+
+    Raises:
+        FileError: it is damaged or was altered, or is not one.
+    """
+    content = read_json(path)
+    try:
+        told, version = content.pop("sha256"), content.pop("figures_version")
+        cell = Cell(**content.pop("cell"))
+        result = Result(cell, **content)
+    except (AttributeError, KeyError, TypeError):
+        raise FileError(
+            f"{path}: damaged, this is no result of a grid. Remove it; the next run makes it again."
+        ) from None
+    if told != _hash(asdict(result)) or (version == FIGURES and path.stem != cell.name):
+        raise FileError(f"{path}: damaged or altered, it has not the hash that it names. Remove it and run again.")
+    return result
+
+
+def results_in(folder: Path) -> list[Result]:
+    """All results of a grid, of whatever version.
+
+    Raises:
+        FileError: there is no grid here, or a result is damaged.
+    """
+    if not (folder / CELLS).is_dir():
+        raise FileError(f"{folder}: not the folder of a grid, it has no {CELLS}/. Give the one that --out named.")
+    return [read_result(path) for path in sorted((folder / CELLS).glob("*.json"))]
+
+
+def done_in(folder: Path) -> set[str]:
+    """The names of the cells that have a result."""
+    place = folder / CELLS
+    return {name.removesuffix(".json") for name in os.listdir(place) if name[0] != "."} if place.is_dir() else set()
+
+
+def _hash(content: Mapping[str, object]) -> str:
+    return digest(_plain(content))
+
+
+def _plain(value: Mapping[str, object] | Sequence[object]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

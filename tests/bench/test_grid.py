@@ -1,0 +1,251 @@
+"""Grids: what is done and what is left, stale results, failures, workers that are killed or return late."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyprompt.bench import worker
+from polyprompt.bench.grid import planned, run
+from polyprompt.bench.plan import write_plan
+from polyprompt.errors import ConfigError, FileError
+from polyprompt.executors import start
+from polyprompt.runs import cells as module
+from polyprompt.runs.adapt import adapt
+from polyprompt.runs.cells import CELLS, Cell, done_in, read_result, results_in
+from polyprompt.runs.folder import read_results
+from polyprompt.runs.load import load_encoder
+from polyprompt.runs.settings import AdaptSettings
+from polyprompt.settings import checked
+
+SHORT = {"name": "coop", "context": 2}
+
+
+def figures(folder: Path) -> dict[str, object]:
+    """By cell, without what a clock says."""
+    found = {result.cell.name: dict(result.figures) for result in results_in(folder)}
+    for one in found.values():
+        one.pop("training_seconds", None)
+    return found
+
+
+def test_a_grid_from_nothing_to_results(settings, here, tmp_path):
+    wanted = {"methods": [SHORT], "seeds": [1, 2], "shots": [1, 2], "settings": {"epochs": 1}}
+    grid = settings("few-shot", data=("split", "plain"), **wanted)
+    plan = planned(grid, tmp_path / "grid")
+    assert len(plan.cells) == len(plan.left) == 2 + 3 * 2 * 2 * 2
+    assert plan.seconds is None
+    assert run(plan.cells, tmp_path / "grid") == []
+    assert done_in(tmp_path / "grid") == {cell.name for cell in plan.cells}
+    assert {(r.cell.method, r.cell.seed, r.cell.shots) for r in results_in(tmp_path / "grid")} == {
+        ("zeroshot", None, None),
+        *(
+            (name, seed, shots)
+            for name in ("nearest_mean", "linear_probe", "coop")
+            for seed in (1, 2)
+            for shots in (1, 2)
+        ),
+    }
+    again = planned(grid, tmp_path / "grid")
+    assert (again.left, again.seconds) == ([], None)
+    more = planned(grid.model_copy(update={"seeds": (1, 2, 3)}), tmp_path / "grid")
+    assert {cell.seed for cell in more.left} == {3}
+    assert more.seconds > 0
+
+
+def test_a_cell_is_the_run_that_adapt_makes(settings, here, place, tmp_path):
+    grid = settings("base-to-novel", methods=[SHORT], seeds=[2], shots=[2], settings={"epochs": 1})
+    plan = planned(grid, tmp_path / "grid")
+    assert run(plan.cells, tmp_path / "grid") == []
+    (result,) = [one for one in results_in(tmp_path / "grid") if one.cell.method == "coop"]
+    alone = {
+        "name": "coop", "data": str(place / "split"), "encoder": str(place / "toy.safetensors"), "shots": 2, "seed": 2,
+        "method": SHORT, "protocol": "base-to-novel", "epochs": 1,
+        "precision": result.cell.settings["precision"],
+    }  # fmt: skip
+    adapt(checked(AdaptSettings, alone), tmp_path / "alone", encoder=load_encoder(str(place / "toy.safetensors")))
+    expected = read_results(tmp_path / "alone")
+    for name in ("classification", "zero_shot", "harmonic_mean", "learned"):
+        assert result.figures[name] == expected[name]
+
+
+def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monkeypatch):
+    """Pictures, classes, encoder, settings, the figures' version; not where things lie."""
+    grid = settings("base-to-novel", methods=["coop"], seeds=[1])
+    names = {cell.method: cell.name for cell in planned(grid, tmp_path).cells}
+
+    def other(change=None, **values):
+        found = planned(grid.model_copy(update=values), tmp_path).cells
+        return next(cell.name for cell in found if cell.method == "coop") != names["coop"]
+
+    moved = shutil.copytree(place / "split", tmp_path / "moved")
+    shutil.copy(place / "toy.safetensors", tmp_path / "toy2.safetensors")
+    assert not other(data=(str(moved),), encoders=(str(tmp_path / "toy2.safetensors"),))
+    assert other(settings={"epochs": 3})
+    assert other(methods=(SHORT,))
+    picture, another = (next((moved / "test" / name).iterdir()) for name in ("red", "blue"))
+    for spoil in (lambda: picture.write_bytes(another.read_bytes()), picture.unlink):
+        spoil()
+        worker_cache_clear()
+        assert other(data=(str(moved),))
+    monkeypatch.setattr(module, "FIGURES", module.FIGURES + 1)
+    assert other()
+
+
+def worker_cache_clear():
+    from polyprompt.bench import plan
+
+    plan._print.cache_clear()
+
+
+def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
+    """Told in one line each; tried again by the next run."""
+    grid = settings(
+        "base-to-novel",
+        methods=["maple", SHORT],
+        seeds=[1, 2],
+        shots=[2],
+        settings={"epochs": 1},
+    )
+    plan = planned(grid, tmp_path)
+    failed = run(plan.cells, tmp_path)
+    assert len(failed) == 2
+    assert all("maple on " in line and "depth 9" in line and "\n" not in line for line in failed)
+    assert len(done_in(tmp_path)) == 3
+    assert len(planned(grid, tmp_path).left) == 2
+    assert len(run(plan.cells, tmp_path)) == 2
+
+
+@pytest.mark.parametrize("spoil", ["figure", "cell", "json", "name"])
+def test_altered_results_are_refused(settings, here, tmp_path, spoil):
+    plan = planned(settings("zero-shot"), tmp_path)
+    run(plan.cells, tmp_path)
+    (path,) = (tmp_path / CELLS).glob("*.json")
+    content = json.loads(path.read_text())
+    if spoil == "figure":
+        content["figures"]["classification"]["test"]["accuracy"] = 0.99
+    if spoil == "cell":
+        content["cell"]["method"] = "maple"
+    path.write_text("{" if spoil == "json" else json.dumps(content))
+    if spoil == "name":
+        path = path.rename(path.with_name("0" * 32 + ".json"))
+    with pytest.raises(FileError, match=path.name):
+        read_result(path)
+    with pytest.raises(FileError, match=path.name):
+        results_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "values", "said"),
+    [
+        ("few-short", {}, "did you mean few-shot|few-shot"),
+        ("few-shot", {"encoders": []}, "give --encoders"),
+        ("few-shot", {"methods": ["mapel"]}, "maple"),
+        ("few-shot", {"methods": [{"depth": 3}]}, "has no name"),
+        ("few-shot", {"settings": {"epoch": 3}}, "epochs"),
+        ("few-shot", {"seeds": []}, "seeds is empty"),
+        ("zero-shot", {"methods": ["coop"]}, "give no methods"),
+        ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
+        ("single-source", {}, "two sources or more"),
+        ("aspects", {}, "have one aspect|has one aspect|one aspect"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values, said):
+    with pytest.raises(Exception, match=f"(?i){said}") as found:
+        planned(settings(protocol, **values), tmp_path)
+    assert "\n" not in str(found.value)
+
+
+def test_executors_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no sbatch|needs submitit"):
+        start("slurm", 1, print, tmp_path, print)
+    with pytest.raises(ConfigError, match="workers is 0"):
+        start("local", 0, print, tmp_path, print)
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"polyprompt\[ray\]"):
+        start("ray", 1, print, tmp_path, print)
+
+
+# Kills
+
+
+def toy_task(cell, encoder, folder):
+    time.sleep(random.uniform(0, 0.03))
+    return {"figure": int(cell.name, 16) % 1000}
+
+
+def toy_work(plan, lease):
+    """A worker whose cells take a moment and need no encoder."""
+    torch.set_num_threads(1)
+    worker.TASKS = {"classify": toy_task}
+    worker.load_encoder = lambda name: None
+    worker.WAIT = 0.02
+    worker.work(plan, lease)
+
+
+def toy_cells(count):
+    same = {"protocol": "few-shot", "task": "classify", "method": "toy", "encoder": "", "data": ""}
+    return [Cell(**same, seed=seed, settings={"encoder": "", "seed": seed}) for seed in range(count)]
+
+
+@pytest.mark.parametrize(("kills", "count"), [(12, 60), pytest.param(200, 1000, marks=pytest.mark.slow)])
+def test_workers_killed_and_stopped_at_random(tmp_path, start_processes, kills, count):
+    """Nothing is lost, nothing is kept twice; a worker that was stopped beyond its lease changes nothing."""
+    draw = random.Random(0)
+    cells = toy_cells(count)
+    plan = write_plan(tmp_path / "killed", cells)
+    living, stopped = [], []
+
+    def begin():
+        living.extend(start_processes(toy_work, plan=plan, lease=0.6))
+
+    for _ in range(3):
+        begin()
+    for kill in range(kills):
+        time.sleep(draw.uniform(0.0, 0.15))
+        victim = living.pop(draw.randrange(len(living)))
+        if kill % 4 == 3 and victim.is_alive():
+            os.kill(victim.pid, signal.SIGSTOP)
+            stopped.append(victim)
+        else:
+            victim.kill()
+            victim.join()
+        begin()
+    for one in living:
+        one.join(60)
+        assert one.exitcode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "killed" / CELLS).glob("*.json")}
+    for one in stopped:
+        os.kill(one.pid, signal.SIGCONT)
+        one.join(60)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "killed" / CELLS).glob("*.json")}
+    assert before == after
+    assert done_in(tmp_path / "killed") == {cell.name for cell in cells}
+    toy_plan = write_plan(tmp_path / "quiet", cells)
+    (one,) = start_processes(toy_work, plan=toy_plan, lease=60.0)
+    one.join(60)
+    assert figures(tmp_path / "killed") == figures(tmp_path / "quiet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
+def test_real_executors(settings, tmp_path, executor):
+    """Two workers by each, the same results."""
+    if executor != "local":
+        pytest.importorskip({"ray": "ray", "slurm": "submitit"}[executor])
+    grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1, 2], settings={"epochs": 1})
+    plan = planned(grid, tmp_path / "grid")
+    if executor == "slurm":
+        from polyprompt.executors.slurm import run as run_slurm
+
+        run_slurm(2, worker.work, write_plan(tmp_path / "grid", plan.cells), lambda: None, cluster="local")
+        assert done_in(tmp_path / "grid") == {cell.name for cell in plan.cells}
+    else:
+        assert run(plan.cells, tmp_path / "grid", executor=executor, workers=2) == []

@@ -1,0 +1,85 @@
+"""Protocols: what is trained and scored on what."""
+
+import pytest
+from miniatures import Root, picture
+from toy_encoders import toy_encoder
+
+from polyprompt.bench.plan import cells_of
+from polyprompt.bench.protocols import PROTOCOLS, families, joined, leave_one_out, protocol, single_source
+from polyprompt.data import catalog
+from polyprompt.data.read import read_labelled
+from polyprompt.errors import ConfigError, UnknownNameError
+
+DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
+
+
+@pytest.fixture
+def pacs(tmp_path):
+    """Two classes in four domains, a few pictures each, none twice."""
+    root = Root(tmp_path)
+    for d, domain in enumerate(DOMAINS):
+        for c, name in enumerate(("dog", "horse")):
+            for i in range(3):
+                root.file(f"pacs/images/{domain}/{name}/{i}.jpg", picture((60 * d, 200 * c, 40 * i), size=(16, 16)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_published_sets_are_in_the_catalogue(name):
+    for source in protocol(name).usual:
+        assert catalog.known(source) == source
+
+
+def test_a_protocol_that_there_is_not():
+    with pytest.raises(UnknownNameError, match="few-shot"):
+        protocol("fewshot")
+
+
+def test_pacs_gives_twelve_pairs():
+    cells = list(single_source(["pacs"]))
+    pairs = {(one["data"], other) for one in cells for other in one["also"]}
+    assert len(pairs) == 12
+    assert all(source != target for source, target in pairs)
+
+
+def test_leave_one_out_trains_on_the_other_three():
+    assert [(one["data"], one["test"]) for one in leave_one_out(["pacs@there"])] == [
+        ("pacs:cartoon+photo+sketch@there", "pacs:art_painting@there"),
+        ("pacs:art_painting+photo+sketch@there", "pacs:cartoon@there"),
+        ("pacs:art_painting+cartoon+sketch@there", "pacs:photo@there"),
+        ("pacs:art_painting+cartoon+photo@there", "pacs:sketch@there"),
+    ]
+
+
+def test_domains_read_together_are_those_read_apart(pacs):
+    apart = [read_labelled(f"pacs:{domain}@{pacs}") for domain in ("photo", "sketch")]
+    both = read_labelled(f"pacs:photo+sketch@{pacs}")
+    assert both.class_names == apart[0].class_names == apart[1].class_names
+    expected = [(p.key, label) for one in apart for p, label in zip(one.pictures, one.labels, strict=True)]
+    assert [(p.key, label) for p, label in zip(both.pictures, both.labels, strict=True)] == expected
+    with pytest.raises(UnknownNameError, match="sketch"):
+        read_labelled(f"pacs:photo+skotch@{pacs}")
+
+
+def test_ones_own_domains_are_one_family(tmp_path):
+    assert families(["a", "b", "pacs"]) == [[f"pacs:{domain}" for domain in DOMAINS], ["a", "b"]]
+    with pytest.raises(ConfigError, match="cannot be trained on together"):
+        joined(["a", "b"])
+
+
+def test_cells_of_domains(settings, pacs):
+    """Training pictures are drawn from the sources, all of a target is scored."""
+
+    grid = settings("leave-one-domain-out", methods=["coop"], seeds=[1]).model_copy(update={"data": (f"pacs@{pacs}",)})
+    cells = cells_of(grid, lambda name: toy_encoder("clip"))
+    assert len(cells) == 4 * 4
+    for cell in cells:
+        assert len(cell.inputs) == 3
+        assert cell.settings["test"].split("@")[0] not in cell.settings["data"]
+
+
+def test_aspect_weights_keep_their_sum(settings):
+    cells = cells_of(settings("aspects"), lambda name: toy_encoder("campe"))
+    plain, weighted = (cell.settings["method"]["aspect_weights"] for cell in cells)
+    assert plain == []
+    assert weighted == pytest.approx([1.25, 0.875, 0.875])
