@@ -81,7 +81,7 @@ def checkpoints() -> list[str]:
 
 def adapters() -> dict[str, Path]:
     """Folders of adapters' checkpoints, which must give the `after.logits` of the case that they are named after."""
-    known = ("clip_adapter", "clip_lora", "taskres", "mma", "mmrl")
+    known = ("clip_adapter", "clip_lora", "taskres", "mma", "mmrl", "vdt")
     return {
         path.name: path
         for folder in FOLDERS

@@ -31,8 +31,19 @@ def read(case: Case, path, class_names=None, **options):
     config = case.config
     position = getattr(config, "position", "end")
     if name in (*KINDS, *FILES):
-        options = {"settings": {"dropout": 0.0} if name == "clip_lora" else {}}
-        for field in ("template", "templates", "alpha", "scale", "weight"):
+        options = {"settings": {}}
+        for field in (
+            "template",
+            "templates",
+            "alpha",
+            "scale",
+            "weight",
+            "ratio",
+            "kind",
+            "descriptions",
+            "dropout",
+            "attention_dropout",
+        ):
             if hasattr(config, field):
                 options["settings"][field] = getattr(config, field)
     return import_original(name, path, case.encoder, class_names, position=position, **options)

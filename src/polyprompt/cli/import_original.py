@@ -21,6 +21,9 @@ def command(
     epoch: Annotated[int | None, typer.Option(help="Which N; the last if not given.")] = None,
     words: Annotated[str | None, typer.Option(help="CTX_INIT of the original run, if it was another.")] = None,
     position: Annotated[str, typer.Option(help="CLASS_TOKEN_POSITION of CoOp: end, middle or front.")] = "end",
+    descriptions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Sentences about the classes, for VDT-Adapter.")
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An adapter's setting that its file does not hold: alpha=1."),
@@ -36,6 +39,10 @@ def command(
     from polyprompt.runs.saved import save
 
     settings = told(method, assignments or [])
+    if descriptions is not None:
+        from polyprompt.adapt.descriptions import read_descriptions
+
+        settings["descriptions"] = read_descriptions(descriptions)
     opened = load_encoder(encoder)
     taken = import_original(
         method, checkpoint, opened, class_names, epoch=epoch, words=words, position=position, settings=settings
@@ -53,13 +60,14 @@ def told(method: str, assignments: Sequence[str]) -> dict[str, object]:
     """
     from polyprompt.cli.options import read
     from polyprompt.methods import config_of
-    from polyprompt.settings import settings_of
+    from polyprompt.settings import check, settings_of
 
-    known = {one.name: one for one in settings_of(config_of(method))}
+    kind = config_of(method)
+    known = {one.name: one for one in settings_of(kind)}
     found: dict[str, object] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set {assignment!r}: write key=value, as in --set alpha=1.")
         found[key] = read(value, known.get(key))
-    return found
+    return check(kind, found, "--set")

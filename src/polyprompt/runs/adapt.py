@@ -314,8 +314,6 @@ def train(
     if not learned:
         return {}
     assert settings.batch is not None
-    assert settings.optimizer is not None
-    assert settings.schedule is not None
     adapted.train()
 
     def fetch(items: list[int]) -> dict[str, Any]:
@@ -342,18 +340,7 @@ def train(
     at = fit(
         Task(adapted, best),
         batches,
-        TrainSettings(
-            epochs=epochs,
-            optimizer=settings.optimizer,
-            weight_decay=settings.weight_decay or 0.0,
-            eps=settings.eps or 1e-8,
-            schedule=settings.schedule,
-            clip=None,
-            precision=_precision(settings, adapted.encoder.logit_scale.device),
-            seed=settings.seed,
-            epoch_seconds=EPOCH_SECONDS,
-            seconds=settings.budget,
-        ),
+        _how(settings, epochs, adapted.encoder.logit_scale.device),
         out,
         groups=[{"params": learned, "lr": settings.rate, "name": "prompts"}],
         every_epoch=every_epoch,
@@ -368,6 +355,24 @@ def train(
         return facts
     best.restore(adapted.adapter)
     return facts | {"selected": {"on": settings.select, "epoch": int(best.epoch), "accuracy": float(best.score)}}
+
+
+def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:
+    """Resolved settings as the loop takes them."""
+    assert settings.optimizer is not None
+    assert settings.schedule is not None
+    return TrainSettings(
+        epochs=epochs,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay or 0.0,
+        eps=settings.eps or 1e-8,
+        schedule=settings.schedule,
+        clip=None,
+        precision=_precision(settings, device),
+        seed=settings.seed,
+        epoch_seconds=EPOCH_SECONDS,
+        seconds=settings.budget,
+    )
 
 
 def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Labelled]) -> Labelled | None:

@@ -34,6 +34,7 @@ FOLDERS = {
     "promptsrc": "VLPromptLearner",
     "clip_adapter": "clip_adapter",
     "taskres": "prompt_learner",
+    "vdt_adapter": "clip_adapter_gpt",
     "mma": "adapter_learner",
     "mmrl": "MultiModalRepresentationLearner",
 }
@@ -41,7 +42,7 @@ FOLDERS = {
 
 ALONE = {
     "coop": "prompt_learner.", "cocoop": "prompt_learner.", "clip_adapter": "adapter.", "taskres": "prompt_learner.",
-    "mma": "adapter_learner.",
+    "mma": "adapter_learner.", "vdt_adapter": "adapter.",
 }  # fmt: skip
 """Trainers that save a part of the model alone, and the prefix that its tensors have in the whole."""
 FILES = {"clip_lora": (adapters.read_lora, adapters.write_lora), "tip_adapter": (adapters.read_tip, adapters.write_tip)}

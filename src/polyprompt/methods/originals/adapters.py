@@ -19,7 +19,7 @@ from polyprompt.adapt.engine import Adapted, build
 from polyprompt.disk.files import whole_file
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods import clip_adapter, clip_lora, mma, mmrl, taskres, tip_adapter
+from polyprompt.methods import clip_adapter, clip_lora, mma, mmrl, taskres, tip_adapter, vdt_adapter
 from polyprompt.settings import checked
 
 LAYERS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "proj"}
@@ -46,6 +46,10 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
         case "clip_adapter":
             middle, dim = shape("adapter.fc.0.weight")
             return {"reduction": max(dim // max(middle, 1), 1)}
+        case "vdt_adapter":
+            kind = "self_attn" if "adapter.attn.w_qs.weight" in tensors else "linear_residual"
+            middle, dim = shape("adapter.attn.w_qs.weight" if kind == "self_attn" else "adapter.fc.0.weight")
+            return {"kind": kind, "reduction": max(dim // max(middle, 1), 1)}
         case "taskres":
             shape("prompt_learner.text_feature_residuals")
             return {}
@@ -60,7 +64,7 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
             return {"tokens": tokens, "space": space, "layers": layers}
 
 
-KINDS = {"clip_adapter": clip_adapter, "taskres": taskres, "mma": mma, "mmrl": mmrl}
+KINDS = {"clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl}
 
 
 def config_in(name: str, tensors: Mapping[str, Tensor], depth: int, given: Mapping[str, Any], file: Path) -> Any:
