@@ -80,6 +80,7 @@ def test_what_was_tried_is_not_tried_again(squares, tmp_path, monkeypatch):
     assert names == list(auto.CANDIDATES)[2:]
 
 
+@pytest.mark.slow
 def test_a_share_of_time_that_is_over_ends_a_trial(squares, tmp_path):
     adapt(quick(squares, epochs=20_000, budget="3s"), tmp_path / "run", encoder=toy_encoder("clip"))
     found = read(tmp_path / "run" / "results.json")
