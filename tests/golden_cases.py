@@ -48,8 +48,6 @@ TERMS = {
 }  # fmt: skip
 """Our terms for the authors' ones."""
 KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
-
-
 VECTORS = ("CLIP_Adapter", "TaskRes", "CLIP_Adapter_gpt")
 """Trainers that work on finished vectors."""
 

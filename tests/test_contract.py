@@ -390,8 +390,12 @@ def small_methods():
     for family in FAMILIES:
         encoder = toy_encoder(family)
         for name, settings in SMALL.items():
-            if name != "zeroshot":
-                yield f"{family}, {name}", trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1))
+            method = trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1))
+            if method.learned():
+                yield f"{family}, {name}", method
+    for term in (focal.Config(weights={"cat": 3.0}), class_weighted.Config(weights={"cat": 3.0})):
+        weighted = build(vpt.Config(context=1, depth=1), toy_encoder("clip"), NAMES, seed=1, extra=[term])
+        yield f"clip, {type(term).__module__}", weighted
 
 
 def one_of_two(rank: int, folder: str) -> None:

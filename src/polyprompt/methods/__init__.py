@@ -3,7 +3,8 @@
     build(config_of("maple")(depth=3), encoder, class_names)
 
 A method's file holds `Config`, frozen and checking itself, whose `build` gives an `Adapter` (adapt/adapter.py); and
-`PUBLISHED`, what its authors did, by protocol (adapt/published.py). The first line of its docstring says what it is.
+`PUBLISHED`, what its authors did, by protocol (adapt/published.py); with `SELECT = "val"` the epoch that stays is
+chosen on validation pictures unless a run says otherwise. The first line of its docstring says what it is.
 """
 
 from collections.abc import Mapping
