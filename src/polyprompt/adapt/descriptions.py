@@ -16,7 +16,7 @@ import random
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from polyprompt.adapt.wording import spoken
 from polyprompt.data.names import spelt
@@ -149,5 +149,5 @@ def with_descriptions(configs: Sequence[C], descriptions: Descriptions) -> list[
     ]
 
 
-def _reads(config: Any) -> bool:
-    return "descriptions" in {field.name for field in dataclasses.fields(config)}
+def _reads(config: object) -> bool:
+    return "descriptions" in {field.name for field in dataclasses.fields(config)}  # pyright: ignore[reportArgumentType]

@@ -10,24 +10,24 @@ are from reading their programs.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, build
+from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.disk.files import whole_file
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import clip_adapter, clip_lora, mma, mmrl, taskres, tip_adapter, vdt_adapter
 from polyprompt.settings import checked
+from polyprompt.towers.base import DualEncoder
 
 LAYERS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "proj"}
 PARAMS = {"q": "query", "k": "key", "v": "value", "o": "out"}
 TOWERS = {"both": "both", "text": "text", "vision": "image"}
 
 
-def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path) -> dict[str, Any]:
+def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path) -> dict[str, object]:
     """The settings that a checkpoint's shapes tell; `depth` is the image tower's.
 
     Raises:
@@ -67,7 +67,9 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
 KINDS = {"clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl}
 
 
-def config_in(name: str, tensors: Mapping[str, Tensor], depth: int, given: Mapping[str, Any], file: Path) -> Any:
+def config_in(
+    name: str, tensors: Mapping[str, Tensor], depth: int, given: Mapping[str, object], file: Path
+) -> MethodConfig:
     """A config from a checkpoint and from what it does not hold."""
     return checked(KINDS[name].Config, settings_in(name, tensors, depth, file) | dict(given), str(file))
 
@@ -99,7 +101,7 @@ def base_vectors(method: Adapted) -> Tensor:
 # CLIP-LoRA
 
 
-def read_lora(path: Path, encoder: Any, class_names: Sequence[str], given: Mapping[str, Any]) -> Adapted:
+def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], given: Mapping[str, object]) -> Adapted:
     """CLIP-LoRA from its authors' file.
 
     Raises:
@@ -168,7 +170,7 @@ def write_lora(method: Adapted, folder: Path) -> Path:
 # Tip-Adapter
 
 
-def read_tip(path: Path, encoder: Any, class_names: Sequence[str], given: Mapping[str, Any]) -> Adapted:
+def read_tip(path: Path, encoder: DualEncoder, class_names: Sequence[str], given: Mapping[str, object]) -> Adapted:
     """Tip-Adapter from its authors' cache folder; with keys that learned, -F.
 
     Raises:
@@ -227,22 +229,22 @@ def write_tip(method: Adapted, folder: Path) -> Path:
 # Both
 
 
-def put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Any], encoder: str, file: Path) -> None:
+def put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, object], encoder: str, file: Path) -> None:
     """Copies tensors into the parameters of the same names.
 
     Raises:
         FileError: of another size.
     """
     for name, parameter in parameters.items():
-        if not isinstance(tensors[name], Tensor) or tensors[name].shape != parameter.shape:
-            has = list(tensors[name].shape) if isinstance(tensors[name], Tensor) else "no tensor"
+        tensor = tensors[name]
+        if not isinstance(tensor, Tensor) or tensor.shape != parameter.shape:
+            has = list(tensor.shape) if isinstance(tensor, Tensor) else "no tensor"
             raise FileError(f"{file}: {name} is {has}, {encoder} and its settings need {list(parameter.shape)}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        with torch.no_grad():
+            parameter.copy_(tensor)
 
 
-def written(file: Path, content: Any) -> Path:
+def written(file: Path, content: object) -> Path:
     """A torch file, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as temporary:
