@@ -5,16 +5,27 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.errors import ConfigError
+
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders, to stand side by side.")],
-    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders side by side, or one grid's.")],
+    out: Annotated[Path, typer.Option(help="Where to write it; of a grid also .md, .csv or .tex.")] = Path(
+        "report.html"
+    ),
 ) -> None:
-    """One HTML page that needs no network.
+    """One HTML page that needs no network; of a grid also its tables.
 
     Example: polyprompt report runs/photos runs/baseline --out report.html
     """
-    from polyprompt.report.page import write_page
+    if any((run / "cells").is_dir() for run in runs):
+        if len(runs) > 1:
+            raise ConfigError(f"report: {len(runs)} folders, a grid among them; give a grid by itself")
+        from polyprompt.report.grid_page import write_report
 
-    write_page(runs, out)
+        typer.echo(write_report(runs[0], out))
+    else:
+        from polyprompt.report.page import write_page
+
+        write_page(runs, out)
     typer.echo(f"Open {out}")

@@ -1,5 +1,6 @@
 """How good a classifier is: accuracy, macro-F1, AUC, calibration error; the harmonic mean of base and novel classes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,4 +95,18 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
         "pictures": len(labels),
         "classes": len(class_names),
         "class_accuracy": dict(zip(class_names, class_accuracies(probabilities, labels), strict=True)),
+        "confused": confused(probabilities, labels, class_names),
     }
+
+
+def confused(
+    probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_names: Sequence[str], most: int = 200
+) -> dict[str, dict[str, int]]:
+    """How often items of a class were taken for which other one: the `most` frequent pairs, the first ones first."""
+    taken_for: list[int] = probabilities.argmax(dim=1).tolist()
+    pairs: Counter[tuple[int, int]] = Counter(zip(labels.tolist(), taken_for, strict=True))
+    found: dict[str, dict[str, int]] = {}
+    for (label, taken), count in pairs.most_common():
+        if label != taken and sum(map(len, found.values())) < most:
+            found.setdefault(class_names[label], {})[class_names[taken]] = count
+    return found

@@ -8,13 +8,13 @@ from polyprompt.errors import ConfigError
 
 Executor = Literal["local", "ray", "slurm"]
 Job = Callable[[Path], None]
-"""What each worker does in the shared folder: a function of a module, so that other machines find it."""
+"""What each worker does with a file or folder that all see: a function of a module, so that other machines find it."""
 Watch = Callable[[], None]
 """Called now and then while workers are at work."""
 
 
-def start(executor: Executor, workers: int, job: Job, folder: Path, watch: Watch) -> None:
-    """Runs `job(folder)` in so many workers, and returns when all have ended.
+def start(executor: Executor, workers: int, job: Job, what: Path, watch: Watch) -> None:
+    """Runs `job(what)` in so many workers, and returns when all have ended.
 
     Raises:
         ConfigError: the executor is not installed, or there is nothing that it could run on.
@@ -27,4 +27,4 @@ def start(executor: Executor, workers: int, job: Job, folder: Path, watch: Watch
         from polyprompt.executors.on_ray import run
     else:
         from polyprompt.executors.slurm import run
-    run(workers, job, folder, watch)
+    run(workers, job, what, watch)

@@ -15,10 +15,10 @@ DEATHS = 3
 """How often each worker may be made up for: something that kills whoever does it must not go on for ever."""
 
 
-def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
+def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     """See `executors.start`. A worker that was killed is made up for, a few times."""
     threads = max(1, (os.cpu_count() or 1) // workers)
-    running, deaths = [_started(job, folder, threads) for _ in range(workers)], 0
+    running, deaths = [_started(job, what, threads) for _ in range(workers)], 0
     try:
         while running:
             time.sleep(EVERY)
@@ -27,7 +27,7 @@ def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
             running = [one for one in running if one.exitcode is None]
             for one in killed[: DEATHS * workers - deaths]:
                 say(f"A worker ended with {one.exitcode}; another one takes its place.")
-                running.append(_started(job, folder, threads))
+                running.append(_started(job, what, threads))
             deaths += len(killed)
     finally:
         for one in running:
@@ -35,14 +35,14 @@ def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
             one.join()
 
 
-def _started(job: Job, folder: Path, threads: int) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, folder, threads))
+def _started(job: Job, what: Path, threads: int) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, what, threads))
     process.start()
     return process
 
 
-def _work(job: Job, folder: Path, threads: int) -> None:
+def _work(job: Job, what: Path, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    job(folder)
+    job(what)

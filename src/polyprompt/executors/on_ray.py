@@ -12,8 +12,8 @@ RETRIES = 3
 """How often Ray makes up for a worker that was lost."""
 
 
-def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
-    """See `executors.start`. The folder has to be one that all machines of the cluster see."""
+def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
+    """See `executors.start`. What they work on has to lie where all machines of the cluster see it."""
     try:
         import ray
     except ModuleNotFoundError:
@@ -23,7 +23,7 @@ def run(workers: int, job: Job, folder: Path, watch: Watch) -> None:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(job)
-        left = [task.remote(folder.resolve()) for _ in range(workers)]
+        left = [task.remote(what.resolve()) for _ in range(workers)]
         while left:
             ready, left = ray.wait(left, timeout=EVERY)
             ray.get(ready)

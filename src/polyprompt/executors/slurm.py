@@ -14,8 +14,8 @@ EVERY = 1.0
 """Seconds between two looks."""
 
 
-def run(workers: int, job: Job, folder: Path, watch: Watch, cluster: str = "slurm") -> None:
-    """See `executors.start`. The folder has to be one that all machines of the cluster see.
+def run(workers: int, job: Job, what: Path, watch: Watch, cluster: str = "slurm") -> None:
+    """See `executors.start`. What they work on has to lie where all machines of the cluster see it.
 
     Args:
         cluster: submitit's; "local" runs the same jobs as processes of this machine.
@@ -29,9 +29,9 @@ def run(workers: int, job: Job, folder: Path, watch: Watch, cluster: str = "slur
         raise ConfigError("--executor slurm needs submitit; pip install 'polyprompt[slurm]'") from None
     if cluster == "slurm" and not shutil.which("sbatch"):
         raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")
-    executor = submitit.AutoExecutor(folder=folder / "slurm", cluster=cluster)
+    executor = submitit.AutoExecutor(folder=what.with_name("slurm"), cluster=cluster)
     executor.update_parameters(name="polyprompt", timeout_min=24 * 60, cpus_per_task=1)
-    jobs = [executor.submit(job, folder.resolve()) for _ in range(workers)]
+    jobs = [executor.submit(job, what.resolve()) for _ in range(workers)]
     while not all(one.done() for one in jobs):
         time.sleep(EVERY)
         watch()

@@ -46,26 +46,16 @@ def write_page(runs: Sequence[Path], out: Path) -> None:
     Raises:
         ConfigError: no runs. FileError: a folder is no run or is damaged, or the page cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     if not runs:
         raise ConfigError("report: no runs given. Name at least one run folder.")
     groups = group([read_run(folder) for folder in dict.fromkeys(runs)])
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     colours = {each.name: _colour(number) for number, each in enumerate(groups)}
     looks, count = _looks(groups), sum(len(each.runs) for each in groups)
-    page = environment.get_template("page.html").render(
+    page = render(
+        "page.html",
         experiments=[_experiment(number, each) for number, each in enumerate(groups)],
         colours=colours,
         counted=f"{count} run{'s' * (count > 1)}",
-        version=version("polyprompt"),
-        today=date.today().isoformat(),
         tables=[(table, _dots(table, colours)) for table in tables(groups)],
         classes=list(_by_class(groups)),
         panels=list(_panels(groups)),
@@ -76,6 +66,21 @@ def write_page(runs: Sequence[Path], out: Path) -> None:
         searched=_searched(groups),
     )
     write_text(out, page)
+
+
+def render(template: str, **values: object) -> str:
+    """A template of this folder, filled; it may say the version and the day."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    same = {"version": version("polyprompt"), "today": date.today().isoformat()}
+    return environment.get_template(template).render(same | values)
 
 
 def aspect_names(prompts: Sequence[str]) -> list[str]:
@@ -230,7 +235,7 @@ def _maps(run: Run, look: Look, names: Sequence[str]) -> dict[str, object]:
     maps = [
         {
             "name": name,
-            "src": _jpeg(overlay(seen, np.array(map_))),
+            "src": jpeg(overlay(seen, np.array(map_))),
             "part": printed(part, "+.3f"),
             "share": "" if share is None else f"{printed(100 * share, '.0f')} %",
             "bar": round(50 * abs(part) / furthest, 1),
@@ -288,7 +293,8 @@ def _colour(number: int) -> int:
     return number % plots.SERIES
 
 
-def _jpeg(picture: Image.Image) -> str:
+def jpeg(picture: Image.Image) -> str:
+    """A picture as the source of an <img>."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=78, optimize=True)
     return _uri(file.getvalue())

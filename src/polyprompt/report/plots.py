@@ -50,56 +50,57 @@ class Dots:
 
 def curves(lines: Sequence[Curve], label: str) -> str:
     """Lines over training steps; `label` says what is shown, for those who cannot see it."""
-    figure, axes = _canvas(3.5, 1.9)
+    figure, axes = canvas(3.5, 1.9)
     for line in lines:
         x, y = _averaged(line.x, line.y)
         style = (0, (3, 2)) if line.dashed else "solid"
         # A lone point is no line.
         mark = "o" if len(x) == 1 else ""
         axes.plot(
-            x, y, color=_series(line.colour), linewidth=1.4, alpha=0.85, marker=mark, markersize=3.5, linestyle=style
+            x, y, color=series(line.colour), linewidth=1.4, alpha=0.85, marker=mark, markersize=3.5, linestyle=style
         )
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_xlabel("step", color=MUTED, fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return _svg(figure, label)
+    return as_svg(figure, label)
 
 
 def dots(rows: Sequence[Dots], label: str) -> str:
     """A row per experiment: a dot per seed, a bar from mean - std to mean + std, a tick at the mean."""
-    figure, axes = _canvas(3.5, 0.55 + 0.32 * len(rows))
+    figure, axes = canvas(3.5, 0.55 + 0.32 * len(rows))
     for y, row in enumerate(rows):
-        colour = _series(row.colour)
+        colour = series(row.colour)
         if len(row.values) > 1:
             middle, spread = mean(row.values), stdev(row.values)
             axes.plot([middle - spread, middle + spread], [y, y], color=colour, linewidth=7, alpha=0.25)
             axes.plot([middle, middle], [y - 0.22, y + 0.22], color=colour, linewidth=1.6)
         axes.plot(row.values, [y] * len(row.values), "o", color=colour, markersize=4.5, alpha=0.9, markeredgewidth=0)
-    axes.set_yticks(range(len(rows)), [_cut(row.name) for row in rows], fontsize=8, color=INK, parse_math=False)
+    axes.set_yticks(range(len(rows)), [cut(row.name) for row in rows], fontsize=8, color=INK, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.06 * max(value for row in rows for value in row.values) or 1)  # from 0: no difference blown up
     axes.grid(axis="x", color=LINE, linewidth=0.6)
-    return _svg(figure, label)
+    return as_svg(figure, label)
 
 
 def heat(matrix: Sequence[Sequence[float | int | None]], names: Sequence[str], label: str) -> str:
     """A square of numbers from -1 to 1: warm above zero, cool below, the stronger the further from it."""
     k = len(matrix)
-    figure, axes = _canvas(0.9 + 0.46 * k, 0.5 + 0.46 * k)
+    figure, axes = canvas(0.9 + 0.46 * k, 0.5 + 0.46 * k)
     for row, values in enumerate(matrix):
         for column, value in enumerate(values):
             colour = WARM if (value or 0) >= 0 else COOL
             axes.bar(column, 0.94, 0.94, row - 0.47, color=colour, alpha=0.85 * abs(value or 0), linewidth=0)
             axes.text(column, row, printed(value, ".2f"), ha="center", va="center", fontsize=7.5, color=INK)
-    short, text = [_cut(name, 14) for name in names], {"fontsize": 8, "color": INK, "parse_math": False}
+    short, text = [cut(name, 14) for name in names], {"fontsize": 8, "color": INK, "parse_math": False}
     axes.set_xticks(range(k), short, rotation=35, ha="right", **text)
     axes.set_yticks(range(k), short, **text)
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5), aspect="equal")
     axes.spines[:].set_visible(False)
-    return _svg(figure, label)
+    return as_svg(figure, label)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches, with one plot in it."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
@@ -111,7 +112,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, label: str) -> str:
+def as_svg(figure: Figure, label: str) -> str:
     """The figure for the page: text as text, no ids that another figure may have, no fixed size, nothing from afar."""
     import matplotlib
 
@@ -144,9 +145,11 @@ def _averaged(x: Sequence[float | int], y: Sequence[float | int]) -> tuple[list[
     return means[0], means[1]
 
 
-def _series(number: int) -> str:
+def series(number: int) -> str:
+    """The colour of an experiment."""
     return list(STAND_INS)[5 + number % SERIES]
 
 
-def _cut(name: str, length: int = 24) -> str:
+def cut(name: str, length: int = 24) -> str:
+    """A name that fits."""
     return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,165 @@
+"""A grid's results as rows and columns, and how each protocol averages them.
+
+Means are taken over seeds within a set first, then over sets, plainly; where one figure is missing there is no mean.
+Base-to-novel has two harmonic means, both named: of the averages (CoCoOp, MaPLe, most), and the average of the sets'
+own (RPO, HPT), which is smaller.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from polyprompt.evaluate.classify import harmonic_mean
+from polyprompt.runs.cells import Cell, Result
+
+WAYS = {
+    "text_to_image": "text → image",
+    "image_to_text": "image → text",
+    "image_to_text_grouped": "image → text, grouped",
+}
+RANKS = {"median_rank": "MdR", "mean_rank": "MnR"}
+AVERAGE = "average"
+
+
+class Row(NamedTuple):
+    """Who is measured."""
+
+    method: str
+    encoder: str
+
+
+class Column(NamedTuple):
+    """What is measured."""
+
+    of: str
+    """The set, or the average over sets."""
+    name: str
+    """The figure: accuracy, base, R@1."""
+
+
+@dataclass
+class Figure:
+    """A figure over seeds; a share, a rank or a correlation."""
+
+    by_seed: dict[int | None, float] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return mean(self.by_seed.values())
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds (n - 1); None for one."""
+        return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All results by one protocol with as many training pictures."""
+
+    protocol: str
+    shots: int | None
+    figures: Mapping[tuple[Row, Column], Figure]
+    results: Sequence[Result]
+
+    @property
+    def rows(self) -> list[Row]:
+        """In the order in which they were done."""
+        return list(dict.fromkeys(row for row, _ in self.figures))
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those of sets, without averages."""
+        return list(dict.fromkeys(column for _, column in self.figures))
+
+    def means(self, row: Row) -> dict[Column, float]:
+        """A row's figures, and the averages of its protocol that it has all figures for."""
+        own = {column: figure.mean for (who, column), figure in self.figures.items() if who == row}
+        return own | {Column(AVERAGE, name): value for name, value in averages(self.protocol, self.columns, own)}
+
+
+def grids(results: Sequence[Result]) -> list[Grid]:
+    """Results by protocol and shots; those that know no shots stand in each grid of their protocol."""
+    kinds = dict.fromkeys((one.cell.protocol, one.cell.shots) for one in results if one.cell.shots is not None)
+    alone = dict.fromkeys(one.cell.protocol for one in results)
+    kinds |= dict.fromkeys((protocol, None) for protocol in alone if protocol not in {kind for kind, _ in kinds})
+    return [
+        _grid(protocol, shots, results) for protocol, shots in sorted(kinds, key=lambda kind: (kind[0], kind[1] or 0))
+    ]
+
+
+def _grid(protocol: str, shots: int | None, results: Sequence[Result]) -> Grid:
+    inside = [one for one in results if one.cell.protocol == protocol and one.cell.shots in (None, shots)]
+    inside.sort(key=lambda one: _order(one.cell))
+    figures: dict[tuple[Row, Column], Figure] = {}
+    for one in inside:
+        for column, value in figures_of(one):
+            row = Row(one.cell.method, label(one.cell.encoder))
+            figures.setdefault((row, column), Figure()).by_seed[one.cell.seed] = value
+    return Grid(protocol, shots, figures, inside)
+
+
+def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
+    """Encoder by encoder, zero-shot first, then by names."""
+    return cell.encoder, cell.method != "zeroshot", cell.method, cell.data, cell.seed or 0
+
+
+def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
+    """What a cell measured."""
+    data, found = label(result.cell.data), result.figures
+    match result.cell.task:
+        case "retrieve":
+            for way, figures in _mapping(found["retrieval"]).items():
+                for key, value in figures.items():
+                    yield Column(f"{data}, {WAYS[way]}", RANKS.get(key, key.replace("recall@", "R@"))), value
+        case "compare":
+            yield Column(data, "Spearman"), float(str(found["spearman"]))
+        case _:
+            for part, scores in _mapping(found["classification"]).items():
+                yield column_of(result, data, part), scores["accuracy"]
+
+
+def column_of(result: Result, data: str, part: str) -> Column:
+    """Where an accuracy stands: base and novel beside each other, other sets under their own names."""
+    if part in ("base", "novel"):
+        return Column(data, part)
+    target = result.cell.settings.get("test") if part == "test" else part
+    if result.cell.protocol == "single-source":
+        return Column(data, f"→ {data if part == 'test' else label(part)}")
+    return Column(label(str(target)) if target else data, "accuracy")
+
+
+def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, float]) -> Iterator[tuple[str, float]]:
+    """The averages of a protocol over its sets."""
+    if protocol == "retrieval" or not columns:
+        return
+    if protocol == "base-to-novel":
+        halves = {name: [own.get(column) for column in columns if column.name == name] for name in ("base", "novel")}
+        base, novel = halves["base"], halves["novel"]
+        if all(known := [value for value in (*base, *novel) if value is not None]) and len(known) == len(base + novel):
+            yield "base", mean(known[: len(base)])
+            yield "novel", mean(known[len(base) :])
+            yield "hm of averages", harmonic_mean(mean(known[: len(base)]), mean(known[len(base) :]))
+            pairs = zip(known[: len(base)], known[len(base) :], strict=True)
+            yield "average of hms", mean(harmonic_mean(*pair) for pair in pairs)
+        return
+    wanted = list(columns)
+    if protocol in ("cross-dataset", "domain-generalization"):
+        wanted = wanted[1:]  # the source stands apart
+    if protocol == "single-source":
+        wanted = [column for column in columns if column.name != f"→ {column.of}"]
+    if wanted and all(column in own for column in wanted):
+        yield "targets" if wanted != list(columns) else "mean", mean(own[column] for column in wanted)
+
+
+def label(source: str) -> str:
+    """A set or encoder as tables call it: a name of the catalogue, or the end of a path."""
+    head = source.partition("@")[0]
+    return head.rstrip("/").rpartition("/")[2] if head.startswith(("/", ".", "~")) else head
+
+
+def _mapping(value: object) -> Mapping[str, Mapping[str, Any]]:
+    assert isinstance(value, Mapping)
+    return value

@@ -1,0 +1,190 @@
+"""A grid's tables: on a terminal, in Markdown, as CSV, and for LaTeX (booktabs)."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, figures_of
+from polyprompt.report.published import Printed, published
+from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
+from polyprompt.report.words import printed
+from polyprompt.runs.cells import Result
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table, ready to be printed: its title, columns, rows of texts, and what a reader must know."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    notes: Sequence[str]
+    compared: Sequence[Compared]
+
+    @property
+    def header(self) -> list[tuple[str, int]]:
+        """What neighbouring columns belong to, with how many they are."""
+        return [(of, len(list(some))) for of, some in groupby(self.columns, key=lambda column: column.of)]
+
+
+def shown(grid: Grid) -> Shown:
+    """A grid as a table: chance first, own rows, published ones behind them."""
+    means = {row: grid.means(row) for row in grid.rows}
+    columns = [*grid.columns, *dict.fromkeys(c for own in means.values() for c in own if c.of == AVERAGE)]
+    theirs = published(grid)
+    rows = [("chance", [_text(column, value) for column, value in _chance(grid, columns)])]
+    rows += [(name_of(row, grid), [_cell(grid, row, column, means[row]) for column in columns]) for row in grid.rows]
+    for one in theirs:
+        rows.append((f"{one.method}, published", [_text(column, one.figures.get(column)) for column in columns]))
+        if one.differences:
+            rows.append((f"{one.method}, ours less published", [_signed(one.differences.get(c)) for c in columns]))
+    known = any(cell != printed(None, "") for cell in rows[0][1])
+    shots = f", {grid.shots} shot{'s' * (grid.shots > 1)}" if grid.shots else ""
+    tested = compared(grid) if known else []
+    return Shown(f"{grid.protocol}{shots}", columns, rows if known else rows[1:], list(_notes(grid, theirs)), tested)
+
+
+def name_of(row: Row, grid: Grid) -> str:
+    """A row's name; the encoder is said where there are several."""
+    if len({other.encoder for other in grid.rows}) == 1:
+        return row.method if row.method != "as it is" else row.encoder
+    return row.encoder if row.method == "as it is" else f"{row.method}, {row.encoder}"
+
+
+def _cell(grid: Grid, row: Row, column: Column, means: Mapping[Column, float]) -> str:
+    figure = grid.figures.get((row, column))
+    return _text(column, means.get(column), figure)
+
+
+def _text(column: Column, value: float | None, figure: Figure | None = None) -> str:
+    """A share in per cent, a rank as it is; the spread over seeds behind it."""
+    times, form = (1, ".1f") if column.name in ("MdR", "MnR") else (100, ".2f")
+    text = printed(None if value is None else times * value, form)
+    if figure is None or figure.spread is None:
+        return text
+    return f"{text} ± {printed(times * figure.spread, form)}"
+
+
+def _signed(value: float | None) -> str:
+    return printed(None if value is None else 100 * value, "+.2f")
+
+
+def _chance(grid: Grid, columns: Sequence[Column]) -> Iterator[tuple[Column, float | None]]:
+    classes = {column: size[1] for _, column, size in grid_sizes(grid)}
+    for column in columns:
+        yield column, 1 / classes[column] if column in classes else None
+
+
+def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
+    """What a reader must know."""
+    if grid.protocol == "retrieval":
+        yield "Recall in %, median and mean rank from 1; grouped: a rank counts wrong videos, not wrong sentences."
+    elif grid.protocol == "sts":
+        yield "Spearman's correlation of cosines with people's scores, times 100."
+    else:
+        yield "Accuracy in %, of all scored pictures."
+    if any(figure.spread is not None for figure in grid.figures.values()):
+        yield "Mean ± standard deviation over seeds; averages are over sets, of their means."
+    sizes: dict[Column, set[tuple[int, int]]] = {}
+    for _, column, size in grid_sizes(grid):
+        sizes.setdefault(column, set()).add(size)
+    if mixed := [f"{column.of} {column.name}" for column, found in sizes.items() if len(found) > 1]:
+        yield f"Not to be compared row by row, other pictures or classes were scored: {', '.join(mixed)}."
+    precisions = {str(one.cell.settings.get("precision")) for one in grid.results if one.cell.seed is not None}
+    if len(precisions) > 1:
+        yield f"Rows were trained in {' and '.join(sorted(precisions))}."
+    if guessed := sorted({column.of for _, column in chance_like(grid)}):
+        yield f"Zero-shot lies within two errors of chance on {', '.join(guessed)}: left out of the test."
+    if theirs:
+        yield (
+            "Published: CLIP's ViT-B/16, 16 shots; " + "; ".join(f"{one.method}: {one.source}" for one in theirs) + "."
+        )
+
+
+def ranking(one: Shown) -> list[tuple[str, Sequence[str]]]:
+    """The comparison with zero-shot as rows of text, a header first."""
+    rows: list[tuple[str, Sequence[str]]] = [("", ("mean rank", "above zero-shot", "p"))]
+    for who in one.compared:
+        p = printed(None, "") if who.p is None else printed(who.p, ".3f") if who.p >= 0.001 else "< 0.001"
+        of = printed(None, "") if not who.pairs else f"{who.better} of {who.pairs}"
+        rows.append((who.row.method, (printed(who.rank, ".2f"), of, p)))
+    return rows
+
+
+TEST = (
+    "Rank among the rows of one encoder, 1 is best. p: Wilcoxon's signed-rank test against zero-shot on pairs of a set "
+    "and a seed, two-sided, Holm's correction; seeds of one set are not independent, so it is a lower bound."
+)
+
+
+# Formats
+
+
+def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
+    """All tables in GitHub's Markdown, and how they were made."""
+    parts = []
+    for one in tables:
+        names = [f"{column.of} {column.name}".strip() for column in one.columns]
+        parts += [f"## {one.title}", "", *_markdown([("", names), *one.rows]), ""]
+        parts += [f"{note}\n" for note in one.notes]
+        if one.compared:
+            parts += [*_markdown(ranking(one)), "", f"{TEST}\n"]
+    return "\n".join([*parts, *made_by(results)]) + "\n"
+
+
+def _markdown(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """A table whose first row is its header."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in (name, *cells)) + " |" for name, cells in rows]
+    return [lines[0], "| --- |" + " ---: |" * len(rows[0][1]), *lines[1:]]
+
+
+def made_by(results: Sequence[Result]) -> list[str]:
+    """Machines, dates and time, in a line each."""
+    dates = sorted({one.date for one in results})
+    machines = dict.fromkeys(one.machine for one in results)
+    hours = sum(one.seconds for one in results) / 3600
+    days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return [f"{len(results)} results, {days}, {hours:.2f} hours of work, on {'; '.join(machines)}."]
+
+
+def comma_separated(results: Sequence[Result]) -> str:
+    """Every figure of every cell, unrounded, a line each."""
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["protocol", "encoder", "method", "data", "shots", "seed", "of", "figure", "value", "cell"])
+    for one in results:
+        cell = one.cell
+        for column, value in figures_of(one):
+            same = [cell.protocol, cell.encoder, cell.method, cell.data, cell.shots, cell.seed]
+            table.writerow([*same, column.of, column.name, repr(value), cell.name])
+    return file.getvalue()
+
+
+def latex(tables: Sequence[Shown]) -> str:
+    """Tables for LaTeX with the package booktabs."""
+    parts = []
+    for one in tables:
+        of = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" for name, span in one.header)
+        head = " & ".join(_tex(column.name) for column in one.columns)
+        body = [rf"{_tex(name)} & {' & '.join(map(_tex, cells))} \\" for name, cells in one.rows]
+        parts += [
+            f"% {one.title}. {' '.join(one.notes)}",
+            rf"\begin{{tabular}}{{l{'r' * len(one.columns)}}}",
+            r"\toprule",
+            rf"& {of} \\",
+            rf"& {head} \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _tex(text: str) -> str:
+    signs = {"\\": r"\textbackslash{}", printed(None, ""): "--", "\N{MINUS SIGN}": "$-$", "±": r"$\pm$", "→": r"$\to$"}
+    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    return "".join(signs.get(letter, letter) for letter in text)

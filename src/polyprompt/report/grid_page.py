@@ -1,0 +1,69 @@
+"""One HTML page about a grid: tables, drawings, comparison with zero-shot, hardest classes. Nothing is fetched."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from polyprompt.disk.files import write_text
+from polyprompt.report import grid_plots
+from polyprompt.report.averages import Grid, grids
+from polyprompt.report.grid import TEST, comma_separated, latex, made_by, markdown, name_of, ranking, shown
+from polyprompt.report.hardest import hardest
+from polyprompt.report.page import render
+from polyprompt.runs.cells import results_in
+
+
+def write_report(folder: Path, out: Path) -> str:
+    """Writes what a grid's folder holds, in the form that `out` ends like: .html, .md, .csv, .tex.
+
+    Returns:
+        its tables in Markdown, for the terminal.
+
+    Raises:
+        FileError: no grid, a damaged result, or the report cannot be written.
+    """
+    results = results_in(folder)
+    found = grids(results)
+    tables = [shown(grid) for grid in found]
+    text = markdown(tables, results)
+    if out.suffix == ".md":
+        write_text(out, text)
+    elif out.suffix == ".csv":
+        write_text(out, comma_separated(results))
+    elif out.suffix == ".tex":
+        write_text(out, latex(tables))
+    else:
+        page = render(
+            "grid.html",
+            title=", ".join(dict.fromkeys(grid.protocol for grid in found)) or folder.name,
+            counted=f"{len(results)} result{'s' * (len(results) != 1)}",
+            sections=list(_sections(found)),
+            test=TEST,
+            hardest=hardest(results),
+            made_by=made_by(results) if results else [],
+            widest=0,
+        )
+        write_text(out, page)
+    return text
+
+
+def _sections(found: Sequence[Grid]) -> Iterator[dict[str, object]]:
+    """A section a table; what needs all numbers of shots stands behind the last of a protocol."""
+    for _, same in groupby(found, key=lambda grid: grid.protocol):
+        some = list(same)
+        for grid in some:
+            table = shown(grid)
+            drawn = list(_plots(grid, some if grid is some[-1] else []))
+            names = [name_of(row, grid) for row in grid.rows]
+            yield {"table": table, "ranking": ranking(table) if table.compared else [], "plots": drawn, "names": names}
+
+
+def _plots(grid: Grid, some: Sequence[Grid]) -> Iterator[dict[str, str]]:
+    names = {row: name_of(row, grid) for row in grid.rows}
+    if svg := grid_plots.base_against_novel(grid, names):
+        yield {"title": "Base against novel", "legend": "averages over sets; lines of equal harmonic mean", "svg": svg}
+    if svg := grid_plots.curves(some, grid.rows):
+        yield {"title": "Accuracy against shots", "legend": "mean over sets; band: spread over seeds", "svg": svg}
+    for number, row in enumerate(grid.rows):
+        if svg := grid_plots.against_zero_shot(grid, row, number):
+            yield {"title": f"{names[row]} less zero-shot", "legend": "points of accuracy", "svg": svg}

@@ -1,0 +1,116 @@
+"""Which method is better than zero-shot, and by how much luck: ranks over sets, and a paired test.
+
+Wilcoxon's signed-rank test, two-sided, on pairs of a method's accuracy and zero-shot's on the same pictures with the
+same seed (Demsar 2006, JMLR 7, advises it for classifiers over several sets); p values by Holm's correction over the
+methods of a table. Seeds of one set are not independent, so p is too small rather than too large: a table says it.
+Where zero-shot lies within two standard errors of chance, a set tells nothing, and its pairs are left out.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from polyprompt.report.averages import Column, Grid, Row, column_of, label
+
+LEAST = 6
+"""Pairs with which the test can come below 0.05 at all."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A method against zero-shot on the same encoder."""
+
+    row: Row
+    rank: float
+    """Mean rank among the rows of its encoder over all figures; 1 is best, equal ones share."""
+    better: int
+    """Figures, a seed each, above zero-shot's."""
+    pairs: int
+    """How many were compared."""
+    p: float | None
+    """None where there are too few pairs."""
+
+
+def compared(grid: Grid) -> list[Compared]:
+    """Every row but zero-shot's, best mean rank first."""
+    ranks, left_out = mean_ranks(grid), chance_like(grid)
+    found = []
+    for row in grid.rows:
+        zero = Row("zeroshot", row.encoder)
+        pairs = [] if row == zero else _pairs(grid, row, zero, left_out)
+        found.append(Compared(row, ranks[row], sum(a > b for a, b in pairs), len(pairs), _p(pairs)))
+    return sorted(_holm(found), key=lambda one: one.rank)
+
+
+def mean_ranks(grid: Grid) -> dict[Row, float]:
+    """The mean over columns of each row's rank by its mean over seeds."""
+    ranks: dict[Row, list[float]] = {row: [] for row in grid.rows}
+    for encoder in {row.encoder for row in grid.rows}:
+        for column in grid.columns:
+            known = {
+                row: figure.mean
+                for (row, of), figure in grid.figures.items()
+                if of == column and row.encoder == encoder
+            }
+            for row, value in known.items():
+                above = sum(other > value for other in known.values())
+                equal = sum(other == value for other in known.values())
+                ranks[row].append(above + (equal + 1) / 2)
+    return {row: mean(values) if values else math.nan for row, values in ranks.items()}
+
+
+def chance_like(grid: Grid) -> set[tuple[str, Column]]:
+    """Encoders and columns where zero-shot cannot be told from guessing."""
+    sizes = {(row, column): size for row, column, size in grid_sizes(grid)}
+    found = set()
+    for (row, column), figure in grid.figures.items():
+        if row.method == "zeroshot" and (size := sizes.get((row, column))):
+            pictures, classes = size
+            error = math.sqrt(figure.mean * (1 - figure.mean) / pictures)
+            if abs(figure.mean - 1 / classes) <= 2 * error:
+                found.add((row.encoder, column))
+    return found
+
+
+def grid_sizes(grid: Grid) -> list[tuple[Row, Column, tuple[int, int]]]:
+    """Pictures and classes behind every accuracy."""
+    found = []
+    for one in grid.results:
+        scored = one.figures.get("classification", {})
+        assert isinstance(scored, Mapping)
+        row = Row(one.cell.method, label(one.cell.encoder))
+        for part, scores in scored.items():
+            column = column_of(one, label(one.cell.data), part)
+            found.append((row, column, (scores["pictures"], scores["classes"])))
+    return found
+
+
+def _pairs(grid: Grid, row: Row, zero: Row, left_out: set[tuple[str, Column]]) -> list[tuple[float, float]]:
+    pairs = []
+    for column in grid.columns:
+        if (row.encoder, column) in left_out:
+            continue
+        own, other = grid.figures.get((row, column)), grid.figures.get((zero, column))
+        if own and other:
+            pairs += [(value, other.by_seed.get(seed, other.mean)) for seed, value in own.by_seed.items()]
+    return pairs
+
+
+def _p(pairs: Sequence[tuple[float, float]]) -> float | None:
+    from scipy.stats import wilcoxon
+
+    differing = [(a, b) for a, b in pairs if a != b]
+    if len(differing) < LEAST:
+        return None
+    return float(wilcoxon([a - b for a, b in differing]).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _holm(found: Sequence[Compared]) -> list[Compared]:
+    """The same with p values that hold for all of them together."""
+    tested = sorted((one for one in found if one.p is not None), key=lambda one: one.p or 0.0)
+    corrected, so_far = {}, 0.0
+    for number, one in enumerate(tested):
+        so_far = max(so_far, min(1.0, (len(tested) - number) * (one.p or 0.0)))
+        corrected[one.row] = so_far
+    return [Compared(one.row, one.rank, one.better, one.pairs, corrected.get(one.row)) for one in found]
