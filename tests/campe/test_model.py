@@ -269,7 +269,8 @@ def test_every_parameter_that_learns_is_of_one_kind(way, toy_campe):
     fitted = {"text.fitted_norm.weight", "text.fitted_norm.bias"} if way.get("text.norm") != "own" else set()
     assert names("norms") == {"image.new_norm.weight", "image.new_norm.bias"} | fitted
     learning = {name_of[id(p)] for p in model.parameters() if p.requires_grad}
-    assert names("plain") == {"logit_scale", "bias", "text.vectors"} & learning
+    assert names("plain") == {"logit_scale", "text.vectors"} & learning
+    assert names("bias") == {"bias"} & learning
     blocks = {f"text.llm.blocks.{n}" for n in range(model.text.split, model.text.llm.depth)}
     assert {".".join(name.split(".")[:4]) for name in names("towers") if "norm" not in name.split(".")[2]} == blocks
     assert all(name.startswith(("text.maps", "image.")) for name in names("new"))

@@ -1,5 +1,6 @@
 """Which parameter learns at which rate, with or without decay; and that the fitted norm is fitted at all."""
 
+import pytest
 import timm
 import torch
 from safetensors.torch import load_file
@@ -8,9 +9,10 @@ from toy_runs import toy_settings
 
 from polyprompt.campe.model import build
 from polyprompt.data.read import read_pairs
+from polyprompt.nn.losses import sigmoid_contrast
 from polyprompt.nn.tree import sequences
 from polyprompt.runs import align as module
-from polyprompt.runs.align import align
+from polyprompt.runs.align import align, balanced_bias
 from polyprompt.runs.groups import parameter_groups
 
 RATES = {"rate": 0.3, "tower_rate": 0.02, "norm_rate": 0.1}
@@ -111,3 +113,27 @@ def test_the_fitted_norm_is_fitted_to_the_first_captions(place, tmp_path):
     torch.testing.assert_close(saved["text.fitted_norm.mean"], rows.mean(dim=0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(saved["text.fitted_norm.deviation"], rows.std(dim=0), rtol=1e-4, atol=1e-5)
     assert rows.mean(dim=0).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("given", "rate"), [({}, 30.0), ({"bias_rate": 0.4}, 0.4)])
+def test_a_sigmoids_bias_has_a_rate_of_its_own(place, given, rate):
+    found = groups_of(toy_settings(place, **RATES, **given, loss={"contrast": "sigmoid"}))
+    assert found["bias"] == (rate, 0.0)
+
+
+@pytest.mark.parametrize("batch", [2, 7, 256])
+def test_a_balanced_bias_wants_neither_up_nor_down(batch):
+    """With all cosines at zero, the gradient of the bias is nothing: one pair against all negatives."""
+    bias = torch.tensor(balanced_bias(batch), requires_grad=True)
+    rows = torch.eye(2 * batch)
+    sigmoid_contrast(rows[:batch], rows[batch:], torch.tensor(10.0), bias).backward()
+    assert abs(float(bias.grad)) < 1e-4
+
+
+def test_where_scale_and_bias_start(place, tmp_path):
+    """As said, or balanced; after one step at a rate of nearly nothing they are still there."""
+    for said, expected in (({}, (1 / 0.07, balanced_bias(4))), ({"scale": 20.0, "bias": -3.0}, (20.0, -3.0))):
+        rates = {"rate": 1e-12, "tower_rate": 1e-12, "epochs": 1, "batch": 4, "test_split": None, "dev_split": None}
+        settings = toy_settings(place, **rates, loss={"contrast": "sigmoid", **said})
+        model = align(settings, tmp_path / f"run{len(said)}")
+        assert (model.scale.item(), model.bias.item()) == pytest.approx(expected)

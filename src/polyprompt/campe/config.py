@@ -85,6 +85,10 @@ class LossSettings(Settings):
 
     contrast: Literal["softmax", "sigmoid"] = "softmax"
     """CLIP's loss, or SigLIP's."""
+    scale: float = Field(default=1 / 0.07, gt=0, le=100)
+    """The factor on cosines at the start; it learns."""
+    bias: float | None = None
+    """Of SigLIP's loss, at the start; if not given, -log of the negatives in a batch, which balances it."""
     diversity: float = Field(default=0.1, ge=0)
     """Weight: prompts shall say different things."""
     diversity_of: Literal["scores", "readouts"] = "scores"

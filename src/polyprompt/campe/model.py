@@ -59,8 +59,8 @@ class CAMPE(nn.Module):
             width=image.width,
         )
         sigmoid = settings.loss.contrast == "sigmoid"
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0 if sigmoid else 1 / 0.07)))
-        self.bias = nn.Parameter(torch.tensor(-10.0), requires_grad=sigmoid)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(settings.loss.scale)))
+        self.bias = nn.Parameter(torch.tensor(settings.loss.bias or 0.0), requires_grad=sigmoid)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -156,16 +156,17 @@ class CAMPE(nn.Module):
         return kept
 
     def parameters_by_kind(self) -> dict[str, list[nn.Parameter]]:
-        """What learns, in four kinds that may want rates of their own.
+        """What learns, in five kinds that may want rates of their own.
 
         "towers": pretrained. "norms": new, on pretrained states, where a tower has none or one for another task.
-        "plain": scale, bias and adaptive tokens. "new": everything else.
+        "plain": scale and adaptive tokens. "bias": the sigmoid's. "new": everything else.
         """
         norms = (self.text.norm, self.image.tokens_norm)  # a tower's own are among its parameters, too
         kind_of = {id(p): "norms" for norm in norms for p in norm.parameters()}
         kind_of |= {id(p): "towers" for tower in (self.text.llm, self.image.tower) for p in tower.parameters()}
-        kind_of |= {id(p): "plain" for p in (self.logit_scale, self.bias, getattr(self.text, "vectors", self.bias))}
-        kinds: dict[str, list[nn.Parameter]] = {"new": [], "towers": [], "norms": [], "plain": []}
+        kind_of |= {id(p): "plain" for p in (self.logit_scale, getattr(self.text, "vectors", self.logit_scale))}
+        kind_of[id(self.bias)] = "bias"
+        kinds: dict[str, list[nn.Parameter]] = {"new": [], "towers": [], "norms": [], "plain": [], "bias": []}
         for p in self.parameters():
             if p.requires_grad:
                 kinds[kind_of.get(id(p), "new")].append(p)

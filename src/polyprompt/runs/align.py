@@ -1,5 +1,6 @@
 """`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,8 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
     model = build(settings).to(device())
+    if settings.loss.bias is None:
+        model.bias.data.fill_(balanced_bias(settings.batch))
     towers = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
     started = start_from(model, settings.start_from) if settings.start_from else None
     run.start({"towers": towers, "captions": _fingerprint(train), "start_from": started})
@@ -212,6 +215,15 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
         since=run.since,
     )
     return model
+
+
+def balanced_bias(batch: int) -> float:
+    """Where a sigmoid loss begins balanced: b with (n - 1) sigma(b) = 1 - sigma(b), one pair against all negatives.
+
+    SigLIP's -10 (Zhai et al. 2023, arXiv:2303.15343) is that of 22,000 negatives; at a few hundred it holds all
+    cosines down until the bias has come up.
+    """
+    return -math.log(batch - 1)
 
 
 def _fingerprint(pairs: Pairs) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 from polyprompt.campe.model import CAMPE
 from polyprompt.runs.settings import AlignSettings
 
+BIAS_RATE = 100
+"""Times `rate`: a bias has units to go, and what it does not reach, all cosines have to make up for together."""
+
 
 def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[dict[str, Any]]:
     """What `align` trains, in groups for the optimiser; one that would be empty is left out.
@@ -12,16 +15,18 @@ def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[dict[str, An
     new      maps; blocks and pool of the image side    rate          decayed
     towers   pretrained blocks and norms                tower_rate    decayed
     norms    new ones on pretrained states              norm_rate     decayed
-    plain    scale, bias, adaptive tokens               rate          not decayed
+    plain    scale, adaptive tokens                     rate          not decayed
+    bias     the sigmoid's, one number                  bias_rate     not decayed
     """
     rates = {
         "new": settings.rate,
         "towers": settings.tower_rate,
         "norms": settings.norm_rate or settings.tower_rate,
         "plain": settings.rate,
+        "bias": settings.bias_rate or BIAS_RATE * settings.rate,
     }
     return [
-        {"params": some, "lr": rates[kind], "name": kind} | ({"weight_decay": 0.0} if kind == "plain" else {})
+        {"params": some, "lr": rates[kind], "name": kind} | ({"weight_decay": 0.0} if kind in ("plain", "bias") else {})
         for kind, some in model.parameters_by_kind().items()
         if some
     ]

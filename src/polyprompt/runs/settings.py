@@ -59,6 +59,8 @@ class AlignSettings(ModelSettings):
     """Of pretrained blocks and norms that are trained."""
     norm_rate: float | None = Field(default=None, gt=0)
     """Of new norms on pretrained states, the fitted one and that on a CNN's tokens; tower_rate if not given."""
+    bias_rate: float | None = Field(default=None, gt=0)
+    """Of the sigmoid loss's bias; 100 times rate if not given."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of everything but scale, bias and adaptive tokens."""
     seed: int = Field(default=0, ge=0)
