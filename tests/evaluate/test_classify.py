@@ -1,6 +1,7 @@
 """Scores of classifiers against scikit-learn, torchmetrics, a slow loop, and cases worked by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
+from toy_encoders import NAMES, toy_encoder, toy_images
 
+from polyprompt.adapt.classifier import probabilities
+from polyprompt.adapt.engine import build
 from polyprompt.errors import DataError
 from polyprompt.evaluate.classify import (
     accuracy,
@@ -20,6 +24,7 @@ from polyprompt.evaluate.classify import (
     macro_f1,
     scores,
 )
+from polyprompt.methods import zeroshot
 
 
 def drawn(n: int, c: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,3 +137,31 @@ def test_what_cannot_be_scored():
         scores(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), ["a", "b"])
     with pytest.raises(DataError, match="of 1 of 2 pictures are not numbers"):
         scores(torch.tensor([[math.nan, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]), ["a", "b"])
+
+
+def test_zero_shot_accuracy_equals_clip_benchmarks():
+    """Its class vectors and its logits, of our encoder."""
+    theirs = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
+    encoder = toy_encoder("clip")
+    templates = ["a photo of a {}.", "a drawing of the {}."]
+    names = [name.replace("_", " ") for name in NAMES]
+    labels, pixels = torch.arange(24) % len(NAMES), toy_images(24)
+    model = SimpleNamespace(
+        encode_text=lambda rows: encoder.encode_text([sentences[int(row)] for row in rows]),
+        encode_image=encoder.encode_image,
+    )
+    sentences: list[str] = []
+
+    def tokenizer(texts):
+        sentences.extend(texts)
+        return torch.arange(len(sentences) - len(texts), len(sentences))
+
+    written = [template.replace("{}", "{c}") for template in templates]
+    vectors = theirs.zero_shot_classifier(model, tokenizer, names, written, "cpu", amp=False)
+    logits, true = theirs.run_classification(model, vectors, [(pixels, labels)], "cpu", amp=False)
+    ours = build(zeroshot.Config(templates=tuple(templates)), encoder, names)
+    mine = probabilities(ours.head(), ours.see(pixels))
+    expected = accuracy_score(true, logits.topk(1)[1][:, 0])  # as its `accuracy`, which numpy 2.4 and later refuse
+    assert accuracy(mine, labels) == pytest.approx(expected)
+    assert 0 < expected < 1
+    torch.testing.assert_close(mine, (ours.encoder.logit_scale.exp() / 100 * logits).softmax(-1))
