@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -13,10 +14,12 @@ from scipy.stats import wilcoxon
 from polyprompt import report
 from polyprompt.cli.main import run as main
 from polyprompt.errors import FileError
+from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import Column, Row, grids
 from polyprompt.report.grid import markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.report.significance import chance_like, compared
+from polyprompt.runs import cells
 from polyprompt.runs.cells import Cell, Result, write_result
 
 SETS = ("pets", "cars", "food", "dtd")
@@ -39,8 +42,8 @@ def result(method, data, seed, classification, *, protocol="few-shot", shots=4, 
         data=data,
         seed=seed,
         shots=None if method == "zeroshot" else shots,
-        settings={"seed": seed, "data": data, "precision": "fp32"} | settings,
-        inputs={"method": method, "data": data},
+        settings={"seed": seed, "data": data, "precision": "fp32", "method": method} | settings,
+        inputs={"data": data},
     )
     return Result(cell, {"classification": scores}, 3.0, **MADE)
 
@@ -184,6 +187,28 @@ def test_the_page_and_the_command(folder, capsys, monkeypatch):
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     for words in ("Against zero-shot", "most often taken for dog", "Confusion of maple", "maple less zero-shot"):
         assert words in page
+
+
+def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path, monkeypatch):
+    """Of another figures version, other settings, other pictures."""
+    (tmp_path / "cells").mkdir()
+
+    def put(one):
+        write_result(tmp_path / "cells" / f"{one.cell.name}.json", one)
+
+    monkeypatch.setattr(cells, "FIGURES", 0)
+    put(result("coop", "pets", 2, {"test": 0.2}))
+    monkeypatch.undo()
+    put(result("coop", "pets", 1, {"test": 0.9}, epochs=5))
+    put(result("coop", "pets", 1, {"test": 0.5}, epochs=50))
+    other = result("maple", "pets", 1, {"test": 0.7})
+    put(replace(other, cell=replace(other.cell, inputs={"data": "others"})))
+    found = told_apart(cells.results_in(tmp_path))
+    assert {one.cell.method for one in found} == {"coop (settings 1)", "coop (settings 2)", "maple"}
+    assert len({one.cell.data for one in found}) == 2
+    text = write_report(tmp_path, tmp_path / "out.md")
+    assert all(shown in text for shown in ("90.00", "50.00", "70.00"))
+    assert "20.00" not in text
 
 
 def test_a_folder_that_is_no_grid(tmp_path):

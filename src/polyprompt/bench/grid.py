@@ -39,12 +39,14 @@ def planned(settings: GridSettings, folder: Path) -> Planned:
     return Planned(cells, left, _seconds(folder, left) if done and left else None)
 
 
-def _seconds(folder: Path, left: Sequence[Cell]) -> float:
+def _seconds(folder: Path, left: Sequence[Cell]) -> float | None:
     """Each cell is taken to last as long as those of its method and set, of its method, or all."""
     known: dict[tuple[str, ...], list[float]] = {}
     for result in results_in(folder):
         for key in ((result.cell.method, result.cell.data), (result.cell.method,), ()):
             known.setdefault(key, []).append(result.seconds)
+    if not known:
+        return None  # what is there is of another figures version
     keys = [((cell.method, cell.data), (cell.method,), ()) for cell in left]
     return sum(mean(next(known[key] for key in some if key in known)) for some in keys)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from polyprompt.disk.files import write_text
 from polyprompt.report import grid_plots
+from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import Grid, grids
 from polyprompt.report.grid import TEST, comma_separated, latex, made_by, markdown, name_of, ranking, shown
 from polyprompt.report.hardest import hardest
@@ -22,7 +23,7 @@ def write_report(folder: Path, out: Path) -> str:
     Raises:
         FileError: no grid, a damaged result, or the report cannot be written.
     """
-    results = results_in(folder)
+    results = told_apart(results_in(folder))
     found = grids(results)
     tables = [shown(grid) for grid in found]
     text = markdown(tables, results)

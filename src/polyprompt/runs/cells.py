@@ -86,14 +86,15 @@ def read_result(path: Path) -> Result:
 
 
 def results_in(folder: Path) -> list[Result]:
-    """All results of a grid, of whatever version.
+    """All results of a grid that are of this figures version; others are no results.
 
     Raises:
         FileError: there is no grid here, or a result is damaged.
     """
     if not (folder / CELLS).is_dir():
         raise FileError(f"{folder}: not the folder of a grid, it has no {CELLS}/. Give the one that --out named.")
-    return [read_result(path) for path in sorted((folder / CELLS).glob("*.json"))]
+    read = [(path, read_result(path)) for path in sorted((folder / CELLS).glob("*.json"))]
+    return [result for path, result in read if path.stem == result.cell.name]
 
 
 def done_in(folder: Path) -> set[str]:

@@ -1,0 +1,40 @@
+"""Results under names that differ where they cannot be compared: other settings, other pictures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from polyprompt.disk.files import digest
+from polyprompt.runs.cells import Result
+
+PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
+"""Settings in which results of one row may differ."""
+
+
+def told_apart(results: Sequence[Result]) -> list[Result]:
+    """The same results; one method with two groups of settings is two rows, one set with other pictures two sets."""
+    found = list(results)
+    for what, label, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):
+        kinds: dict[tuple[object, ...], dict[str, int]] = {}
+        for one in found:
+            own = kinds.setdefault(_group(one, what), {})
+            own.setdefault(decides(one), len(own) + 1)
+        for at, one in enumerate(found):
+            own = kinds[_group(one, what)]
+            if len(own) > 1:
+                name = f"{getattr(one.cell, what)} ({label} {own[decides(one)]})"
+                found[at] = replace(one, cell=replace(one.cell, **{what: name}))
+    return found
+
+
+def _group(result: Result, what: str) -> tuple[object, ...]:
+    """Results that should agree. Published settings depend on the shots, so methods agree within their number."""
+    cell = result.cell
+    return cell.protocol, cell.encoder, cell.shots if what == "method" else None, getattr(cell, what)
+
+
+def _settings(result: Result) -> str:
+    return digest(str(sorted((key, str(value)) for key, value in result.cell.settings.items() if key not in PLACES)))
+
+
+def _pictures(result: Result) -> str:
+    return digest(str(sorted((key, value) for key, value in result.cell.inputs.items() if key != "encoder")))
