@@ -35,8 +35,7 @@ fix: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# grid.py needs an encoder and pictures of one's own.
-BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/page.py benchmarks/grid.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/page.py,$(wildcard benchmarks/*.py))
 
 bench: install
 	for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark || exit 1; done

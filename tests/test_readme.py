@@ -172,6 +172,13 @@ def test_adapt_and_predict(said):
     assert sorted(re.findall("[a-z]{4,}", said["predict"][1])) == ["lynx", "otter", "wolf"]
 
 
+def test_a_grid_and_its_report(said):
+    assert said["run"][0].startswith("17 of 17 cells have results")
+    assert said["run"][1].splitlines()[-1].startswith("7 cells, 7 to do")
+    page = Path("grid.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("linear_probe", "clip_adapter", "Against zero-shot"))
+
+
 def test_what_comes_in_and_goes_out(said):
     assert pp.load("adapters/imagenet").class_names == ("tench", "goldfish")
     classifier = pp.load("runs/pets")

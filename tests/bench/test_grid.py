@@ -104,6 +104,13 @@ def worker_cache_clear():
     plan._print.cache_clear()
 
 
+def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
+    slow = SHORT | {"called": "slow", "training": {"rate": 0.001}}
+    grid = settings("base-to-novel", methods=[SHORT, slow], seeds=[1], settings={"rate": 0.5, "epochs": 2})
+    rates = {cell.method: (cell.settings["rate"], cell.settings["epochs"]) for cell in planned(grid, tmp_path).cells}
+    assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
+
+
 def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     """Told in one line each; tried again by the next run."""
     grid = settings(

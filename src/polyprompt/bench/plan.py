@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from polyprompt.bench.protocols import Protocol, protocol
 from polyprompt.bench.settings import GridSettings
@@ -68,9 +68,9 @@ def _classified(
     wanted = [*rules.anchors, *(method for method in grid.methods if method not in rules.anchors)]
     methods = [_named(method, encoder) for method in wanted]
     prints = [_prints(one) for one in track(sets, "Reading sets")]
-    for (called, method), count in itertools.product(methods, shots):
+    for (called, method, training), count in itertools.product(methods, shots):
         given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
-        same = resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, grid.settings)))
+        same = resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training))))
         if same.precision == "auto":
             same = same.model_copy(update={"precision": choose_precision().precision})
         once = method["name"] == "zeroshot"  # neither seeds nor pictures matter to it
@@ -91,17 +91,28 @@ def _classified(
             yield cell
 
 
-def _named(method: str | Mapping[str, Any], encoder: Encoder) -> tuple[str, dict[str, Any]]:
-    """What tables call a method, and its settings with its name among them."""
+class Wanted(NamedTuple):
+    """A method of a grid."""
+
+    called: str
+    """In tables."""
+    method: dict[str, Any]
+    """Its settings, its name among them."""
+    training: dict[str, Any]
+    """Settings of `adapt` for it alone."""
+
+
+def _named(method: str | Mapping[str, Any], encoder: Encoder) -> Wanted:
+    """A method as a grid names it."""
     if isinstance(method, str):
         if method == f"zeroshot, first aspect {FIRST_ASPECT:g}":
-            return method, {"name": "zeroshot", "aspect_weights": _weights(encoder)}
-        return method, {"name": method}
+            return Wanted(method, {"name": "zeroshot", "aspect_weights": _weights(encoder)}, {})
+        return Wanted(method, {"name": method}, {})
     settings = dict(method)
-    called = str(settings.pop("called", settings.get("name")))
+    called, training = str(settings.pop("called", settings.get("name"))), settings.pop("training", {})
     if not isinstance(settings.get("name"), str):
         raise ConfigError(f"methods: {dict(method)!r:.80} has no name; write {{name: maple, depth: 3}}")
-    return called, settings
+    return Wanted(called, settings, dict(training))
 
 
 def _weights(encoder: Encoder) -> list[float]:

@@ -19,7 +19,7 @@ class GridSettings(Settings):
     protocol: str
     """A name from `polyprompt run --help`."""
     methods: Annotated[tuple[str | dict[str, Any], ...], BeforeValidator(_listed)] = ()
-    """Names from `polyprompt methods`; in a recipe also with settings, {name: maple, depth: 3, called: maple-3}."""
+    """Names from `polyprompt methods`; in a recipe {name: maple, depth: 3, called: deep, training: {rate: 0.1}}."""
     data: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Sets, by their names; those of the published tables if not given."""
     encoders: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
