@@ -120,13 +120,13 @@ def test_a_caption_for_a_picture_that_is_not_there(photos, toy, tmp_path, refuse
 def test_search_lists_unreadable_pictures_and_goes_on(finished, photos, refused, done):
     (photos / "3.png").write_bytes(b"")
     (photos / "5.png").write_bytes(a_png_that_claims(100_000))
-    found = done("search", finished, "a red square", photos, "--top", 99)
+    found = done("search", finished, "a red square", "--images", photos, "--top", 99)
     assert found.count("left out, ") == 2
     assert found.count(".png\n") == 22
-    line = refused("search", finished, "a red square", photos, "--max-bad", 1)
+    line = refused("search", finished, "a red square", "--images", photos, "--max-bad", 1)
     assert line == "2 pictures cannot be read, and 1 may be left out. Mend them, or raise --max-bad."
     assert "3.png: the file is empty" in refused("explain", finished, photos / "3.png", "a square")
-    assert "no such file or folder" in refused("search", finished, "a red square", photos / "none")
+    assert "no such file or folder" in refused("search", finished, "a red square", "--images", photos / "none")
 
 
 # Captions
@@ -299,7 +299,7 @@ def finished(whole, tmp_path):
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
 def test_a_flipped_bit_in_a_saved_model(name, finished, place, refused):
     flip_a_bit(finished / "model" / name)
-    line = refused("search", finished, "a square", place / "photos")
+    line = refused("search", finished, "a square", "--images", place / "photos")
     assert line.startswith(f"{finished / 'model' / name}: damaged or changed, its sha256 is")
 
 
@@ -315,14 +315,14 @@ def test_a_saved_model_for_another_backbone(finished, place, tmp_path, refused):
         update={"text": moved.settings.text.model_copy(update={"tower": str(other)})}
     )
     moved.save_pretrained(tmp_path / "moved")
-    line = refused("search", tmp_path / "moved", "a square", place / "photos")
+    line = refused("search", tmp_path / "moved", "a square", "--images", place / "photos")
     assert line.startswith(f"{tmp_path / 'moved'}: trained on a text tower {str(other)!r}")
     assert line.endswith("Use the same weights.")
 
 
 def test_what_is_no_run(finished, place, tmp_path, refused):
     photos = place / "photos"
-    assert "no saved model here" in refused("search", tmp_path, "a dog", photos)
+    assert "no saved model here" in refused("search", tmp_path, "a dog", "--images", photos)
     assert "not a finished run" in refused("evaluate", finished / "model", photos)
     assert "no such file or folder" in refused("align", tmp_path / "none", "--out", tmp_path / "run")
     assert "no such run folder" in refused("report", tmp_path / "none", "--out", tmp_path / "page.html")
@@ -341,7 +341,7 @@ def test_a_place_where_no_run_can_be(photos, toy, refused):
 
 def test_aspect_weights_that_cannot_be(finished, place, refused):
     for weights, expected in (("1,2", "2 aspect weights for 3 prompts"), ("1,x,2", "write"), ("1,nan,2", "write")):
-        words = "search", finished, "a square", place / "photos", "--aspect-weights", weights
+        words = "search", finished, "a square", "--images", place / "photos", "--aspect-weights", weights
         assert expected in refused(*words)
 
 

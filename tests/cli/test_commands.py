@@ -43,7 +43,7 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
 
     grid = tmp_path / "grid.png"
     code, out, err = polyprompt(
-        "search", run, "a red square", place / "photos", "--top", 3, "--grid", grid,
+        "search", run, "a red square", "--images", place / "photos", "--top", 3, "--grid", grid,
         "--aspect-weights", "1.25,1,0.75",
     )  # fmt: skip
     assert code == 0, err
@@ -92,7 +92,7 @@ def test_videos_among_pictures(films, toy, tmp_path, polyprompt):
     (found,) = json.loads((tmp_path / "cached" / "results.json").read_text())["retrieval"].values()
     assert found["images"] == 5
 
-    code, out, err = polyprompt("search", tmp_path / "cached", "a red square", films, "--top", 99)
+    code, out, err = polyprompt("search", tmp_path / "cached", "a red square", "--images", films, "--top", 99)
     assert code == 0, err
     scores = {Path(path).name: float(score) for score, path in map(str.split, out.splitlines())}
     assert len(scores) == 30
@@ -101,7 +101,7 @@ def test_videos_among_pictures(films, toy, tmp_path, polyprompt):
     assert scores["film0.mp4"] == pytest.approx(float(cached.encode_text(["a red square"])[0] @ mean), abs=1e-4)
 
     (films / "film0.mp4").write_bytes((films / "film0.mp4").read_bytes()[:200])
-    _, out, err = polyprompt("search", tmp_path / "cached", "a red square", films, "--top", 99)
+    _, out, err = polyprompt("search", tmp_path / "cached", "a red square", "--images", films, "--top", 99)
     assert "left out, " in err
     assert "film0.mp4: damaged or truncated" in err
     assert len(out.splitlines()) == 29

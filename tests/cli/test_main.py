@@ -84,9 +84,9 @@ def test_a_mistake_of_ours_is_shown_whole():
     [
         (["align", "photos", "--out", "run", "--epoch", 3], "No such option: --epoch"),
         (["align", "photos"], "Missing option '--out'"),
-        (["search", "run"], "Missing argument"),
-        (["search", "run", "x", "photos", "--top", "many"], "Invalid value for '--top'"),
-        (["search", "run", "x", "photos", "--top", 0], "Invalid value for '--top'"),
+        (["search"], "Missing argument"),
+        (["search", "run", "x", "--top", "many"], "Invalid value for '--top'"),
+        (["search", "run", "x", "--top", 0], "Invalid value for '--top'"),
         (["aling"], "No such command 'aling'"),
         (["cost", "--tokens"], "Option '--tokens' requires an argument"),
     ],

@@ -20,41 +20,43 @@ def run(toy, tmp_path, polyprompt):
 def test_a_query_that_is_cut_is_told(run, photos, tmp_path, polyprompt):
     long = "red " * 100
     for words in (
-        ["search", run, long, photos],
+        ["search", run, long, "--images", photos],
         ["explain", run, photos / "1.png", long, "--out", tmp_path / "why.png"],
     ):
         code, _, err = polyprompt(*words)
         assert code == 0, err
         assert f"the text {long!r:.60} is longer than the 40 tokens that the model reads; the rest was cut off." in err
-    code, _, err = polyprompt("search", run, "red", photos)
+    code, _, err = polyprompt("search", run, "red", "--images", photos)
     assert (code, "cut off" in err) == (0, False)
 
 
 def test_data_is_a_folder_a_table_or_class_folders(run, photos, polyprompt, tmp_path):
     found = {}
     for data in (photos, photos / "captions.csv"):
-        code, out, err = polyprompt("search", run, "a red square", data, "--top", 99)
+        code, out, err = polyprompt("search", run, "a red square", "--images", data, "--top", 99)
         assert code == 0, err
         found[data.name] = [(line.split()[0], line.split("/")[-1].split()[-1]) for line in out.splitlines()]
     assert found["photos"] == found["captions.csv"]
     (photos / "labels.csv").write_text("path,label\n1.png,red\n2.png,blue\n")
-    code, out, err = polyprompt("search", run, "a red square", photos / "labels.csv")
+    code, out, err = polyprompt("search", run, "a red square", "--images", photos / "labels.csv")
     assert code == 0, err
     assert len(out.splitlines()) == 2
-    code, _, err = polyprompt("search", run, "a red square", tmp_path / "none")
+    code, _, err = polyprompt("search", run, "a red square", "--images", tmp_path / "none")
     assert (code, "no such file or folder" in err) == (2, True)
 
 
 def test_a_picture_whose_name_is_not_utf_8_is_found(run, photos, tmp_path, polyprompt):
     os.rename(photos / "3.png", os.fsencode(photos) + b"/caf\xe9.png")
-    code, out, err = polyprompt("search", run, "a red square", photos, "--top", 99, "--grid", tmp_path / "grid.png")
+    code, out, err = polyprompt(
+        "search", run, "a red square", "--images", photos, "--top", 99, "--grid", tmp_path / "grid.png"
+    )
     assert code == 0, err
     assert "caf\\xe9.png" in out
     assert len(out.splitlines()) == 24
 
 
 def test_the_text_in_halves_is_refused(run, photos, polyprompt):
-    code, _, err = polyprompt("search", run, "a \udce9", photos)
+    code, _, err = polyprompt("search", run, "a \udce9", "--images", photos)
     assert (code, "letter 3 is not UTF-8" in err) == (2, True)
 
 

@@ -1,72 +1,181 @@
 """`polyprompt search`."""
 
+import json
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyprompt.cli.arguments import ImageTower, MaxBad, Run, TextTower, whole
+from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, whole
 from polyprompt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from polyprompt.campe.model import CAMPE
+    from polyprompt.search.collection import Collection
+    from polyprompt.search.models import Embedder
 
 LARGEST_WEIGHT = 1e30
 """Scores stay finite in single precision."""
 
 
 def command(
-    run: Run,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.")],
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder, searched with its subfolders, or captioned pictures.")
+    where_from: Annotated[
+        str, typer.Argument(metavar="COLLECTION|RUN", help="What `polyprompt index` made; or a run, with --images.")
     ],
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="DATA", help="For a run: a folder of pictures, or captioned or labelled ones.")
+    ] = None,
+    like: Annotated[
+        list[Path] | None, typer.Option(metavar="PICTURE", help="A picture to look for; may come often.")
+    ] = None,
+    unwanted: Annotated[
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="What not to find; may come often.")
+    ] = None,
     aspect_weights: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="One weight for each prompt: 1.25,1,1,1,1,0.75.")
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="As in SQL: \"year >= 2020 and path like 'holidays/%'\".")
+    ] = None,
+    fold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Fold hits into better ones with a higher cosine: 0.95.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Results to show.")] = 10,
+    exact: Annotated[bool, typer.Option("--exact", help="Score all rows, whatever codes there are.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a result, with all that is known.")] = False,
     grid: Annotated[Path | None, typer.Option(help="Write the results as a picture, too (.png).")] = None,
     max_bad: MaxBad = 10,
+    encoder: Encoder = None,
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
 ) -> None:
-    """Rank pictures and videos by a text.
+    """Find pictures and videos by text, by pictures, or by both.
 
-    Example: polyprompt search runs/demo/campe-6-prompts "a sad cat" photos
+    A run's pictures are embedded at the first question, and kept in the cache for the next ones.
+
+    Example: polyprompt search collections/pictures "a dog on a beach" --not "people" --where "year >= 2020"
     """
     weights = numbers(aspect_weights)
-    from polyprompt.cli.pictures import opened, pictures_of
-    from polyprompt.report.grids import Hit, write_png
-    from polyprompt.report.grids import grid as picture_grid
-    from polyprompt.runs.load import load_aligned
+    if not text and not like:
+        raise ConfigError("there is nothing to look for: give a text, or a picture with --like.")
+    from polyprompt.search.collection import Collection, is_collection
+    from polyprompt.search.query import Query, as_object, ask
 
-    pictures = pictures_of(data)
-    model = load_aligned(run, text_tower=text_tower, image_tower=image_tower)
-    query = model.weighted(model.encode_text([uncut(model, text)]), weights)
-    count = model.settings.image.frames
-    seen, scores = [], []
-    for part, frames in opened(pictures, max_bad, lambda picture: picture.frames(count)):
-        seen += part
-        scores += (model.encode_image(frames) @ query[0]).tolist()
-    if not seen:
-        raise DataError(f"{data}: none of its pictures can be read.")
-    best = sorted(range(len(seen)), key=lambda i: -scores[i])[:top]
-    for i in best:
-        typer.echo(f"{scores[i]:.4f}  {seen[i].key}")
+    towers = {"text_tower": text_tower, "image_tower": image_tower}
+    if is_collection(where_from):
+        if images is not None:
+            raise ConfigError(f"{where_from}: is a collection and has its own pictures; leave --images out.")
+        collection = Collection(where_from)
+        model, root = model_of(collection, where_from, encoder, towers), collection.about.root
+    elif images is None:
+        raise ConfigError(f"{where_from}: is no collection. For a run say which pictures: --images FOLDER.")
+    else:
+        model, collection, root = of_run(where_from, images, max_bad, encoder, towers)
+    rows, own = wanted(collection, model, text, like or [])
+    away = model.texts([uncut(model, one) for one in unwanted]) if unwanted else None
+    query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
+    hits = ask(collection, query, top)
+    if as_json:
+        for hit in hits:
+            found = as_object(collection, hit)
+            typer.echo(json.dumps({"file": os.path.join(root, found["path"])} | found))
+    else:  # a line for each file, also of those that have the same content
+        lines = [
+            f"{hit.score:.4f}  {os.path.join(root, str(file.facts['path']))}" for hit in hits for file in hit.files
+        ]
+        typer.echo("\n".join(lines[:top]))
     if grid:
-        hits = [Hit(seen[i].open(), scores[i], Path(seen[i].key).name) for i in best]
-        write_png(grid, picture_grid([(text, hits)]))
+        from polyprompt.media.pictures import open_picture
+        from polyprompt.report.grids import Hit, write_png
+        from polyprompt.report.grids import grid as picture_grid
+
+        tiles = [
+            Hit(open_picture(collection.thumbnail(hit.row)), hit.score, str(hit.files[0].facts["name"])) for hit in hits
+        ]
+        write_png(grid, picture_grid([(text or "", tiles)]))
 
 
-def uncut(model: "CAMPE", text: str) -> str:
-    """The text; it is told if the model reads its beginning alone."""
+def model_of(collection: "Collection", name: str, encoder: str | None, towers: dict[str, str | None]) -> "Embedder":
+    """The model that a collection was made with.
+
+    Raises:
+        ConfigError: it has changed since.
+    """
+    from polyprompt.search.models import check_model, open_model
+
+    model = open_model(collection.about.model, encoder, **towers)
+    check_model(model, collection.about.model, collection.about.fingerprint, name)
+    return model
+
+
+def of_run(
+    run: str, data: str, max_bad: int, encoder: str | None, towers: dict[str, str | None]
+) -> tuple["Embedder", "Collection", str]:
+    """A run's model, its pictures as a collection in the cache, and what their paths are below.
+
+    Raises:
+        DataError: more than `max_bad` pictures cannot be read, or all.
+    """
+    from polyprompt.cli.pictures import pictures_of
+    from polyprompt.search.collection import Collection
+    from polyprompt.search.fill import in_cache
+    from polyprompt.search.found import in_folder, listed
+    from polyprompt.search.models import open_model
+
+    folder = Path(data).is_dir()
+    found = in_folder(Path(data)) if folder else listed(pictures_of(data))
+    model = open_model(run, encoder, **towers)
+    place, done = in_cache(model, found, os.path.abspath(data) if Path(data).exists() else data)
+    if len(done.bad) > max_bad:
+        raise DataError(
+            f"{len(done.bad)} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."
+        )
+    if len(done.bad) == len(found):
+        raise DataError(f"{data}: none of its pictures can be read.")
+    return model, Collection(place), data if folder else ""
+
+
+def wanted(
+    collection: "Collection", model: "Embedder", text: str | None, like: Sequence[Path]
+) -> "tuple[Float[Tensor, 't D'], frozenset[int]]":
+    """The rows of what is looked for, and the places of those pictures among them that the collection has itself.
+
+    Raises:
+        ImageError: a picture that cannot be read. ConfigError, DataError: a text that cannot be embedded.
+    """
+    import torch
+
+    from polyprompt.search.query import row_of_picture
+
+    rows = [model.texts([uncut(model, text)])[0]] if text else []
+    own = set[int]()
+    for path in like:
+        row, place = row_of_picture(model, collection, path.read_bytes() if path.is_file() else b"", str(path))
+        rows.append(row)
+        own |= set() if place is None else {place}
+    return torch.stack(rows), frozenset(own)
+
+
+def uncut(model: "Embedder | CAMPE", text: str) -> str:
+    """The text; it is told if a run of align reads its beginning alone."""
+    from polyprompt.campe.model import CAMPE
     from polyprompt.progress import say
+    from polyprompt.search.models import AlignedEmbedder
 
-    most = model.settings.text.max_tokens
-    _, cut = model.text.llm.tokens([whole(text, "the text")], most)
-    if cut:
-        say(f"the text {text!r:.60} is longer than the {most} tokens that the model reads; the rest was cut off.")
+    text = whole(text, "the text")
+    campe = model.model if isinstance(model, AlignedEmbedder) else model
+    if isinstance(campe, CAMPE):
+        most = campe.settings.text.max_tokens
+        _, cut = campe.text.llm.tokens([text], most)
+        if cut:
+            say(f"the text {text!r:.60} is longer than the {most} tokens that the model reads; the rest was cut off.")
     return text
 
 

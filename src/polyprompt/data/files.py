@@ -63,6 +63,12 @@ class Walk:
 
     root: Path
     """What names in messages are relative to."""
+    strict: bool = True
+    """Whether what cannot be entered is an error; else it is told and passed over, and so are links that leave."""
+    closed: list[str] = field(default_factory=list)
+    """Folders that were not entered, each with the reason."""
+    outside: list[str] = field(default_factory=list)
+    """Links that lead out of the root."""
     hidden: list[str] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
     """Files by an ending that is no picture's."""
@@ -73,7 +79,7 @@ class Walk:
         """Everything below `folder` that its name says is a picture or a video, sorted by path; links are followed.
 
         Raises:
-            DataError: a folder cannot be read, or a link leads back to a folder that it lies in.
+            DataError: strict, and a folder cannot be read, or a link leads back to a folder that it lies in.
         """
         return sorted(self._below(folder, (os.path.realpath(self.root),) if folder != self.root else ()))
 
@@ -90,18 +96,24 @@ class Walk:
             )
         if self.again:
             say_once(str(self.root), f"{name}: linked twice, so its pictures count twice: {some(self.again)}.")
+        if self.outside:
+            number = count(len(self.outside), "link")
+            say_once(str(self.root), f"{name}: {number} that lead out of it were followed: {some(self.outside)}.")
+        for line in self.closed:
+            say_once(str(self.root), f"{name}: passed over {line}.")
 
     def _below(self, folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
         here = os.path.realpath(folder)
         if here in above or os.path.realpath(self.root).startswith(here.rstrip(os.sep) + os.sep):
-            raise DataError(f"{readable(str(folder))}: a link back to a folder that it lies in; remove it")
+            return self._refuse(folder, "a link back to a folder that it lies in; remove it")
         self._note_links(folder)
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            raise DataError(f"{readable(str(folder))}: cannot be read ({error.strerror})") from None
+            return self._refuse(folder, f"cannot be read ({error.strerror})")
         for entry in entries:
+            self._note_leaving(entry)
             ending = os.path.splitext(entry.name)[1].lower()
             if entry.is_dir():
                 if is_hidden(entry.name):
@@ -116,6 +128,17 @@ class Walk:
             else:
                 ending = "broken link" if entry.is_symlink() and not entry.is_file() else ending
                 self.others.setdefault(readable(ending) or "without an ending", []).append(self._name(entry.path))
+
+    def _refuse(self, folder: Path, why: str) -> None:
+        if self.strict:
+            raise DataError(f"{readable(str(folder))}: {why}") from None
+        self.closed.append(f"{self._name(folder)}: {why}")
+
+    def _note_leaving(self, entry: os.DirEntry[str]) -> None:
+        if not self.strict and entry.is_symlink() and not is_hidden(entry.name):
+            root = os.path.realpath(self.root)
+            if os.path.commonpath([root, os.path.realpath(entry.path)]) != root:
+                self.outside.append(self._name(entry.path))
 
     def _note_links(self, folder: Path) -> None:
         state = folder.stat()

@@ -38,8 +38,10 @@ SETTLED = 2_000_000_000
 one tick would have the same time."""
 
 
-KINDS = {"fp32": "F32", "bf16": "BF16", "int8": "I8"}
+KINDS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8", "bytes": "U8"}
 """How safetensors calls the numbers in `rows`."""
+TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8, "bytes": torch.uint8}
+"""And torch."""
 
 Chunk: TypeAlias = bytes | memoryview
 
@@ -64,6 +66,14 @@ class Piece:
         """The rows of one item, or some of them, as float32."""
         data = self.rows[self.starts[item] : self.starts[item + 1]]
         return decode(data if rows is None else data[list(rows)], self.width, self.dtype)
+
+    def raw(self, item: int) -> bytes:
+        """The bytes of one item's rows."""
+        return self.rows[self.starts[item] : self.starts[item + 1]].tobytes()
+
+    def encoded(self) -> Shaped[Tensor, "r e"]:
+        """All rows as `encode` gave them, in the file's own memory."""
+        return torch.from_numpy(self.rows).view(TORCH[self.dtype])
 
 
 def write_piece(
@@ -121,7 +131,7 @@ def open_piece(path: Path) -> Piece:
         DamagedPieceError: it is another kind of file all the same. FileNotFoundError: it has gone.
     """
     try:
-        data = np.asarray(np.memmap(path, np.uint8, "r"))
+        data = np.asarray(np.memmap(path, np.uint8, "c"))  # torch takes writable memory alone; the file stays as it is
         start = 8 + int.from_bytes(data[:8].tobytes(), "little")
         header = json.loads(data[8:start].tobytes())
         keys, lengths, rows = (data[slice(*_places(header[name], start))] for name in ("keys", "lengths", "rows"))

@@ -25,6 +25,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -115,20 +116,20 @@ class RowStore:
         return len(self._found())
 
     def __contains__(self, key: str) -> bool:
-        return _hashed(key) in self._found()
+        return item_key(key) in self._found()
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """The places of the keys that are not there, each key once, in order."""
         found, places = self._found(), dict[bytes, int]()
         for place, key in enumerate(keys):
-            if (hashed := _hashed(key)) not in found:
+            if (hashed := item_key(key)) not in found:
                 places.setdefault(hashed, place)
         return list(places.values())
 
     def find(self, keys: Sequence[str]) -> Rows:
         """The items under these keys, all of which must be there."""
         found = self._found()
-        return Rows([found[_hashed(key)] for key in keys])
+        return Rows([found[item_key(key)] for key in keys])
 
     def get(self, keys: Sequence[str], compute: Compute, what: str) -> list[Float[Tensor, "_ d"]]:
         """The rows of these items, [r d] each; those that are not kept yet are computed and kept.
@@ -140,7 +141,7 @@ class RowStore:
         rows = self.find(keys)
         return [rows.read(item) for item in range(len(keys))]
 
-    def append(self, keys: Sequence[str], rows: Sequence[Float[Tensor, "_ d"]]) -> None:
+    def append(self, keys: Sequence[str], rows: Sequence[Shaped[Tensor, "_ d"]]) -> None:
         """Adds items, all of them or none, in a piece of their own.
 
         Raises:
@@ -164,6 +165,30 @@ class RowStore:
             self._places.update(_places_in(piece))
         if self.truth:
             self._name_pieces()
+
+    def pieces(self) -> list[Piece]:
+        """All pieces, opened; of a store of truth in the order in which they came."""
+        named = self._named() if self.truth else []
+        return [self._pieces[name] for name in [*named, *(name for name in self._pieces if name not in named)]]
+
+    def merge(self) -> None:
+        """Makes one piece of small ones that came one after the other, of a store of truth; all items keep their order.
+
+        For who holds the lock. A store that was filled slowly then opens as quickly as any other.
+        """
+        groups: list[list[Piece]] = []
+        for piece in self.pieces():
+            if groups and sum(one.rows.nbytes for one in [*groups[-1], piece]) <= PIECE_BYTES:
+                groups[-1].append(piece)
+            else:
+                groups.append([piece])
+        old = set(self._pieces)
+        names = [(group[0].path if len(group) == 1 else self._joined(group)).name for group in groups]
+        if set(names) != old:
+            self._write_names(names)
+            for name in old - set(names):
+                (self.folder / name).unlink(missing_ok=True)
+            self.refresh()
 
     def refresh(self) -> None:
         """Looks again at what is on disk, which other processes may have added to.
@@ -232,8 +257,16 @@ class RowStore:
     def _name_pieces(self) -> None:
         with one_process_at_a_time(self.folder / NAMES):
             names = self._named()
-            names += [name for name in self._pieces if name not in names]
-            write_json(self.folder / NAMES, {"pieces": names, "sha256": digest(*names)})
+            self._write_names(names + [name for name in self._pieces if name not in names])
+
+    def _write_names(self, names: list[str]) -> None:
+        write_json(self.folder / NAMES, {"pieces": names, "sha256": digest(*names)})
+
+    def _joined(self, group: Sequence[Piece]) -> Path:
+        keys = [key.tobytes() for piece in group for key in piece.keys]
+        lengths = [int(length) for piece in group for length in np.diff(piece.starts)]
+        rows = [piece.encoded() for piece in group]
+        return write_piece(self.folder, keys, lengths, rows, group[0].width, self.dtype)
 
 
 def _places_in(piece: Piece) -> dict[bytes, tuple[Piece, int]]:
@@ -241,7 +274,8 @@ def _places_in(piece: Piece) -> dict[bytes, tuple[Piece, int]]:
     return {keys[KEY * number : KEY * (number + 1)]: (piece, number) for number in range(len(piece.keys))}
 
 
-def _hashed(key: str) -> bytes:
+def item_key(key: str) -> bytes:
+    """What an item's key is in a piece: its sha256."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -259,13 +293,13 @@ class Gathered:
         self.store = store
         self._clear()
 
-    def add(self, keys: Sequence[str], rows: Sequence[Float[Tensor, "_ d"]]) -> None:
+    def add(self, keys: Sequence[str], rows: Sequence[Shaped[Tensor, "_ d"]]) -> None:
         """Takes items; writes when there are enough."""
         assert len(keys) == len(rows), f"{len(keys)} keys for the rows of {len(rows)} items"
         if not keys:
             return
         whole = torch.cat(list(rows)).cpu()
-        self._keys += map(_hashed, keys)
+        self._keys += map(item_key, keys)
         self._lengths += map(len, rows)
         self._width = whole.shape[1]
         self._rows.append(encode(whole, self.store.dtype))

@@ -1,0 +1,30 @@
+"""`polyprompt index`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyprompt.cli.arguments import Encoder, ImageTower, TextTower
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or an encoder's name, as for `adapt`.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures and videos, with those in subfolders.")],
+    out: Annotated[Path, typer.Option(metavar="COLLECTION", help="Folder for the collection.")],
+    encoder: Encoder = None,
+    text_tower: TextTower = None,
+    image_tower: ImageTower = None,
+) -> None:
+    """Embed a folder once, to be searched at any time; run again, it takes in what is new, changed, moved or gone.
+
+    Example: polyprompt index runs/photos ~/Pictures --out collections/pictures
+    """
+    from polyprompt.search.fill import index
+    from polyprompt.search.found import in_folder
+    from polyprompt.search.models import open_model
+
+    found = in_folder(folder)
+    model = open_model(run, encoder, text_tower=text_tower, image_tower=image_tower)
+    typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out)}")

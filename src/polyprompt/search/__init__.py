@@ -1,0 +1,1 @@
+"""Collections: pictures and videos embedded once, kept, and found by text, by picture, or by both."""

@@ -1,0 +1,212 @@
+"""What is known about the files of a collection, in one SQLite file that is made from the collection's own log.
+
+It is asked with conditions as SQL has them: "year >= 2020 and path like 'holidays/%'". Whatever a user writes can read
+the columns below and nothing else, for a second at most.
+"""
+
+import contextlib
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Int64
+
+from polyprompt.data.files import readable
+from polyprompt.disk.files import whole_file
+from polyprompt.errors import ConfigError, FileError, UnknownNameError
+
+COLUMNS = {
+    "path": "TEXT",  # below the collection's folder
+    "name": "TEXT",
+    "folder": "TEXT",
+    "kind": "TEXT",  # picture or video
+    "ending": "TEXT",
+    "size": "INTEGER",  # bytes
+    "width": "INTEGER",
+    "height": "INTEGER",
+    "date": "TEXT",  # taken, or else changed: 2020-07-31T12:00:00
+    "year": "INTEGER",
+    "month": "INTEGER",
+    "day": "INTEGER",
+    "changed": "TEXT",
+    "camera": "TEXT",
+}
+"""What a filter can name."""
+FUNCTIONS = frozenset(
+    {"like", "glob", "lower", "upper", "length", "substr", "instr", "abs", "round", "coalesce", "ifnull", "nullif"}
+    | {"min", "max", "trim", "ltrim", "rtrim", "replace", "date", "time", "datetime", "strftime", "julianday"}
+)
+LONGEST = 2000
+"""Letters of a condition."""
+SECONDS = 2.0
+"""How long a condition may take."""
+
+Line = dict[str, object]
+"""What the log has of a file."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a collection."""
+
+    number: int
+    row: int
+    """The place of its content among the rows; files with the same content share one."""
+    raw: str
+    """Its path below the root as the file system has it."""
+    facts: Mapping[str, str | int | None]
+    """Its columns."""
+
+
+def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> None:
+    """Writes the file anew, whole or not at all.
+
+    Args:
+        files: what the log has last of each path.
+        row_of: the place of each content among the rows.
+    """
+    with whole_file(path) as temporary, contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as base:
+        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+        base.execute("PRAGMA journal_mode = OFF")
+        base.execute("PRAGMA synchronous = OFF")  # whole_file brings it to the disk
+        base.execute("BEGIN")
+        base.execute(f"CREATE TABLE files (number INTEGER PRIMARY KEY, row INTEGER, raw BLOB, {columns})")
+        base.execute("CREATE TABLE bad (path TEXT, why TEXT)")
+        base.execute("CREATE TABLE gone (path TEXT)")
+        marks = ", ".join("?" * (len(COLUMNS) + 2))
+        there = (line for _, line in sorted(files.items()) if line.get("content") in row_of and not line.get("gone"))
+        rows = ((row_of[str(line["content"])], _raw(line), *_columns(line)) for line in there)
+        base.executemany(f"INSERT INTO files (row, raw, {', '.join(COLUMNS)}) VALUES ({marks})", rows)
+        for table, columns in (("bad", ("path", "bad")), ("gone", ("path",))):
+            named = (line for _, line in sorted(files.items()) if line.get(columns[-1] if table == "bad" else "gone"))
+            told = (tuple(readable(str(line[column])) for column in columns) for line in named)
+            base.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", told)
+        base.execute("CREATE INDEX by_row ON files (row)")
+        base.execute("COMMIT")
+
+
+def _raw(line: Line) -> bytes:
+    return str(line["path"]).encode("utf-8", "surrogateescape")
+
+
+def _columns(line: Line) -> tuple[str | int | None, ...]:
+    path = PurePosixPath(readable(str(line["path"])))
+    nanoseconds = line["changed"]
+    assert isinstance(nanoseconds, int)
+    changed = (
+        datetime.fromtimestamp(max(nanoseconds, 0) / 1e9).isoformat(timespec="seconds") if nanoseconds >= 0 else ""
+    )
+    date = str(line.get("taken") or changed)
+    parts = [int(part) for part in date[:10].split("-")] if date else [None] * 3
+    folder = "" if str(path.parent) == "." else str(path.parent)
+    kind = "video" if line.get("moves") else "picture"
+    numbers = [int(str(line.get(key, 0))) for key in ("size", "width", "height")]
+    found = (str(path), path.name, folder, kind, path.suffix.lower(), *numbers, date, *parts, changed)
+    return (*found, None if line.get("camera") is None else str(line["camera"]))
+
+
+class Items:
+    """The files of a collection, to be asked; any number of threads may."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def where(self, condition: str) -> Int64[np.ndarray, "r"]:
+        """The rows of the files that a condition holds for, sorted, each once.
+
+        Raises:
+            ConfigError: it cannot be read, names what there is not, or takes too long.
+        """
+        if len(condition) > LONGEST:
+            raise ConfigError(f"--where: {len(condition):,} letters are more than the {LONGEST:,} allowed.")
+        if not condition.strip():
+            raise ConfigError('--where is empty; write a condition, as in "year >= 2020".')
+        with self._base() as base:
+            base.set_authorizer(_Authorizer())
+            base.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200)
+            base.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 100)
+            base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+            until = time.monotonic() + SECONDS
+            base.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+            try:
+                rows = base.execute(f"SELECT row FROM files WHERE ({condition}\n)").fetchall()
+            except (sqlite3.Error, ValueError, UnicodeError) as error:
+                raise _said(condition, error) from None
+        return np.unique(np.array([row for (row,) in rows if isinstance(row, int)], np.int64))
+
+    def of_rows(self, rows: Sequence[int]) -> dict[int, list[File]]:
+        """The files of each of these rows, by path."""
+        found: dict[int, list[File]] = {row: [] for row in rows}
+        with self._base() as base:
+            for row in found:
+                query = f"SELECT number, raw, {', '.join(COLUMNS)} FROM files WHERE row = ? ORDER BY path"
+                for number, raw, *values in base.execute(query, (row,)):
+                    facts = dict(zip(COLUMNS, values, strict=True))
+                    found[row].append(File(number, row, raw.decode("utf-8", "surrogateescape"), facts))
+        return found
+
+    def rows(self) -> Int64[np.ndarray, "r"]:
+        """The rows that files have, sorted, each once."""
+        with self._base() as base:
+            return np.array([row for (row,) in base.execute("SELECT DISTINCT row FROM files ORDER BY row")], np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """How many files there are, how many cannot be read, and how many have gone."""
+        with self._base() as base:
+            return {
+                name: base.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("files", "bad", "gone")
+            }
+
+    def bad(self) -> list[tuple[str, str]]:
+        """The files that cannot be read, and why."""
+        with self._base() as base:
+            return base.execute("SELECT path, why FROM bad ORDER BY path").fetchall()
+
+    @contextlib.contextmanager
+    def _base(self) -> Iterator[sqlite3.Connection]:
+        try:
+            base = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        except sqlite3.Error as error:
+            raise FileError(f"{self.path}: cannot be opened ({error}).") from None
+        with contextlib.closing(base):
+            yield base
+
+
+class _Authorizer:
+    """Allows one SELECT of the table's own columns, with functions that only compute."""
+
+    def __init__(self) -> None:
+        self.selects = 0
+
+    def __call__(self, action: int, first: str | None, second: str | None, base: str | None, inner: str | None) -> int:
+        match action:
+            case sqlite3.SQLITE_SELECT:
+                self.selects += 1
+                allowed = self.selects == 1
+            case sqlite3.SQLITE_READ:
+                allowed = first == "files" and (second == "row" or second in COLUMNS)
+            case sqlite3.SQLITE_FUNCTION:
+                allowed = second in FUNCTIONS
+            case _:
+                allowed = False
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+def _said(condition: str, error: Exception) -> ConfigError:
+    """What is wrong with a condition, in our words."""
+    if unknown := re.search(r"no such column: (\S+)", str(error)):
+        found = UnknownNameError("column", unknown[1], COLUMNS)
+        return ConfigError(f"--where {condition!r:.80}: {found} Texts stand in single quotes.")
+    said = str(error)
+    if "interrupted" in said:
+        said = f"it took more than {SECONDS:g} seconds"
+    elif "not authorized" in said or "prohibited" in said:
+        said = "it may compare columns and call plain functions, no more"
+    return ConfigError(
+        f"--where {condition!r:.80}: {said}. Write a condition, as in \"year >= 2020 and name like '%.png'\"."
+    )

@@ -1,0 +1,102 @@
+"""The rows of a collection as they lie on disk, in fp16, asked for the best ones exactly."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from polyprompt.disk.pieces import Piece
+
+CHUNK = 2048
+"""Rows turned into float32 at a time: they stay in the processor's cache."""
+
+Best = tuple[Int64[np.ndarray, "_"], Float[Tensor, "_"]]
+"""Places of rows and their scores, best first."""
+
+
+class Vectors:
+    """Rows by their places, over all pieces in their order; mapped into memory, read when asked for."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._starts = np.concatenate([[0], np.cumsum([len(piece.keys) for piece in pieces])]).astype(np.int64)
+        self._halves = [piece.encoded() for piece in pieces]
+        self.dim = pieces[0].width if pieces else 0
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def key(self, row: int) -> bytes:
+        """The key that a row is kept under."""
+        at = int(np.searchsorted(self._starts, row, "right")) - 1
+        return self._pieces[at].keys[row - self._starts[at]].tobytes()
+
+    def places(self) -> dict[bytes, int]:
+        """The place of each key."""
+        found: dict[bytes, int] = {}
+        for piece, start in zip(self._pieces, self._starts, strict=False):
+            keys = piece.keys.tobytes()
+            for number in range(len(piece.keys)):
+                found.setdefault(keys[32 * number : 32 * number + 32], int(start) + number)
+        return found
+
+    def find(self, key: bytes) -> int | None:
+        """The place of one key, if it is there."""
+        wanted = np.frombuffer(key, np.uint8)
+        for piece, start in zip(self._pieces, self._starts, strict=False):
+            for number in np.flatnonzero(piece.keys[:, 0] == wanted[0]):
+                if np.array_equal(piece.keys[number], wanted):
+                    return int(start + number)
+        return None
+
+    def take(self, rows: Int64[np.ndarray, "r"]) -> Float[Tensor, "r D"]:
+        """Some rows as float32; quickest where their places ascend."""
+        if not len(rows):
+            return torch.empty(0, self.dim)
+        if (rows[1:] < rows[:-1]).any():
+            order = np.argsort(rows, kind="stable")
+            return self.take(rows[order])[torch.from_numpy(np.argsort(order, kind="stable"))]
+        of = np.searchsorted(self._starts, rows, "right") - 1
+        parts = [
+            half[torch.from_numpy(rows[of == at] - self._starts[at])].float()
+            for at, half in enumerate(self._halves)
+            if (of == at).any()
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
+        """All rows as float32, some at a time, in memory that is used again, with the place of the first."""
+        buffer = torch.empty(CHUNK, self.dim)
+        for half, start in zip(self._halves, self._starts, strict=False):
+            for at in range(0, len(half), CHUNK):
+                part = half[at : at + CHUNK]
+                yield int(start) + at, buffer[: len(part)].copy_(part)
+
+    def scores(self, queries: Float[Tensor, "q D"], rows: Int64[np.ndarray, "r"] | None = None) -> Float[Tensor, "q r"]:
+        """<query, row> for all rows, or for some."""
+        if rows is not None:
+            parts = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
+            return torch.cat([queries @ self.take(part).T for part in parts] or [queries.new_empty(len(queries), 0)], 1)
+        out = queries.new_empty(len(queries), len(self))
+        for at, part in self.chunks():
+            out[:, at : at + len(part)] = queries @ part.T
+        return out
+
+    def best(self, query: Float[Tensor, "D"], top: int, rows: Int64[np.ndarray, "r"] | None = None) -> Best:
+        """The best of all rows, or of some, exactly; of equal ones that which came first."""
+        scores = self.scores(query[None], rows)[0]
+        return ranked(scores, top, rows)
+
+
+def ranked(scores: Float[Tensor, "r"], top: int, rows: Int64[np.ndarray, "r"] | None = None) -> Best:
+    """The best of some scores; `rows` are the places that they belong to, else they count from 0."""
+    top = min(top, len(scores))
+    if top == 0:
+        return np.empty(0, np.int64), scores[:0]
+    least = scores.topk(top).values[-1]
+    among = torch.nonzero(scores >= least)[:, 0]  # all that tie with the last one, so that the order is always the same
+    order = torch.sort(scores[among], descending=True, stable=True).indices[:top]
+    places = among[order].numpy()
+    return (places if rows is None else rows[places]), scores[torch.from_numpy(places)]

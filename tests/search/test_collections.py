@@ -1,0 +1,394 @@
+"""Collections against a plain list of vectors: filled, killed, changed, damaged, asked with every kind of question."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from polyprompt.data.files import readable
+from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.media.pictures import Preprocess, open_picture
+from polyprompt.search import collection as module
+from polyprompt.search.collection import Collection
+from polyprompt.search.fill import index
+from polyprompt.search.found import in_folder
+from polyprompt.search.query import Query, as_object, ask, row_of_picture
+
+
+class ToyModel:
+    """A picture's row is its pixels, a text's is drawn by its letters; two aspects."""
+
+    name, prompts, frames = "toy", ("colour", "form"), 2
+
+    def __init__(self, seed: int = 0) -> None:
+        self.fingerprint, self.calls = f"toy {seed}", 0
+        self.map = torch.randn(3 * 4 * 4, 8, generator=torch.Generator().manual_seed(seed))
+        self.preprocess = Preprocess(4, (0.5,) * 3, (0.5,) * 3)
+
+    def images(self, pixels):
+        self.calls += len(pixels)
+        return F.normalize(pixels.flatten(1) @ self.map, dim=-1)
+
+    def texts(self, texts):
+        draws = [torch.Generator().manual_seed(sum(text.encode())) for text in texts]
+        return F.normalize(torch.stack([torch.randn(8, generator=draw) for draw in draws]), dim=-1)
+
+
+def picture(path: Path, seed: int, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def model():
+    return ToyModel()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve pictures in three folders."""
+    for i in range(12):
+        picture(tmp_path / "photos" / "abc"[i % 3] / f"{i}.png", i)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def fill(model, photos, tmp_path):
+    def again(root=photos, model=model, out=tmp_path / "collection"):
+        return index(model, in_folder(root), str(root), out)
+
+    return again
+
+
+@pytest.fixture
+def filled(fill, tmp_path):
+    fill()
+    return tmp_path / "collection"
+
+
+def plain(model, photos, texts, top=99):
+    """Every picture and its cosine with the first text, best first."""
+    files = sorted(photos.rglob("*.png"))
+    rows = model.images(torch.stack([model.preprocess(open_picture(file)) for file in files]))
+    scores = (rows @ model.texts(texts)[0]).tolist()
+    names = [str(file.relative_to(photos)) for file in files]
+    return sorted(zip(names, scores, strict=True), key=lambda one: -one[1])[:top]
+
+
+def paths(hits):
+    return [str(file.facts["path"]) for hit in hits for file in hit.files]
+
+
+# What is found
+
+
+def test_hits_are_those_of_a_plain_list(model, photos, filled):
+    found = Collection(filled)
+    hits = ask(found, Query(wanted=model.texts(["a dog"])), 5)
+    expected = plain(model, photos, ["a dog"], 5)
+    assert paths(hits) == [path for path, _ in expected]
+    assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=2e-3)  # fp16
+    assert [sum(hit.parts) for hit in hits] == pytest.approx([hit.score for hit in hits], abs=1e-5)
+    said = as_object(found, hits[0])
+    assert (said["width"], said["height"], said["kind"], said["ending"]) == (8, 8, "picture", ".png")
+    assert list(said["aspects"]) == ["colour", "form"]
+    json.dumps(said)
+    assert open_picture(found.thumbnail(hits[0].row)).size == (8, 8)
+    assert found.place(hits[0].files[0]).is_file()
+
+
+def test_weights_scale_the_segments(model, filled):
+    found = Collection(filled)
+    text = model.texts(["a dog"])
+    hits = ask(found, Query(wanted=text, weights=[0.0, 2.0]), 99)
+    rows = found.vectors.take(np.arange(len(found)))
+    slow = sorted((float(2 * (rows[i, 4:] @ text[0, 4:])), i) for i in range(len(found)))[::-1]
+    assert [hit.row for hit in hits] == [row for _, row in slow]
+    for weights in ([1.0], [1.0, 2.0, 3.0], [1.0, float("inf")]):
+        with pytest.raises(ConfigError, match="aspect weights"):
+            ask(found, Query(wanted=text, weights=weights), 3)
+
+
+def test_pictures_texts_and_what_is_not_wanted(model, photos, filled):
+    found = Collection(filled)
+    own, place = row_of_picture(model, found, (photos / "a" / "0.png").read_bytes())
+    assert paths(ask(found, Query(wanted=own[None]), 1)) == ["a/0.png"]
+    assert "a/0.png" not in paths(ask(found, Query(wanted=own[None], without=frozenset({place})), 99))
+    other, nowhere = row_of_picture(model, found, picture(photos.parent / "x.png", 0, compress_level=0).read_bytes())
+    assert nowhere is None
+    assert float(other @ own) > 0.999
+    text, away = model.texts(["a dog"]), model.texts(["a cat"])
+    query = Query(wanted=torch.cat([text, own[None]]), unwanted=away)
+    vector = F.normalize((text[0] + own) / 2 - 0.5 * away[0], dim=-1)
+    rows = found.vectors.take(np.arange(len(found)))
+    assert [hit.row for hit in ask(found, query, 99)] == (rows @ vector).argsort(descending=True).tolist()
+
+
+def test_equal_content_is_one_hit_and_near_ones_fold(model, photos, fill, filled):
+    shutil.copy(photos / "a" / "0.png", photos / "c" / "copy.png")
+    near = Image.open(photos / "a" / "0.png").convert("RGB")
+    near.putpixel((0, 0), (0, 0, 0))
+    near.save(photos / "c" / "near.png")
+    assert "1 copied" in str(done := fill())
+    assert done.counts["embedded"] == 1
+    found = Collection(filled)
+    own, _ = row_of_picture(model, found, (photos / "a" / "0.png").read_bytes())
+    first, second = ask(found, Query(wanted=own[None]), 2)
+    assert (paths([first]), paths([second])) == (["a/0.png", "c/copy.png"], ["c/near.png"])
+    hits = ask(found, Query(wanted=own[None], fold=second.score - 0.001), 12)
+    assert hits[0].near == (second.row,)
+    assert paths(hits)[:2] == ["a/0.png", "c/copy.png"]
+
+
+# Filters
+
+
+def test_a_filter_keeps_what_sql_keeps(model, photos, filled):
+    found = Collection(filled)
+    everything = paths(ask(found, Query(wanted=model.texts(["a dog"])), 99))
+    for where, keeps in {
+        "path like 'a/%'": lambda path: path.startswith("a/"),
+        "folder = 'b' or name = '2.png'": lambda path: path.startswith("b/") or path.endswith("/2.png"),
+        "not (width > 100) and ending in ('.png')": lambda path: True,
+        "year >= 2020 and kind = 'picture' -- all": lambda path: True,
+        "size < 0": lambda path: False,
+    }.items():
+        hits = ask(found, Query(wanted=model.texts(["a dog"]), where=where), 99)
+        assert paths(hits) == [path for path in everything if keeps(path)], where
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("yeer > 3", "Did you mean 'year'"),
+        ("year >", "syntax error"),
+        ("", "is empty"),
+        ("x" * 3000, "3,000 letters"),
+        ("1) union select 1 from files where (1", "plain functions"),
+        ("row in (select row from bad)", "plain functions"),
+        ("exists (select 1 from files)", "plain functions"),
+        ("load_extension('x')", "plain functions"),
+        ("randomblob(9) is null", "plain functions"),
+        ("raw is null", "plain functions"),
+        ("1); drop table files; --", "one statement"),
+        ("path match 'x'", "Write a condition"),
+        ("a\0b", "Write a condition"),
+        ("path = '\udce9'", "Write a condition"),
+    ],
+)
+def test_a_filter_that_cannot_be(where, said, filled):
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(")) as error:
+        Collection(filled).items.where(where)
+    assert "\n" not in str(error.value)
+
+
+# Filled again
+
+
+def test_only_what_is_new_or_changed_is_embedded(model, photos, fill, filled):
+    assert (model.calls, len(Collection(filled))) == (12, 12)
+    assert str(fill()) == "12 unchanged; 0 embedded, 0 unreadable"
+    picture(photos / "new.png", 99)
+    picture(photos / "a" / "0.png", 98)
+    (photos / "a" / "3.png").rename(photos / "moved.png")
+    (photos / "b" / "1.png").unlink()
+    done = fill()
+    assert str(done) == "1 new, 1 changed, 1 moved, 1 gone, 9 unchanged; 2 embedded, 0 unreadable"
+    assert model.calls == 14
+    found = Collection(filled)
+    assert sorted(paths(ask(found, Query(wanted=model.texts(["x"])), 99))) == sorted(
+        str(path.relative_to(photos)) for path in photos.rglob("*.png")
+    )
+    assert found.items.counts() == {"files": 12, "bad": 0, "gone": 2}
+    picture(photos / "b" / "1.png", 1)  # back again
+    assert fill().counts["embedded"] == 0
+
+
+def test_what_cannot_be_read_is_listed_and_tried_again(photos, fill, filled, capsys):
+    (photos / "a" / "0.png").write_bytes(b"no picture")
+    (photos / "empty.png").write_bytes(b"")
+    done = fill()
+    assert [path for path, _ in done.bad] == ["a/0.png", "empty.png"]
+    assert "empty.png: the file is empty" in capsys.readouterr().err
+    assert Collection(filled).items.bad() == [
+        ("a/0.png", done.bad[0][1]),
+        ("empty.png", "the file is empty (0 bytes)"),
+    ]
+    picture(photos / "empty.png", 5)
+    assert [path for path, _ in fill().bad] == ["a/0.png"]
+
+
+def test_links_are_followed_and_told(model, photos, fill, tmp_path, capsys):
+    picture(tmp_path / "elsewhere" / "far.png", 50)
+    (photos / "out").symlink_to(tmp_path / "elsewhere")
+    (photos / "a" / "loop").symlink_to(photos)
+    (photos / "b" / "broken.png").symlink_to(photos / "none.png")
+    os.mkfifo(photos / "b" / "pipe.png")
+    picture(photos / ".hidden" / "h.png", 51)
+    hidden_root = tmp_path / ".photos"
+    shutil.copytree(photos, hidden_root, symlinks=True, ignore=shutil.ignore_patterns("pipe.png", "loop"))
+    fill()
+    err = capsys.readouterr().err
+    assert "a/loop: a link back to a folder that it lies in" in err
+    assert "1 link that lead out of it were followed: out" in err
+    found = Collection(tmp_path / "collection")
+    assert "out/far.png" in paths(ask(found, Query(wanted=model.texts(["x"])), 99))
+    assert len(found) == 13
+    fill(hidden_root, out=tmp_path / "other")
+    assert len(Collection(tmp_path / "other")) == 13
+
+
+def test_a_name_that_is_not_utf_8(model, photos, fill, filled):
+    os.rename(photos / "a" / "0.png", os.fsencode(photos) + b"/caf\xe9.png")
+    assert "1 moved" in str(fill())
+    found = Collection(filled)
+    (hit,) = [hit for hit in ask(found, Query(wanted=model.texts(["x"])), 99) if "caf" in paths([hit])[0]]
+    assert paths([hit]) == [readable(os.fsdecode(b"caf\xe9.png"))]
+    assert found.place(hit.files[0]).is_file()
+
+
+def test_a_folder_that_has_moved_and_one_that_is_another(photos, fill, filled, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"is a collection of .*photos; choose another folder"):
+        fill(tmp_path / "other")
+    shutil.rmtree(photos)
+    assert "12 unchanged" in str(fill(tmp_path / "other"))
+    assert "lie in" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no pictures in it"):
+        fill(filled)
+    with pytest.raises(ConfigError, match="holds other things than a collection"):
+        fill(tmp_path / "other", out=tmp_path / "other" / "a")
+
+
+def test_another_model_is_refused(fill, filled):
+    with pytest.raises(ConfigError, match=r"was made with toy \(toy 0\), and toy is another model"):
+        fill(model=ToyModel(1))
+
+
+# Damage
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_truth_is_refused(filled, tmp_path):
+    stores = [path for name in ("rows", "thumbnails", "files") for path in (filled / name).glob("[!.]*")]
+    for path in [*stores, filled / "collection.json", filled / "manifest.json"]:
+        if path.name == "checked.json":
+            continue
+        copy = shutil.copytree(filled, tmp_path / "copy")
+        damaged = copy / path.relative_to(filled)
+        flip(damaged)
+        with pytest.raises(FileError) as error:
+            Collection(copy).check()
+        assert damaged.name in str(error.value) or "collection.json" in str(error.value)
+        assert "\n" not in str(error.value)
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("how", ["flip", "gone", "cut", "folder"])
+def test_a_damaged_index_is_made_again(how, model, filled, capsys):
+    before = paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99))
+    (base,) = (filled / "index").glob("*.sqlite")
+    {
+        "flip": lambda: flip(base),
+        "gone": base.unlink,
+        "cut": lambda: (filled / "index" / "index.json").write_text("{"),
+        "folder": lambda: shutil.rmtree(filled / "index"),
+    }[how]()
+    assert paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99)) == before
+    assert "made again from them" in capsys.readouterr().err
+    Collection(filled).check()
+
+
+def test_no_collection(tmp_path):
+    with pytest.raises(FileError, match="no collection here"):
+        Collection(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from test_collections import ToyModel
+from polyprompt.disk import files, pieces, rows
+from polyprompt.search import fill, found
+found.TOGETHER, fill.PIECE_BYTES = 2, 1
+writes = 0
+def counted(write):
+    def call(*arguments, **options):
+        global writes
+        writes += 1
+        if writes == {at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(*arguments, **options)
+    return call
+rows.write_piece = counted(rows.write_piece)
+rows.write_json = counted(rows.write_json)
+root = Path({root!r})
+fill.index(ToyModel(), found.in_folder(root), str(root), Path({out!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_write_loses_little_and_breaks_nothing(model, photos, fill, tmp_path):
+    """Each run is killed at another of its writes; the next ones end in the collection of an undisturbed one."""
+    draw = random.Random(0)
+    for at in draw.sample(range(1, 60), 6):
+        out = tmp_path / f"killed {at}"
+        code = KILLED.format(path=[str(Path(__file__).parent), *sys.path], at=at, root=str(photos), out=str(out))
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        model.calls = 0
+        fill(out=out)
+        assert ended.returncode == 0 or at < 12 or model.calls < 12
+        found = Collection(out)
+        found.check()
+        assert paths(ask(found, Query(wanted=model.texts(["a dog"])), 99)) == [
+            path for path, _ in plain(model, photos, ["a dog"])
+        ]
+
+
+def test_pieces_are_joined_and_places_stay(model, photos, fill, filled):
+    rows = Collection(filled).vectors.take(np.arange(12))
+    for i in range(4):
+        picture(photos / f"more{i}.png", 60 + i)
+        fill()
+    found = Collection(filled)
+    assert len(found.stores.rows.pieces()) == len(found.stores.files.pieces()) == 1
+    assert torch.equal(found.vectors.take(np.arange(12)), rows)
+    assert (found.vectors.find(found.vectors.key(13)), found.vectors.find(bytes(32))) == (13, None)
+    assert module.read_index(filled).state == found.stores.state
+
+
+def test_many_pieces_are_read_as_one(monkeypatch, model, photos, tmp_path, fill):
+    from polyprompt.disk import rows as store
+    from polyprompt.search import fill as filling
+    from polyprompt.search import found as finding
+
+    monkeypatch.setattr(finding, "TOGETHER", 2)
+    monkeypatch.setattr(filling, "PIECE_BYTES", 1)
+    monkeypatch.setattr(store, "PIECE_BYTES", 1)
+    fill()
+    found = Collection(tmp_path / "collection")
+    assert len(found.stores.rows.pieces()) == 6
+    assert paths(ask(found, Query(wanted=model.texts(["a dog"])), 99)) == [
+        path for path, _ in plain(model, photos, ["a dog"])
+    ]
+    order = np.array([11, 0, 5, 5, 3])
+    assert torch.equal(found.vectors.take(order), found.vectors.take(np.arange(12))[order])
