@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from polyprompt.data.files import readable
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
+from polyprompt.search import codes
 from polyprompt.search import collection as module
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
@@ -392,3 +393,22 @@ def test_many_pieces_are_read_as_one(monkeypatch, model, photos, tmp_path, fill)
     ]
     order = np.array([11, 0, 5, 5, 3])
     assert torch.equal(found.vectors.take(order), found.vectors.take(np.arange(12))[order])
+
+
+def test_a_large_collection_gets_codes(monkeypatch, model, photos, fill, filled, capsys):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "MANY", 50)
+    for i in range(60):
+        picture(photos / f"more{i}.png", 100 + i)
+    monkeypatch.setattr(codes, "WIDTHS", ())
+    fill()
+    found = Collection(filled)
+    assert found.shown.about["rows"] == 72
+    assert found.codes is not None
+    found.check()
+    (path,) = (filled / "index").glob("*.safetensors")
+    flip(path)
+    found = Collection(filled)
+    assert "made again from them" in capsys.readouterr().err
+    assert found.codes is not None
+    assert len(ask(found, Query(wanted=model.texts(["a dog"])), 5)) == 5

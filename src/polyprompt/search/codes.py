@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -73,7 +74,7 @@ class Codes:
         try:
             kept = load_file(path)
             return cls(kept["matrix"], faiss.deserialize_index(kept["index"]))
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise FileError(f"{path}: damaged ({error}).") from None
 
 
@@ -105,7 +106,9 @@ def best(
     return ranked(vectors.take(found) @ query, top, found)
 
 
-def build(vectors: Vectors, segments: int, texts: Float[Tensor, "t D"] | None = None) -> tuple[Codes, dict[str, float]]:
+def build(
+    vectors: Vectors, segments: int, texts: Float[Tensor, "t D"] | None = None
+) -> tuple[Codes, dict[str, int | float]]:
     """Codes whose recall is enough, or else the most exact ones there are, and what was measured.
 
     Args:
@@ -115,6 +118,7 @@ def build(vectors: Vectors, segments: int, texts: Float[Tensor, "t D"] | None = 
     draw = torch.Generator().manual_seed(0)
     plain = queries(vectors, texts, draw)
     weights = torch.tensor([0.0, 0.5, 1.0, 1.25, 2.0])[torch.randint(5, (len(plain), segments), generator=draw)]
+    weights[(weights == 0).all(dim=1)] = 1.0  # a query of zeros has no best rows
     weighted = (plain.unflatten(1, (segments, -1)) * weights[..., None]).flatten(1)
     asked = {"recall": plain, "weighted_recall": weighted} if segments > 1 else {"recall": plain}
     true = {name: exact_best(vectors, rows) for name, rows in asked.items()}

@@ -142,7 +142,7 @@ class Shown(NamedTuple):
     """The SQLite file."""
     codes: str
     """The codes; empty where there are none."""
-    about: dict[str, float]
+    about: dict[str, int | float]
     """How the codes were chosen, and their recall."""
 
 
@@ -232,7 +232,7 @@ def read_index(folder: Path) -> Shown | None:
     return shown
 
 
-def _codes(place: Path, vectors: Vectors, folder: Path, model: Embedder | None) -> tuple[str, dict[str, float]]:
+def _codes(place: Path, vectors: Vectors, folder: Path, model: Embedder | None) -> tuple[str, dict[str, int | float]]:
     """The file of the codes and what was measured of them; no file where there are few rows, or no faiss."""
     if len(vectors) < MANY:
         return "", {}

@@ -1,0 +1,96 @@
+"""Codes against the exact search: recall with and without weights, under filters of any width, and on disk."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from polyprompt.disk.rows import RowStore
+from polyprompt.errors import FileError
+from polyprompt.search import codes as module
+from polyprompt.search.codes import Codes, best, build, exact_best, recall
+from polyprompt.search.vectors import Vectors
+
+pytest.importorskip("faiss")
+DIM, COUNT, SEGMENTS = 32, 6000, 4
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """Rows in two pieces; most of their variance lies in a few directions, as in real embeddings."""
+    draw = torch.Generator().manual_seed(0)
+    spread = torch.linspace(2, 0.1, DIM)
+    rows = F.normalize(torch.randn(COUNT, DIM, generator=draw) * spread, dim=-1)
+    store = RowStore(tmp_path_factory.mktemp("rows"), "fp16", truth=True)
+    for at in range(0, COUNT, COUNT // 2):
+        store.append([str(i) for i in range(at, at + COUNT // 2)], list(rows[at : at + COUNT // 2, None]))
+    return Vectors(store.pieces())
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """What is many for a real collection is few here."""
+    monkeypatch.setattr(module, "REREAD", 400)
+    monkeypatch.setattr(module, "KEPT", 100)
+    monkeypatch.setattr(module, "WIDTHS", (16, 24))
+
+
+@pytest.fixture
+def made(vectors, small):
+    return build(vectors, SEGMENTS)
+
+
+def asked(count=40):
+    """Held out: spread as the rows are, drawn anew."""
+    draw = torch.randn(count, DIM, generator=torch.Generator().manual_seed(1))
+    return F.normalize(draw * torch.linspace(2, 0.1, DIM), dim=-1)
+
+
+def test_recall_is_enough_for_queries_that_chose_nothing(vectors, made):
+    codes, about = made
+    assert min(about["recall"], about["weighted_recall"]) >= module.ENOUGH
+    assert codes.candidates(asked()[0], 400).shape == (400,)
+    queries = asked()
+    choices = torch.tensor([0.0, 0.5, 1.0, 1.25, 2.0])
+    weights = choices[torch.randint(5, (len(queries), SEGMENTS), generator=torch.Generator().manual_seed(3))]
+    weights[(weights == 0).all(dim=1)] = 1.0
+    weights = weights.repeat_interleave(DIM // SEGMENTS, dim=1)
+    for rows in (queries, queries * weights):
+        assert recall(vectors, codes, rows, exact_best(vectors, rows)) >= 0.97
+
+
+def test_exact_best_is_a_slow_loops(vectors):
+    rows, queries = vectors.take(np.arange(COUNT)), asked(3)
+    slow = [set(np.argsort([-float(query @ row) for row in rows])[:10].tolist()) for query in queries]
+    assert exact_best(vectors, queries) == slow
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_filters_never_lower_recall(share, vectors, made):
+    codes, _ = made
+    kept = np.flatnonzero(np.random.default_rng(0).random(COUNT) < share)
+    found = total = 0
+    for query in asked():
+        true, _ = vectors.best(query, 10, kept)
+        rows, scores = best(vectors, codes, query, 10, kept)
+        found, total = found + len(set(rows) & set(true)), total + len(true)
+        assert set(rows) <= set(kept.tolist())
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+    assert found / total >= 0.97
+
+
+def test_a_filter_that_keeps_what_lies_far_away_is_exact(vectors, made):
+    codes, _ = made
+    query = asked(1)[0]
+    far = np.sort(vectors.scores(query[None])[0].argsort()[:3000].numpy())
+    assert best(vectors, codes, query, 10, far)[0].tolist() == vectors.best(query, 10, far)[0].tolist()
+
+
+def test_on_disk(made, tmp_path):
+    codes, _ = made
+    codes.write(tmp_path / "codes")
+    again = Codes.read(tmp_path / "codes")
+    assert np.array_equal(again.candidates(asked()[0], 50), codes.candidates(asked()[0], 50))
+    (tmp_path / "codes").write_bytes((tmp_path / "codes").read_bytes()[:100])
+    with pytest.raises(FileError, match="damaged"):
+        Codes.read(tmp_path / "codes")
