@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROWS = [
-    {"errors", "types", "progress"},
+    {"errors", "types", "values", "progress"},
     {"settings", "inputs"},
     {"disk", "media", "nn"},
     {"towers", "data", "train", "evaluate"},

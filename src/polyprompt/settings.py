@@ -18,11 +18,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from polyprompt.errors import ConfigError
+from polyprompt.values import Json, Plain, Values
 
 
 class Settings(BaseModel):
@@ -34,7 +35,7 @@ class Settings(BaseModel):
     """The settings that are options of their own on the command line; all others are set with --set."""
 
     @classmethod
-    def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
+    def chosen(cls, values: Values) -> Mapping[str, type]:
         """Settings of settings that depend on what `values` choose, as a method's on its name, with their kinds."""
         return {}
 
@@ -47,7 +48,10 @@ PYDANTIC = {"Input should": "it should", "a valid array": "a list", "an object":
 LARGEST: dict[type, float] = {int: 2**32 - 1, float: 3.4e38}
 """No size is larger, and no seed that numpy takes; above it a float is infinite in single precision."""
 
-MISSING: Any = dataclasses.MISSING
+Hint: TypeAlias = Any
+"""A type as annotations have it, with its limits."""
+
+MISSING: Plain = dataclasses.MISSING
 """The default of a setting that has none."""
 
 
@@ -57,9 +61,9 @@ class Setting:
 
     name: str
     """As --set and the errors say it: text.depth."""
-    hint: Any
+    hint: Hint
     """Its type, with its limits."""
-    default: Any
+    default: Plain
     """`MISSING` where it has to be given."""
     doc: str
     """The string under the field."""
@@ -84,7 +88,7 @@ def setting_names(kind: type) -> list[str]:
     return [one.name for one in settings_of(kind) if one.kind is None]
 
 
-def checked(kind: type[S], values: Any, where: str = "") -> S:
+def checked(kind: type[S], values: object, where: str = "") -> S:
     """Settings from plain values.
 
     Args:
@@ -102,7 +106,7 @@ def checked(kind: type[S], values: Any, where: str = "") -> S:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
 
-def check(kind: type, values: Any, where: str = "", prefix: str = "") -> dict[str, Any]:
+def check(kind: type, values: Plain, where: str = "", prefix: str = "") -> Json:
     """A part of some settings, each value as its field wants it; what is not there is not asked for.
 
     Args:
@@ -115,7 +119,7 @@ def check(kind: type, values: Any, where: str = "", prefix: str = "") -> dict[st
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place}holds {_shown(values)}; settings are keys with values, as in epochs: 20.")
     known = {one.name: one for one in settings_of(kind) if "." not in one.name}
-    found: dict[str, Any] = {}
+    found: Json = {}
     for key, value in values.items():
         name, setting = f"{prefix}{key}", known.get(str(key))
         if setting is None:
@@ -127,7 +131,7 @@ def check(kind: type, values: Any, where: str = "", prefix: str = "") -> dict[st
     return found
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Values, over: Values) -> Json:
     """`base` with the values of `over`; where both hold settings of settings, these are merged as well."""
     both = dict(base)
     for key, value in over.items():
@@ -136,7 +140,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def nested(name: str, value: Any) -> dict[str, Any]:
+def nested(name: str, value: Plain) -> Json:
     """One value where a dotted name says: {"text": {"depth": 3}}."""
     for part in reversed(name.split(".")):
         value = {part: value}
@@ -146,14 +150,14 @@ def nested(name: str, value: Any) -> dict[str, Any]:
 # Fields
 
 
-def _model_fields(kind: type[BaseModel]) -> Iterable[tuple[str, Any, Any, str]]:
+def _model_fields(kind: type[BaseModel]) -> Iterable[tuple[str, Hint, Plain, str]]:
     for name, field in kind.model_fields.items():
         default = MISSING if field.is_required() else field.get_default(call_default_factory=True)
         hint = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         yield name, hint, default, field.description or ""
 
 
-def _dataclass_fields(kind: Any) -> Iterable[tuple[str, Any, Any, str]]:
+def _dataclass_fields(kind: Any) -> Iterable[tuple[str, Hint, Plain, str]]:
     hints, docs = get_type_hints(kind, include_extras=True), _docs(kind)
     for field in dataclasses.fields(kind):
         made = field.default_factory is not MISSING
@@ -176,7 +180,7 @@ def _docs(kind: type) -> dict[str, str]:
     return docs
 
 
-def plain_hint(hint: Any) -> tuple[Any, ...]:
+def plain_hint(hint: Hint) -> tuple[Hint, ...]:
     """The types that a hint allows, without its limits: int and NoneType, for a number that may be None."""
     if get_origin(hint) is Annotated:
         return plain_hint(get_args(hint)[0])
@@ -185,7 +189,7 @@ def plain_hint(hint: Any) -> tuple[Any, ...]:
     return tuple(one for part in get_args(hint) for one in plain_hint(part))
 
 
-def _kind_in(hint: Any) -> type | None:
+def _kind_in(hint: Hint) -> type | None:
     """The class of settings in a hint, alone or beside None."""
     types = (one for one in plain_hint(hint) if isinstance(one, type))
     return next((one for one in types if dataclasses.is_dataclass(one) or issubclass(one, BaseModel)), None)
@@ -194,7 +198,7 @@ def _kind_in(hint: Any) -> type | None:
 # Values
 
 
-def _made(kind: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+def _made(kind: Any, values: Values, prefix: str = "") -> Any:
     """An object from checked values, those inside it first."""
     found = dict(values)
     for one in settings_of(kind):
@@ -207,7 +211,7 @@ def _made(kind: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     return kind(**found)
 
 
-def _value(setting: Setting, name: str, value: Any, place: str) -> Any:
+def _value(setting: Setting, name: str, value: object, place: str) -> object:
     """A value as its field wants it."""
     if setting.kind is not None:
         if isinstance(value, setting.kind) or (value is None and type(None) in plain_hint(setting.hint)):
@@ -228,12 +232,12 @@ def _adapter(setting: Setting) -> TypeAdapter:
     return TypeAdapter(setting.hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     """JSON, whose lists serve for tuples; names that are not UTF-8, and half characters, cannot be written so."""
     return json.dumps(value, ensure_ascii=False, default=_plain).encode("utf-8")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """What Python code may give beside plain values: numpy's numbers, and paths."""
     match value:
         case numbers.Integral():
@@ -269,7 +273,7 @@ def _hint(key: str, kind: type, prefix: str) -> str:
     return f"Did you mean {' or '.join(names)}?" if near else f"Known: {', '.join(names)}."
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         return f"{value!r:.60}"
     except (ValueError, RecursionError):  # more digits than Python prints; too deep

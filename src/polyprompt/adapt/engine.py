@@ -7,7 +7,7 @@ adapted.eval()(pixels)
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from polyprompt.adapt.terms import Result, Term, combined
 from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
 from polyprompt.adapt.wording import prepare
 from polyprompt.data.names import check_class_names
-from polyprompt.towers.base import DualEncoder, ImageTower, Out, check_change
+from polyprompt.towers.base import DualEncoder, ImageTower, Out, States, check_change
 from polyprompt.types import Pixels
 
 Losses = dict[str, Float[Tensor, ""]]
@@ -83,7 +83,7 @@ class Adapted(nn.Module):
         check_change(encoder.image, "image", image)
         self.texts = prepare(encoder.text, rows, self.class_names, text)
         self.text_start, self.image_start = text.start, image.start
-        self._below: tuple[torch.device, Any] | None = None
+        self._below: tuple[torch.device, States] | None = None
 
     # Seeing
 
@@ -127,7 +127,7 @@ class Adapted(nn.Module):
         change = self.adapter.image_change(view)
         return self.encoder.image.above(view.states(change.start), change)
 
-    def _text_states(self) -> Any:
+    def _text_states(self) -> States:
         """What the change leaves alone of the texts: computed once, in full precision."""
         device = self.encoder.logit_scale.device
         if self._below is None or self._below[0] != device:

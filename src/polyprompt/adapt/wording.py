@@ -1,7 +1,6 @@
 """Words around class names: templates, contexts of slots, and what a context starts from."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.nn.prompts import from_words, normal, slots
-from polyprompt.towers.base import INPUT, Plan, TextTower
+from polyprompt.towers.base import INPUT, Plan, Prepared, TextTower
 
 
 def spoken(name: str) -> str:
@@ -17,7 +16,7 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequence[str], plan: Plan) -> Any:
+def prepare(text: TextTower, rows: Sequence[Sequence[int]], class_names: Sequence[str], plan: Plan) -> Prepared:
     """Rows laid out by the tower; a row that does not fit is named by its class.
 
     Raises:

@@ -2,11 +2,11 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from polyprompt.bench.protocols import Protocol, protocol
 from polyprompt.bench.settings import GridSettings
@@ -21,6 +21,7 @@ from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked, merged
 from polyprompt.towers.encoder import Encoder
 from polyprompt.train.precision import choose_precision
+from polyprompt.values import Json, Values
 
 Opened = Callable[[str], Encoder]
 FIRST_ASPECT = 1.25
@@ -96,13 +97,13 @@ class Wanted(NamedTuple):
 
     called: str
     """In tables."""
-    method: dict[str, Any]
+    method: Json
     """Its settings, its name among them."""
-    training: dict[str, Any]
+    training: Json
     """Settings of `adapt` for it alone."""
 
 
-def _named(method: str | Mapping[str, Any], encoder: Encoder) -> Wanted:
+def _named(method: str | Values, encoder: Encoder) -> Wanted:
     """A method as a grid names it."""
     if isinstance(method, str):
         if method == f"zeroshot, first aspect {FIRST_ASPECT:g}":
@@ -122,7 +123,7 @@ def _weights(encoder: Encoder) -> list[float]:
     return [FIRST_ASPECT, *[(count - FIRST_ASPECT) / (count - 1)] * (count - 1)]
 
 
-def _prints(one: Mapping[str, Any]) -> dict[str, str]:
+def _prints(one: Values) -> dict[str, str]:
     """The fingerprints of the pictures that a cell trains on, chooses by and is scored on."""
     splits = splits_of(one["data"])
     named = {split: (one["data"], split) for split in (splits or (None,))}

@@ -1,14 +1,14 @@
 """What a grid is made of; nothing heavy is imported, since the command line checks it."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from polyprompt.settings import Settings
+from polyprompt.values import Json, Values
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     """One name stands for a list of it."""
     return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
 
@@ -18,7 +18,7 @@ class GridSettings(Settings):
 
     protocol: str
     """A name from `polyprompt run --help`."""
-    methods: Annotated[tuple[str | dict[str, Any], ...], BeforeValidator(_listed)] = ()
+    methods: Annotated[tuple[str | Json, ...], BeforeValidator(_listed)] = ()
     """Names from `polyprompt methods`; in a recipe {name: maple, depth: 3, called: deep, training: {rate: 0.1}}."""
     data: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Sets, by their names; those of the published tables if not given."""
@@ -30,5 +30,5 @@ class GridSettings(Settings):
     """Training pictures a class; the protocol's if not given."""
     split: str = "test"
     """Which split of captions or of sentences is scored."""
-    settings: Mapping[str, Any] = Field(default_factory=dict)
+    settings: Values = Field(default_factory=dict)
     """Settings of `adapt` that hold for every cell: {epochs: 5, augment: true}."""

@@ -15,7 +15,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ from polyprompt.campe.image import ImageSide
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
+from polyprompt.values import Foreign
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -186,7 +187,7 @@ class Alive(TorchDispatchMode):
         peak, self.peak = self.peak, self.now
         return peak
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Foreign, types: Foreign, args: Foreign = (), kwargs: Foreign = None) -> Foreign:
         """Runs the operation, then looks at what it made."""
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):

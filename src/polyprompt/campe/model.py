@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -288,5 +288,5 @@ def read_config(folder: Path) -> tuple[ModelSettings, dict[str, str]]:
     return checked(ModelSettings, saved.get("settings"), str(path)), prints
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)

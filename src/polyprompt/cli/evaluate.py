@@ -1,12 +1,12 @@
 """`polyprompt evaluate`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from polyprompt.cli.arguments import Classes, Encoder, ImageTower, MaxBad, TextTower, names
+from polyprompt.values import Values
 
 FIGURES = ("accuracy", "macro_f1", "auc", "calibration_error")
 """Of a classifier's scores, those that are printed."""
@@ -49,13 +49,13 @@ def command(
         show_classes(found.name, found.scores)
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(found: Values) -> None:
     """Prints recall in both directions, in percent."""
     for way in ("image_to_text", "text_to_image"):
         typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))
 
 
-def show_classes(name: str, found: Mapping[str, Any], zero_shot: Mapping[str, Any] | None = None) -> None:
+def show_classes(name: str, found: Values, zero_shot: Values | None = None) -> None:
     """Prints how well classes are told apart, in percent, and what zero-shot gives."""
     known = [key for key in FIGURES if found.get(key) is not None]
     figures = "  ".join(f"{key.replace('_', ' ')} {100 * found[key]:5.1f}" for key in known)

@@ -14,13 +14,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Generic, Literal, TypeVar, get_args, get_origin
 
 import typer
 
 from polyprompt.cli.shown import notes, value_word
 from polyprompt.errors import ConfigError
-from polyprompt.settings import MISSING, Setting, Settings, check, checked, merged, nested, plain_hint, settings_of
+from polyprompt.settings import (
+    MISSING,
+    Hint,
+    Setting,
+    Settings,
+    check,
+    checked,
+    merged,
+    nested,
+    plain_hint,
+    settings_of,
+)
+from polyprompt.values import Json, Plain, Values
 
 S = TypeVar("S", bound=Settings)
 Command = Callable[..., None]
@@ -42,11 +54,11 @@ class Given(Generic[S]):
 
     kind: type[S]
     config: Path | None
-    options: Mapping[str, Any]
+    options: Values
     """By the setting's name; None where one was not given."""
     assignments: Sequence[str]
 
-    def settings(self, **defaults: Any) -> S:
+    def settings(self, **defaults: Plain) -> S:
         """The settings; `defaults` hold where nothing was said.
 
         Raises:
@@ -60,7 +72,7 @@ class Given(Generic[S]):
                 check(kind, _inside(part, name), where, f"{name}.")
         return checked(self.kind, values)
 
-    def _parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _parts(self) -> Iterator[tuple[str, Values]]:
         """The sources, the later ones over the earlier, each with what the errors call it."""
         from polyprompt.disk.yaml import read_yaml
 
@@ -82,7 +94,7 @@ def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
     shown = {one.name: one for one in settings_of(kind) if one.name in kind.SHOWN}
 
     def made(command: Command) -> Command:
-        def run(config: Config = None, assignments: Assignments = None, **words: Any) -> None:
+        def run(config: Config = None, assignments: Assignments = None, **words: Plain) -> None:
             options = {name: words.pop(name.replace(".", "_")) for name in kind.SHOWN}
             command(Given(kind, config, options, assignments or []), **words)
 
@@ -97,9 +109,9 @@ def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
     return made
 
 
-def _inside(part: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _inside(part: Values, name: str) -> Json:
     """What a part says of settings in it; their own name aside."""
-    inner: Any = part
+    inner: Plain = part
     for key in name.split("."):
         inner = inner.get(key, {}) if isinstance(inner, Mapping) else {}
     return {key: value for key, value in inner.items() if key != "name"}
@@ -113,7 +125,7 @@ def option_of(name: str) -> str:
 def _parameter(setting: Setting) -> inspect.Parameter:
     """A setting as a parameter that typer makes an option of; None where nothing was said."""
     types, option = plain_hint(setting.hint), option_of(setting.name)
-    hint: Any = bool if bool in types else list[str] if any(get_origin(one) is tuple for one in types) else str
+    hint: Hint = bool if bool in types else list[str] if any(get_origin(one) is tuple for one in types) else str
     text = f"{setting.doc} {notes(setting)}".strip()
     if setting.name == ARGUMENT:
         shown = typer.Argument(metavar="DATA", help=text, show_default=False)
@@ -129,7 +141,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     )
 
 
-def read(said: Any, setting: Setting | None) -> Any:
+def read(said: Plain, setting: Setting | None) -> Plain:
     """What was said on the command line, as the setting's type has it, or as YAML where there is no such setting.
 
     A text stays what it is, whatever YAML would read in it. `none` is none, where there may be none.
@@ -151,7 +163,7 @@ def _item(setting: Setting) -> Setting:
     return Setting(setting.name, hint, MISSING, setting.doc, None)
 
 
-def _yaml(text: str) -> Any:
+def _yaml(text: str) -> Plain:
     """A value as YAML reads it; but "the {} of the image means:" is a text and no mapping, one in braces is."""
     from polyprompt.disk.yaml import parse_yaml
 

@@ -1,7 +1,7 @@
 """`polyprompt run`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from polyprompt.bench.settings import GridSettings
 from polyprompt.cli.options import Assignments, read
 from polyprompt.errors import ConfigError
 from polyprompt.settings import merged, nested, settings_of
+from polyprompt.values import Json
 
 
 def command(
@@ -63,7 +64,7 @@ def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) ->
     from polyprompt.settings import check, checked
 
     recipe = what.endswith((".yaml", ".yml"))
-    values: dict[str, Any] = {"protocol": what}
+    values: Json = {"protocol": what}
     if recipe:
         values = check(GridSettings, read_yaml(Path(what)), what)
     for name, said in given.items():

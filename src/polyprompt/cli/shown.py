@@ -1,7 +1,7 @@
 """Settings as help pages and tables show them: what a value looks like, its default, its limits."""
 
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 from polyprompt.settings import MISSING, Setting, plain_hint
 
@@ -41,7 +41,7 @@ def default_text(setting: Setting) -> str:
     return str(value)
 
 
-def limits(hint: Any) -> list[str]:
+def limits(hint: object) -> list[str]:
     """How large and how small a number may be: "at least 1"."""
     if get_origin(hint) is not Annotated:
         return [limit for part in get_args(hint) for limit in limits(part)]

@@ -3,12 +3,12 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from polyprompt.errors import DataError
+from polyprompt.values import Plain
 
 
-def content(file: Path) -> Any:
+def content(file: Path) -> Plain:
     """What a JSON file holds; nobody may change it.
 
     Raises:
@@ -30,7 +30,7 @@ def forget() -> None:
     _parsed.cache_clear()
 
 
-def field(entry: Any, name: str, kind: type, where: str) -> Any:
+def field(entry: Plain, name: str, kind: type, where: str) -> Plain:
     """A field of an object in a JSON file.
 
     Raises:
@@ -47,5 +47,5 @@ def field(entry: Any, name: str, kind: type, where: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _parsed(file: Path, changed: int, size: int) -> Any:
+def _parsed(file: Path, changed: int, size: int) -> Plain:
     return json.loads(file.read_bytes())

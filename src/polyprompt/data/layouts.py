@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from polyprompt.data.entry import Reading
 from polyprompt.data.files import Places, Walk, readable, visible_folders
@@ -17,6 +16,7 @@ from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
+from polyprompt.values import Plain
 
 PACKAGED = Path(__file__).parent / "catalog" / "splits"
 """CoOp's split files that come with the package, compressed."""
@@ -44,7 +44,7 @@ def coop_split(file: str, *pictures: str) -> Reading:
     return rows
 
 
-def _packaged(folder: Path, file: str) -> Any:
+def _packaged(folder: Path, file: str) -> Plain:
     packed = PACKAGED / f"{file}.xz"
     if not packed.is_file():
         raise DataError(f"{folder}: no {file} in it. {MIRROR} holds it, and CoOp's DATASETS.md links it; put it there.")

@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from polyprompt.errors import CacheError, FileError
 from polyprompt.progress import say
+from polyprompt.values import Plain
 
 MANIFEST = "manifest.json"
 
@@ -88,7 +88,7 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write `value` to `path` as indented JSON, whole or not at all.
 
     Raises:
@@ -157,7 +157,7 @@ def set_aside(path: str | Path) -> Path:
 # Reading and checking
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> Plain:
     """What a JSON file holds.
 
     Raises:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from polyprompt.errors import FileError
+from polyprompt.values import Json
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -48,10 +49,10 @@ class Inert:
 
     state: Any = None
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: object) -> None:
         """Takes whatever the original took."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
@@ -63,24 +64,24 @@ class _Storage(NamedTuple):
 class _Mapping(OrderedDict):
     """For `OrderedDict`, `dict` and `defaultdict`, whose factory is dropped."""
 
-    def __init__(self, *parts: Any) -> None:
+    def __init__(self, *parts: object) -> None:
         super().__init__(*(part for part in parts if isinstance(part, list | dict)))
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         """State dicts carry version numbers here; nobody needs them."""
 
 
-def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without numbers")
     return torch.as_strided(storage.numbers, tuple(size), tuple(stride), offset)  # raises where it would leave them
 
 
-def _parameter(tensor: Tensor, *_: Any) -> Tensor:
+def _parameter(tensor: Tensor, *_: object) -> Tensor:
     return tensor
 
 
-KNOWN: dict[str, Any] = {
+KNOWN: Json = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
@@ -109,7 +110,7 @@ class _Reader(pickle.Unpickler):
             return Inert
         raise _RefusedError(full)
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: tuple[str, object, str, object, object]) -> Any:
         kind, dtype, key, _, _ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown storage {kind!r}")
@@ -183,7 +184,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: cannot be read ({error})") from None
 
 
-def _walk(content: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+def _walk(content: object, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(content, Inert):
         content = content.state
     if isinstance(content, Tensor):

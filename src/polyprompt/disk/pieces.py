@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor
 from polyprompt.disk.files import read_json, sha256, whole_file, write_json
 from polyprompt.disk.numbers import RowDtype, decode, row_bytes
 from polyprompt.errors import FileError
+from polyprompt.values import Json
 
 KEY = 32
 """Bytes of an item's key."""
@@ -108,9 +109,9 @@ def write_piece(
     return path
 
 
-def _header(parts: Mapping[str, tuple[str, list[int], Sequence[Chunk]]], about: dict[str, Any]) -> bytes:
+def _header(parts: Mapping[str, tuple[str, list[int], Sequence[Chunk]]], about: Json) -> bytes:
     """What stands in front of the numbers in a safetensors file."""
-    header: dict[str, Any] = {"__metadata__": {"polyprompt": json.dumps(about)}}
+    header: Json = {"__metadata__": {"polyprompt": json.dumps(about)}}
     end = 0
     for name, (kind, shape, chunks) in parts.items():
         start, end = end, end + sum(memoryview(chunk).nbytes for chunk in chunks)
@@ -152,7 +153,7 @@ def open_piece(path: Path) -> Piece:
         raise DamagedPieceError(str(error)) from error
 
 
-def _places(entry: dict[str, Any], start: int) -> tuple[int, int]:
+def _places(entry: Json, start: int) -> tuple[int, int]:
     first, last = entry["data_offsets"]
     return start + first, start + last
 

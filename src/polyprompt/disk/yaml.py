@@ -7,11 +7,11 @@ words are those of YAML 1.2 (and JSON), dates are texts; a key that comes twice,
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from polyprompt.errors import ConfigError
+from polyprompt.values import Foreign, Json, Plain
 
 LARGEST = 10_000_000
 """Bytes of a file with settings."""
@@ -26,7 +26,7 @@ SCALARS = {
 
 
 class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: Foreign, index: Foreign) -> yaml.Node | None:
         """Aliases are refused, since a few can stand for a billion values or for themselves; so are tags."""
         event = self.peek_event()
         alias = isinstance(event, yaml.AliasEvent)
@@ -39,9 +39,9 @@ class _Loader(yaml.SafeLoader):
         """A text; the two halves of a character that JSON escapes one by one are joined."""
         return node.value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
-    def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Plain]:
         """A mapping whose keys differ."""
-        found: dict[Hashable, Any] = {}
+        found: dict[Hashable, Plain] = {}
         for name, value in node.value:
             key = self.construct_object(name, deep=True)
             if not isinstance(key, Hashable) or key in found:
@@ -76,7 +76,7 @@ for _name, _make in {
     _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _make)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Json:
     """The settings that a YAML file holds; an empty file holds none.
 
     Raises:
@@ -103,7 +103,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in (found or {}).items()}
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Plain:
     """What a text holds.
 
     Raises:

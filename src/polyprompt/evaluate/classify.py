@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyprompt.errors import DataError
+from polyprompt.values import Json
 
 
 def accuracy(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
@@ -74,7 +74,7 @@ def harmonic_mean(base: float, novel: float) -> float:
     return 2 * base * novel / (base + novel) if base and novel else 0.0
 
 
-def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_names: Sequence[str]) -> dict[str, Any]:
+def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_names: Sequence[str]) -> Json:
     """All of these, as they stand in results.json; shares from 0 to 1.
 
     Raises:

@@ -6,7 +6,6 @@
 import math
 import threading
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from polyprompt.errors import ConfigError, ImageError, UnknownNameError
 from polyprompt.media.video import decoded, is_video
+from polyprompt.values import Json, Values
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: a few kilobytes of file can ask for gigabytes of pixels."""
@@ -163,12 +163,12 @@ class Preprocess:
         pixels: Any = F.center_crop(pixels, [self.size, self.size])
         return F.normalize(F.to_tensor(pixels), list(self.mean), list(self.std))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain numbers, strings and lists, for a config file."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> "Preprocess":
+    def from_json(cls, saved: Values) -> "Preprocess":
         """The inverse of `to_json`.
 
         Raises:

@@ -10,7 +10,7 @@ image tower, and a bottleneck as wide as a tower.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from polyprompt.adapt.wording import check_counts, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.branches import Branch, Place
 from polyprompt.towers.base import INPUT, Change, DualEncoder, TextTower, check_open
+from polyprompt.values import Foreign
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,12 +111,12 @@ class MMA(Adapter):
 
 class _TimesGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Foreign, x: Tensor, factor: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Foreign, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return gradient * ctx.factor, None
 
 

@@ -8,10 +8,11 @@ own (RPO, HPT), which is smaller.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.runs.cells import Cell, Result
+from polyprompt.values import Values
 
 WAYS = {
     "text_to_image": "text → image",
@@ -160,6 +161,6 @@ def label(source: str) -> str:
     return head.rstrip("/").rpartition("/")[2] if head.startswith(("/", ".", "~")) else head
 
 
-def _mapping(value: object) -> Mapping[str, Mapping[str, Any]]:
+def _mapping(value: object) -> Mapping[str, Values]:
     assert isinstance(value, Mapping)
     return value

@@ -1,15 +1,15 @@
 """JSON files read as the type that they should be, or refused in one line."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from polyprompt.disk.files import read_json
 from polyprompt.errors import FileError
+from polyprompt.values import Foreign
 
 
-def read_checked(kind: Any, path: Path) -> Any:
+def read_checked(kind: Foreign, path: Path) -> Foreign:
     """The content of a JSON file as `kind`, a pydantic model or any type that pydantic knows.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -14,6 +14,7 @@ from polyprompt.report.averages import label
 from polyprompt.report.page import jpeg
 from polyprompt.report.words import printed
 from polyprompt.runs.cells import Result
+from polyprompt.values import Values
 
 CLASSES, PICTURES, SIDE = 4, 5, 160
 """How many classes of a set are shown, pictures of each, and their longer side in pixels."""
@@ -35,7 +36,7 @@ class Hard(NamedTuple):
 
 def hardest(results: Sequence[Result]) -> list[Hard]:
     """For each protocol and scored set."""
-    scored: dict[tuple[str, str, str], list[tuple[Result, Mapping[str, Any]]]] = {}
+    scored: dict[tuple[str, str, str], list[tuple[Result, Values]]] = {}
     for one in results:
         found = one.figures.get("classification", {})
         assert isinstance(found, Mapping)
@@ -44,7 +45,7 @@ def hardest(results: Sequence[Result]) -> list[Hard]:
     return [_hard(key, some) for key, some in scored.items()]
 
 
-def _hard(key: tuple[str, str, str], some: Sequence[tuple[Result, Mapping[str, Any]]]) -> Hard:
+def _hard(key: tuple[str, str, str], some: Sequence[tuple[Result, Values]]) -> Hard:
     protocol, data, part = key
     by_class: dict[str, list[float]] = {}
     taken: dict[str, dict[str, int]] = {}
@@ -89,7 +90,7 @@ def _small(data: Labelled, wanted: int) -> Iterator[str]:
         yield jpeg(picture)
 
 
-def _matrix(scores: Mapping[str, Any], title: str) -> str:
+def _matrix(scores: Values, title: str) -> str:
     """The confusion of a set with few classes; how many pictures a class has follows from its errors."""
     accuracy, confused = scores["class_accuracy"], scores.get("confused", {})
     names = list(accuracy)

@@ -9,7 +9,6 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,6 +23,7 @@ from polyprompt.report.runs import Group, Run, group, read_run
 from polyprompt.report.samples import Look, Samples
 from polyprompt.report.tables import ASPECTS, DIRECTIONS, Table, machine, tables
 from polyprompt.report.words import printed
+from polyprompt.values import Json, Plain, Values
 
 TERMS = {
     "loss": "loss",
@@ -181,12 +181,12 @@ def _panel(title: str, curves: Sequence[plots.Curve], legend: str = "") -> Itera
 
 
 def _curve(
-    lines: Sequence[Mapping[str, Any]], path: Sequence[str], colour: int, *, dashed: bool = False, times: int = 1
+    lines: Sequence[Values], path: Sequence[str], colour: int, *, dashed: bool = False, times: int = 1
 ) -> plots.Curve:
     """What the lines hold at `path`, over their steps; what is no finite number is left out."""
     points = []
     for line in lines:
-        value: Any = line
+        value: Plain = line
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, int | float) and math.isfinite(value):
@@ -218,7 +218,7 @@ def _likeness(run: Run) -> list[str]:
     ]
 
 
-def _looks(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _looks(groups: Sequence[Group]) -> list[Json]:
     """The pictures that were looked at, with the maps of every experiment."""
     pictures: dict[tuple[str, str], list[dict[str, object]]] = {}
     for tag, run, samples in _sampled(groups):
@@ -277,7 +277,7 @@ def _sampled(groups: Sequence[Group]) -> Iterator[tuple[dict[str, object], Run, 
             yield {"colour": _colour(number), "name": each.name}, run, samples
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested figures as "outer inner": "12,345"."""
     for key, value in values.items():
         name = f"{prefix} {key}".strip().replace("_", " ")

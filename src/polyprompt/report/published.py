@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from polyprompt.disk.files import read_json
 from polyprompt.report.averages import Column, Grid, averages
 from polyprompt.report.significance import grid_sizes
+from polyprompt.values import Values
 
 ENCODERS = {"ViT-B-16/openai", "ViT-B-16-quickgelu/openai", "openai/clip-vit-base-patch16"}
 """Names of the encoder that the published rows were made with."""
@@ -31,7 +31,7 @@ class Printed:
 
 
 @cache
-def _known() -> Mapping[str, Any]:
+def _known() -> Values:
     return read_json(Path(__file__).with_name("published.json"))
 
 

@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,7 @@ from polyprompt.errors import FileError
 from polyprompt.report import samples
 from polyprompt.report.checked import read_checked
 from polyprompt.report.samples import Samples
+from polyprompt.values import Json, Values
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Recalls = dict[Annotated[str, Field(pattern=r"^recall@[1-9]\d*$")], Share]
@@ -58,7 +59,7 @@ class Results(BaseModel):
     command: str = ""
     seed: int | None = None
     versions: dict[str, str] = {}
-    machine: str | dict[str, Any] = ""
+    machine: str | Json = ""
     date: str = ""
     seconds: float | None = None
     retrieval: dict[str, Found] = {}
@@ -67,7 +68,7 @@ class Results(BaseModel):
     """Of the accuracies on base and novel classes."""
     learned: int | None = None
     """Numbers that training changed."""
-    cost: dict[str, Any] = {}
+    cost: Json = {}
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ class Run:
     """One run folder, read."""
 
     folder: Path
-    config: Mapping[str, Any]
+    config: Values
     results: Results
-    steps: Sequence[Mapping[str, Any]]
+    steps: Sequence[Values]
     """Lines of log.jsonl that carry a loss, in the order of their steps."""
-    epochs: Sequence[Mapping[str, Any]]
+    epochs: Sequence[Values]
     """Lines of log.jsonl that carry figures on the development set."""
     samples: Samples | None
 
@@ -114,7 +115,7 @@ def read_run(folder: Path) -> Run:
     if not results.is_file() and not log.is_file():
         raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")
     found = read_checked(Results, results) if results.is_file() else Results()
-    config = read_checked(dict[str, Any], folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = read_checked(Json, folder / "config.json") if (folder / "config.json").is_file() else {}
     lines = _read_log(log) if log.is_file() else []
     return Run(
         folder=folder,
@@ -154,12 +155,12 @@ def _common_name(names: Sequence[str]) -> str:
     return re.sub(r"[-_ .]*(seed|s)?[-_ .]*$", "", "".join(letters[0] for letters in shared)) or names[0]
 
 
-def _last_of_each_step(lines: Any) -> list[Mapping[str, Any]]:
+def _last_of_each_step(lines: Iterable[Values]) -> list[Values]:
     """In order; a run that was killed and resumed may have logged a step twice, and the last one counts."""
     return [line for _, line in sorted({line["step"]: line for line in lines}.items())]
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
+def _read_log(path: Path) -> list[Json]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -179,5 +180,5 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

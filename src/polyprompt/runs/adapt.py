@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -40,9 +39,11 @@ from polyprompt.runs.processes import device, is_main_process
 from polyprompt.runs.saved import config_from, load_adapter, save, term_from
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers.base import DualEncoder
+from polyprompt.towers.encoder import Encoder
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
+from polyprompt.values import Json, Values
 
 AUTO, AUTO_SECONDS = "auto", 600.0
 """Stands for the method that does best on held-out training pictures (auto.py); its time, if no budget is given."""
@@ -57,7 +58,7 @@ class Task(nn.Module):
         super().__init__()
         self.adapted, self.best = adapted, best
 
-    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def forward(self, batch: Values) -> dict[str, Tensor]:
         """`pictures`, as pixels or as kept states, and `labels`."""
         return self.adapted.losses(self.adapted.see(batch["pictures"]), batch["labels"])
 
@@ -100,9 +101,9 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
 TRAINING = ("epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop")
 
 
-def _training(settings: AdaptSettings, name: str, published: Published | None) -> dict[str, Any]:
+def _training(settings: AdaptSettings, name: str, published: Published | None) -> Json:
     """What is open of how to train, as published."""
-    theirs: dict[str, Any] = {}
+    theirs: Json = {}
     if published:
         theirs = {field: getattr(published, field) for field in TRAINING}
         theirs |= {"epochs": published.epochs_for(settings.shots), "steps": published.steps_for(settings.shots)}
@@ -128,7 +129,7 @@ def terms_of(settings: AdaptSettings) -> list[TermConfig]:
     return [term_from(name, values) for name, values in settings.terms.items()]
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Values, over: Values) -> Json:
     """`base` with the values of `over`; where both hold settings of settings, these are merged as well."""
     both = dict(base)
     for key, value in over.items():
@@ -186,7 +187,7 @@ def _test_split(source: str, settings: AdaptSettings) -> str | None:
 # Training
 
 
-def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Any = None) -> Classifier:
+def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Encoder | None = None) -> Classifier:
     """Trains a classifier and leaves a run folder (runs/folder.py); a finished one is opened.
 
     Args:
@@ -210,11 +211,11 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
         return Classifier(_trained(settings, run, resume, encoder))
 
 
-def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any) -> Adapted:
+def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Encoder | None) -> Adapted:
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder))
     inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
-    told: dict[str, Any] = {}
+    told: Json = {}
     if settings.method["name"] == AUTO:
         from polyprompt.runs.auto import choose
 
@@ -231,7 +232,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Any
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
         for name, data in tests.items()
     }
-    figures: dict[str, Any] = (
+    figures: Json = (
         {
             "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
             "learned": sum(parameter.numel() for parameter in method.learned().values()),
@@ -256,12 +257,12 @@ def _described(settings: AdaptSettings) -> dict[str, str]:
     return {} if source is None or source.startswith(RANDOM) else {"descriptions": sha256(source)}
 
 
-def _on_device(encoder: Any) -> Any:
+def _on_device(encoder: Encoder) -> Encoder:
     encoder.to(device())
     return encoder
 
 
-def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> dict[str, Any]:
+def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> Json:
     """What the encoder scores as it is, with one sentence a class."""
     plain = build(config_of("zeroshot")(), encoder, data.class_names, twins=data.twins)
     return evaluate(plain, data, cache_gb)
@@ -293,7 +294,7 @@ def train(
     resume: bool,
     since: float | None = None,
     chosen_on: Labelled | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
 
     Args:
@@ -316,7 +317,7 @@ def train(
     assert settings.batch is not None
     adapted.train()
 
-    def fetch(items: list[int]) -> dict[str, Any]:
+    def fetch(items: list[int]) -> Json:
         if not settings.augment:
             return {"pictures": kept.of(items), "labels": labels[items]}
         pixels = torch.stack([random_view(kept, item, settings.crop or 0.08) for item in items])
@@ -326,11 +327,11 @@ def train(
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
 
-    def every_epoch(epoch: int) -> dict[str, Any]:
+    def every_epoch(epoch: int) -> Json:
         adapted.epoch_end(epoch, epochs)
         return offered(epoch)
 
-    def offered(epoch: int) -> dict[str, Any]:
+    def offered(epoch: int) -> Json:
         if best is None or chosen_on is None:
             return {}
         score = evaluate(adapted, chosen_on, settings.cache_gb)["accuracy"]
@@ -350,7 +351,7 @@ def train(
     if at.batch:
         offered(at.epoch)  # a budget ended within it
     early = {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}
-    facts: dict[str, Any] = {"ended_early": early} if at.epoch <= epochs else {}
+    facts: Json = {"ended_early": early} if at.epoch <= epochs else {}
     if best is None:
         return facts
     best.restore(adapted.adapter)
@@ -448,7 +449,7 @@ def in_parts(count: int) -> list[range]:
     return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
 
 
-def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> dict[str, Any]:
+def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> Json:
     """Scores of a method on pictures of its own classes (evaluate/classify.py), computed in fp32."""
     adapted.eval()
     kept, by = KeptPictures(adapted.encoder, data.pictures, cache_gb), scorer(adapted)

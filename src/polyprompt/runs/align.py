@@ -1,10 +1,9 @@
 """`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,6 +33,7 @@ from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.types import Hidden
+from polyprompt.values import Json, Values
 
 BLOCK = 128
 """Captions or pictures scored together."""
@@ -134,7 +134,7 @@ def score(
     readouts: Float[Tensor, "t k d"],
     pairs: Pairs,
     segments: int,
-) -> dict[str, Any]:
+) -> Json:
     """Recall in both directions, and how alike the K aspects are."""
     shape = (segments, -1)
     return {
@@ -193,7 +193,7 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     if started is None:  # else it was fitted to what the earlier run had seen
         _fit_norm(data)
 
-    def every_epoch(epoch: int) -> dict[str, Any]:
+    def every_epoch(epoch: int) -> Json:
         if dev_data is None:
             return {}
         return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.num_segments)}
@@ -232,7 +232,7 @@ def _fingerprint(pairs: Pairs) -> str:
 
 
 def _finish(model: CAMPE, settings: AlignSettings, run: RunFolder) -> None:
-    found: dict[str, Any] = {}
+    found: Json = {}
     if settings.test_split:
         test = read_pairs(settings.data, settings.test_split, max_bad=settings.max_bad)
         found[f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
@@ -241,7 +241,7 @@ def _finish(model: CAMPE, settings: AlignSettings, run: RunFolder) -> None:
     run.finish(results, lambda folder: model.save_pretrained(folder, _card(settings, results)))
 
 
-def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> dict[str, Any]:
+def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> Json:
     """Recall and aspects of a set that the model has not seen; the frozen pass in the precision it was trained with."""
     data = prepare(model, pairs, settings)
     return score(*embed(data, pairs.name), pairs, model.text.num_segments)
@@ -257,7 +257,7 @@ def _fit_norm(data: Prepared) -> None:
     data.model.text.fit_norm(*data.texts(range(min(FITTED_TO, len(data.ids)))))
 
 
-def _card(settings: AlignSettings, results: Mapping[str, Any]) -> str:
+def _card(settings: AlignSettings, results: Values) -> str:
     lines = [
         f"# {settings.name}",
         "",

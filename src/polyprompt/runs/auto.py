@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from polyprompt.data.fewshot import hold_out
 from polyprompt.data.items import Labelled
@@ -21,6 +20,7 @@ from polyprompt.runs.adapt import evaluate, resolved, train, untrained
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers.base import DualEncoder
+from polyprompt.values import Json, Values
 
 CANDIDATES = ("zeroshot", "linear_probe", "tip_adapter", "maple", "promptsrc", "clip_lora")
 HELD_OUT = 0.25
@@ -37,7 +37,7 @@ def choose(
     folder: Path,
     *,
     resume: bool,
-) -> tuple[AdaptSettings, dict[str, Any]]:
+) -> tuple[AdaptSettings, Json]:
     """The settings of the method that does best, and the table of all, for results.json.
 
     Args:
@@ -52,7 +52,7 @@ def choose(
     """
     kept, held = hold_out(drawn, HELD_OUT)
     trials = make_folder(folder / "trials")
-    found: list[dict[str, Any]] = []
+    found: list[Json] = []
     for number, name in enumerate(CANDIDATES):
         note = trials / f"{name}.json"
         if not (resume and note.exists()):
@@ -79,7 +79,7 @@ def _tried(
     folder: Path,
     seconds: float,
     resume: bool,
-) -> dict[str, Any]:
+) -> Json:
     """What a method gives on held-out pictures, or why it cannot be tried."""
     (kept, held), began = data, time.perf_counter()
     try:
@@ -101,7 +101,7 @@ def _tried(
     }
 
 
-def line(candidate: Mapping[str, Any]) -> str:
+def line(candidate: Values) -> str:
     """A row of the table."""
     if "why_not" in candidate:
         return f"{candidate['method']:14}  not tried: {candidate['why_not']}"

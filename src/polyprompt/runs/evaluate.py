@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.model import CAMPE
@@ -19,6 +19,7 @@ from polyprompt.runs.load import load, zero_shot
 from polyprompt.runs.processes import device
 from polyprompt.runs.settings import AlignSettings
 from polyprompt.settings import checked
+from polyprompt.values import Json
 
 
 class Scored(NamedTuple):
@@ -26,7 +27,7 @@ class Scored(NamedTuple):
 
     kind: Scores
     name: str
-    scores: dict[str, Any]
+    scores: Json
 
 
 def evaluate(
@@ -73,7 +74,7 @@ def evaluate(
     return scored
 
 
-def _captions(model: CAMPE, folder: Path, data: str, split: str | None, max_bad: int) -> dict[str, Any]:
+def _captions(model: CAMPE, folder: Path, data: str, split: str | None, max_bad: int) -> Json:
     settings = checked(AlignSettings, read_json(folder / CONFIG), str(folder / CONFIG))
     return align.evaluate(model.to(device()), read_pairs(data, split, max_bad=max_bad), settings)
 
@@ -84,7 +85,7 @@ def _labels(
     data: Labelled,
     class_names: Sequence[str] | None,
     templates: Sequence[str],
-) -> dict[str, Any]:
+) -> Json:
     if isinstance(model, CAMPE):
         model = zero_shot(model, str(folder), data.class_names, templates)
     elif templates:

@@ -17,12 +17,12 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -33,6 +33,7 @@ from polyprompt.runs.machine import machine
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.settings import Settings, checked
 from polyprompt.train import checkpoint
+from polyprompt.values import Json, Values
 
 RESULTS, CONFIG, INPUTS = "results.json", "config.json", "inputs.json"
 LOCK, HOLDER = ".lock", ".holder.json"
@@ -64,11 +65,11 @@ class RunFolder:
         return self.folder / "model"
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         """The settings as config.json has them."""
         return self.settings.model_dump(mode="json")
 
-    def start(self, inputs: Mapping[str, Any]) -> None:
+    def start(self, inputs: Values) -> None:
         """Writes down what the run is started with, once all is there that it needs; or compares it with the beginning.
 
         Raises:
@@ -76,7 +77,7 @@ class RunFolder:
         """
         on_main_process(lambda: self._start(inputs))
 
-    def _start(self, inputs: Mapping[str, Any]) -> None:
+    def _start(self, inputs: Values) -> None:
         path, same = self.folder / INPUTS, json.loads(json.dumps(inputs))
         if path.exists():
             before = read_json(path)
@@ -91,7 +92,7 @@ class RunFolder:
             write_json(path, {"kind": self.kind, "command": command, **same})
         write_json(self.folder / CONFIG, self.config)
 
-    def head(self) -> dict[str, Any]:
+    def head(self) -> Json:
         """What results.json says of every run, whatever its task."""
         seconds = time.perf_counter() - self.since
         return {
@@ -107,7 +108,7 @@ class RunFolder:
             "training_seconds": round(checkpoint.newest(self.folder / "checkpoints").step_seconds, 1),
         }
 
-    def finish(self, results: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+    def finish(self, results: Values, save: Callable[[Path], None]) -> None:
         """Saves the model, and then the results: the run is finished. For the main process alone, as `head`.
 
         Args:
@@ -185,7 +186,7 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
         )
 
 
-def add_scores(folder: Path, kind: Scores, name: str, scores: Mapping[str, Any]) -> None:
+def add_scores(folder: Path, kind: Scores, name: str, scores: Values) -> None:
     """Puts the scores of one set into the results of a finished run; all else stays.
 
     Raises:
@@ -197,7 +198,7 @@ def add_scores(folder: Path, kind: Scores, name: str, scores: Mapping[str, Any])
         write_json(folder / RESULTS, results)
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> Json:
     """The results of a finished run.
 
     Raises:

@@ -1,15 +1,14 @@
 """At which rate each part of a model learns, and what is decayed."""
 
-from typing import Any
-
 from polyprompt.campe.model import CAMPE
 from polyprompt.runs.settings import AlignSettings
+from polyprompt.values import Json
 
 BIAS_RATE = 100
 """Times `rate`: a bias has units to go, and what it does not reach, all cosines have to make up for together."""
 
 
-def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[dict[str, Any]]:
+def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[Json]:
     """What `align` trains, in groups for the optimiser; one that would be empty is left out.
 
     new      maps; blocks and pool of the image side    rate          decayed

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
@@ -18,7 +17,11 @@ from polyprompt.zoo.load import open_encoder
 
 
 def load(
-    run: str | Path, encoder: Any = None, *, text_tower: str | None = None, image_tower: str | None = None
+    run: str | Path,
+    encoder: Encoder | str | Path | None = None,
+    *,
+    text_tower: str | None = None,
+    image_tower: str | None = None,
 ) -> CAMPE | Classifier:
     """What `polyprompt align` trained, a CAMPE; or what `polyprompt adapt` or `import` made, a Classifier.
 
@@ -81,7 +84,10 @@ def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> Encod
 
 
 def load_classifier(
-    run: str | Path, class_names: Sequence[str] | None = None, encoder: Any = None, **towers: str | None
+    run: str | Path,
+    class_names: Sequence[str] | None = None,
+    encoder: Encoder | str | Path | None = None,
+    **towers: str | None,
 ) -> Classifier:
     """A classifier over the given classes, or over those that were trained; a CAMPE classifies as CLIP does, zero-shot.
 

@@ -5,7 +5,7 @@ adapter_model.safetensors     the learned tensors alone: kilobytes to a few mega
 manifest.json                 the hashes of both
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from polyprompt.errors import FileError
 from polyprompt.methods import config_of
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
+from polyprompt.values import Values
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
@@ -84,12 +85,12 @@ def load_adapter(
     return adapted
 
 
-def method_name(config: Any) -> str:
+def method_name(config: object) -> str:
     """ "maple" for its config, "my_lab.prompts" for that of a module of one's own."""
     return type(config).__module__.removeprefix("polyprompt.methods.")
 
 
-def config_from(name: str, settings: Mapping[str, Any], where: str = "") -> Any:
+def config_from(name: str, settings: Values, where: str = "") -> Any:
     """A config of method `name` from plain JSON; `where` is the file that it stands in, for the error.
 
     Raises:
@@ -99,7 +100,7 @@ def config_from(name: str, settings: Mapping[str, Any], where: str = "") -> Any:
     return checked(config_of(name), settings, where or name)
 
 
-def term_from(name: str, settings: Mapping[str, Any]) -> TermConfig:
+def term_from(name: str, settings: Values) -> TermConfig:
     """A config of term `name` from plain JSON.
 
     Raises:

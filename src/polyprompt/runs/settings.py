@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.settings import Settings
+from polyprompt.values import Json, Values
 
 Protocol = Literal["few-shot", "base-to-novel", "cross-dataset"]
 """As in adapt/published.py, which is not imported, for it is heavy."""
 
 
-def _by_name(value: Any) -> Any:
+def _by_name(value: object) -> object:
     """A name alone stands for itself, with the settings that it has."""
     return {value: {}} if isinstance(value, str) else value
 
@@ -75,7 +76,7 @@ class AlignSettings(ModelSettings):
     """The largest size of one cache, in GB."""
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """A method's name alone will do."""
     return {"name": value} if isinstance(value, str) else value
 
@@ -94,7 +95,7 @@ class AdaptSettings(Settings):
     """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
     encoder: str
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
-    method: Annotated[dict[str, Any], BeforeValidator(_named)]
+    method: Annotated[Json, BeforeValidator(_named)]
     """A name from `polyprompt methods`, your.module, or auto; what is not --set (method.depth=3) is as published."""
     protocol: Protocol = "few-shot"
     """Which classes are trained and scored, and whose published settings fill the gaps."""
@@ -120,7 +121,7 @@ class AdaptSettings(Settings):
     """One more labelled set to score, among its own class names; may come often."""
     descriptions: str | None = None
     """Sentences about the classes, for a method that reads some: JSON, {"cat": ["A cat ..."]}; or random:15."""
-    terms: Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_name)] = Field(default_factory=dict)
+    terms: Annotated[dict[str, Json], BeforeValidator(_by_name)] = Field(default_factory=dict)
     """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do: promptsrc."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the drawn pictures; published, as all that follows, if not given."""
@@ -150,7 +151,7 @@ class AdaptSettings(Settings):
     """The largest size of the states of one set of pictures; larger ones are not kept."""
 
     @classmethod
-    def chosen(cls, values: Mapping[str, Any]) -> Mapping[str, type]:
+    def chosen(cls, values: Values) -> Mapping[str, type]:
         """The settings of `method` are those of the method that is named, those of `terms` each term's own."""
         from polyprompt.adapt.terms import config_of as term_config
         from polyprompt.methods import config_of

@@ -5,13 +5,13 @@ A sample is a picture: a path, a PIL picture, or its pixels as an array [height,
 image tower makes of a picture is kept on disk, so the folds of a cross-validation compute it once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,8 @@ from polyprompt.runs.adapt import resolved, train, untrained
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
+from polyprompt.towers.encoder import Encoder
+from polyprompt.values import Foreign, Values
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -35,6 +37,10 @@ except ImportError:
 
 class NoLabelsError(DataError, ValueError):
     """Pictures without labels; a ValueError, since scikit-learn wants one."""
+
+
+Samples: TypeAlias = Sequence[object] | np.ndarray
+"""Pictures, or labels: a list, or numpy's array of them."""
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
@@ -61,10 +67,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         method: str = "maple",
-        encoder: Any = "ViT-B-16/openai",
+        encoder: str | Encoder = "ViT-B-16/openai",
         *,
-        settings: Mapping[str, Any] | None = None,
-        class_names: Mapping[Any, str] | None = None,
+        settings: Values | None = None,
+        class_names: Mapping[object, str] | None = None,
         shots: int | None = None,
         epochs: int | None = None,
         batch: int | None = None,
@@ -85,7 +91,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.precision = precision
         self.cache_gb = cache_gb
 
-    def fit(self, X: Any, y: Any) -> "PromptClassifier":
+    def fit(self, X: Samples, y: Samples) -> "PromptClassifier":
         """Trains the prompts.
 
         Args:
@@ -122,7 +128,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, self.classifier_ = classes, Classifier(method.eval())
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Samples) -> np.ndarray:
         """One row of probabilities a picture, one column for each of `classes_`.
 
         Raises:
@@ -131,7 +137,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.classifier_([shown(sample) for sample in X]).numpy()
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Samples) -> np.ndarray:
         """The most probable label of each picture."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
@@ -139,7 +145,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_clone__(self) -> "PromptClassifier":
         return type(self)(**self.get_params(deep=False))
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Foreign:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array, tags.input_tags.string = False, True
         tags.no_validation = True  # pictures are read and checked one by one
@@ -147,12 +153,12 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
 
 @lru_cache(maxsize=1)
-def opened(name: str) -> Any:
+def opened(name: str) -> Encoder:
     """An encoder, kept open: every fold and every cell of a grid asks for it."""
     return load_encoder(name)
 
 
-def shown(sample: Any) -> str | Path | Image.Image:
+def shown(sample: object) -> str | Path | Image.Image:
     """A sample as a classifier takes it.
 
     Raises:
@@ -167,7 +173,7 @@ def shown(sample: Any) -> str | Path | Image.Image:
     return sample
 
 
-def picture(number: int, sample: Any) -> Picture:
+def picture(number: int, sample: object) -> Picture:
     """A sample as a `Picture`."""
     source = shown(sample)
     if isinstance(source, Image.Image):

@@ -8,7 +8,7 @@ segments (campe/encoder.py).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -112,6 +112,13 @@ class Out(NamedTuple):
     """Image towers: the last states of the rows that entered, if any did."""
 
 
+Prepared: TypeAlias = Any
+"""Texts as a text tower lays them out; nobody else looks inside."""
+
+States: TypeAlias = Any
+"""What a text tower hands out at a block, and takes back."""
+
+
 @runtime_checkable
 class TextTower(Protocol):
     """Token rows in, one vector per text out, in two steps: what a change leaves alone, then the rest."""
@@ -139,7 +146,7 @@ class TextTower(Protocol):
         """The word vectors of token ids: what a context can start from."""
         ...
 
-    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Any:
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Prepared:
         """Rows of token ids and slots (nn/prompts.py), laid out once for changes of one plan; it never changes.
 
         Raises:
@@ -147,14 +154,14 @@ class TextTower(Protocol):
         """
         ...
 
-    def below(self, texts: Any, start: int | None) -> Any:
+    def below(self, texts: Prepared, start: int | None) -> States:
         """The states entering block `start`, slots not yet among them; with None, the finished vectors [t D].
 
         Runs without gradients. The same for every change that starts there, so it can be kept.
         """
         ...
 
-    def above(self, texts: Any, states: Any, change: Change) -> Out:
+    def above(self, texts: Prepared, states: States, change: Change) -> Out:
         """From `below(texts, change.start)` to the vectors; gradients reach the change."""
         ...
 

@@ -1,13 +1,14 @@
 """Where the places of branches are in a Hugging Face decoder's block: names, and slices where three layers are one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.nn.branches import Branches, Place
+from polyprompt.values import Foreign, Values
 
 ATTENTION = ("self_attn", "attn")
 NORMS = ("input_layernorm", "ln_1", "self_attn_layer_norm")
@@ -29,13 +30,13 @@ class Layers(NamedTuple):
     widths: Mapping[Place, tuple[int, int]]
 
 
-def layers_of(block: nn.Module, config: Any) -> Layers | None:
+def layers_of(block: nn.Module, config: Foreign) -> Layers | None:
     """The places of a block; None where the family is not known."""
     attention = next((name for name in ATTENTION if hasattr(block, name)), None)
     norm = next((name for name in NORMS if hasattr(block, name)), None)
     if attention is None or norm is None:
         return None
-    inner, width = cast(Any, getattr(block, attention)), config.hidden_size
+    inner, width = cast(Foreign, getattr(block, attention)), config.hidden_size
     head = getattr(config, "head_dim", None) or width // config.num_attention_heads
     heads = head * config.num_attention_heads
     shared = head * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
@@ -68,13 +69,13 @@ class Beside(nn.Module):
         return self.layer(x) + (added[0] if len(added) == 1 else torch.cat(added, dim=-1))
 
 
-def with_branches(block: nn.Module, layers: Layers, branches: Branches) -> Callable[[nn.Module], Mapping[str, Any]]:
+def with_branches(block: nn.Module, layers: Layers, branches: Branches) -> Callable[[nn.Module], Values]:
     """What is to be other in a block's parts, so that branches stand beside its layers (`_changed` in llm.py)."""
     attention = getattr(block, layers.attention)
 
-    def change(part: nn.Module) -> Mapping[str, Any]:
+    def change(part: nn.Module) -> Values:
         if part is block and "mlp" in branches:
-            return {"mlp": Beside(cast(Any, block).mlp, [(branches["mlp"], layers.widths["mlp"][1])])}
+            return {"mlp": Beside(cast(Foreign, block).mlp, [(branches["mlp"], layers.widths["mlp"][1])])}
         if part is not attention:
             return {}
         by_name: dict[str, list[Place]] = {}

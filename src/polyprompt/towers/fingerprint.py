@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ def _settings(part: nn.Module) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(values.items()) if value is not None)
 
 
-def _said(value: Any) -> str | None:
+def _said(value: object) -> str | None:
     """A value in words that are the same in every process; None for what is none, or is no plain value."""
     match value:
         case bool() | int() | float() | str() | torch.dtype():

@@ -12,11 +12,11 @@ import copy
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,6 +28,7 @@ from polyprompt.nn.branches import NONE, Branches
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.types import Hidden, Mask, Tokens
+from polyprompt.values import Foreign, Json, Values
 
 PACKAGED = "smollm2-135m"
 """The name of the tower that pip fetches (disk/packaged.py)."""
@@ -54,7 +55,7 @@ class _CaughtError(Exception):
     """Ends a block's forward pass where its keys and values are made; nothing after them is wanted."""
 
 
-_heard: ContextVar[list[dict[str, Any]]] = ContextVar("_heard")
+_heard: ContextVar[list[Json]] = ContextVar("_heard")
 """Where listeners note what they hear; each thread has a list of its own."""
 
 
@@ -66,7 +67,7 @@ class _Listener(nn.Module):
         self.signature = inspect.signature(block.forward)
         self.attention_type = getattr(block, "attention_type", None)  # some models ask a block for its kind of mask
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Foreign, **kwargs: Foreign) -> Tensor:
         call = self.signature.bind(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
         _heard.get().append({k: v for k, v in call.items() if k not in _OURS})
@@ -77,7 +78,7 @@ class _Listener(nn.Module):
 class Flow:
     """What runs through the blocks beside the states: each block's own arguments, and who may look at whom."""
 
-    arguments: list[dict[str, Any]]
+    arguments: list[Json]
     mask: Bool[Tensor, "b q n"]
     positions: Int[Tensor, "b q"]
     key_positions: Tokens
@@ -93,7 +94,7 @@ class Flow:
         )
 
 
-def _pick(value: Any, rows: Int[Tensor, "b k"]) -> Any:
+def _pick(value: Foreign, rows: Int[Tensor, "b k"]) -> Foreign:
     """The given rows of whatever has one row a token: angles (cos, sin) [b, n, e] and positions [b, n]."""
     if isinstance(value, tuple):
         return tuple(_pick(part, rows) for part in value)
@@ -112,7 +113,7 @@ class LLM(nn.Module):
         depth: blocks kept, counted from the input; the rest is dropped.
     """
 
-    def __init__(self, decoder: nn.Module, tokenizer: Any, name: str, depth: int | None = None) -> None:
+    def __init__(self, decoder: nn.Module, tokenizer: Foreign, name: str, depth: int | None = None) -> None:
         super().__init__()
         blocks_name, blocks = _only_blocks(decoder, name)
         norm_name = _final_norm(decoder, name)
@@ -120,7 +121,7 @@ class LLM(nn.Module):
             raise TowerError(
                 f"{name}: text depth is {depth}; the model has {len(blocks)} blocks, so 1 to {len(blocks)}."
             )
-        config = cast(Any, decoder).config
+        config = cast(Foreign, decoder).config
         self.name, self.tokenizer = name, tokenizer
         self.width: int = config.hidden_size
         self.fingerprint = fingerprint(decoder, tokenizer)
@@ -128,7 +129,7 @@ class LLM(nn.Module):
         self.layers = layers_of(blocks[0], config)
         probe = torch.arange(3, 9).remainder(config.vocab_size)[None]
         with torch.no_grad():
-            expected = cast(Any, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
+            expected = cast(Foreign, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
         self.blocks = nn.ModuleList(blocks)
         self.first_learning = len(blocks)  # blocks from here on are trained
         self.norm = getattr(decoder, norm_name) or nn.Identity()
@@ -174,7 +175,7 @@ class LLM(nn.Module):
 
     def token_embeddings(self, ids: Tokens) -> Hidden:
         """The rows of the input table, before anything the model adds to them."""
-        return cast(Any, self.entrance).get_input_embeddings()(ids)
+        return cast(Foreign, self.entrance).get_input_embeddings()(ids)
 
     def embed(
         self, ids: Tokens, positions: Tokens, mask: Mask, embeddings: Hidden | None = None
@@ -184,10 +185,10 @@ class LLM(nn.Module):
         `embeddings` replaces the rows of the input table, for prompts that are learned there.
         """
         given = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
-        arguments: list[dict[str, Any]] = []
+        arguments: list[Json] = []
         before = _heard.set(arguments)
         try:
-            hidden = cast(Any, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
+            hidden = cast(Foreign, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
         finally:
             _heard.reset(before)
         return hidden, Flow(arguments, mask, positions, positions)
@@ -316,7 +317,7 @@ class LLM(nn.Module):
         return [first] if first is not None and self.tokenizer("a").input_ids[0] == first else []
 
 
-_Change = Callable[[nn.Module], Mapping[str, Any]]
+_Change = Callable[[nn.Module], Values]
 """What is to be other in a part of a block: its attributes' new values, by name."""
 
 
@@ -339,7 +340,7 @@ def _changed(part: nn.Module, change: _Change) -> nn.Module:
     return copied
 
 
-def _written_out(part: nn.Module) -> Mapping[str, Any]:
+def _written_out(part: nn.Module) -> Values:
     """Attention as products and a softmax: torch's fused one is four times slower backwards on a CPU."""
     config = part.__dict__.get("config")
     if config is None:
@@ -349,7 +350,7 @@ def _written_out(part: nn.Module) -> Mapping[str, Any]:
     return {"config": eager}
 
 
-def _without_queries(part: nn.Module) -> Mapping[str, Any]:
+def _without_queries(part: nn.Module) -> Values:
     """One head of zeros in the place of queries that have a layer for themselves: a tenth of a block's work less.
 
     Where queries, keys and values come out of one layer, or the number of heads is fixed, nothing is saved.
@@ -411,9 +412,9 @@ UNSAID = frozenset((
 """Of a model's config: what changes no state."""
 
 
-def fingerprint(model: nn.Module, tokenizer: Any) -> str:
+def fingerprint(model: nn.Module, tokenizer: Foreign) -> str:
     """A hash of a model's config, tensors, structure and tokenizer: equal towers give equal states."""
-    config = json.loads(cast(Any, model).config.to_json_string())
+    config = json.loads(cast(Foreign, model).config.to_json_string())
     words = json.loads(tokenizer.backend_tokenizer.to_str())
     for key in ("padding", "truncation"):  # how it was called last
         words.pop(key, None)
@@ -438,7 +439,7 @@ def _final_norm(decoder: nn.Module, name: str) -> str:
     )
 
 
-def _window(block: nn.Module, config: Any) -> int | None:
+def _window(block: nn.Module, config: Foreign) -> int | None:
     """How many positions back a block looks, its own included; None: all of them."""
     for part in block.children():
         if hasattr(part, "sliding_window"):

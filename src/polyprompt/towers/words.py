@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from polyprompt.errors import TowerError
+from polyprompt.values import Foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def openai_words() -> Words:
     )
 
 
-def huggingface_words(tokenizer: Any, *, clean: Callable[[str], str] = str, pad: int | None = None) -> Words:
+def huggingface_words(tokenizer: Foreign, *, clean: Callable[[str], str] = str, pad: int | None = None) -> Words:
     """A transformers tokenizer; its own start and end tokens are found by looking at what it adds to a word.
 
     Args:

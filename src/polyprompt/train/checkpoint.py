@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from polyprompt.disk.files import check_manifest, read_json, set_aside, sweep, whole_folder, write_json
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
+from polyprompt.values import Values
 
 KEPT = 2
 FORMAT = 1
@@ -58,7 +58,7 @@ def save(
     task: nn.Module,
     optimizer: torch.optim.Optimizer,
     randoms: Mapping[str, Tensor],
-    plan: Mapping[str, Any],
+    plan: Values,
 ) -> None:
     """Write one checkpoint into `folder`; then let go of all but the two newest.
 
@@ -137,7 +137,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def restore(
-    folder: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Mapping[str, Any]
+    folder: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Values
 ) -> tuple[Cursor, dict[str, Tensor]] | None:
     """Put the newest sound checkpoint back into `task` and `optimizer`; a damaged one is set aside, and said.
 
@@ -161,7 +161,7 @@ def restore(
 
 
 def _open(
-    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Mapping[str, Any]
+    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Values
 ) -> tuple[Cursor, dict[str, Tensor]]:
     from safetensors.torch import load_file
 

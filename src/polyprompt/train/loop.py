@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -29,6 +29,7 @@ from polyprompt.train.batches import Batches, share
 from polyprompt.train.checkpoint import Cursor
 from polyprompt.train.precision import Precision
 from polyprompt.train.schedule import cosine_rate, published_rate
+from polyprompt.values import Foreign, Json, Values
 
 EPOCH_SECONDS = 10.0
 """Epochs of few pictures take less time than a checkpoint: one that is this old is new enough."""
@@ -94,8 +95,8 @@ def fit(
     settings: TrainSettings,
     folder: Path,
     *,
-    groups: Sequence[Mapping[str, Any]],
-    every_epoch: Callable[[int], Mapping[str, Any]] | None = None,
+    groups: Sequence[Values],
+    every_epoch: Callable[[int], Values] | None = None,
     resume: bool = False,
     since: float | None = None,
 ) -> Cursor:
@@ -181,7 +182,7 @@ def fit(
     return at
 
 
-def _check_groups(task: nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
+def _check_groups(task: nn.Module, groups: Sequence[Values]) -> None:
     """Every parameter that requires a gradient is in one group, and no other is in any."""
     grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
     named = dict(task.named_parameters())
@@ -198,11 +199,11 @@ class _Run:
 
     def __init__(
         self,
-        accelerator: Any,
+        accelerator: Foreign,
         task: nn.Module,
         batches: Batches,
         settings: TrainSettings,
-        groups: Sequence[dict[str, Any]],
+        groups: Sequence[Json],
         folder: Path,
         since: float,
     ) -> None:
@@ -257,7 +258,7 @@ class _Run:
                 case "constant":
                     group["lr"] = peak
 
-    def rates(self) -> dict[str, Any]:
+    def rates(self) -> Json:
         """The rates of the step just done, for the log: the first group's, and all by name if there are several."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
         return {"lr": rates[0]} | ({"rates": dict(zip(self.peaks, rates, strict=True))} if len(rates) > 1 else {})
@@ -324,7 +325,7 @@ class _Run:
             say(f"Resuming after step {at.step:,}" if restored else "No checkpoint to resume from; starting at step 0")
         return at
 
-    def _plan(self) -> dict[str, Any]:
+    def _plan(self) -> Json:
         """What has to be the same when the run goes on: the order of the data, and the kind of the optimiser."""
         return {
             "batch size": self.batches.size,
@@ -344,7 +345,7 @@ class _Run:
             with open(self.log_path, "ab") as log:
                 log.truncate(min(at.log_bytes, log.tell()))
 
-    def log(self, line: Mapping[str, Any]) -> None:
+    def log(self, line: Values) -> None:
         """Append one line to the log."""
         if not self.accelerator.is_main_process:
             return
@@ -372,7 +373,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         return
     before = signal.getsignal(signal.SIGINT)
 
-    def wish(number: int, frame: Any) -> None:
+    def wish(number: int, frame: object) -> None:
         nonlocal wished
         wished = True
         signal.signal(signal.SIGINT, before)

@@ -8,7 +8,6 @@ the same numbers for square pictures.
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words
+from polyprompt.values import Foreign
 from polyprompt.zoo.openai import fill, under
 
 KINDS = ("clip", "siglip", "siglip2")
@@ -68,7 +68,7 @@ def open_huggingface(source: str, name: str) -> CLIP:
     return from_huggingface(model, huggingface_words(tokenizer), preprocess_of(processor, config), name)
 
 
-def preprocess_of(processor: Any, config: Any) -> Preprocess:
+def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     """The settings of an image processor."""
     size, crop = processor.size or {}, getattr(processor, "crop_size", None) or {}
     mean, std = tuple(processor.image_mean), tuple(processor.image_std)
@@ -83,12 +83,12 @@ def preprocess_of(processor: Any, config: Any) -> Preprocess:
     return Preprocess(size["height"], mean, std, interpolation, "squash")
 
 
-def naflex_grid(vision: Any) -> int:
+def naflex_grid(vision: Foreign) -> int:
     """Patches along a side of the square that the position embeddings were trained for."""
     return round(vision.num_patches**0.5)
 
 
-def from_huggingface(model: Any, words: Words, preprocess: Preprocess, name: str) -> CLIP:
+def from_huggingface(model: Foreign, words: Words, preprocess: Preprocess, name: str) -> CLIP:
     """The dual encoder of a transformers model.
 
     Raises:
@@ -127,14 +127,14 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return new
 
 
-def _blocks(part: Any) -> list[Block]:
+def _blocks(part: Foreign) -> list[Block]:
     return [
         Block(part.hidden_size, part.intermediate_size, part.hidden_act, part.layer_norm_eps)
         for _ in range(part.num_hidden_layers)
     ]
 
 
-def _text(config: Any, is_clip: bool, words: Words) -> TextTransformer:
+def _text(config: Foreign, is_clip: bool, words: Words) -> TextTransformer:
     part = config.text_config
     return TextTransformer(
         _blocks(part),
@@ -149,7 +149,7 @@ def _text(config: Any, is_clip: bool, words: Words) -> TextTransformer:
     )
 
 
-def _image(config: Any, is_clip: bool, preprocess: Preprocess) -> ImageTransformer:
+def _image(config: Foreign, is_clip: bool, preprocess: Preprocess) -> ImageTransformer:
     part = config.vision_config
     heads, eps = part.num_attention_heads, part.layer_norm_eps
     if not is_clip and not getattr(part, "vision_use_head", True):

@@ -6,7 +6,6 @@ own, and says why it takes none.
 """
 
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransforme
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words, openai_words
+from polyprompt.values import Foreign
 from polyprompt.zoo.openai import fill, resnet_reason
 
 TOLERANCE = 1e-3
@@ -44,7 +44,7 @@ def open_open_clip(architecture: str, pretrained: str | None, name: str) -> CLIP
     return from_open_clip(model, tokenizer, name)
 
 
-def from_open_clip(model: Any, tokenizer: Any, name: str) -> CLIP:
+def from_open_clip(model: Foreign, tokenizer: Foreign, name: str) -> CLIP:
     """The dual encoder of an open_clip model.
 
     Raises:
@@ -72,7 +72,7 @@ def close(ours: Tensor, theirs: Tensor) -> bool:
 # Images
 
 
-def preprocess_of(visual: Any) -> Preprocess:
+def preprocess_of(visual: Foreign) -> Preprocess:
     """The settings of open_clip's evaluation transform."""
     settings = visual.preprocess_cfg
     size = settings["size"]
@@ -84,7 +84,7 @@ def preprocess_of(visual: Any) -> Preprocess:
 
 
 @torch.no_grad()
-def _image(model: Any, name: str) -> ImageTransformer | OpaqueImage:
+def _image(model: Foreign, name: str) -> ImageTransformer | OpaqueImage:
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import VisionTransformer
@@ -109,7 +109,7 @@ def _closed(what: str, name: str, error: Exception) -> str:
     )
 
 
-def _vit(visual: Any, preprocess: Preprocess) -> ImageTransformer:
+def _vit(visual: Foreign, preprocess: Preprocess) -> ImageTransformer:
     check(visual.attn_pool is None and visual.pool_type in ("tok", "avg"), "it pools with attention")
     tower = ImageTransformer(
         _blocks(visual.transformer.resblocks),
@@ -126,7 +126,7 @@ def _vit(visual: Any, preprocess: Preprocess) -> ImageTransformer:
     return tower
 
 
-def _timm(visual: Any, preprocess: Preprocess) -> ImageTransformer:
+def _timm(visual: Foreign, preprocess: Preprocess) -> ImageTransformer:
     from timm.layers.attention_pool import AttentionPoolLatent
     from timm.models.vision_transformer import Block as TimmBlock
     from timm.models.vision_transformer import VisionTransformer
@@ -223,7 +223,7 @@ def _pool(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _text(model: Any, tokenizer: Any, name: str) -> TextTransformer | OpaqueText:
+def _text(model: Foreign, tokenizer: Foreign, name: str) -> TextTransformer | OpaqueText:
     words = _words(tokenizer)
     sentences = ["a photo of a cat.", "two dogs"]
     expected = model.encode_text(tokenizer(sentences, context_length=model.context_length))
@@ -242,11 +242,11 @@ def _text(model: Any, tokenizer: Any, name: str) -> TextTransformer | OpaqueText
 
 
 def _encoded(tower: TextTransformer | OpaqueText, sentences: list[str]) -> Tensor:
-    texts: Any = tower.eval().prepare([tower.words(sentence) for sentence in sentences])
+    texts: Foreign = tower.eval().prepare([tower.words(sentence) for sentence in sentences])
     return torch.cat(tower.below(texts, None))
 
 
-def _words(tokenizer: Any) -> Words:
+def _words(tokenizer: Foreign) -> Words:
     from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
 
     if isinstance(tokenizer, SimpleTokenizer):
@@ -258,7 +258,7 @@ def _words(tokenizer: Any) -> Words:
     raise TowerError(f"its tokenizer is a {type(tokenizer).__name__}, which is not known here")
 
 
-def _transformer(model: Any, words: Words) -> TextTransformer:
+def _transformer(model: Foreign, words: Words) -> TextTransformer:
     text = getattr(model, "text", model)
     pool = text.pool_type if hasattr(text, "pool_type") else model.text_pool_type
     causal, projection = text.attn_mask is not None, text.text_projection
@@ -294,7 +294,7 @@ def _transformer(model: Any, words: Words) -> TextTransformer:
 # Blocks
 
 
-def _blocks(resblocks: Any) -> list[Block]:
+def _blocks(resblocks: Foreign) -> list[Block]:
     from open_clip.transformer import ResidualAttentionBlock
 
     check(all(type(block) is ResidualAttentionBlock for block in resblocks), "it has blocks of another kind")
@@ -310,7 +310,7 @@ def _blocks(resblocks: Any) -> list[Block]:
     ]
 
 
-def _heads(resblocks: Any) -> int:
+def _heads(resblocks: Foreign) -> int:
     return resblocks[0].attn.num_heads
 
 

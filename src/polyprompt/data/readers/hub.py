@@ -29,6 +29,7 @@ from polyprompt.data.rows import (
     texts,
 )
 from polyprompt.errors import DataError
+from polyprompt.values import Json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -92,7 +93,7 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
     about = dataset.select_columns([name for name in (caption, label, class_name, split_name) if name])
     known = getattr(dataset.features.get(label or ""), "names", None)  # a ClassLabel's
     for number, (cells, picture, key) in enumerate(zip(about, *_pictures(dataset, images[0], split), strict=True)):
-        cells = cast(dict[str, Any], cells)
+        cells = cast(Json, cells)
         where = f"{place}, row {number}"
         own = str(cells[split_name]) if split_name else split
         of = _label(cells, label, class_name, known, where)
@@ -101,7 +102,7 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
 
 
 def _label(
-    cells: dict[str, Any], label: str | None, class_name: str | None, known: Sequence[str] | None, where: str
+    cells: Json, label: str | None, class_name: str | None, known: Sequence[str] | None, where: str
 ) -> tuple[str | int | None, str | None]:
     name = str(cells[class_name]).strip() if class_name else None
     if label is None or cells[label] is None:
@@ -114,7 +115,7 @@ def _label(
 
 def _scored(dataset: "Dataset", split: str | None, place: str) -> Iterator[ScoredRow]:
     for number, cells in enumerate(dataset):
-        first, second, score = cast(dict[str, Any], cells).values()
+        first, second, score = cast(Json, cells).values()
         where = f"{place}, row {number}"
         yield ScoredRow(where, str(first), str(second), score_of(score, where), split)
 

@@ -6,12 +6,12 @@ The pictures lie beside the file or in one folder beside it, which each data set
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from polyprompt.data.files import Places, key_of, visible_folders
 from polyprompt.data.json_files import content
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
+from polyprompt.values import Plain
 
 WHAT = "a CoOp split file (split_*.json)"
 
@@ -35,7 +35,7 @@ def rows(source: str) -> Iterator[Row]:
     yield from rows_below(file, content(file))
 
 
-def rows_below(file: Path, splits: Any, *folders: Path) -> Iterator[Row]:
+def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
     """The rows of what a split file holds, with the pictures in the first of `folders` that has the first one.
 
     Raises:
@@ -56,7 +56,7 @@ def rows_below(file: Path, splits: Any, *folders: Path) -> Iterator[Row]:
     places.tell()
 
 
-def _is_split_file(content: Any) -> bool:
+def _is_split_file(content: object) -> bool:
     return (
         isinstance(content, dict)
         and bool(content)
@@ -65,7 +65,7 @@ def _is_split_file(content: Any) -> bool:
     )
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: object) -> bool:
     match entry:
         case [str(), int(label), str()]:
             return not isinstance(label, bool)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from polyprompt.data.files import Places, key_of
 from polyprompt.data.items import Picture
@@ -34,6 +34,7 @@ from polyprompt.data.rows import (
 )
 from polyprompt.data.told import say_once
 from polyprompt.errors import DataError
+from polyprompt.values import Json
 
 WHAT = "a table (captions.csv, .tsv, .jsonl)"
 HUB_NAMES = ("metadata.csv", "metadata.jsonl")
@@ -42,7 +43,7 @@ NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", *HUB_NAMES, *KAGGLE_N
 """What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
 ENDINGS = (".csv", ".tsv", ".jsonl")
 
-Cells = dict[str, Any]
+Cells = Json
 
 csv.field_size_limit(1 << 24)  # the default refuses captions above 131,072 letters
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from functools import partial
 from glob import glob
 from pathlib import Path
-from typing import Any
 
 from polyprompt.data.files import first_files, is_hidden, readable, visible_folders
 from polyprompt.data.items import Picture
@@ -27,6 +26,7 @@ from polyprompt.data.splits import USUAL
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
 from polyprompt.media.suffixes import SEEN
+from polyprompt.values import Json
 
 WHAT = "webdataset shards (*.tar)"
 PICTURES = frozenset(suffix.removeprefix(".") for suffix in SEEN)
@@ -191,7 +191,7 @@ def _rows_of(shard: Path, known: str, name: str, members: Members, names: list[s
         yield Row(where, key, picture, caption, split, label, class_name)
 
 
-def _captions(shard: Path, members: Members, about: dict[str, Any], where: str) -> list[str] | None:
+def _captions(shard: Path, members: Members, about: Json, where: str) -> list[str] | None:
     """Captions, None if the sample has none."""
     for ending in TEXTS:
         if ending in members:
@@ -202,7 +202,7 @@ def _captions(shard: Path, members: Members, about: dict[str, Any], where: str) 
 
 
 def _label(
-    shard: Path, members: Members, about: dict[str, Any], names: list[str], where: str
+    shard: Path, members: Members, about: Json, names: list[str], where: str
 ) -> tuple[str | int | None, str | None]:
     """Label and class name, as far as the sample has them."""
     given, name = optional_column(list(about), LABEL), optional_column(list(about), CLASS_NAME)
@@ -215,7 +215,7 @@ def _label(
     return label, names[label] if isinstance(label, int) and 0 <= label < len(names) else None
 
 
-def _about(shard: Path, member: tarfile.TarInfo, where: str) -> dict[str, Any]:
+def _about(shard: Path, member: tarfile.TarInfo, where: str) -> Json:
     try:
         about = json.loads(_text(shard, member, where))
     except (ValueError, RecursionError) as error:

@@ -23,6 +23,7 @@ from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.methods.originals import adapters
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
+from polyprompt.values import Json, Values
 
 FOLDERS = {
     "coop": "prompt_learner",
@@ -123,7 +124,7 @@ def import_original(
     epoch: int | None = None,
     words: str | None = None,
     position: str = "end",
-    settings: Mapping[str, Any] | None = None,
+    settings: Values | None = None,
 ) -> Adapted:
     """A method with the prompts of an authors' checkpoint.
 
@@ -229,7 +230,7 @@ def _config(name: str, tensors: Mapping[str, Tensor], words: str | None, positio
     text_depth = depth(r"text_encoder\.transformer\.resblocks\.\d+\.VPT_shallow")
     if name == "language":
         return language.Config(context=context, depth=text_depth, words=words)
-    image: dict[str, Any] = {"image_depth": 0}
+    image: Json = {"image_depth": 0}
     if "image_encoder.VPT" in tensors or name == "promptsrc":
         image_depth = depth(r"image_encoder\.transformer\.resblocks\.\d+\.VPT_shallow")
         image = {"image_depth": image_depth, "image_context": shape("image_encoder.VPT")[0]}
