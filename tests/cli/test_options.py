@@ -123,7 +123,7 @@ def test_no_command_has_an_option_of_a_name_that_another_uses_for_something_else
         for one in command.params:
             for name in one.opts:
                 helps.setdefault(name, {})[command.name] = (getattr(one, "help", "") or "").split(";")[0]
-    assert not {"images", "--images", "--data", "query", "image"} & set(helps)
+    assert not {"images", "query", "image"} & set(helps)
     assert len(set(helps["--encoder"].values())) <= 3
     assert len(set(helps["--classes"].values())) == 1
     assert set(helps["--resume"]) == {"align", "adapt"}

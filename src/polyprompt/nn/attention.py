@@ -14,15 +14,15 @@ def attention(
 ) -> Float[Tensor, "*b q e"]:
     """softmax(queries keys^T / sqrt(e)) values; with `sees` [*b q n] over the keys that a query sees, one at least.
 
-    On a CPU torch's fused attention is slow backwards (three times in bfloat16), so products are written out there
-    wherever a gradient is wanted. Scores are single precision there, as they are within the fused one: rounded to
-    bfloat16, those of 30 would be wrong by a tenth.
+    On a CPU torch's fused attention is slow backwards, so products are written out there wherever a gradient is wanted;
+    in single precision under autocast too, which is still faster than the fused one in bfloat16. (In bfloat16 the
+    gradient of softmax, a difference of nearly equal numbers, loses its direction.)
     """
     if queries.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=sees)
     wide = torch.promote_types(queries.dtype, torch.float32)
     with torch.autocast("cpu", enabled=False):
         weights = (queries.to(wide) * queries.shape[-1] ** -0.5) @ keys.to(wide).transpose(-1, -2)
-    if sees is not None:
-        weights = weights.masked_fill(~sees, -torch.inf)
-    return weights.softmax(dim=-1).to(values.dtype) @ values
+        if sees is not None:
+            weights = weights.masked_fill(~sees, -torch.inf)
+        return (weights.softmax(dim=-1) @ values.to(wide)).to(values.dtype)
