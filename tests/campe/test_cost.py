@@ -11,6 +11,7 @@ from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.cost import Alive, cost, open_text_config
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.settings import checked
+from polyprompt.train.precision import choose_precision
 
 LLAMA = {
     "vocab_size": 100,
@@ -28,8 +29,8 @@ def counted(config, image_tower, tokens, dim, **settings):
     """What `cost` gives for settings by their dotted names."""
     values = {"dim": dim, "text": {}, "image": {"tower": image_tower}}
     for name, value in settings.items():
-        side, _, key = name.partition(".")
-        values[side][key] = value
+        side, _, key = name.rpartition(".")
+        (values[side] if side else values)[key] = value
     return cost(config, checked(ModelSettings, values), tokens=tokens)
 
 
@@ -169,3 +170,16 @@ def test_smollm2s_config_is_the_packaged_ones():
     with torch.device("meta"):
         model: nn.Module = hf.AutoModel.from_config(config)
     assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008  # as published
+
+
+def test_weights_in_memory_in_the_dtype_that_is_chosen():
+    config = hf.LlamaConfig(**LLAMA, dtype="bfloat16")
+    full = counted(config, "test_efficientnet", **SMALL, **{"text.last_n": 2})
+    low = counted(config, "test_efficientnet", **SMALL, **{"text.last_n": 2}, tower_dtype="bf16")
+    trained = 4 * (full.text_trained.parameters + full.image_trained.parameters)
+    frozen, trunk = full.text_frozen.parameters, 4 * full.image_frozen.parameters
+    assert low.weights == (trained + 2 * frozen + trunk, trained + trunk, trained)
+    held = 2 if choose_precision().precision == "bf16" else 4  # the checkpoint's, where this machine multiplies it well
+    assert full.weights == (trained + held * frozen + trunk, trained + trunk, trained)
+    rows = low.as_rows()
+    assert [row["weights in memory (MB)"] for row in rows] == [part / 1e6 for part in low.weights]

@@ -25,13 +25,13 @@ ALIGN = {
     "loss.negation": ("0.5", 0.5), "loss.negation_columns": ("all", "all"),
     "train_split": ("train+restval", "train+restval"), "dev_split": ("none", None), "test_split": ("null", None),
     "max_bad": ("7", 7), "batch": ("16", 16), "rate": ("0.01", 0.01), "tower_rate": ("1e-5", 1e-5),
-    "norm_rate": ("1e-2", 1e-2), "bias_rate": ("0.5", 0.5), "loss.scale": ("20", 20.0), "loss.bias": ("-3", -3.0),
+    "tower_dtype": ("bf16", "bf16"), "norm_rate": ("1e-2", 1e-2), "bias_rate": ("0.5", 0.5), "loss.scale": ("20", 20.0), "loss.bias": ("-3", -3.0),
     "start_from": ("runs/a", "runs/a"),
     "weight_decay": ("0", 0.0), "seed": ("5", 5), "precision": ("bf16", "bf16"), "cache": ("false", False),
     "cache_dtype": ("int8", "int8"), "cache_gb": ("0.5", 0.5),
 }  # fmt: skip
 ADAPT = {
-    "name": ("other", "other"), "data": ("pets", "pets"), "encoder": ("clip", "clip"),
+    "tower_dtype": ("bf16", "bf16"), "name": ("other", "other"), "data": ("pets", "pets"), "encoder": ("clip", "clip"),
     "method": ("maple", {"name": "maple"}), "protocol": ("base-to-novel", "base-to-novel"), "shots": ("none", None),
     "take_fewer": ("true", True), "seed": ("5", 5), "train_split": ("first", "first"), "test_split": ("last", "last"),
     "test": ("more", "more"), "held_out": ("0.2", 0.2), "also": ("[a, b]", ("a", "b")), "epochs": ("3", 3),

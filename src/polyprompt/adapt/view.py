@@ -147,10 +147,14 @@ class FrozenText:
             return torch.cat(list(text.below(text.prepare(rows), None)))
 
     def _kept(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "t D"]:
-        store = RowStore(kept_folder("sentences", self.encoder.fingerprint))
+        store = RowStore(kept_folder("sentences", self.encoder.fingerprint, *self._low()))
         what = f"{len(rows):,} sentences about {len(self.names):,} classes, read together by the frozen text tower"
         (vectors,) = store.get([repr(rows)], lambda _: [self._compute(rows)], what)
         return vectors
+
+    def _low(self) -> list[str]:
+        """The precision of what is kept, where it is not full."""
+        return [] if self.encoder.dtype == torch.float32 else [str(self.encoder.dtype)]
 
 
 class FrozenView:

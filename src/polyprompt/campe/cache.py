@@ -39,10 +39,10 @@ class TextStates:
     def __init__(
         self, llm: LLM, split: int, ids: Sequence[Sequence[int]], tree: PromptTree, dtype: RowDtype, bf16: bool
     ) -> None:
-        self.llm, self.split, self.ids, self.tree, self.bf16 = llm, split, ids, tree, bf16
+        self.llm, self.split, self.ids, self.tree = llm, split, ids, tree
+        self.bf16 = bf16 or llm.dtype == torch.bfloat16  # which give the same (towers/llm.py)
         self.keys = [repr(list(row)) for row in ids]
-        weights = str(next(llm.parameters()).dtype)
-        self.home = kept_folder("states", llm.fingerprint, weights, dtype, str(bf16), str(split))
+        self.home = kept_folder("states", llm.fingerprint, str(torch.float32), dtype, str(self.bf16), str(split))
         self.dtype: RowDtype = dtype
         own = spanning(tree.paths).paths
         self.store, self.paths = self._finished(own) or (self._open(own), own)

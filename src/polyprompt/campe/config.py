@@ -18,6 +18,7 @@ WORDS = (
 
 Readout = Literal["prompts", "last", "mean", "tokens"]
 Adaptive = Literal["words", "late", "input"]
+TowerDtype = Literal["auto", "fp32", "bf16"]
 
 
 class TextSettings(Settings):
@@ -103,11 +104,13 @@ class ModelSettings(Settings):
     """All that is needed to build a model anew."""
 
     SHOWN: ClassVar[tuple[str, ...]] = (
-        "text.tower", "text.depth", "text.prompts", "image.tower", "image.new_blocks", "dim",
+        "text.tower", "text.depth", "text.prompts", "image.tower", "image.new_blocks", "dim", "tower_dtype",
     )  # fmt: skip
 
     dim: int = Field(default=384, ge=1, le=LARGEST)
     """D, numbers in an embedding; K divides it."""
+    tower_dtype: TowerDtype = "auto"
+    """Of the LLM's frozen blocks: as its checkpoint has them where this machine multiplies that well, or fp32, bf16."""
     text: TextSettings = TextSettings()
     image: ImageSettings = ImageSettings()
     loss: LossSettings = LossSettings()

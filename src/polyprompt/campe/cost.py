@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.image import ImageSide
+from polyprompt.campe.model import held_in
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
@@ -62,6 +63,9 @@ class Cost:
     """Bytes of the states cached for a caption, in half precision; 0 if nothing is frozen."""
     image_cache: int
     """Bytes of the tokens cached for a picture, likewise."""
+    weights: tuple[int, int, int]
+    """Bytes of the weights that a training step needs in memory: nothing cached, captions cached, captions and pictures
+    cached. Frozen blocks of the text tower are held in `tower_dtype`, all else in fp32."""
     memory: tuple[int, int, int]
     """Bytes a further pair in the batch adds to the peak of a training step, in single precision, attention matrices
     written out: nothing cached, captions cached, captions and pictures cached."""
@@ -76,8 +80,8 @@ class Cost:
     def as_rows(self) -> list[dict[str, str | float]]:
         """A table: a row for nothing cached, captions cached, captions and pictures cached.
 
-        GFLOPs forward. Parameters in 10^6: those a training step needs in memory, and those trained. What a pair adds
-        to a training step's memory in MB (10^6 bytes), and to the cache on disk in KB (10^3 bytes).
+        GFLOPs forward. Parameters in 10^6: those a training step needs in memory, and those trained. In MB (10^6 bytes)
+        the weights in memory, and what a pair adds to a training step's; to the cache on disk in KB (10^3 bytes).
         """
         trained = self.text_trained.parameters + self.image_trained.parameters
         needed = (self.text_frozen.parameters + self.image_frozen.parameters, self.image_frozen.parameters, 0)
@@ -88,6 +92,7 @@ class Cost:
                 "GFLOPs": self.gflops[i],
                 "parameters needed (M)": (trained + needed[i]) / 1e6,
                 "parameters trained (M)": trained / 1e6,
+                "weights in memory (MB)": self.weights[i] / 1e6,
                 "memory a pair (MB)": self.memory[i] / 1e6,
                 "cache a pair (KB)": kept[i] / 1e3,
             }
@@ -110,10 +115,13 @@ def cost(text_config: "PretrainedConfig", settings: ModelSettings, *, tokens: in
     prompts = settings.text.prompts
     if tokens < prompts:
         raise ConfigError(f"tokens is {tokens} for {prompts} prompts; a token for each at least")
+    width = _bytes(text_config, settings)  # asked first: a model built from a config writes its own dtype into it
     pair = _Pair(text_config, settings, tokens)
     text, image = pair.text, pair.image
     text_frozen, text_whole = pair.text_operations()
     image_frozen, image_whole = pair.image_operations()
+    held = (_count(text, trained=False) * width, 4 * _count(image, trained=False))
+    trained = 4 * (_count(text, trained=True) + _count(image, trained=True))
     once, twice = pair.peaks(PAIRS), pair.peaks(2 * PAIRS)
     return Cost(
         text_frozen=Part(_count(text, trained=False), text_frozen),
@@ -122,6 +130,7 @@ def cost(text_config: "PretrainedConfig", settings: ModelSettings, *, tokens: in
         image_trained=Part(_count(image, trained=True), image_whole - image_frozen),
         text_cache=tokens * text.width * CACHED_BYTES if text_frozen else 0,
         image_cache=pair.cached_numbers() * CACHED_BYTES,
+        weights=(trained + sum(held), trained + held[1], trained),
         memory=cast(tuple[int, int, int], tuple((b - a) // PAIRS for a, b in zip(once, twice, strict=True))),
     )
 
@@ -148,6 +157,7 @@ def open_text_config(name: str) -> "PretrainedConfig":
                 num_attention_heads=8,
                 num_key_value_heads=1,
                 head_dim=256,
+                dtype="bfloat16",
             )
         case "smollm2-135m":
             return LlamaConfig(
@@ -329,6 +339,12 @@ def _cut(config: "PretrainedConfig", depth: int | None) -> "PretrainedConfig":
     config = copy.deepcopy(config)
     config.num_hidden_layers = depth
     return config
+
+
+def _bytes(config: "PretrainedConfig", settings: ModelSettings) -> int:
+    """Of a number in the text tower's frozen blocks."""
+    held = held_in(settings.tower_dtype)
+    return 2 if torch.bfloat16 in (held, config.dtype if held is None else None) else 4
 
 
 def _count(module: nn.Module, *, trained: bool) -> int:

@@ -322,7 +322,7 @@ class CampeEncoder(Encoder):
         text, image = CampeText(model.text, model.settings.text.max_tokens), CampeImage(model.image)
         own = fingerprint(model)  # of what learned, so before all is frozen
         super().__init__(image, text, model.scale.log(), name)
-        self._fingerprint = own
+        self._fingerprint, self.dtype = own, model.text.llm.dtype
         self.aspects = model.text.num_segments
 
     def saving(self, savings: Savings) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.config import ModelSettings, TowerDtype
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.text import TextSide, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
@@ -24,6 +24,7 @@ from polyprompt.nn.tree import PromptTree, sequences
 from polyprompt.settings import checked
 from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.towers.timm import TimmTower, open_image_tower
+from polyprompt.train.precision import choose_precision
 from polyprompt.types import Pixels
 
 Pictures: TypeAlias = Picture | Iterable[Picture | Frames] | Float[Tensor, "*i 3 height width"]
@@ -192,7 +193,12 @@ class CAMPE(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, text_tower: str | None = None, image_tower: str | None = None
+        cls,
+        folder: str | Path,
+        *,
+        text_tower: str | None = None,
+        image_tower: str | None = None,
+        tower_dtype: str | None = None,
     ) -> "CAMPE":
         """Opens a saved model.
 
@@ -200,6 +206,7 @@ class CAMPE(nn.Module):
             folder: the model's own.
             text_tower: where the text tower is now, if it has moved.
             image_tower: where the image tower is now.
+            tower_dtype: of the LLM's frozen blocks, if not as it was trained.
 
         Raises:
             FileError: a file is missing or damaged, a backbone is not the one it was trained on, tensors do not fit.
@@ -214,7 +221,7 @@ class CAMPE(nn.Module):
             if place is not None
         }
         try:
-            model = build(settings.model_copy(update=moved))
+            model = build(settings.model_copy(update=moved | ({"tower_dtype": tower_dtype} if tower_dtype else {})))
         except (TowerError, UnknownNameError) as error:
             raise TowerError(f"{folder}: {error} If it has moved, say where: {MOVED}.") from None
         found = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
@@ -251,9 +258,23 @@ class CAMPE(nn.Module):
 
 def build(settings: ModelSettings) -> CAMPE:
     """A model with fresh prompts and maps on the backbones that the settings name."""
-    llm = open_llm(settings.text.tower, settings.text.depth)
+    llm = open_llm(settings.text.tower, settings.text.depth, held_in(settings.tower_dtype))
     tower = open_image_tower(settings.image.tower, trained_blocks=settings.image.trained_blocks)
     return CAMPE(settings, llm, tower)
+
+
+def held_in(said: str) -> torch.dtype | None:
+    """What a `TowerDtype` means for frozen blocks; None: as their checkpoint has them.
+
+    Raises:
+        UnknownNameError: there is no such one.
+    """
+    if said not in get_args(TowerDtype):
+        raise UnknownNameError("tower dtype", said, get_args(TowerDtype))
+    if said != "auto":
+        return torch.float32 if said == "fp32" else torch.bfloat16
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return None if choose_precision(device).precision == "bf16" else torch.float32
 
 
 def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:

@@ -163,13 +163,15 @@ class TextSide(nn.Module):
         """Segments of a batch; `hidden` are the states entering the first trained block, if a cache has them."""
         batch = batch.to(self.maps.device)
         tree = self._tree_of(batch)
-        start, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
         if not self.cacheable:
-            hidden = self._through_frozen_blocks(batch, flow)
-        elif hidden is None:
+            hidden, flow = self._through_frozen_blocks(batch)
+        elif hidden is not None:
+            flow = self.llm.flow(batch.positions, batch.mask)
+        else:
+            start, flow = self.llm.embed(batch.ids, batch.positions, batch.mask)
             with torch.no_grad():
                 hidden = self.llm.run(start, flow, 0, self.split)
-        hidden = hidden.to(start.device)
+        hidden = hidden.to(self.maps.device)
         if self.adaptive == "late" and tree.adaptive:
             nodes = batch.width + torch.tensor(tree.adaptive, device=hidden.device)
             hidden = hidden.index_add(1, nodes, self.vectors.expand(len(hidden), -1, -1).to(hidden.dtype))
@@ -213,7 +215,7 @@ class TextSide(nn.Module):
         hidden = self.llm.run(hidden, flow, self.split, self.llm.depth - 1)
         return self.llm.run_rows(hidden, flow, self.llm.depth - 1, rows)
 
-    def _through_frozen_blocks(self, batch: Sequences, flow: Flow) -> Hidden:
+    def _through_frozen_blocks(self, batch: Sequences) -> tuple[Hidden, Flow]:
         """The "input" mode: the caption without gradient, the tree behind it with one, to its embeddings."""
         width, tree = batch.width, self._tree_of(batch)
         nodes = width + torch.tensor(tree.adaptive, device=batch.ids.device)
@@ -226,7 +228,7 @@ class TextSide(nn.Module):
             caption, its = self.llm.embed(batch.ids[:, :width], batch.positions[:, :width], alone)
             before, caption = self.llm.keys_values(caption, its, 0, self.split)
         behind = self.llm.run_behind(hidden[:, width:], flow, 0, self.split, width, before)
-        return torch.cat([caption, behind], dim=1)
+        return torch.cat([caption, behind], dim=1), flow
 
     def _map(self, states: Float[Tensor, "b k d"]) -> Segments:
         return torch.einsum("bkd,kde->bke", states, self.maps.expand(states.shape[1], -1, -1))

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run stop
 Encoder = Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")]
 TextTower = Annotated[str | None, typer.Option(help="Where the run's text tower is, if it has moved.")]
 ImageTower = Annotated[str | None, typer.Option(help="Where the run's image tower is, if it has moved.")]
+TowerDtype = Annotated[
+    Literal["auto", "fp32", "bf16"] | None,
+    typer.Option(help="Of the text tower's frozen blocks, if not as the run was trained."),
+]
 MaxBad = Annotated[int, typer.Option(min=0, help="Missing or unreadable pictures to list and leave out.")]
 Classes = Annotated[
     list[str] | None,

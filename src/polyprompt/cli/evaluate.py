@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyprompt.cli.arguments import Classes, Encoder, ImageTower, MaxBad, TextTower, names
+from polyprompt.cli.arguments import Classes, Encoder, ImageTower, MaxBad, TextTower, TowerDtype, names
 from polyprompt.values import Values
 
 FIGURES = ("accuracy", "macro_f1", "auc", "calibration_error")
@@ -24,6 +24,7 @@ def command(
     encoder: Encoder = None,
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
+    tower_dtype: TowerDtype = None,
 ) -> None:
     """Score a run on another set, and keep the scores in the run's results.json.
 
@@ -38,7 +39,7 @@ def command(
     from polyprompt.runs.load import load
 
     read_results(run)
-    model = load(run, encoder, text_tower=text_tower, image_tower=image_tower)
+    model = load(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     with way_out():
         found = evaluate(
             run, data, split, class_names=class_names, templates=template or (), max_bad=max_bad, model=model

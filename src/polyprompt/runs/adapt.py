@@ -207,13 +207,17 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     pictures = [settings.data, settings.test, *settings.also]
     with open_run("adapt", out, settings, resume=resume, outside=pictures) as run:
         if run.finished:
-            return Classifier(load_adapter(run.model, _on_device(encoder or load_encoder(settings.encoder))))
+            return Classifier(
+                load_adapter(
+                    run.model, _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
+                )
+            )
         return Classifier(_trained(settings, run, resume, encoder))
 
 
 def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Encoder | None) -> Adapted:
     drawn, tests = read_sets(settings)
-    encoder = _on_device(encoder or load_encoder(settings.encoder))
+    encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
     inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
     told: Json = {}
     if settings.method["name"] == AUTO:

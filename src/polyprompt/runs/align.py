@@ -181,7 +181,8 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
     dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
     torch.manual_seed(settings.seed)
-    model = build(settings).to(device())
+    dtype = "fp32" if settings.tower_dtype == "auto" and settings.precision == "fp32" else settings.tower_dtype
+    model = build(settings.model_copy(update={"tower_dtype": dtype})).to(device())
     if settings.loss.bias is None:
         model.bias.data.fill_(balanced_bias(settings.batch))
     towers = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}

@@ -22,6 +22,7 @@ def load(
     *,
     text_tower: str | None = None,
     image_tower: str | None = None,
+    tower_dtype: str | None = None,
 ) -> CAMPE | Classifier:
     """What `polyprompt align` trained, a CAMPE; or what `polyprompt adapt` or `import` made, a Classifier.
 
@@ -33,13 +34,14 @@ def load(
         encoder: for a Classifier, the encoder that it was trained on, open or by its name.
         text_tower: for a CAMPE, or an encoder that is one: where its text tower is now, if it has moved.
         image_tower: the same for its image tower.
+        tower_dtype: auto, fp32 or bf16, of the text tower's frozen blocks, if not as it was trained.
 
     Raises:
         FileError: there is nothing, it is damaged, the run is not finished, or a tower or the encoder is another one.
         TowerError: a tower or the encoder cannot be opened.
         ConfigError: `encoder` for a CAMPE, which has none.
     """
-    towers = {"text_tower": text_tower, "image_tower": image_tower}
+    towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     own = model_folder(run)
     if not (own / saved.CONFIG).exists():
         if encoder is not None:
@@ -50,8 +52,8 @@ def load(
     return Classifier(saved.load_adapter(own, encoder, open_encoder=lambda name: _encoder_of(own, name, towers)))
 
 
-def load_aligned(run: str | Path, *, text_tower: str | None = None, image_tower: str | None = None) -> CAMPE:
-    """The model of a run of `align`, and of no other.
+def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
+    """The model of a run of `align`, and of no other; `towers` as for `load`.
 
     Raises:
         FileError, TowerError: as `load`; and for a run of `adapt`.
@@ -59,7 +61,7 @@ def load_aligned(run: str | Path, *, text_tower: str | None = None, image_tower:
     own = model_folder(run)
     if (own / saved.CONFIG).exists():
         raise FileError(f"{run}: was made by adapt and tells classes apart; give a run of align.")
-    return CAMPE.from_pretrained(own, text_tower=text_tower, image_tower=image_tower)
+    return CAMPE.from_pretrained(own, **towers)
 
 
 def model_folder(run: str | Path) -> Path:
@@ -113,8 +115,10 @@ def zero_shot(model: CAMPE, name: str, class_names: Sequence[str], templates: Se
     return Classifier(build(config, CampeEncoder(model, name), class_names))
 
 
-def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str | None = None) -> Encoder:
-    """A dual encoder by name, frozen, in float32 on the CPU.
+def load_encoder(
+    name: str, *, text_tower: str | None = None, image_tower: str | None = None, tower_dtype: str | None = None
+) -> Encoder:
+    """A dual encoder by name, frozen, on the CPU; in float32, but for an LLM's blocks held in bf16.
 
     A folder that `polyprompt align` wrote, a run or its model; else as in zoo/load.py: open_clip's zoo
     ("ViT-B-16/openai", "hf-hub:..."), transformers' CLIP and SigLIP (folder or hub id), OpenAI's own files.
@@ -123,6 +127,7 @@ def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str |
         name: noted with its whole path if it is a file or folder.
         text_tower: of what `align` wrote, where its text tower is now, if it has moved.
         image_tower: the same for its image tower.
+        tower_dtype: of what `align` wrote, as for `load`.
 
     Raises:
         UnknownNameError: no such model in open_clip's zoo. ConfigError: towers for one that align did not write.
@@ -137,8 +142,10 @@ def load_encoder(name: str, *, text_tower: str | None = None, image_tower: str |
     if (own / "config.json").is_file():
         config = read_json(own / "config.json")
         if isinstance(config, dict) and str(config.get("format")).startswith("polyprompt-campe"):
-            model = CAMPE.from_pretrained(own, text_tower=text_tower, image_tower=image_tower)
-            return CampeEncoder(model, name)
+            towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
+            return CampeEncoder(CAMPE.from_pretrained(own, **towers), name)
     if text_tower is not None or image_tower is not None:
         raise ConfigError(f"{name}: was not made by align, so it has no towers with places of their own.")
+    if tower_dtype == "bf16":
+        raise ConfigError(f"{name}: was not made by align, so it has no LLM whose blocks could be held in bf16.")
     return open_encoder(name)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.config import ModelSettings, TowerDtype
 from polyprompt.settings import Settings
 from polyprompt.values import Json, Values
 
@@ -147,6 +147,8 @@ class AdaptSettings(Settings):
     """Random crops and flips, as the authors have; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; scores are always computed in fp32."""
+    tower_dtype: TowerDtype | None = None
+    """Of the LLM's frozen blocks, where the encoder is a run of align; as it was trained, if not given."""
     cache_gb: float = Field(default=20.0, ge=0)
     """The largest size of the states of one set of pictures; larger ones are not kept."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -206,6 +207,8 @@ class DualEncoder(Protocol):
     """Logarithm of the factor on cosines, as CLIP keeps it."""
     aspects: int
     """Segments that a vector consists of: K of a CAMPE, else 1."""
+    dtype: torch.dtype
+    """What texts are multiplied in: float32, or bfloat16 where an LLM's frozen blocks are held so."""
 
     @property
     def dim(self) -> int:

@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.image: ImageTower = image  # pyright: ignore[reportAttributeAccessIssue]
         self.text: TextTower = text  # pyright: ignore[reportAttributeAccessIssue]
-        self.name = name
+        self.name, self.dtype = name, torch.float32
         self._dim, self._fingerprint = 0, ""
         self.register_buffer("logit_scale", logit_scale.detach().float().reshape(()))
         self.logit_scale: Tensor

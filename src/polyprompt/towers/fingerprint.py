@@ -10,7 +10,7 @@ and device (bf16 weights read as fp32 are the same weights), and the versions of
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from polyprompt.disk.files import digest
 from polyprompt.towers.words import Words
 
-EXACT = frozenset({*vars(nn.Module()), "name", "reason", "savings", "last_row", "_dim", "_fingerprint"})
+EXACT = frozenset({*vars(nn.Module()), "name", "dtype", "reason", "savings", "last_row", "_dim", "_fingerprint"})
 """Attributes of our modules that change no number."""
 MEANT = frozenset((
     "act", "act_fn", "activation", "approximate", "attn_logit_softcapping", "batch_first", "causal", "eps",
@@ -37,9 +37,11 @@ PROBE = "".join(map(chr, range(256))) + (
 """Every byte, and words of several kinds, whose token ids say which tokenizer it is."""
 
 
-def fingerprint(module: nn.Module, *said: object) -> str:
-    """A hash of a module's tensors by name, shape and value, of its structure, and of what else is said about it."""
-    return digest(*tensors_of(module), *structure_of(module), *(_said(value) or "" for value in said))
+def fingerprint(module: nn.Module, *said: object, tensors: Sequence[str] | None = None) -> str:
+    """A hash of a module's tensors by name, shape and value, of its structure, and of what else is said about it;
+    `tensors` is what `tensors_of` says, if it is known."""
+    known = tensors_of(module) if tensors is None else tensors
+    return digest(*known, *structure_of(module), *(_said(value) or "" for value in said))
 
 
 def tensors_of(module: nn.Module) -> Iterator[str]:

@@ -27,6 +27,7 @@ from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.branches import NONE, Branches
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
+from polyprompt.towers.weights import Checkpoint, Table, Unread, find_checkpoint, one_by_one, put, taken
 from polyprompt.types import Hidden, Mask, Tokens
 from polyprompt.values import Foreign, Json, Values
 
@@ -111,9 +112,21 @@ class LLM(nn.Module):
         tokenizer: its fast tokenizer.
         name: what the user called it.
         depth: blocks kept, counted from the input; the rest is dropped.
+        checkpoint: where its tensors lie, if its own are on the meta device; they are read when they are needed.
+        dtype: of frozen blocks that are read: fp32, bf16, or as they lie where that is one of the two. In bf16 only
+            matrices are held and multiplied; states between blocks, norms and embeddings stay fp32, so it gives what
+            autocast makes of fp32 weights, to the bit.
     """
 
-    def __init__(self, decoder: nn.Module, tokenizer: Foreign, name: str, depth: int | None = None) -> None:
+    def __init__(
+        self,
+        decoder: nn.Module,
+        tokenizer: Foreign,
+        name: str,
+        depth: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        dtype: torch.dtype | None = torch.float32,
+    ) -> None:
         super().__init__()
         blocks_name, blocks = _only_blocks(decoder, name)
         norm_name = _final_norm(decoder, name)
@@ -121,23 +134,32 @@ class LLM(nn.Module):
             raise TowerError(
                 f"{name}: text depth is {depth}; the model has {len(blocks)} blocks, so 1 to {len(blocks)}."
             )
-        config = cast(Foreign, decoder).config
+        config = cast(Foreign, decoder.eval()).config
         self.name, self.tokenizer = name, tokenizer
         self.width: int = config.hidden_size
-        self.fingerprint = fingerprint(decoder, tokenizer)
+        self.dtype = torch.float32
         self._windows = [_window(block, config) for block in blocks]
         self.layers = layers_of(blocks[0], config)
-        probe = torch.arange(3, 9).remainder(config.vocab_size)[None]
-        with torch.no_grad():
-            expected = cast(Foreign, decoder.eval())(input_ids=probe, use_cache=False).last_hidden_state
-        self.blocks = nn.ModuleList(blocks)
         self.first_learning = len(blocks)  # blocks from here on are trained
+        self.blocks = nn.ModuleList(blocks)
+        self._unread = (
+            [Unread(b, checkpoint, f"{blocks_name}.{i}.") for i, b in enumerate(blocks)] if checkpoint else []
+        )
+        noted = checkpoint.noted() if checkpoint else None
+        said = noted or (checkpoint.said() if checkpoint else None)
+        self.fingerprint = fingerprint(decoder, tokenizer, said)
+        if checkpoint:
+            _read_rest(decoder, blocks_name, checkpoint)
         self.norm = getattr(decoder, norm_name) or nn.Identity()
-        setattr(decoder, blocks_name, nn.ModuleList(_Listener(block) for block in blocks))
-        setattr(decoder, norm_name, nn.Identity())
         self.entrance = decoder
         self.requires_grad_(False)
-        self._prove(probe, expected)
+        with one_by_one(self._unread):
+            self._cut(blocks_name, norm_name, prove=noted is None)
+        if checkpoint and said and noted is None:
+            checkpoint.note(said)
+        if self._unread:
+            self.blocks = nn.ModuleList(self._unread)
+            self.dtype = dtype or _held(self._unread[(depth or len(blocks)) - 1].dtype)
         if depth is not None:
             self.blocks = self.blocks[:depth]
         self.eval()
@@ -150,24 +172,34 @@ class LLM(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return next(self.entrance.parameters()).device
+        return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> "LLM":
         """Stays in evaluation mode: no dropout, so cached states stay true."""
         return super().train(False)
 
     def unfreeze(self, start: int) -> None:
-        """Lets the blocks from `start` on learn."""
-        for block in self.blocks[start:]:
-            block.requires_grad_(True)
+        """Lets the blocks from `start` on learn, in fp32."""
+        for index in range(start, len(self.blocks)):
+            if self._unread:
+                self.blocks[index] = self._unread[index].read(torch.float32, self.device, own=True)
+            self.blocks[index].requires_grad_(True)
         self.first_learning = min(self.first_learning, start)
 
-    def _prove(self, ids: Tokens, expected: Hidden) -> None:
-        """The parts must give what the whole gave; a family that hides something from them is refused here."""
+    @torch.no_grad()
+    def _cut(self, blocks_name: str, norm_name: str, *, prove: bool) -> None:
+        """Leaves listeners in the places of the blocks. The parts must give what the whole gave; a family that hides
+        something from them is refused here."""
+        decoder = cast(Foreign, self.entrance)
+        ids = torch.arange(3, 9).remainder(decoder.config.vocab_size)[None]
+        expected = decoder(input_ids=ids, use_cache=False).last_hidden_state if prove else None
+        setattr(decoder, blocks_name, nn.ModuleList(_Listener(block) for block in self.blocks))
+        setattr(decoder, norm_name, nn.Identity())
+        if expected is None:
+            return
         n = ids.shape[1]
-        with torch.no_grad():
-            hidden, flow = self.embed(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())
-            given = self.norm(self.run(hidden, flow, 0, len(self.blocks)))
+        hidden, flow = self.embed(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())
+        given = self.norm(self.run(hidden, flow, 0, len(self.blocks)))
         if not torch.allclose(given, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
             raise TowerError(
                 f"{self.name}: this model cannot be cut into blocks; its parts do not give what the whole gives."
@@ -192,6 +224,12 @@ class LLM(nn.Module):
         finally:
             _heard.reset(before)
         return hidden, Flow(arguments, mask, positions, positions)
+
+    def flow(self, positions: Tokens, mask: Mask) -> Flow:
+        """What the blocks need beside states that are at hand; the input table is not read for it."""
+        width = cast(Foreign, self.entrance).get_input_embeddings().embedding_dim
+        blank = torch.zeros(*positions.shape, width, device=positions.device)
+        return self.embed(positions, positions, mask, blank)[1]
 
     def run(self, hidden: Hidden, flow: Flow, start: int, stop: int, branches: Branches = NONE) -> Hidden:
         """Blocks `start` to `stop - 1`; `branches` stand beside the layers of each."""
@@ -265,7 +303,8 @@ class LLM(nn.Module):
         branches: Branches = NONE,
     ) -> Hidden:
         """Block `index`, with branches beside its layers and then `change` made to a copy of it."""
-        block = original = self.blocks[index]
+        block = original = taken(self.blocks, index, self.dtype, hidden.device)
+        low = self.dtype == torch.bfloat16 and index < self.first_learning
         if branches:
             assert self.layers is not None
             block = _changed(block, with_branches(block, self.layers, branches))
@@ -279,7 +318,8 @@ class LLM(nn.Module):
             mask = mask & (flow.positions[:, :, None] - flow.key_positions[:, None, :] < window)
         least = torch.finfo(hidden.dtype).min
         added = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None]
-        out = block(hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
+        with torch.autocast(hidden.device.type, torch.bfloat16) if low else contextlib.nullcontext():
+            out = block(hidden, past_key_values=tap, **flow.arguments[index] | {"attention_mask": added})
         out = out[0] if isinstance(out, tuple) else out
         if "block" in branches and self.layers is not None:
             out = out + branches["block"](getattr(original, self.layers.norm)(hidden))
@@ -371,14 +411,18 @@ class _Zeros(nn.Module):
         return x.new_zeros(()).expand(*x.shape[:-1], self.width)
 
 
-def open_llm(source: str, depth: int | None = None) -> LLM:
-    """The packaged "smollm2-135m", a folder in Hugging Face layout, or a hub id, as float32.
+def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = torch.float32) -> LLM:
+    """The packaged "smollm2-135m", a folder in Hugging Face layout, or a hub id.
+
+    Args:
+        source: which.
+        depth, dtype: as for `LLM`.
 
     Raises:
         TowerError: no such model here or on the hub, no fast tokenizer, or a depth beyond its blocks.
     """
     from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -391,7 +435,7 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
         path = source
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path, dtype=torch.float32)
+        decoder, checkpoint = _built(path)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
@@ -402,7 +446,36 @@ def open_llm(source: str, depth: int | None = None) -> LLM:
         raise TowerError(
             f"text tower {source!r} has no tokenizer.json; token places are needed to find the adaptive word."
         )
-    return LLM(model, tokenizer, source, depth)
+    return LLM(decoder, tokenizer, source, depth, checkpoint, dtype)
+
+
+def _built(path: str) -> tuple[nn.Module, Checkpoint | None]:
+    """A model without its tensors, and where these lie; or whole, in fp32, where that is not known."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(path)
+    if getattr(config, "quantization_config", None) is None:
+        with init_empty_weights(include_buffers=False):
+            decoder = AutoModel.from_config(config, dtype=torch.float32)
+        if checkpoint := find_checkpoint(path, decoder):
+            return decoder, checkpoint
+    return AutoModel.from_pretrained(path, dtype=torch.float32), None
+
+
+def _read_rest(decoder: nn.Module, blocks_name: str, checkpoint: Checkpoint) -> None:
+    """Reads, in fp32, what is neither a block nor the input table; that one waits until a row is wanted."""
+    model = cast(Foreign, decoder)
+    table = model.get_input_embeddings()
+    (name,) = (f"{key}.weight" for key, part in decoder.named_modules() if part is table)
+    rest = [key for key in checkpoint.places if key != name and not key.startswith(f"{blocks_name}.")]
+    put(decoder, {key: tensor.float() for key, tensor in checkpoint.read(rest).items()})
+    model.set_input_embeddings(Table(table, checkpoint, name))
+
+
+def _held(dtype: torch.dtype) -> torch.dtype:
+    """Of weights that lie in this one."""
+    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
 
 
 UNSAID = frozenset((
@@ -412,7 +485,7 @@ UNSAID = frozenset((
 """Of a model's config: what changes no state."""
 
 
-def fingerprint(model: nn.Module, tokenizer: Foreign) -> str:
+def fingerprint(model: nn.Module, tokenizer: Foreign, tensors: Sequence[str] | None = None) -> str:
     """A hash of a model's config, tensors, structure and tokenizer: equal towers give equal states."""
     config = json.loads(cast(Foreign, model).config.to_json_string())
     words = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -420,7 +493,8 @@ def fingerprint(model: nn.Module, tokenizer: Foreign) -> str:
         words.pop(key, None)
     said = {key: value for key, value in config.items() if key not in UNSAID}
     ids = [tokenizer.bos_token_id, tokenizer("a").input_ids]
-    return encoder_fingerprint(model, *(json.dumps(value, sort_keys=True) for value in (said, words, ids)))
+    texts = (json.dumps(value, sort_keys=True) for value in (said, words, ids))
+    return encoder_fingerprint(model, *texts, tensors=tensors)
 
 
 def _only_blocks(decoder: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
