@@ -9,7 +9,7 @@ from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.media.pictures import Preprocess
 from polyprompt.settings import checked
-from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
 from polyprompt.towers.llm import LLM
 from polyprompt.towers.opaque import OpaqueImage
 from polyprompt.towers.timm import TimmTower
@@ -31,19 +31,21 @@ def toy_encoder(family: str, seed: int = 0) -> CLIP | CampeEncoder:
     clip = family != "siglip"
     words = Words(lambda text: [5 + byte for byte in text.encode()], (1,) if clip else (), (2,), pad=0, vocabulary=270)
     text = TextTransformer(
-        blocks(32), length=60, heads=2, words=words, vocabulary=270, embedding=EMBEDDING, causal=clip, bias=not clip
+        blocks(32), words, TextForm(length=60, heads=2, vocabulary=270, embedding=EMBEDDING, causal=clip, bias=not clip)
     )
     preprocess = Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)
     image: nn.Module = ImageTransformer(
         blocks(48 if clip else EMBEDDING),
-        preprocess=preprocess,
-        patch=4,
-        heads=2,
-        embedding=EMBEDDING if clip else None,
-        readout="class" if clip else Probe(EMBEDDING, 40, 2, "gelu", 1e-6),
-        class_token=clip,
-        patch_bias=not clip,
-        pre_norm=clip,
+        preprocess,
+        ImageForm(
+            patch=4,
+            heads=2,
+            embedding=EMBEDDING if clip else None,
+            readout="class" if clip else Probe(EMBEDDING, 40, 2, "gelu", 1e-6),
+            class_token=clip,
+            patch_bias=not clip,
+            pre_norm=clip,
+        ),
     )
     if family == "resnet":
         pool = nn.Sequential(nn.Conv2d(3, EMBEDDING, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 
@@ -21,6 +21,7 @@ LINE_EVERY = 10.0
 """Seconds between plain lines."""
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Say that `count` more units are done; `note` (a loss, say) is shown beside them."""
 

@@ -307,7 +307,12 @@ def _download(name: str, version: str, folder: Path) -> Path:
 def _cache_root() -> Path:
     if own := os.environ.get("POLYPROMPT_CACHE"):
         return Path(own).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyprompt"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "polyprompt"
+    try:
+        return Path.home() / ".cache" / "polyprompt"
+    except RuntimeError:
+        raise CacheError("there is no home folder to keep caches in; set POLYPROMPT_CACHE to a folder.") from None
 
 
 def _damage(folder: Path) -> FileError | None:
@@ -372,6 +377,13 @@ def _cannot_write(path: Path, error: OSError) -> FileError:
     if error.filename and str(error.filename) != str(path) and ".tmp" not in str(error.filename):
         why += f": {error.filename}"
     first = "Free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that"
-    if path.is_relative_to(_cache_root()):
+    if _in_cache(path):
         return CacheError(f"{path}: cannot be written ({why}). {first}, or set POLYPROMPT_CACHE to another folder.")
     return FileError(f"{path}: cannot be written ({why}). {first}, or choose another place.")
+
+
+def _in_cache(path: Path) -> bool:
+    try:
+        return path.is_relative_to(_cache_root())
+    except CacheError:  # there is none
+        return False

@@ -87,6 +87,7 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
         raise DataError(
             f"the probabilities of {broken} of {len(labels)} pictures are not numbers; train at a lower rate"
         )
+    names = told_apart(class_names)
     return {
         "accuracy": accuracy(probabilities, labels),
         "macro_f1": macro_f1(probabilities, labels),
@@ -94,9 +95,19 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
         "calibration_error": calibration_error(probabilities, labels),
         "pictures": len(labels),
         "classes": len(class_names),
-        "class_accuracy": dict(zip(class_names, class_accuracies(probabilities, labels), strict=True)),
-        "confused": confused(probabilities, labels, class_names),
+        "class_accuracy": dict(zip(names, class_accuracies(probabilities, labels), strict=True)),
+        "confused": confused(probabilities, labels, names),
     }
+
+
+def told_apart(class_names: Sequence[str]) -> list[str]:
+    """Names of which no two are alike: the second of two classes called "missile" is "missile (2)"."""
+    seen = Counter[str]()
+    found = []
+    for name in class_names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
 
 
 def confused(

@@ -19,7 +19,7 @@ from polyprompt.media.pictures import open_picture
 from polyprompt.progress import duration
 from polyprompt.report import plots
 from polyprompt.report.explain import overlay, shares, warning_about
-from polyprompt.report.runs import Group, Run, group, read_run
+from polyprompt.report.runs import Group, Results, Run, group, read_run
 from polyprompt.report.samples import Look, Samples
 from polyprompt.report.tables import ASPECTS, DIRECTIONS, Table, machine, tables
 from polyprompt.report.words import printed
@@ -107,7 +107,7 @@ def _experiment(number: int, each: Group) -> dict[str, object]:
                 "command": run.results.command,
                 "machine": machine(run.results),
                 "date": run.results.date,
-                "took": "" if run.results.seconds is None else duration(run.results.seconds),
+                "took": _took(run.results),
                 "versions": ", ".join(f"{name} {number}" for name, number in run.results.versions.items()),
                 "finished": bool(run.results.retrieval or run.results.classification),
                 "learned": run.results.learned,
@@ -117,6 +117,14 @@ def _experiment(number: int, each: Group) -> dict[str, object]:
             for run in each.runs
         ],
     }
+
+
+def _took(results: Results) -> str:
+    """How long a run took, and its steps."""
+    if results.seconds is None:
+        return ""
+    steps = results.training_seconds
+    return duration(results.seconds) + (f", {duration(steps)} of them training" if steps is not None else "")
 
 
 def _dots(table: Table, colours: Mapping[str, int]) -> list[dict[str, str]]:

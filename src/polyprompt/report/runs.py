@@ -63,7 +63,11 @@ class Results(BaseModel):
     date: str = ""
     seconds: float | None = None
     retrieval: dict[str, Found] = {}
+    training_seconds: float | None = None
+    """Of steps alone, without reading, caching and scoring."""
     classification: dict[str, Classified] = {}
+    zero_shot: dict[str, Classified] = {}
+    """What the encoder scored as it was."""
     harmonic_mean: Share | None = None
     """Of the accuracies on base and novel classes."""
     learned: int | None = None

@@ -160,9 +160,11 @@ def _classification(groups: Sequence[Group]) -> list[Table]:
     sets = dict.fromkeys(data for one in every for data in one.classification)
     shown = [Column(data, *kind) for data in sets for kind in (
         ("accuracy", _classified(data, "accuracy", 100), 1, True),
+        ("zero-shot", _zero_shot(data), 1, False),
         ("macro-F1", _classified(data, "macro_f1", 100), 1, True),
         ("calibration error", _classified(data, "calibration_error", 1), 3, False),
     )]  # fmt: skip
+    shown = [column for column in shown if any(column.read(one) is not None for one in every)]
     if any(one.harmonic_mean is not None for one in every):
         shown.append(Column("base and novel", "harmonic mean", _harmonic_mean, 1, True))
     if not every:
@@ -173,6 +175,10 @@ def _classification(groups: Sequence[Group]) -> list[Table]:
 
 def _classified(data: str, key: str, times: int) -> Callable[[Results], float | None]:
     return lambda one: times * getattr(one.classification[data], key) if data in one.classification else None
+
+
+def _zero_shot(data: str) -> Callable[[Results], float | None]:
+    return lambda one: 100 * one.zero_shot[data].accuracy if data in one.zero_shot else None
 
 
 def _harmonic_mean(one: Results) -> float | None:

@@ -9,6 +9,7 @@ of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` br
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -312,21 +313,10 @@ def train(
     """
     kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
     look_at(adapted, kept, labels, settings.crop if settings.augment else None)
-    for term in adapted.terms:
-        assert isinstance(term, Term)
-        term.look_at(labels, adapted.class_names)
-    learned = list(adapted.learned().values())
-    if not learned:
+    if not (learned := list(adapted.learned().values())):
         return {}
     assert settings.batch is not None
-    adapted.train()
-
-    def fetch(items: list[int]) -> Json:
-        if not settings.augment:
-            return {"pictures": kept.of(items), "labels": labels[items]}
-        pixels = torch.stack([random_view(kept, item, settings.crop or 0.08) for item in items])
-        return {"pictures": PixelPictures(adapted.encoder, pixels), "labels": labels[items]}
-
+    fetch = partial(_fetched, kept, labels, settings.crop or 0.08 if settings.augment else None)
     batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
@@ -354,8 +344,8 @@ def train(
     )
     if at.batch:
         offered(at.epoch)  # a budget ended within it
-    early = {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}
-    facts: Json = {"ended_early": early} if at.epoch <= epochs else {}
+    early: Json = {"ended_early": {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}}
+    facts = early if at.epoch <= epochs else {}
     if best is None:
         return facts
     best.restore(adapted.adapter)
@@ -416,8 +406,20 @@ def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled 
     return replace(found, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))
 
 
+def _fetched(kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None, items: list[int]) -> Json:
+    """A batch: kept states, or with `crop` the pixels of random views."""
+    if crop is None:
+        return {"pictures": kept.of(items), "labels": labels[items]}
+    pixels = torch.stack([random_view(kept, item, crop) for item in items])
+    return {"pictures": PixelPictures(kept.encoder, pixels), "labels": labels[items]}
+
+
 def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:
-    """Shows all training pictures at once to a method that wants to see them: random views, or, without `crop`, one."""
+    """Shows all training pictures at once to terms, their labels, and to a method that wants to see them: random views,
+    or, without `crop`, one."""
+    for term in adapted.terms:
+        assert isinstance(term, Term)
+        term.look_at(labels, adapted.class_names)
     if type(adapted.adapter).look_at is Adapter.look_at:
         return
     views = [vectors_of(kept, crop) for _ in range(adapted.adapter.views if crop else 1)]

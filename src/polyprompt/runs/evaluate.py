@@ -87,7 +87,7 @@ def _labels(
     templates: Sequence[str],
 ) -> Json:
     if isinstance(model, CAMPE):
-        model = zero_shot(model, str(folder), data.class_names, templates)
+        model = zero_shot(model, str(folder), data.class_names, templates, twins=data.twins)
     elif templates:
         raise ConfigError(
             f"{folder}: was made by adapt, which learned what stands around class names; give no templates."
@@ -97,7 +97,7 @@ def _labels(
     else:
         if class_names is None:
             say(f"{data.name}: has classes that {folder} was not trained on; told apart among the set's own.")
-        model = model.for_classes(data.class_names)
+        model = Classifier(model.method.for_classes(data.class_names, twins=data.twins))
     method = model.method
     method.to(device())
     return adapt.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))

@@ -109,10 +109,12 @@ def load_classifier(
     return zero_shot(found, str(run), class_names)
 
 
-def zero_shot(model: CAMPE, name: str, class_names: Sequence[str], templates: Sequence[str] = ()) -> Classifier:
+def zero_shot(
+    model: CAMPE, name: str, class_names: Sequence[str], templates: Sequence[str] = (), *, twins: Sequence[str] = ()
+) -> Classifier:
     """A model of captions as a classifier; its sentences are zero-shot's own unless `templates` are given."""
     config = config_of("zeroshot")(**({"templates": tuple(templates)} if templates else {}))
-    return Classifier(build(config, CampeEncoder(model, name), class_names))
+    return Classifier(build(config, CampeEncoder(model, name), class_names, twins=twins))
 
 
 def load_encoder(

@@ -13,7 +13,6 @@ import logging
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,6 +24,7 @@ from polyprompt.disk.files import write_bytes
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.runs.saved import method_name
 from polyprompt.types import Pixels
+from polyprompt.values import Foreign
 
 LARGEST = 2**31 - 1
 """Bytes that fit one ONNX file (protobuf's limit)."""
@@ -75,7 +75,7 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     write_bytes(path, program.model_proto.SerializeToString())
 
 
-def _translated(frozen: LogitsAndProbabilities, size: int) -> Any:
+def _translated(frozen: LogitsAndProbabilities, size: int) -> Foreign:
     """An ONNX program. Two pictures as an example: of one, the exporter would think that it is always one."""
     example = torch.zeros(2, 3, size, size, device=frozen.head.scale.device)
     batch = {0: torch.export.Dim("batch")}

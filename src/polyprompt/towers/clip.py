@@ -92,48 +92,53 @@ class Texts:
         return Texts(tuple({block: stage.to(device) for block, stage in part.items()} for part in self.parts))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextForm:
+    """What a text tower is beside its blocks and words."""
+
+    length: int
+    """Tokens in the longest text, start and end included."""
+    heads: int
+    """Attention heads per block."""
+    vocabulary: int
+    """Word vectors."""
+    embedding: int
+    """D, numbers per text."""
+    eps: float = 1e-5
+    """Of the last norm."""
+    causal: bool = True
+    """A token sees those before it; off (SigLIP): all, padding included."""
+    bias: bool = False
+    """Whether the last map has one."""
+
+
 class TextTransformer(Reader):
     """A text tower: word vectors, positions, blocks, the state of one token, a linear map.
 
     Args:
         blocks: in order, from the input.
-        length: tokens in the longest text, start and end included.
-        heads: attention heads per block.
         words: the tokenizer.
-        embedding: D, numbers per text.
-        causal: a token sees those before it; off (SigLIP): all, padding included.
-        bias: whether the last map has one.
+        form: what else it is.
     """
 
-    def __init__(
-        self,
-        blocks: list[Block],
-        *,
-        length: int,
-        heads: int,
-        words: Words,
-        vocabulary: int,
-        embedding: int,
-        eps: float = 1e-5,
-        causal: bool = True,
-        bias: bool = False,
-    ) -> None:
+    def __init__(self, blocks: list[Block], words: Words, form: TextForm) -> None:
         super().__init__()
         width = blocks[0].ln_1.normalized_shape[0]
-        if words.vocabulary > vocabulary:
+        if words.vocabulary > form.vocabulary:
             raise TowerError(
-                f"the tokenizer has {words.vocabulary} ids, the text tower {vocabulary} word vectors; "
+                f"the tokenizer has {words.vocabulary} ids, the text tower {form.vocabulary} word vectors; "
                 f"they do not belong together"
             )
-        self.width, self.depth, self.length, self.heads, self.causal = width, len(blocks), length, heads, causal
+        self.width, self.depth, self.length = width, len(blocks), form.length
+        self.heads, self.causal = form.heads, form.causal
         self.tokenizer = words
         self.savings = Savings()
-        self.token_embedding = nn.Embedding(vocabulary, width)
-        self.positional_embedding = nn.Parameter(torch.empty(length, width))
+        self.token_embedding = nn.Embedding(form.vocabulary, width)
+        self.positional_embedding = nn.Parameter(torch.empty(form.length, width))
         self.transformer = Stack(blocks)
-        self.ln_final = nn.LayerNorm(width, eps=eps)
-        self.text_projection = nn.Parameter(torch.empty(width, embedding))
-        self.text_bias = nn.Parameter(torch.empty(embedding)) if bias else None
+        self.ln_final = nn.LayerNorm(width, eps=form.eps)
+        self.text_projection = nn.Parameter(torch.empty(width, form.embedding))
+        self.text_bias = nn.Parameter(torch.empty(form.embedding)) if form.bias else None
 
     def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
         """Word vectors, without positions."""
@@ -306,54 +311,58 @@ class Probe(nn.Module):
         return (gathered + self.mlp(self.ln(gathered)))[:, 0]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageForm:
+    """What an image tower is beside its blocks and preprocessing."""
+
+    patch: int
+    """Height and width of a patch, in pixels."""
+    heads: int
+    """Attention heads per block."""
+    embedding: int | None
+    """D, or None where the read-out is not mapped."""
+    readout: "str | Probe" = "class"
+    """"class": the class token; "mean": the mean over all patches; or a `Probe`."""
+    class_token: bool = True
+    """Whether there is one, in front of the patches."""
+    patch_bias: bool = False
+    """Whether the patch embedding has a bias."""
+    pre_norm: bool = True
+    """Whether token states are normalised before the first block."""
+    norm_first: bool = True
+    """Normalise all tokens before reading out; off: normalise the read-out."""
+    projection_bias: bool = False
+    """Whether the last map has a bias."""
+    eps: float = 1e-5
+    """Of the norms."""
+
+
 class ImageTransformer(nn.Module):
     """A vision transformer: patches, positions, blocks, and one of three read-outs.
 
     Args:
         blocks: in order, from the input.
         preprocess: how pictures become pixels; its size fixes the grid.
-        patch: height and width of a patch, in pixels.
-        heads: attention heads per block.
-        embedding: D, or None where the read-out is not mapped.
-        readout: "class": the class token; "mean": the mean over all patches; or a `Probe`.
-        class_token: whether there is one (in front of the patches).
-        patch_bias: whether the patch embedding has a bias.
-        pre_norm: whether token states are normalised before the first block.
-        norm_first: normalise all tokens before reading out; off: normalise the read-out.
+        form: what else it is.
     """
 
-    def __init__(
-        self,
-        blocks: list[Block],
-        *,
-        preprocess: Preprocess,
-        patch: int,
-        heads: int,
-        embedding: int | None,
-        readout: "str | Probe" = "class",
-        class_token: bool = True,
-        patch_bias: bool = False,
-        pre_norm: bool = True,
-        norm_first: bool = True,
-        projection_bias: bool = False,
-        eps: float = 1e-5,
-    ) -> None:
+    def __init__(self, blocks: list[Block], preprocess: Preprocess, form: ImageForm) -> None:
         super().__init__()
-        width = blocks[0].ln_1.normalized_shape[0]
-        self.width, self.depth, self.heads, self.norm_first = width, len(blocks), heads, norm_first
-        self.preprocess, self.patch = preprocess, patch
+        width, embedding, probe = blocks[0].ln_1.normalized_shape[0], form.embedding, form.readout
+        self.width, self.depth, self.heads, self.norm_first = width, len(blocks), form.heads, form.norm_first
+        self.preprocess, self.patch = preprocess, form.patch
         self.last_row = True
-        self.readout = readout if isinstance(readout, str) else "probe"
-        self.tokens = (preprocess.size // patch) ** 2 + class_token
-        self.conv1 = nn.Conv2d(3, width, patch, patch, bias=patch_bias)
-        self.class_embedding = nn.Parameter(torch.empty(width)) if class_token else None
+        self.readout = form.readout if isinstance(form.readout, str) else "probe"
+        self.tokens = (preprocess.size // form.patch) ** 2 + form.class_token
+        self.conv1 = nn.Conv2d(3, width, form.patch, form.patch, bias=form.patch_bias)
+        self.class_embedding = nn.Parameter(torch.empty(width)) if form.class_token else None
         self.positional_embedding = nn.Parameter(torch.empty(self.tokens, width))
-        self.ln_pre = nn.LayerNorm(width, eps=eps) if pre_norm else nn.Identity()
+        self.ln_pre = nn.LayerNorm(width, eps=form.eps) if form.pre_norm else nn.Identity()
         self.transformer = Stack(blocks)
-        self.ln_post = nn.LayerNorm(width, eps=eps)
-        self.pool = readout if isinstance(readout, Probe) else None
+        self.ln_post = nn.LayerNorm(width, eps=form.eps)
+        self.pool = probe if isinstance(probe, Probe) else None
         self.proj = None if embedding is None else nn.Parameter(torch.empty(width, embedding))
-        self.proj_bias = nn.Parameter(torch.empty(embedding)) if embedding and projection_bias else None
+        self.proj_bias = nn.Parameter(torch.empty(embedding)) if embedding and form.projection_bias else None
 
     def refuses(self, plan: Plan) -> str:
         """Why a change does not fit: blocks that are not there."""

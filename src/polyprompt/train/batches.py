@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from polyprompt.errors import ConfigError, DataError
+from polyprompt.values import Foreign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Batches:
         ConfigError: `size` or `seed` is out of range. DataError: there are no items.
     """
 
-    fetch: Callable[[list[int]], Any]
+    fetch: Callable[[list[int]], Foreign]
     """Item numbers to the batch that the task takes. It may draw from torch's, numpy's and Python's own generators."""
     image_of: Sequence[int]
     """`image_of[item]`: the picture that the item belongs to, one item per caption."""

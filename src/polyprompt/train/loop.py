@@ -23,7 +23,7 @@ from torch import nn
 
 from polyprompt.errors import ConfigError, FileError, TrainingError
 from polyprompt.nn.memory import kept_memory
-from polyprompt.progress import progress, say
+from polyprompt.progress import Advance, progress, say
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share
 from polyprompt.train.checkpoint import Cursor
@@ -124,13 +124,38 @@ def fit(
         FileError: `folder` holds a run and `resume` is not set, all its checkpoints are damaged, or the disk is full.
         KeyboardInterrupt: Ctrl-C; the step was ended and a checkpoint written.
     """
+    if not resume and ((folder / "log.jsonl").exists() or checkpoint.found(folder / "checkpoints")):
+        raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
+    run = _begun(task, batches, settings, groups, folder, since)
+    at = run.restore() if resume else Cursor()
+    run.open_log(at)
+    with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
+        (over,) = run.agree(at.step > 0 and run.over())
+        while at.epoch <= settings.epochs and not over:
+            at, over = run.rest_of_epoch(at, interrupted, advance)
+            if at.batch < len(batches):
+                run.save(at)
+                break
+            at = run.end_of_epoch(at, every_epoch, interrupted, over=over)
+    if over and at.step < run.steps and run.accelerator.is_main_process:
+        say(f"{settings.seconds:g} seconds are over: training ends after step {at.step:,} of {run.steps:,}.")
+    return at
+
+
+def _begun(
+    task: nn.Module,
+    batches: Batches,
+    settings: TrainSettings,
+    groups: Sequence[Values],
+    folder: Path,
+    since: float | None,
+) -> "_Run":
+    """What `fit` holds, seeds set; nothing is trained or read yet."""
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
     groups = [{**group, "params": list(group["params"])} for group in groups]
     _check_groups(task, groups)
-    if not resume and ((folder / "log.jsonl").exists() or checkpoint.found(folder / "checkpoints")):
-        raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
     accelerator = Accelerator(mixed_precision="no")  # see `_Run.step`
     if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise ConfigError(
@@ -140,46 +165,7 @@ def fit(
     set_seed(settings.seed, device_specific=True)
     if since is None:
         since = time.perf_counter() - checkpoint.newest(folder / "checkpoints").elapsed
-    run = _Run(accelerator, task, batches, settings, groups, folder, since)
-    at = run.restore() if resume else Cursor()
-    run.open_log(at)
-
-    with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
-        (over,) = run.agree(at.step > 0 and run.over())
-        while at.epoch <= settings.epochs and not over:
-            task.train()
-            order = batches.epoch(at.epoch)
-            while at.batch < len(order) and not over:
-                began = time.perf_counter()
-                terms = run.step(at, order[at.batch])
-                took = time.perf_counter() - began
-                at = replace(at, batch=at.batch + 1, step=at.step + 1).later(steps=took)
-                advance(note=f"loss {terms['loss']:.4g}")
-                if at.step % settings.log_every == 0 or at.step in (1, run.steps):
-                    speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
-                    run.log({"step": at.step, "epoch": at.epoch, **terms, **run.rates(), **speed})
-                stop, due, over = run.agree(interrupted(), run.due(at), run.over())
-                if stop or due:
-                    run.save(at)
-                if stop:
-                    raise KeyboardInterrupt
-            if over and at.batch < len(order):
-                run.save(at)
-                break
-            began = time.perf_counter()
-            facts = every_epoch(at.epoch) if every_epoch else {}
-            at = at.later(others=time.perf_counter() - began)
-            run.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
-            at = replace(at, epoch=at.epoch + 1, batch=0)
-            ended = over or at.epoch > settings.epochs
-            stop, due = run.agree(interrupted(), ended or run.age() >= settings.epoch_seconds)
-            if stop or due:
-                run.save(at)
-            if stop:
-                raise KeyboardInterrupt
-    if over and at.step < run.steps and accelerator.is_main_process:
-        say(f"{settings.seconds:g} seconds are over: training ends after step {at.step:,} of {run.steps:,}.")
-    return at
+    return _Run(accelerator, task, batches, settings, groups, folder, since)
 
 
 def _check_groups(task: nn.Module, groups: Sequence[Values]) -> None:
@@ -221,6 +207,44 @@ class _Run:
         self.saved, self.since = time.monotonic(), since
 
     # Training
+
+    def rest_of_epoch(self, at: Cursor, interrupted: Callable[[], bool], advance: Advance) -> tuple[Cursor, bool]:
+        """The batches that are left of an epoch; and whether the time for the run is over, which ends it earlier."""
+        self.task.train()
+        order, over = self.batches.epoch(at.epoch), False
+        while at.batch < len(order) and not over:
+            began = time.perf_counter()
+            terms = self.step(at, order[at.batch])
+            took = time.perf_counter() - began
+            at = replace(at, batch=at.batch + 1, step=at.step + 1).later(steps=took)
+            advance(note=f"loss {terms['loss']:.4g}")
+            if at.step % self.settings.log_every == 0 or at.step in (1, self.steps):
+                speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
+                self.log({"step": at.step, "epoch": at.epoch, **terms, **self.rates(), **speed})
+            stop, due, over = self.agree(interrupted(), self.due(at), self.over())
+            self.save_or_stop(at, stop=stop, due=due)
+        return at, over
+
+    def end_of_epoch(
+        self, at: Cursor, every_epoch: Callable[[int], Values] | None, interrupted: Callable[[], bool], *, over: bool
+    ) -> Cursor:
+        """What is done and logged behind an epoch."""
+        began = time.perf_counter()
+        facts = every_epoch(at.epoch) if every_epoch else {}
+        at = at.later(others=time.perf_counter() - began)
+        self.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
+        at = replace(at, epoch=at.epoch + 1, batch=0)
+        ended = over or at.epoch > self.settings.epochs
+        stop, due = self.agree(interrupted(), ended or self.age() >= self.settings.epoch_seconds)
+        self.save_or_stop(at, stop=stop, due=due)
+        return at
+
+    def save_or_stop(self, at: Cursor, *, stop: bool, due: bool) -> None:
+        """A checkpoint where one is due; where it was interrupted, one and the end."""
+        if stop or due:
+            self.save(at)
+        if stop:
+            raise KeyboardInterrupt
 
     def step(self, at: Cursor, items: Sequence[int]) -> dict[str, float]:
         """One step of the optimiser; the task's numbers, averaged over the processes."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
-from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words
 from polyprompt.values import Foreign
@@ -138,14 +138,16 @@ def _text(config: Foreign, is_clip: bool, words: Words) -> TextTransformer:
     part = config.text_config
     return TextTransformer(
         _blocks(part),
-        length=part.max_position_embeddings,
-        heads=part.num_attention_heads,
-        words=words,
-        vocabulary=part.vocab_size,
-        embedding=config.projection_dim if is_clip else part.projection_size,
-        eps=part.layer_norm_eps,
-        causal=is_clip,
-        bias=not is_clip,
+        words,
+        TextForm(
+            length=part.max_position_embeddings,
+            heads=part.num_attention_heads,
+            vocabulary=part.vocab_size,
+            embedding=config.projection_dim if is_clip else part.projection_size,
+            eps=part.layer_norm_eps,
+            causal=is_clip,
+            bias=not is_clip,
+        ),
     )
 
 
@@ -159,13 +161,15 @@ def _image(config: Foreign, is_clip: bool, preprocess: Preprocess) -> ImageTrans
     probe = Probe(part.hidden_size, part.intermediate_size, heads, part.hidden_act, eps)
     return ImageTransformer(
         _blocks(part),
-        preprocess=preprocess,
-        patch=part.patch_size,
-        heads=heads,
-        embedding=config.projection_dim if is_clip else None,
-        readout="class" if is_clip else probe,
-        class_token=is_clip,
-        patch_bias=not is_clip,
-        pre_norm=is_clip,
-        eps=eps,
+        preprocess,
+        ImageForm(
+            patch=part.patch_size,
+            heads=heads,
+            embedding=config.projection_dim if is_clip else None,
+            readout="class" if is_clip else probe,
+            class_token=is_clip,
+            patch_bias=not is_clip,
+            pre_norm=is_clip,
+            eps=eps,
+        ),
     )

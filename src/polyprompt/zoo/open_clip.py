@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
-from polyprompt.towers.clip import CLIP, ImageTransformer, Probe, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words, openai_words
@@ -113,14 +113,16 @@ def _vit(visual: Foreign, preprocess: Preprocess) -> ImageTransformer:
     check(visual.attn_pool is None and visual.pool_type in ("tok", "avg"), "it pools with attention")
     tower = ImageTransformer(
         _blocks(visual.transformer.resblocks),
-        preprocess=preprocess,
-        patch=visual.patch_size[0],
-        heads=_heads(visual.transformer.resblocks),
-        embedding=visual.proj.shape[1],
-        readout="class" if visual.pool_type == "tok" else "mean",
-        pre_norm=not isinstance(visual.ln_pre, nn.Identity),
-        norm_first=not visual.final_ln_after_pool,
-        eps=visual.ln_post.eps,
+        preprocess,
+        ImageForm(
+            patch=visual.patch_size[0],
+            heads=_heads(visual.transformer.resblocks),
+            embedding=visual.proj.shape[1],
+            readout="class" if visual.pool_type == "tok" else "mean",
+            pre_norm=not isinstance(visual.ln_pre, nn.Identity),
+            norm_first=not visual.final_ln_after_pool,
+            eps=visual.ln_post.eps,
+        ),
     )
     fill(tower, visual.state_dict(), "visual")
     return tower
@@ -154,17 +156,19 @@ def _timm(visual: Foreign, preprocess: Preprocess) -> ImageTransformer:
             )
             for _ in trunk.blocks
         ],
-        preprocess=preprocess,
-        patch=trunk.patch_embed.patch_size[0],
-        heads=first.attn.num_heads,
-        embedding=None if projection is None else projection.out_features,
-        readout=readout,
-        class_token=trunk.cls_token is not None,
-        patch_bias=trunk.patch_embed.proj.bias is not None,
-        pre_norm=not isinstance(trunk.norm_pre, nn.Identity),
-        norm_first=isinstance(trunk.norm, nn.LayerNorm),
-        projection_bias=projection is not None and projection.bias is not None,
-        eps=norm.eps,
+        preprocess,
+        ImageForm(
+            patch=trunk.patch_embed.patch_size[0],
+            heads=first.attn.num_heads,
+            embedding=None if projection is None else projection.out_features,
+            readout=readout,
+            class_token=trunk.cls_token is not None,
+            patch_bias=trunk.patch_embed.proj.bias is not None,
+            pre_norm=not isinstance(trunk.norm_pre, nn.Identity),
+            norm_first=isinstance(trunk.norm, nn.LayerNorm),
+            projection_bias=projection is not None and projection.bias is not None,
+            eps=norm.eps,
+        ),
     )
     new = _from_timm(state)
     if pool is not None:
@@ -270,14 +274,16 @@ def _transformer(model: Foreign, words: Words) -> TextTransformer:
     blocks = text.transformer.resblocks
     tower = TextTransformer(
         _blocks(blocks),
-        length=len(text.positional_embedding),
-        heads=_heads(blocks),
-        words=words,
-        vocabulary=text.token_embedding.num_embeddings,
-        embedding=projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1],
-        eps=text.ln_final.eps,
-        causal=causal,
-        bias=bias,
+        words,
+        TextForm(
+            length=len(text.positional_embedding),
+            heads=_heads(blocks),
+            vocabulary=text.token_embedding.num_embeddings,
+            embedding=projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1],
+            eps=text.ln_final.eps,
+            causal=causal,
+            bias=bias,
+        ),
     )
     state = {
         key: value

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
-from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
+from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import openai_words
@@ -85,11 +85,13 @@ def _text(state: Mapping[str, Tensor], name: str) -> TextTransformer:
     vocabulary, width = state["token_embedding.weight"].shape
     return TextTransformer(
         blocks,
-        length=len(state["positional_embedding"]),
-        heads=width // HEAD,
-        words=openai_words(),
-        vocabulary=vocabulary,
-        embedding=state["text_projection"].shape[1],
+        openai_words(),
+        TextForm(
+            length=len(state["positional_embedding"]),
+            heads=width // HEAD,
+            vocabulary=vocabulary,
+            embedding=state["text_projection"].shape[1],
+        ),
     )
 
 
@@ -100,10 +102,8 @@ def _image(state: Mapping[str, Tensor], name: str) -> ImageTransformer | OpaqueI
     grid = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
     return ImageTransformer(
         _blocks(state, "visual.transformer.resblocks.", name),
-        preprocess=Preprocess(grid * patch, MEAN, STD),
-        patch=patch,
-        heads=width // HEAD,
-        embedding=state["visual.proj"].shape[1],
+        Preprocess(grid * patch, MEAN, STD),
+        ImageForm(patch=patch, heads=width // HEAD, embedding=state["visual.proj"].shape[1]),
     )
 
 

@@ -23,6 +23,7 @@ from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.methods.originals import adapters
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
+from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
 FOLDERS = {
@@ -118,7 +119,7 @@ def method_name(config: MethodConfig) -> str:
 def import_original(
     name: str,
     path: str | Path,
-    encoder: Any,
+    encoder: Encoder,
     class_names: Sequence[str] | None = None,
     *,
     epoch: int | None = None,
@@ -145,7 +146,7 @@ def import_original(
         raise UnknownNameError("method with published checkpoints", name, (*FOLDERS, *FILES))
     if settings and name not in (*adapters.KINDS, *FILES):
         raise ConfigError(f"{name}: takes no settings here; words and position say what its checkpoint does not")
-    if not isinstance(encoder.text, TextTransformer):
+    if not (isinstance(encoder, CLIP) and isinstance(encoder.text, TextTransformer)):
         raise ConfigError(
             f"{encoder.name}: published checkpoints prompt CLIP's own text tower, not one of another kind"
         )
@@ -154,13 +155,7 @@ def import_original(
     if name in FILES:
         return FILES[name][0](Path(path), encoder, class_names or (), settings or {})
     file = find(Path(path), name, epoch)
-    content = read_foreign(file)
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise FileError(f"{file}: no state_dict of tensors in it; a checkpoint of {name} has one")
-    prefix = ALONE.get(name, "")
-    tensors = {prefix + key: value.float() for key, value in state.items()}
-
+    tensors = _state_of(file, name)
     if name in adapters.KINDS:
         config = adapters.config_in(name, tensors, encoder.image.depth, settings or {}, file)
     else:
@@ -171,16 +166,30 @@ def import_original(
     if name == "taskres":
         adapters.check_base(method, tensors.pop(BASE, None), file)
     _check_frozen(tensors, method, encoder, file)
-    with torch.no_grad():
-        for own, theirs in original_names(method).items():
-            parameter = method.learned()[own]
-            if parameter.shape != tensors[theirs].shape:
-                raise FileError(
-                    f"{file}: {theirs} is {list(tensors[theirs].shape)}, {encoder.name} needs {list(parameter.shape)}; "
-                    f"the checkpoint was trained on another encoder"
-                )
-            parameter.copy_(tensors[theirs])
+    _fill(method, tensors, file)
     return method
+
+
+def _state_of(file: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint."""
+    content = read_foreign(file)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise FileError(f"{file}: no state_dict of tensors in it; a checkpoint of {name} has one")
+    return {ALONE.get(name, "") + key: value.float() for key, value in state.items()}
+
+
+@torch.no_grad()
+def _fill(method: Adapted, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Puts them where they belong."""
+    for own, theirs in original_names(method).items():
+        parameter = method.learned()[own]
+        if parameter.shape != tensors[theirs].shape:
+            raise FileError(
+                f"{file}: {theirs} is {list(tensors[theirs].shape)}, {method.encoder.name} needs "
+                f"{list(parameter.shape)}; the checkpoint was trained on another encoder"
+            )
+        parameter.copy_(tensors[theirs])
 
 
 def find(path: Path, name: str, epoch: int | None) -> Path:
