@@ -489,7 +489,7 @@ def test_text_methods_run_on_a_convolutional_image_tower(name):
 
 def test_another_encoder_is_refused(encoder, tmp_path):
     save(build(coop.Config(context=2), encoder, NAMES), tmp_path / "adapter")
-    with pytest.raises(FileError, match="with other weights"):
+    with pytest.raises(FileError, match="with other weights or settings"):
         load_adapter(tmp_path / "adapter", toy_encoder("clip", seed=5))
 
 

@@ -196,7 +196,7 @@ SETTINGS = [
     (["--set", "epochs"], "write key=value"),
     (["--set", "text.promts=3"], "no setting is called 'text.promts'. Did you mean text.prompts"),
     (["--set", "text.tower.x=3"], "text.tower is {'x': 3}; it should be a valid string"),
-    (["--set", "loss=3"], "loss is 3; it holds settings of its own: loss.contrast, loss.diversity"),
+    (["--set", "loss=3"], "loss is 3; it holds settings of its own: loss.contrast, loss.scale"),
     (["--set", "dev_split=tset"], "no split of photos is called 'tset'. Did you mean 'test'?"),
 ]
 

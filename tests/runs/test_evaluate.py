@@ -11,12 +11,13 @@ from toy_encoders import toy_encoder
 from toy_runs import toy_settings
 
 from polyprompt.adapt.classifier import Classifier
+from polyprompt.data.items import Labelled, Picture
 from polyprompt.data.read import read_labelled, read_pairs
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.align import align
-from polyprompt.runs.evaluate import evaluate
+from polyprompt.runs.evaluate import _among, evaluate
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load
 from polyprompt.runs.saved import load_adapter
@@ -173,3 +174,11 @@ def read_inputs(folder):
     from polyprompt.disk.files import read_json
 
     return read_json(folder / "inputs.json")
+
+
+def test_two_classes_of_one_name_keep_their_labels():
+    """ImageNet has two kinds of missile; another set's second one is the second one there, too."""
+    pictures = tuple(Picture(f"{i}.png", lambda: b"") for i in range(3))
+    data = Labelled("few", pictures, (0, 1, 2), ("missile", "dog", "missile"), ("missile",))
+    among = _among(data, ("dog", "missile", "cat", "missile"))
+    assert among.labels == (1, 0, 3)

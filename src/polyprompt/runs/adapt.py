@@ -39,6 +39,7 @@ from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device, is_main_process
 from polyprompt.runs.saved import config_from, load_adapter, save, term_from
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.settings import merged
 from polyprompt.towers.base import DualEncoder
 from polyprompt.towers.encoder import Encoder
 from polyprompt.train.batches import Batches
@@ -82,7 +83,7 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
             raise ConfigError(f"method auto has no setting {next(iter(given))!r}; it takes each method as published")
         return settings.model_copy(update={"budget": settings.budget or AUTO_SECONDS})
     published = nearest(name, settings.protocol)
-    config = config_from(name, _merged(asdict(published.config), given) if published else given)
+    config = config_from(name, merged(asdict(published.config), given) if published else given)
     terms = {
         term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
         for term, values in settings.terms.items()
@@ -128,15 +129,6 @@ def nearest(name: str, protocol: Protocol) -> Published | None:
 def terms_of(settings: AdaptSettings) -> list[TermConfig]:
     """The configs of the terms beside the method's own."""
     return [term_from(name, values) for name, values in settings.terms.items()]
-
-
-def _merged(base: Values, over: Values) -> Json:
-    """`base` with the values of `over`; where both hold settings of settings, these are merged as well."""
-    both = dict(base)
-    for key, value in over.items():
-        inner = both.get(key)
-        both[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return both
 
 
 # Data
@@ -445,7 +437,10 @@ def tune(adapted: Adapted, settings: AdaptSettings) -> None:
     """Lets a method that wants to see validation pictures do so, where there are some: of the classes it trained on."""
     if type(adapted.adapter).tune is Adapter.tune or (found := validation(settings, adapted.class_names)) is None:
         return
-    kept, view = KeptPictures(adapted.encoder, found.pictures, settings.cache_gb), adapted.see(NoPictures("tune"))
+    kept, view = (
+        KeptPictures(adapted.encoder, found.pictures, settings.cache_gb),
+        adapted.see(NoPictures(settings.method["name"])),
+    )
     images, labels = vectors_of(kept), torch.tensor(found.labels)
     adapted.eval().adapter.tune(images, labels.to(images.device), adapted.class_features(view), float(adapted.scale))
 

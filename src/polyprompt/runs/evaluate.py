@@ -12,6 +12,7 @@ from polyprompt.data.read import read_labelled, read_pairs
 from polyprompt.data.source import kinds_of
 from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError
+from polyprompt.evaluate.classify import told_apart
 from polyprompt.progress import say
 from polyprompt.runs import adapt, align
 from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_results
@@ -105,5 +106,6 @@ def _labels(
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:
     """The same pictures, their labels counted among other classes that have all of theirs."""
-    number = [class_names.index(name) for name in data.class_names]
+    places = told_apart(class_names)  # of two classes of one name the second is the second there, too
+    number = [places.index(name) for name in told_apart(data.class_names)]
     return replace(data, class_names=tuple(class_names), labels=tuple(number[label] for label in data.labels))

@@ -78,7 +78,7 @@ def load_adapter(
         encoder = open_encoder(base)
     if encoder.fingerprint != fingerprint:
         raise FileError(
-            f"{folder}: was trained on {base} with other weights than {encoder.name} has; give that encoder"
+            f"{folder}: was trained on {base} with other weights or settings than {encoder.name} has; give that encoder"
         )
     adapted = build(config, encoder, class_names, twins=saved.get("twins", ()))
     _fill(adapted, folder / TENSORS)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import Preprocess, open_picture
+from polyprompt.nn.memory import kept_memory
 from polyprompt.progress import say
 from polyprompt.towers.base import ImageTower, TextTower
 
@@ -65,6 +66,7 @@ class Encoder(nn.Module):
         """The fingerprint, computed."""
         raise NotImplementedError
 
+    @kept_memory()
     @torch.no_grad()
     def encode_image(self, images: Images, *, normalize: bool = True) -> Float[Tensor, "b D"]:
         """Vectors of pictures: paths, PIL pictures, or preprocessed pixels.
@@ -77,6 +79,7 @@ class Encoder(nn.Module):
         vectors = torch.cat([self.image.below(pixels.to(device), None) for pixels in parts])
         return unit(vectors) if normalize else vectors
 
+    @kept_memory()
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], *, normalize: bool = True) -> Float[Tensor, "t D"]:
         """Vectors of sentences; those that are longer than the tower reads are cut, which is said.

@@ -51,7 +51,7 @@ class Sizes:
     """A dual encoder that has widths and depths."""
 
     name = fingerprint = "ViT-B/16 without weights"
-    dim, aspects = 512, 1
+    dim, aspects, dtype = 512, 1, torch.float32
 
     def __init__(self) -> None:
         self.text, self.image, self.logit_scale = TowerSizes(512), TowerSizes(768), torch.tensor(4.6052)
