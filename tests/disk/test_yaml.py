@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from polyprompt.disk.yaml import LARGEST, parse_yaml, read_yaml
@@ -35,7 +36,9 @@ def test_what_pyyaml_writes_is_read_again(value):
         def ignore_aliases(self, data):
             return True
 
-    assert parse_yaml(yaml.dump(value, Dumper=Dumper, allow_unicode=True)) == value
+    text = yaml.dump(value, Dumper=Dumper, allow_unicode=True)
+    assume(not re.search(r"\d[eE][-+]?\d", text))  # YAML 1.1, which it writes, takes 0E0 for a text; 1.2 for a number
+    assert parse_yaml(text) == value
 
 
 SCALARS = {
