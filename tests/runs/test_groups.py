@@ -50,8 +50,8 @@ def test_each_part_has_its_rate(place):
     expected |= {f"{norm}.{part}": norms for norm in sides for part in ("weight", "bias")}
     expected |= {"logit_scale": plain, "text.vectors": plain}
     assert found == expected
-    at_the_towers = groups_of(toy_settings(place, **RATES | {"norm_rate": None}))
-    assert at_the_towers == {name: towers if group == norms else group for name, group in expected.items()}
+    by_default = groups_of(toy_settings(place, **RATES | {"norm_rate": None}))
+    assert by_default == {name: new if group == norms else group for name, group in expected.items()}
 
 
 def test_the_towers_own_norms_and_blocks_learn_at_the_towers_rate(place, tmp_path):

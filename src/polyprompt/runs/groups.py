@@ -20,7 +20,7 @@ def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[Json]:
     rates = {
         "new": settings.rate,
         "towers": settings.tower_rate,
-        "norms": settings.norm_rate or settings.tower_rate,
+        "norms": settings.norm_rate or settings.rate,
         "plain": settings.rate,
         "bias": settings.bias_rate or BIAS_RATE * settings.rate,
     }

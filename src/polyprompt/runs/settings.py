@@ -59,7 +59,7 @@ class AlignSettings(ModelSettings):
     tower_rate: float = Field(default=1e-4, gt=0)
     """Of pretrained blocks and norms that are trained."""
     norm_rate: float | None = Field(default=None, gt=0)
-    """Of new norms on pretrained states, the fitted one and that on a CNN's tokens; tower_rate if not given."""
+    """Of new norms on pretrained states, the fitted one and that on a CNN's tokens; rate if not given."""
     bias_rate: float | None = Field(default=None, gt=0)
     """Of the sigmoid loss's bias; 100 times rate if not given."""
     weight_decay: float = Field(default=0.05, ge=0)
