@@ -14,9 +14,9 @@ from polyprompt.adapt.terms.prograd import Config as Projection
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
-from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
+from polyprompt.methods import coop, ivlp, language, maple, method_name, promptsrc, vpt
 from polyprompt.runs.adapt import Task
-from polyprompt.runs.saved import load_adapter, method_name, save
+from polyprompt.runs.saved import load_adapter, save
 from polyprompt.towers.base import DualEncoder, ImageTower, TextTower
 from polyprompt.towers.clip import PLAIN, Savings
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods.originals import FILES, FOLDERS, export_original, import_original, method_name
+from polyprompt.methods import method_name
+from polyprompt.methods.originals import FILES, FOLDERS, export_original, import_original
 from polyprompt.methods.originals.adapters import KINDS
 
 NAMES = {"CoOp": "coop", "CoCoOp": "cocoop", "VPT": "vpt", "MaPLe": "maple", "PromptSRC": "promptsrc"}

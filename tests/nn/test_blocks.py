@@ -3,13 +3,13 @@ import torch
 from torch import nn
 
 from polyprompt.errors import ConfigError
-from polyprompt.nn.blocks import Block
+from polyprompt.nn.blocks import NewBlock
 
 
 @pytest.mark.parametrize(("batch", "tokens", "width", "heads", "ratio"), [(1, 1, 4, 1, 4), (2, 5, 12, 3, 2)])
 def test_equals_torchs_own_encoder_layer(batch, tokens, width, heads, ratio):
     torch.manual_seed(width)
-    block = Block(width, heads, mlp_ratio=ratio).double()
+    block = NewBlock(width, heads, mlp_ratio=ratio).double()
     torchs = nn.TransformerEncoderLayer(
         width, heads, ratio * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     ).double()
@@ -37,4 +37,4 @@ def test_equals_torchs_own_encoder_layer(batch, tokens, width, heads, ratio):
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ConfigError, match="heads is 5; it must divide the width 12"):
-        Block(12, 5)
+        NewBlock(12, 5)

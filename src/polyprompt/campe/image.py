@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, TowerError
-from polyprompt.nn.blocks import Block
+from polyprompt.nn.blocks import NewBlock
 from polyprompt.nn.pool import AttentionPool
 from polyprompt.nn.prompts import append, replace_last
 from polyprompt.towers.base import NOTHING, Change
@@ -55,7 +55,7 @@ class ImageSide(nn.Module):
         self.tower = tower
         # The pool and the new blocks' entrance expect normalised tokens.
         self.new_norm = nn.LayerNorm(tower.width) if isinstance(tower.norm, nn.Identity) else None
-        self.new_blocks = nn.ModuleList(Block(width, heads_for(width)) for _ in range(new_blocks))
+        self.new_blocks = nn.ModuleList(NewBlock(width, heads_for(width)) for _ in range(new_blocks))
         if new_blocks:
             self.entrance = nn.Linear(tower.width, width)
             self.positions = nn.Parameter(torch.randn(tower.prefix + self.cells, width) * 0.02)

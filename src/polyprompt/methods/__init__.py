@@ -48,6 +48,11 @@ def config_of(name: str) -> type[MethodConfig]:
     return module_of(name).Config
 
 
+def method_name(config: object) -> str:
+    """ "maple" for its config, "my_lab.prompts" for that of a module of your own."""
+    return type(config).__module__.removeprefix(f"{__name__}.")
+
+
 def published(name: str, protocol: Protocol) -> Published:
     """The authors' settings of a method for one protocol.
 

@@ -11,7 +11,7 @@ from polyprompt.nn.branches import NONE, Branches, Place, beside
 QKV: tuple[Place, ...] = ("query", "key", "value")
 
 
-class Block(nn.Module):
+class NewBlock(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)); every token sees every other, GELU, no dropout.
 
     The same function as `nn.TransformerEncoderLayer(norm_first=True, activation="gelu", dropout=0)`, without its

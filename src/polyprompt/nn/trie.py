@@ -29,7 +29,7 @@ RUN = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Pattern:
     """Which nodes look at which, in `g` groups of `q` queries and `k` keys."""
 
     queries: Int[Tensor, "g q"]
@@ -41,14 +41,14 @@ class Look:
     places: Int[Tensor, "r"]
     """Where each row of queries stands in the groups, counted through."""
 
-    def without(self, hidden: Bool[Tensor, "n"]) -> "Look":
+    def without(self, hidden: Bool[Tensor, "n"]) -> "Pattern":
         """The same for queries that are nodes, but each `hidden` node is seen by itself alone."""
         itself = self.queries[:, :, None] == self.keys[:, None, :]
-        return Look(self.queries, self.keys, self.sees & (itself | ~hidden[self.keys][:, None, :]), self.places)
+        return Pattern(self.queries, self.keys, self.sees & (itself | ~hidden[self.keys][:, None, :]), self.places)
 
-    def to(self, device: torch.device) -> "Look":
+    def to(self, device: torch.device) -> "Pattern":
         """The same on another device."""
-        return Look(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Pattern(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Trie:
     """Place of each node in its texts, counting what has places."""
     readouts: Int[Tensor, "t"]
     """The node that is read out, per text."""
-    every: Look
+    every: Pattern
     """Attention of all nodes; its queries are nodes."""
-    last: Look
+    last: Pattern
     """Attention of the read-outs; its queries are texts."""
 
     def to(self, device: torch.device) -> "Trie":
@@ -113,7 +113,7 @@ def pack(
     nodes, place, stop, last = (torch.tensor(numbers) for numbers in (range(len(ids)), places, stops, readouts))
     first = nodes if causal else nodes - place
     positions = place if placed else _positions(ids, paths)
-    every, of_readouts = _look(nodes, first, stop, run), _look(last, first, stop, run)
+    every, of_readouts = _pattern(nodes, first, stop, run), _pattern(last, first, stop, run)
     return Trie(torch.tensor(ids), positions, last, every, of_readouts), paths
 
 
@@ -134,7 +134,7 @@ def _agree(one: Sequence[int], other: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _look(nodes: Int[Tensor, "r"], first: Int[Tensor, "n"], stop: Int[Tensor, "n"], run: int) -> Look:
+def _pattern(nodes: Int[Tensor, "r"], first: Int[Tensor, "n"], stop: Int[Tensor, "n"], run: int) -> Pattern:
     """Queries that stand at `nodes`, grouped; node m is seen by the nodes from `first[m]` to before `stop[m]`."""
     order = nodes.argsort(stable=True)
     counts = torch.unique_consecutive(nodes[order] // run, return_counts=True)[1]
@@ -150,11 +150,11 @@ def _look(nodes: Int[Tensor, "r"], first: Int[Tensor, "n"], stop: Int[Tensor, "n
     group = torch.arange(len(counts)).repeat_interleave(counts)
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order)) + group * widest - (behind - counts)[group]
-    return Look(queries, keys.clamp(min=0), sees, back)
+    return Pattern(queries, keys.clamp(min=0), sees, back)
 
 
 def attend(
-    queries: Float[Tensor, "r *b d"], both: Float[Tensor, "n *b e"], look: Look, heads: int
+    queries: Float[Tensor, "r *b d"], both: Float[Tensor, "n *b e"], pattern: Pattern, heads: int
 ) -> Float[Tensor, "r *b d"]:
     """Attention of the queries over the nodes they look at; with b, for each picture by itself.
 
@@ -162,11 +162,11 @@ def attend(
         both: keys beside values, of all nodes; heads lie side by side in each.
     """
     pictures = queries.shape[1:-1]
-    query = pick(look.queries, queries).unflatten(-1, (heads, -1)).movedim((0, 1, -2), (0, -2, -3))
-    key, value = pick(look.keys, both).unflatten(-1, (2, heads, -1)).movedim((-3, 0, 1, -2), (0, 1, -2, -3))
-    sees = look.sees.reshape(len(look.sees), *[1] * (1 + len(pictures)), *look.sees.shape[1:])
+    query = pick(pattern.queries, queries).unflatten(-1, (heads, -1)).movedim((0, 1, -2), (0, -2, -3))
+    key, value = pick(pattern.keys, both).unflatten(-1, (2, heads, -1)).movedim((-3, 0, 1, -2), (0, 1, -2, -3))
+    sees = pattern.sees.reshape(len(pattern.sees), *[1] * (1 + len(pictures)), *pattern.sees.shape[1:])
     out = attention(query, key, value, sees)
-    return pick(look.places, out.movedim((-2, -3), (1, -2)).flatten(0, 1).flatten(-2))
+    return pick(pattern.places, out.movedim((-2, -3), (1, -2)).flatten(0, 1).flatten(-2))
 
 
 def pick(index: Int[Tensor, "*q"], states: Float[Tensor, "n *b d"]) -> Float[Tensor, "..."]:

@@ -20,7 +20,7 @@ from polyprompt.progress import duration
 from polyprompt.report import plots
 from polyprompt.report.explain import overlay, shares, warning_about
 from polyprompt.report.runs import Group, Results, Run, group, read_run
-from polyprompt.report.samples import Look, Samples
+from polyprompt.report.samples import Explained, Samples
 from polyprompt.report.tables import ASPECTS, DIRECTIONS, Table, machine, tables
 from polyprompt.report.words import printed
 from polyprompt.values import Json, Plain, Values
@@ -236,7 +236,7 @@ def _looks(groups: Sequence[Group]) -> list[Json]:
     return [{"key": key, "caption": caption, "by": by} for (key, caption), by in pictures.items()]
 
 
-def _maps(run: Run, look: Look, names: Sequence[str]) -> dict[str, object]:
+def _maps(run: Run, look: Explained, names: Sequence[str]) -> dict[str, object]:
     data = (run.folder / "samples" / look.file).read_bytes()
     seen, parts = open_picture(data), look.contributions
     furthest = max(map(abs, parts)) or 1

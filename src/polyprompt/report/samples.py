@@ -51,7 +51,7 @@ class Search(_Part):
     results: tuple[Match, ...]
 
 
-class Look(_Part):
+class Explained(_Part):
     """One picture with its first caption, and what each of the K segments makes of the two."""
 
     file: FileName
@@ -75,7 +75,7 @@ class Samples(_Part):
     prompts: tuple[str, ...]
     correlation: tuple[tuple[float | None, ...], ...]
     """K x K, `segment_correlation` over all captions and pictures; None where a segment's scores never change."""
-    looks: tuple[Look, ...]
+    looks: tuple[Explained, ...]
     searches: tuple[Search, ...]
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ def collect(
 
     jpegs: dict[str, bytes] = {}
     searches = _searches(model, pairs, queries, images, top, jpegs) if queries else []
-    looks = [_look(model, pairs, i, texts, images, jpegs) for i in _evenly(len(pairs.images), shown)]
+    looks = [_explained(model, pairs, i, texts, images, jpegs) for i in _evenly(len(pairs.images), shown)]
     samples = Samples(
         data=pairs.name,
         images=len(pairs.images),
@@ -201,19 +201,19 @@ def _correlation(
     )
 
 
-def _look(
+def _explained(
     model: Aligned,
     pairs: Pairs,
     index: int,
     texts: Float[Tensor, "t D"],
     images: Float[Tensor, "i D"],
     jpegs: dict[str, bytes],
-) -> Look:
+) -> Explained:
     picture, caption = pairs.images[index], pairs.image_of.index(index)
     seen = seen_by(model, picture.open())
     maps = model.attention([picture.open()])[0].float().cpu()
     parts = contributions(texts[caption], images[index], len(model.prompts))
-    return Look(
+    return Explained(
         file=_keep(seen, jpegs),
         key=picture.key,
         caption=pairs.captions[caption],

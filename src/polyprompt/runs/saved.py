@@ -18,7 +18,7 @@ from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.errors import FileError
-from polyprompt.methods import config_of
+from polyprompt.methods import config_of, method_name
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Values
@@ -83,11 +83,6 @@ def load_adapter(
     adapted = build(config, encoder, class_names, twins=saved.get("twins", ()))
     _fill(adapted, folder / TENSORS)
     return adapted
-
-
-def method_name(config: object) -> str:
-    """ "maple" for its config, "my_lab.prompts" for that of a module of one's own."""
-    return type(config).__module__.removeprefix("polyprompt.methods.")
 
 
 def config_from(name: str, settings: Values, where: str = "") -> Any:

@@ -22,7 +22,7 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import Head
 from polyprompt.disk.files import write_bytes
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.runs.saved import method_name
+from polyprompt.methods import method_name
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign
 

@@ -23,7 +23,7 @@ from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.branches import NONE, Branches, Place, beside
 from polyprompt.nn.prompts import append, put, replace_last, slot
-from polyprompt.nn.trie import Look, Trie, attend, pack, pick
+from polyprompt.nn.trie import Pattern, Trie, attend, pack, pick
 from polyprompt.towers.base import INPUT, NO_PLAN, Change, Out, Plan, refused
 from polyprompt.towers.encoder import Encoder
 from polyprompt.towers.fingerprint import fingerprint
@@ -56,7 +56,7 @@ class Stage:
     """How texts are laid out from one block on, until rows enter that tell apart what was alike below."""
 
     trie: Trie
-    every: Look
+    every: Pattern
     """Attention of all nodes; slots that nothing has entered yet are seen by themselves alone."""
     where: Int[Tensor, "n"] | None
     """The node of the stage below, for each node; None: the same ones."""
@@ -233,9 +233,9 @@ class TextTransformer(Reader):
             return states + (places if states.ndim == 2 else places[:, None])
         block = self.transformer.resblocks[number]
         if number == self.depth - 1 and self.savings.last_row:
-            look = partial(attend, look=stage.trie.last, heads=self.heads)
-            return block(states, look, partial(pick, stage.trie.readouts), branches)
-        return block(states, partial(attend, look=stage.every, heads=self.heads), None, branches)
+            attending = partial(attend, pattern=stage.trie.last, heads=self.heads)
+            return block(states, attending, partial(pick, stage.trie.readouts), branches)
+        return block(states, partial(attend, pattern=stage.every, heads=self.heads), None, branches)
 
 
 def stages(
@@ -404,9 +404,9 @@ class ImageTransformer(nn.Module):
             states = self.ln_pre(states)
             return beside("input", states, states, branches)
         alone = number == self.depth - 1 and self.last_row and self.readout == "class"
-        look = partial(attend_all, heads=self.heads)
+        attending = partial(attend_all, heads=self.heads)
         rows = partial(_ends, count=count) if alone else None
-        return self.transformer.resblocks[number](states, look, rows, branches)
+        return self.transformer.resblocks[number](states, attending, rows, branches)
 
     def _read(self, states: Float[Tensor, "b n d"], count: int = 0) -> Out:
         if self.norm_first:

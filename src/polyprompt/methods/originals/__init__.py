@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, MethodConfig, build
+from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.wording import begun, context_rows
 from polyprompt.disk.files import whole_file, write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
-from polyprompt.methods import cocoop, coop, ivlp, language, maple, promptsrc, vpt
+from polyprompt.methods import cocoop, coop, ivlp, language, maple, method_name, promptsrc, vpt
 from polyprompt.methods.originals import adapters
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
 from polyprompt.towers.encoder import Encoder
@@ -106,11 +106,6 @@ THEIRS: Mapping[str, Callable[[str], str]] = {
     "vdt_adapter": "adapter.{}".format,
 }
 """How the authors of newer methods call our parameters."""
-
-
-def method_name(config: MethodConfig) -> str:
-    """ "maple" for a MaPLe's settings, and so on."""
-    return type(config).__module__.rpartition(".")[2]
 
 
 # Reading
