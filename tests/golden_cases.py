@@ -13,11 +13,13 @@ from torch import Tensor
 
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
+from polyprompt.adapt.view import PixelPictures
 from polyprompt.methods import (
     clip_adapter,
     clip_lora,
     cocoop,
     coop,
+    coprompt,
     ivlp,
     kgcoop,
     language,
@@ -44,7 +46,7 @@ TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
 TERMS = {
     "ce": "cross_entropy", "scl_text": "text_drift", "scl_image": "image_drift", "scl_logits": "logit_drift",
     "ce_rep": "representation", "reg_image": "image_drift", "reg_text": "text_drift",
-    "kg": "knowledge",
+    "kg": "knowledge", "text": "text_consistency", "image": "image_consistency",
 }  # fmt: skip
 """Our terms for the authors' ones."""
 KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
@@ -132,6 +134,11 @@ class Case:
                 return cocoop.Config(context=used, words=words)
             case "VPT":
                 return vpt.Config(context=cfg["N_CTX_VISION"], depth=cfg["PROMPT_DEPTH_VISION"])
+            case "CoPrompt":
+                return coprompt.Config(
+                    context=used, depth=cfg["PROMPT_DEPTH"], words=words, weight=cfg["W"], distance=cfg["DISTILL"],
+                    descriptions={name: tuple(said) for name, said in self.facts["descriptions"].items()},
+                )  # fmt: skip
             case "MaPLe":
                 return maple.Config(context=used, depth=cfg["PROMPT_DEPTH"], words=words)
             case "IVLP" | "PromptSRC" if not cfg["PROMPT_DEPTH_VISION"]:
@@ -246,6 +253,16 @@ class Case:
     def named(self, method: Any) -> dict[str, torch.nn.Parameter]:
         """Our parameters under the authors' names."""
         return {theirs: method.learned()[own] for own, theirs in original_names(method).items()}
+
+    def see(self, method: Any, items: Any = slice(None)) -> Any:
+        """What the authors' model was shown of some pictures: with a second view where there is one."""
+        pixels, again = (self.tensors[key][items] if key in self.tensors else None for key in ("images", "images2"))
+        return method.see(PixelPictures(self.encoder, pixels, again))
+
+    def pick(self, step: int) -> float:
+        """Which sentence of each class a step compares with."""
+        picks, each = self.facts["picks"], len(next(iter(self.facts["descriptions"].values())))
+        return (picks[step % len(picks)] + 0.5) / each
 
     def put(self, prefix: str, method: Any) -> None:
         with torch.no_grad():

@@ -24,6 +24,7 @@ SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
 WITHOUT_DROPOUT = {"attention_dropout": 0.0, "dropout": 0.0}
 SMALL = {
     "zeroshot": {},
+    "coprompt": {"depth": 2, "context": 2, "words": "a photo", "descriptions": {"{}": ("one {}.",)}},
     "coop": {"context": 3},
     "cocoop": {"context": 1, "reduction": 4, "words": "a"},
     "vpt": {"context": 2, "depth": 2},

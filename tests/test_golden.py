@@ -3,6 +3,8 @@
 Set POLYPROMPT_GOLDEN to other folders of the same layout, joined by the path separator, to run all cases in them.
 """
 
+from functools import partial
+
 import golden_cases as golden
 import pytest
 import torch
@@ -12,6 +14,7 @@ from golden_cases import TERMS, Case
 from polyprompt.adapt.adapter import class_logits
 from polyprompt.adapt.average import weights
 from polyprompt.adapt.best import Best
+from polyprompt.adapt.descriptions import described
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.view import class_means
 from polyprompt.adapt.wording import filled
@@ -80,6 +83,10 @@ def check_outputs(case: Case, method, when: str) -> None:
         if f"{when}.adapter_output" in case.tensors:
             case.close(adapter_output(method, view), f"{when}.adapter_output")
             images = view.images
+        if case.facts["trainer"] == "CoPrompt":  # whose features are those before its maps
+            case.close(method._image_out(view).vectors, f"{when}.image_features")
+            case.close(method.text_out(view).vectors, f"{when}.text_features")
+            return
         if f"{when}.image_features" in case.tensors:
             case.close(images[0] if images.ndim == 3 else images, f"{when}.image_features")
         if f"{when}.text_features" in case.tensors:
@@ -129,12 +136,14 @@ def test_outputs_before_training(name):
 def test_training(name):
     case = Case(name)
     method, facts = case.build(), case.facts
-    images, labels = case.tensors["images"], case.tensors["labels"]
+    labels = case.tensors["labels"]
     optimizer = case.optimizer(method)
     method.train()
     for step in range(facts["steps"]):
         batch = facts["batches"][step % len(facts["batches"])]
-        losses = method.losses(method.see(images[batch]), labels[batch])
+        if "picks" in facts:
+            method.terms[1].share = partial(case.pick, step)
+        losses = method.losses(case.see(method, batch), labels[batch])
         case.close(losses["loss"], "loss.steps", step)
         for theirs in [key.removeprefix("loss.") for key in case.tensors if key.startswith("loss.")]:
             if theirs not in ("steps", *OWN_TESTS):
@@ -201,6 +210,22 @@ def test_projection(name):
     view = method.see(images)
     teacher = F.normalize(view.classes([method.terms[1].config.template])[:, 0], dim=-1)
     case.close(method.scale * F.normalize(view.images, dim=-1) @ teacher.T, "teacher.logits")
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if TRAINER[name] == "CoPrompt"])
+def test_other_words_and_another_view(name):
+    """What the frozen encoder makes of sentences and of the second view; tokens, for new classes too."""
+    case = Case(name)
+    method, text = case.build(), case.encoder.text
+    view, term, expected = case.see(method), method.terms[1], case.tensors["teacher.text_features_normalised"]
+    for number, vectors in enumerate(expected):
+        found = term.sentences(view, (number + 0.5) / len(expected))
+        torch.testing.assert_close(F.normalize(found, dim=-1), vectors, **case.tolerance)
+    case.close(F.normalize(view.images_again, dim=-1), "teacher.image_features_normalised")
+    for when, names in (("", case.class_names), ("new.", case.facts.get("new_classnames", []))):
+        for kind, rows in enumerate(described(text, case.config.descriptions, names)):
+            for row, tokens in zip(rows, case.tensors[f"{when}teacher.tokenized_prompts"][:, kind], strict=True):
+                check_tokens(case, row, tokens)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if "teacher.text_features_normalised" in Case(name).tensors])

@@ -35,10 +35,17 @@ class Pictures(Protocol):
 
 
 class PixelPictures:
-    """Pictures as preprocessed pixels; what is asked for is computed once."""
+    """Pictures as preprocessed pixels; what is asked for is computed once.
 
-    def __init__(self, encoder: DualEncoder, pixels: Pixels) -> None:
+    Args:
+        encoder: its image tower sees them.
+        pixels: of the pictures.
+        again: of a second view of the same ones.
+    """
+
+    def __init__(self, encoder: DualEncoder, pixels: Pixels, again: Pixels | None = None) -> None:
         self.encoder, self.pixels = encoder, pixels.to(encoder.logit_scale.device)
+        self.again: PixelPictures | None = None if again is None else PixelPictures(encoder, again)
         self._made: dict[int | None, Tensor] = {}
 
     def states(self, start: int | None) -> Float[Tensor, "b ..."]:
@@ -167,6 +174,12 @@ class FrozenView:
     def images(self) -> Float[Tensor, "b D"]:
         """The pictures' vectors, not normalised."""
         return self.pictures.states(None)
+
+    @cached_property
+    def images_again(self) -> Float[Tensor, "b D"]:
+        """The vectors of a second random view of the pictures, where they are augmented; else those of the pictures."""
+        again = self.pictures.again if isinstance(self.pictures, PixelPictures) else None
+        return self.images if again is None else again.states(None)
 
     def states(self, start: int | None) -> Float[Tensor, "b ..."]:
         """The states entering block `start` of the image tower; with None, the vectors."""

@@ -44,6 +44,15 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MaPLe":
         """An untrained MaPLe; each tower gets as many prompts as it is deep."""
+        self.check_fits(encoder)
+        return MaPLe(self, encoder, draw)
+
+    def check_fits(self, encoder: DualEncoder) -> None:
+        """Refuses an encoder whose towers have not so many blocks, or take no prompts.
+
+        Raises:
+            ConfigError: says which.
+        """
         check_open(encoder.text, "text")
         check_open(encoder.image, "image")
         depths = encoder.text.depth - self.text_start, encoder.image.depth - self.image_start
@@ -52,7 +61,6 @@ class Config:
                 f"maple: depth {self.depth}, from blocks {self.text_start} and {self.image_start} on, but the text "
                 f"tower has {encoder.text.depth} blocks and the image tower {encoder.image.depth}"
             )
-        return MaPLe(self, encoder, draw)
 
 
 class MaPLe(Adapter):

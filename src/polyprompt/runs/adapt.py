@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -308,7 +309,8 @@ def train(
     if not (learned := list(adapted.learned().values())):
         return {}
     assert settings.batch is not None
-    fetch = partial(_fetched, kept, labels, settings.crop or 0.08 if settings.augment else None)
+    crop = settings.crop or 0.08 if settings.augment else None
+    fetch = partial(_fetched, kept, labels, crop, max(cast(Term, term).views for term in adapted.terms))
     batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
@@ -398,12 +400,12 @@ def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled 
     return replace(found, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))
 
 
-def _fetched(kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None, items: list[int]) -> Json:
-    """A batch: kept states, or with `crop` the pixels of random views."""
+def _fetched(kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None, views: int, items: list[int]) -> Json:
+    """A batch: kept states, or with `crop` the pixels of one or two random views of each picture."""
     if crop is None:
         return {"pictures": kept.of(items), "labels": labels[items]}
-    pixels = torch.stack([random_view(kept, item, crop) for item in items])
-    return {"pictures": PixelPictures(kept.encoder, pixels), "labels": labels[items]}
+    pixels = [torch.stack([random_view(kept, item, crop) for item in items]) for _ in range(views)]
+    return {"pictures": PixelPictures(kept.encoder, *pixels), "labels": labels[items]}
 
 
 def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:

@@ -50,6 +50,8 @@ class Term(nn.Module):
 
     instead: bool = False
     """Whether it takes the place of the method's cross-entropy, where it is added to a method."""
+    views: int = 1
+    """Random views of each picture that it compares, where pictures are augmented: 2 for `FrozenView.images_again`."""
 
     def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Called once before training, with the labels of all training pictures and the classes they count."""

@@ -81,6 +81,8 @@ def original_names(method: Adapted) -> dict[str, str]:
                 names[name] = "image_encoder.VPT"
             case "image":
                 names[name] = f"image_encoder.transformer.resblocks.{index}.VPT_shallow"
+            case "adapter_text" | "adapter_image":
+                names[name] = f"{kind}.fc.{rest}"
             case "couplings" if index == 0:
                 names[name] = f"prompt_learner.proj.{rest.split('.')[1]}"
             case "couplings":
