@@ -22,6 +22,7 @@ from polyprompt.methods import (
     coprompt,
     ivlp,
     kgcoop,
+    lamm,
     language,
     maple,
     mma,
@@ -47,6 +48,7 @@ TERMS = {
     "ce": "cross_entropy", "scl_text": "text_drift", "scl_image": "image_drift", "scl_logits": "logit_drift",
     "ce_rep": "representation", "reg_image": "image_drift", "reg_text": "text_drift",
     "kg": "knowledge", "text": "text_consistency", "image": "image_consistency",
+    "parameter": "token_drift", "feature": "feature_drift", "logits": "logit_drift",
 }  # fmt: skip
 """Our terms for the authors' ones."""
 KEPT = {"q": "query", "k": "key", "v": "value", "o": "out"}
@@ -134,6 +136,11 @@ class Case:
                 return cocoop.Config(context=used, words=words)
             case "VPT":
                 return vpt.Config(context=cfg["N_CTX_VISION"], depth=cfg["PROMPT_DEPTH_VISION"])
+            case "LAMM" | "MaPLe+LAMM":
+                beside = "maple" if trainer != "LAMM" else "words" if cfg["origin_clip"] else "coop"
+                return lamm.Config(
+                    beside=beside, words=words, context=used, depth=cfg.get("PROMPT_DEPTH", 1), shots=cfg["shots"],
+                )  # fmt: skip
             case "CoPrompt":
                 return coprompt.Config(
                     context=used, depth=cfg["PROMPT_DEPTH"], words=words, weight=cfg["W"], distance=cfg["DISTILL"],

@@ -24,6 +24,7 @@ SOFT = Consistency(templates=("a {}.", "one {}."), mean=2.0, std=2.0)
 WITHOUT_DROPOUT = {"attention_dropout": 0.0, "dropout": 0.0}
 SMALL = {
     "zeroshot": {},
+    "lamm": {"words": "a photo", "shots": 16},
     "coprompt": {"depth": 2, "context": 2, "words": "a photo", "descriptions": {"{}": ("one {}.",)}},
     "coop": {"context": 3},
     "cocoop": {"context": 1, "reduction": 4, "words": "a"},
@@ -50,6 +51,8 @@ SMALL = {
 }
 VARIANTS = {
     **{name: (name, settings) for name, settings in SMALL.items()},
+    "lamm, coop": ("lamm", {"words": "a photo", "beside": "coop", "shots": 16}),
+    "lamm, maple": ("lamm", {"words": "a photo", "beside": "maple", "depth": 2, "shots": 16}),
     "coop, middle": ("coop", {"context": 3, "position": "middle"}),
     "coop, front": ("coop", {"context": 3, "position": "front"}),
     "coop, per class": ("coop", {"context": 2, "per_class": True}),

@@ -98,6 +98,19 @@ def _of_lora(name: str) -> str:
     return f"{'visual.' if tower == 'image' else ''}transformer.resblocks.{block}.attn.{layer}.w_lora_{part}"
 
 
+def _of_lamm(name: str) -> str:
+    if name == "tokens":
+        return "prompt_learner.token_classes"
+    _, kind, *rest = name.split(".")
+    if kind == "context" or [kind, *rest] == ["text", "0"]:
+        return "prompt_learner.ctx"
+    layer, *part = rest
+    if kind == "text":
+        return f"prompt_learner.compound_prompts_text.{int(layer) - 1}"
+    where = "proj" if layer == "0" else f"compound_prompt_projections.{int(layer) - 1}"
+    return f"prompt_learner.{where}.{part[0]}"
+
+
 THEIRS: Mapping[str, Callable[[str], str]] = {
     "clip_lora": _of_lora,
     "mma": "adapter_learner.{}".format,
@@ -106,6 +119,7 @@ THEIRS: Mapping[str, Callable[[str], str]] = {
     "clip_adapter": "adapter.{}".format,
     "taskres": lambda name: "prompt_learner.text_feature_residuals",
     "vdt_adapter": "adapter.{}".format,
+    "lamm": _of_lamm,
 }
 """How the authors of newer methods call our parameters."""
 
