@@ -40,3 +40,4 @@ BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/page.py,$(wildcard b
 bench: install
 	for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark || exit 1; done
 	$(BIN)/python benchmarks/page.py
+	$(BIN)/python docs/methods.py

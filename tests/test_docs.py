@@ -30,5 +30,12 @@ def test_the_page_of_commands_is_what_the_program_says():
     assert program["PAGE"].read_text(encoding="utf-8") == program["page"](), "write it again: python docs/cli.py"
 
 
+def test_the_tables_of_methods_are_what_their_files_say():
+    program = runpy.run_path(str(ROOT / "docs" / "methods.py"))
+    for path, text in ((program["PAGE"], program["page"]()), (program["README"], program["readme"]())):
+        assert path.read_text(encoding="utf-8") == text, "write it again: python docs/methods.py"
+        assert "| `maple` |" in text
+
+
 def places() -> tuple[Path, ...]:
     return ROOT, ROOT / "src" / "polyprompt"

@@ -38,8 +38,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHOWN = (  # a part of what each block prints
-    "torch.Size([1, 6, 5, 5]) torch.Size([2, 384]) torch.Size([2, 384])",
     "('cat', 'dog') torch.Size([2, 2])",
+    "torch.Size([1, 6, 5, 5]) torch.Size([2, 384]) torch.Size([2, 384])",
     "(2, 2)",
 )
 COLOURS = {"cat": (220, 120, 40), "dog": (90, 60, 30), "hamster": (240, 220, 180), "parrot": (30, 200, 40)}
@@ -143,7 +143,7 @@ def test_align_evaluate_and_what_shows_its_runs(said):
 
     model, files = pp.load("runs/photos"), sorted(Path("photos").glob("*.png"))
     scores = model.similarity(["a sad cat"], files, [1.25, 1, 1, 1, 1, 0.75])[0]
-    found = [line.split() for line in said["search"][0].splitlines()]
+    found = [line.split() for line in said["search"][1].splitlines()]
     assert [float(score) for score, _ in found] == pytest.approx(scores.topk(10).values.tolist(), abs=1e-4)
     assert {path for _, path in found} <= set(map(str, files))
     for picture in ("cats.png", "why.png"):
@@ -194,7 +194,7 @@ def test_what_comes_in_and_goes_out(said):
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"), list(zip(PYTHON, SHOWN, strict=True)), ids=("model", "classifier", "sklearn")
+    ("code", "shown"), list(zip(PYTHON, SHOWN, strict=True)), ids=("classifier", "model", "sklearn")
 )
 def test_the_python_runs(code, shown, said, capsys):
     shutil.copytree("runs/photos", "runs/demo/campe-6-prompts", dirs_exist_ok=True)

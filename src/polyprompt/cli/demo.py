@@ -18,6 +18,7 @@ def command(
     """CAMPE and a single-prompt baseline on real weights and real pictures, ending in one HTML page."""
     from polyprompt.campe.config import TextSettings
     from polyprompt.data.read import read_pairs
+    from polyprompt.disk.files import cache_folder
     from polyprompt.progress import say
     from polyprompt.report.page import write_page
     from polyprompt.report.samples import collect
@@ -32,7 +33,7 @@ def command(
         if (run / "samples").is_dir():
             say(f"{run}: finished before; remove it to train again.")
             continue
-        model = align(settings, run, resume=True)
+        model = align(settings, run, resume=run.exists())
         drawn_in_lines = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
         add_scores(run, "retrieval", "openmoji:lines test", drawn_in_lines)
         test = read_pairs("openmoji", "test")
@@ -40,3 +41,5 @@ def command(
         collect(model, test, QUERIES, run / "samples", texts=texts, images=images)
     write_page(runs, out / "report.html")
     typer.echo(f"Open {out / 'report.html'}")
+    drawings = cache_folder("openmoji") / "colour-*"
+    typer.echo(f'Then: polyprompt search {runs[0]} "a sad cat" --images {drawings} --grid cats.png')
