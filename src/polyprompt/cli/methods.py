@@ -73,7 +73,8 @@ def cost(name: str) -> str:
     file = Path(__file__).parents[3] / "benchmarks" / "results" / f"adapt-{name}.json"
     if not file.is_file():
         return "-"
-    measured = [one for one in json.loads(file.read_bytes())["found"] if "ratio" in one["time"]]
+    found = json.loads(file.read_bytes())["found"]
+    measured = [one for one in found if "ratio" in one["time"] and "side" not in one]  # of whole steps
     if not measured:
         return "-"
     largest = max(measured, key=lambda one: one["classes"])
