@@ -62,6 +62,10 @@ def blocks(width: int) -> list[Block]:
 
 
 def toy_campe(seed: int = 0) -> CampeEncoder:
+    return CampeEncoder(toy_model(seed), "toy-campe")
+
+
+def toy_model(seed: int = 0) -> CAMPE:
     import timm
 
     settings = {"dim": 24, "text": {"prompts": 3}, "image": {"width": 16, "new_blocks": LAYERS}}
@@ -71,7 +75,7 @@ def toy_campe(seed: int = 0) -> CampeEncoder:
     model = CAMPE(checked(ModelSettings, settings), llm, TimmTower(cnn, name="toy-cnn", fingerprint="toy"))
     for parameter in (model.text.vectors, model.image.pool.queries, model.image.pool.keys.weight):
         parameter.data += torch.randn_like(parameter)
-    return CampeEncoder(model, "toy-campe")
+    return model
 
 
 def toy_images(count: int = 6, seed: int = 0, size: int = SIZE) -> torch.Tensor:

@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "predict",
     "index": "index",
     "search": "search",
+    "serve": "serve",
     "check": "check",
     "evaluate": "evaluate",
     "explain": "explain",

@@ -32,38 +32,39 @@ RESIZES = ("short", "squash")
 _one_at_a_time = threading.Lock()  # warnings.catch_warnings is not thread-safe
 
 
-def open_picture(source: str | Path | bytes | Image.Image) -> Image.Image:
+def open_picture(source: str | Path | bytes | Image.Image, most: int = MAX_PIXELS) -> Image.Image:
     """A picture as RGB, 8 bits a channel, upright (EXIF), transparent parts on white, the first frame of several.
 
     Of a video it is the frame in the middle (media/frames.py has more of them).
 
     Args:
         source: a path, the bytes of an image file, or a PIL image.
+        most: pixels that it may have.
 
     Raises:
-        ImageError: missing, empty, unreadable, truncated, larger than `MAX_PIXELS`, or with pixels of no fixed range.
+        ImageError: missing, empty, unreadable, truncated, larger than `most`, or with pixels of no fixed range.
     """
     name = source if isinstance(source, str) else str(source) if isinstance(source, Path) else "picture"
     if isinstance(source, Image.Image):
-        return _decoded(source, name)
+        return _decoded(source, name, most)
     if not isinstance(source, bytes):
         source = _bytes_of(Path(source))
     if not source:
         raise ImageError(name, "the file is empty (0 bytes)")
     if is_video(source):
-        return decoded(BytesIO(source), 1, name, MAX_PIXELS)[0]
+        return decoded(BytesIO(source), 1, name, most)[0]
     try:
         with _one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `most` decides below
             image = Image.open(BytesIO(source), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise ImageError(name, f"more than the {MAX_PIXELS:,} pixels allowed; make it smaller") from None
+        raise ImageError(name, f"more than the {most:,} pixels allowed; make it smaller") from None
     except Image.UnidentifiedImageError:
         raise ImageError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's plugins raise all kinds on damaged headers
         raise ImageError(name, f"cannot be read as a picture ({error})") from None
     with image:
-        return _decoded(image, name)
+        return _decoded(image, name, most)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -75,10 +76,10 @@ def _bytes_of(path: Path) -> bytes:
         raise ImageError(str(path), f"cannot be read ({error.strerror})") from None
 
 
-def _decoded(image: Image.Image, name: str) -> Image.Image:
+def _decoded(image: Image.Image, name: str, most: int) -> Image.Image:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(name, f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed; make it smaller")
+    if width * height > most:
+        raise ImageError(name, f"{width} x {height} pixels are more than the {most:,} allowed; make it smaller")
     if not width * height:
         raise ImageError(name, f"{width} x {height} pixels: nothing to see")
     try:

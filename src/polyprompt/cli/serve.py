@@ -1,0 +1,45 @@
+"""`polyprompt serve`."""
+
+from typing import Annotated
+
+import typer
+
+from polyprompt.cli.arguments import Encoder, ImageTower, TextTower
+from polyprompt.errors import ConfigError
+
+
+def command(
+    served: Annotated[
+        list[str], typer.Argument(metavar="COLLECTION|RUN...", help="What `polyprompt index` made; runs, encoders.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Where to listen; other than this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8008,
+    token: Annotated[
+        str | None, typer.Option(envvar="POLYPROMPT_TOKEN", help="What has to be shown with every request.")
+    ] = None,
+    encoder: Encoder = None,
+    text_tower: TextTower = None,
+    image_tower: ImageTower = None,
+) -> None:
+    """A page to search collections with, and an API: search, embeddings as OpenAI's, classes by any words.
+
+    Example: polyprompt serve collections/pictures
+    """
+    try:
+        from polyprompt.serve.run import bound, check_host, serve
+    except ImportError:
+        raise ConfigError("serve needs FastAPI and uvicorn; pip install 'polyprompt[serve]'") from None
+    check_host(host, token)
+    at = bound(host, port)
+    with at:
+        from polyprompt.search.models import open_model
+        from polyprompt.serve.app import make_app
+        from polyprompt.serve.shop import open_shop
+
+        towers = {"text_tower": text_tower, "image_tower": image_tower}
+        shop = open_shop(served, lambda name: open_model(name, encoder, **towers))
+        name = f"[{host}]" if ":" in host else host
+        typer.echo(f"Open http://{name}:{at.getsockname()[1]} (Ctrl-C ends it)")
+        serve(make_app(shop, token), at)

@@ -1,0 +1,36 @@
+"""The app: what is served, behind its guard."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import polyprompt
+from polyprompt.serve import adapting, classify, errors, openai, page, search
+from polyprompt.serve.guard import Guard
+from polyprompt.serve.shop import Shop
+
+
+def make_app(shop: Shop, token: str | None = None) -> FastAPI:
+    """An app over a shop.
+
+    Args:
+        shop: closed when the app ends.
+        token: what has to be shown; None: only names of this machine are answered to.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        shop.close()
+
+    app = FastAPI(
+        title="polyprompt", version=polyprompt.__version__, docs_url=None, redoc_url=None, lifespan=life,
+        description="Search collections by text and picture, embed, classify.",
+    )  # fmt: skip
+    app.state.shop, app.state.token = shop, token
+    errors.add_to(app)
+    for room in (openai, search, classify, adapting, page):
+        app.include_router(room.router)
+    app.add_middleware(Guard, token=token)
+    return app

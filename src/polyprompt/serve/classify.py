@@ -1,0 +1,36 @@
+"""/classify: pictures told apart by any words, as CLIP does it without training."""
+
+import torch
+from fastapi import APIRouter
+from jaxtyping import Float
+from torch import Tensor
+
+from polyprompt.serve.asked import Classify
+from polyprompt.serve.openai import Here
+from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.shop import Served
+from polyprompt.values import Json
+
+router = APIRouter(tags=["classes"])
+
+
+@router.post("/classify")
+async def classify(asked: Classify, shop: Here) -> Json:
+    """The probability of each label for each picture, the most probable first."""
+    served = shop.model(asked.model)
+    data = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(asked.input)]
+    rows = await served.pictures(data, "input")
+    shares = await probabilities(served, rows, asked.labels)
+    return {"object": "classify", "model": asked.model, "data": [ranked(row, asked.labels) for row in shares.tolist()]}
+
+
+async def probabilities(served: Served, rows: Float[Tensor, "i D"], labels: list[str]) -> Float[Tensor, "i c"]:
+    """Softmax over the labels."""
+    classes = await served.classes(labels)
+    return torch.softmax(served.scale * rows.float() @ classes.T, dim=1)
+
+
+def ranked(shares: list[float], labels: list[str]) -> list[Json]:
+    """Labels with their probabilities, the most probable first."""
+    pairs = sorted(zip(shares, labels, strict=True), key=lambda pair: -pair[0])
+    return [{"score": share, "label": label} for share, label in pairs]

@@ -1,0 +1,99 @@
+"""The part of OpenAI's API that a model of pictures and texts can answer: /v1/models and /v1/embeddings."""
+
+import base64
+from typing import Annotated
+
+import numpy as np
+import torch
+from fastapi import APIRouter, Depends, Request
+from jaxtyping import Float
+from torch import Tensor
+
+from polyprompt.serve.asked import LETTERS, PICTURES, Embed, ImageItem, TextItem, readable
+from polyprompt.serve.errors import Refused
+from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.shop import Served, Shop
+from polyprompt.values import Json
+
+router = APIRouter(tags=["OpenAI"])
+
+
+def shop_of(request: Request) -> Shop:
+    """What the app serves."""
+    return request.app.state.shop
+
+
+Here = Annotated[Shop, Depends(shop_of)]
+
+
+@router.get("/v1/models")
+async def models(shop: Here) -> Json:
+    """The models."""
+    said = [
+        {"id": one.id, "object": "model", "created": one.created, "owned_by": "polyprompt"}
+        for one in shop.models.values()
+    ]
+    return {"object": "list", "data": said}
+
+
+@router.post("/v1/embeddings")
+async def embeddings(asked: Embed, shop: Here) -> Json:
+    """Unit rows of texts and pictures, in one space."""
+    served = shop.model(asked.model)
+    texts, pictures = _sorted(asked)
+    rows = await _rows(served, texts, pictures)
+    if asked.dimensions not in (None, rows.shape[1]):
+        raise Refused(400, f"dimensions: rows have {rows.shape[1]} numbers and are not cut short", "dimensions")
+    made = [encoded(row) for row in rows] if asked.encoding_format == "base64" else rows.tolist()
+    data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(made)]
+    tokens = sum(map(served.tokens, texts.values()))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "model": asked.model, "data": data, "usage": usage}
+
+
+def encoded(row: Float[Tensor, "D"]) -> str:
+    """A row as OpenAI's clients decode it."""
+    return base64.b64encode(row.numpy().astype(np.dtype("<f4")).tobytes()).decode()
+
+
+def _sorted(asked: Embed) -> tuple[dict[int, str], dict[int, bytes]]:
+    """Texts and pictures by their places in the request."""
+    texts: dict[int, str] = {}
+    pictures: dict[int, bytes] = {}
+    for at, item in enumerate(asked.input if isinstance(asked.input, list) else [asked.input]):
+        param = f"input.{at}" if isinstance(asked.input, list) else "input"
+        match item:
+            case TextItem(text=text):
+                texts[at] = text
+            case ImageItem(image=uri):
+                pictures[at] = bytes_of(uri, param)
+            case str() if asked.modality == "image" or (asked.modality is None and item.startswith("data:image/")):
+                pictures[at] = bytes_of(item, param)
+            case str():
+                texts[at] = text_of(item, param)
+        if len(pictures) > PICTURES:
+            raise Refused(400, f"input: a request may have {PICTURES} pictures", "input")
+    return texts, pictures
+
+
+def text_of(text: str, param: str) -> str:
+    """A text that can be read.
+
+    Raises:
+        Refused: it is empty, too long, or holds half a character.
+    """
+    if len(text) > LETTERS:
+        raise Refused(400, f"{param}: a text may have {LETTERS:,} letters", param)
+    try:
+        return readable(text)
+    except ValueError as error:
+        raise Refused(400, f"{param}: {error}", param) from None
+
+
+async def _rows(served: Served, texts: dict[int, str], pictures: dict[int, bytes]) -> Float[Tensor, "b D"]:
+    found: dict[int, Tensor] = {}
+    if pictures:
+        found |= zip(pictures, await served.pictures(list(pictures.values()), "input"), strict=True)
+    if texts:
+        found |= zip(texts, await served.texts(list(texts.values())), strict=True)
+    return torch.stack([found[at] for at in sorted(found)])

@@ -1,0 +1,209 @@
+"""/collections and /search: what there is, questions to it, its pictures, and where each aspect looks in one."""
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from fastapi import APIRouter, Path, Response
+from jaxtyping import Float
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from torch import Tensor
+
+from polyprompt.disk.rows import item_key
+from polyprompt.errors import ImageError
+from polyprompt.media.pictures import open_picture
+from polyprompt.report.explain import overlay, seen_by, shares
+from polyprompt.search.items import COLUMNS
+from polyprompt.search.models import AlignedEmbedder
+from polyprompt.search.query import Hit, Query, as_object, ask, kept
+from polyprompt.serve.asked import Ask, Sort
+from polyprompt.serve.classify import probabilities, ranked
+from polyprompt.serve.errors import Refused
+from polyprompt.serve.openai import Here
+from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.shop import Shelf
+from polyprompt.values import Json
+
+router = APIRouter(tags=["collections"])
+LARGE = 1600
+"""Longer side of a picture that is shown large."""
+KEPT = {"Cache-Control": "private, max-age=3600"}
+"""A row's picture never changes while a server runs."""
+IMAGE: dict[int | str, Json] = {200: {"content": {"image/jpeg": {}}}}
+Place = Annotated[int, Path(ge=0, lt=2**31)]
+
+
+@router.get("/collections")
+async def collections(shop: Here) -> Json:
+    """The collections, with what can be asked of each."""
+    return {"object": "list", "data": [about(shelf) for shelf in shop.shelves.values()]}
+
+
+def about(shelf: Shelf) -> Json:
+    """What is told of a collection."""
+    counts = shelf.collection.items.counts()
+    return {
+        "id": shelf.id,
+        "model": shelf.served.id,
+        "pictures": len(shelf.collection),
+        "files": counts["files"],
+        "unreadable": counts["bad"],
+        "gone": counts["gone"],
+        "aspects": list(shelf.collection.about.prompts),
+        "columns": list(COLUMNS),
+        "attention": isinstance(shelf.served.model, AlignedEmbedder),
+        "adapts": shelf.adapts,
+    }
+
+
+@router.post("/search")
+async def search(asked: Ask, shop: Here) -> Json:
+    """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall."""
+    shelf = shop.shelf(asked.collection)
+    wanted, own = await _wanted(shelf, asked)
+    away = await shelf.served.texts(asked.unwanted) if asked.unwanted else None
+    if not len(wanted):
+        if away is not None or asked.weights is not None:
+            raise Refused(400, "nothing is wanted: give text, like or like_rows", "text")
+        return await run_in_threadpool(_listed, shelf, asked)
+    query = Query(
+        wanted=wanted,
+        unwanted=away,
+        weights=asked.weights,
+        where=asked.where,
+        without=frozenset(own),
+        fold=asked.fold,
+        exact=asked.exact,
+    )
+    return await run_in_threadpool(_found, shelf, query, asked.top)
+
+
+@router.get("/collections/{id}/thumbnails/{row}", response_class=Response, responses=IMAGE)
+def thumbnail(id: str, row: Place, shop: Here) -> Response:
+    """A small picture."""
+    shelf = shop.shelf(id)
+    return Response(shelf.collection.thumbnail(there(shelf, row)), media_type="image/jpeg", headers=KEPT)
+
+
+@router.get("/collections/{id}/pictures/{row}", response_class=Response, responses=IMAGE)
+def picture(id: str, row: Place, shop: Here) -> Response:
+    """A picture, large; its thumbnail where its file has changed or gone, or is a video."""
+    shelf = shop.shelf(id)
+    image = original(shelf, there(shelf, row))
+    image.thumbnail((LARGE, LARGE))
+    return Response(_jpeg(image), media_type="image/jpeg", headers=KEPT)
+
+
+@router.get("/collections/{id}/attention/{row}")
+def attention(id: str, row: Place, shop: Here) -> Json:
+    """Where each aspect looks in a picture: the picture as the model sees it, lit there."""
+    shelf = shop.shelf(id)
+    model = shelf.served.model
+    if not isinstance(model, AlignedEmbedder):
+        raise Refused(404, "attention maps are for models of align")
+    image = original(shelf, there(shelf, row))
+    with shelf.served.lock:
+        maps = model.model.attention([image])[0].float().cpu().numpy()
+    seen = seen_by(model.model, image)
+    looks = [(prompt, _uri(overlay(seen, map_))) for prompt, map_ in zip(model.prompts, maps, strict=True)]
+    return {"seen": _uri(seen), "data": [{"aspect": prompt, "image": uri} for prompt, uri in looks]}
+
+
+@router.post("/collections/{id}/classify")
+async def sort(id: str, asked: Sort, shop: Here) -> Json:
+    """The probability of each label for pictures of a collection, the most probable first."""
+    shelf = shop.shelf(id)
+    rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in asked.rows]))
+    found = await probabilities(shelf.served, rows, asked.labels)
+    return {"object": "classify", "data": [ranked(row, asked.labels) for row in found.tolist()]}
+
+
+def original(shelf: Shelf, row: int) -> Image.Image:
+    """A row's picture, whole if its file can still be read."""
+    try:
+        return open_picture(content(shelf, row))
+    except ImageError:
+        return open_picture(shelf.collection.thumbnail(row))
+
+
+def content(shelf: Shelf, row: int) -> bytes:
+    """The file of a row, if one is still what was embedded; else its thumbnail."""
+    collection = shelf.collection
+    for file in collection.items.of_rows([row])[row]:
+        try:
+            data = collection.place(file).read_bytes()
+        except (OSError, ValueError):
+            continue
+        if item_key(hashlib.sha256(data).hexdigest()) == collection.vectors.key(row):
+            return data
+    return collection.thumbnail(row)
+
+
+async def _wanted(shelf: Shelf, asked: Ask) -> tuple[Float[Tensor, "t D"], list[int]]:
+    """Rows of all that is wanted, and the places that the collection has of it itself."""
+    vectors, parts, own = shelf.collection.vectors, [torch.empty(0, shelf.collection.vectors.dim)], [*asked.like_rows]
+    if asked.adapted is not None:
+        parts.append(shelf.adapted_row(asked.adapted)[None])
+    elif asked.text is not None:
+        parts.append(await shelf.served.texts([asked.text]))
+    if asked.like:
+        data = [bytes_of(uri, f"like.{at}") for at, uri in enumerate(asked.like)]
+        keys = [item_key(hashlib.sha256(one).hexdigest()) for one in data]
+        own += [place for key in keys if (place := vectors.find(key)) is not None]
+        parts.append(await shelf.served.pictures(data, "like"))
+    if asked.like_rows:
+        parts.append(vectors.take(np.array([there(shelf, row) for row in asked.like_rows])))
+    return torch.cat(parts), own
+
+
+def _found(shelf: Shelf, query: Query, top: int) -> Json:
+    return _shown(shelf, ask(shelf.collection, query, top))
+
+
+def _listed(shelf: Shelf, asked: Ask) -> Json:
+    """Pictures of the collection, in the order of its rows."""
+    rows = kept(shelf.collection, Query(wanted=torch.empty(0, 0), where=asked.where))
+    places = (np.arange(len(shelf.collection)) if rows is None else rows)[: asked.top].tolist()
+    files = shelf.collection.items.of_rows(places)
+    return _shown(shelf, [Hit(place, math.nan, files[place]) for place in places])
+
+
+def _shown(shelf: Shelf, hits: Sequence[Hit]) -> Json:
+    data = []
+    for hit in hits:
+        said = as_object(shelf.collection, hit)
+        data.append(
+            {"row": hit.row, "thumbnail": f"/collections/{shelf.id}/thumbnails/{hit.row}"}
+            | said
+            | {"shares": dict(zip(said["aspects"], shares(hit.parts), strict=True)) if hit.parts else {}}
+        )
+    return {"object": "list", "collection": shelf.id, "data": data}
+
+
+def there(shelf: Shelf, row: int) -> int:
+    """A row that files have.
+
+    Raises:
+        Refused: there is none.
+    """
+    live = shelf.collection.live
+    there = row < len(shelf.collection) if live is None else bool(np.isin(row, live))
+    if not there:
+        raise Refused(404, f"{shelf.id} has no row {row}", "row")
+    return row
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=88)
+    return data.getvalue()
+
+
+def _uri(image: Image.Image) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(_jpeg(image)).decode()}"

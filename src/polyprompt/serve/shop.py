@@ -1,0 +1,218 @@
+"""What is served: models and collections, each by an id that tells nothing of where it lies."""
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyprompt.adapt.wording import spoken
+from polyprompt.errors import ImageError
+from polyprompt.methods.zeroshot import Config as ZeroShot
+from polyprompt.search.collection import Collection, is_collection
+from polyprompt.search.models import AdaptedEmbedder, AlignedEmbedder, Embedder, PlainEmbedder, check_model, open_model
+from polyprompt.serve.batching import Batcher
+from polyprompt.serve.errors import Refused
+from polyprompt.serve.pictures import opened
+from polyprompt.towers.encoder import unit
+
+TEXTS, PICTURES = 64, 32
+"""Texts and pictures in one call of a model."""
+LEARNED = 64
+"""What was learned from marks and is remembered, of each collection."""
+
+Found = TypeVar("Found")
+
+
+class Served:
+    """A model that many ask at once."""
+
+    def __init__(self, id: str, model: Embedder, lock: threading.Lock) -> None:
+        self.id, self.model, self.created, self.lock = id, model, int(time.time()), lock
+        self._texts = Batcher[str, Tensor](lambda texts: model.texts(texts).unbind(), TEXTS, lock)
+        self._pixels = Batcher[Tensor, Tensor](
+            lambda pixels: model.images(torch.stack(pixels)).unbind(), PICTURES, lock
+        )
+        self._readers = ThreadPoolExecutor(2)
+        """Two pictures are decoded at a time, however many are sent."""
+
+    async def texts(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
+        """Unit rows of texts."""
+        return torch.stack(await self._texts(texts))
+
+    async def pictures(self, pictures: Sequence[bytes], param: str) -> Float[Tensor, "i D"]:
+        """Unit rows of pictures.
+
+        Raises:
+            Refused: one of them cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        reading = [loop.run_in_executor(self._readers, self._read, data, param) for data in pictures]
+        return torch.stack(await self._pixels(await asyncio.gather(*reading)))
+
+    async def classes(self, labels: Sequence[str]) -> Float[Tensor, "c D"]:
+        """Unit rows of classes: what an adapted model learned to read, else the mean of zero-shot's sentences."""
+        if isinstance(self.model, AdaptedEmbedder):
+            return await self.texts(labels)
+        templates = ZeroShot().templates
+        rows = await self.texts([template.format(spoken(label)) for label in labels for template in templates])
+        return unit(rows.unflatten(0, (len(labels), -1)).mean(dim=1))
+
+    @property
+    def scale(self) -> float:
+        """The factor on cosines."""
+        match self.model:
+            case AlignedEmbedder(model=model):
+                return model.scale.item()
+            case AdaptedEmbedder(method=method):
+                return method.scale.item()
+            case PlainEmbedder(encoder=encoder):
+                return encoder.logit_scale.exp().item()
+            case _:
+                raise TypeError(type(self.model))
+
+    def tokens(self, text: str) -> int:
+        """How many tokens of a text the model reads."""
+        match self.model:
+            case AlignedEmbedder(model=model):
+                return len(model.text.llm.tokens([text], model.settings.text.max_tokens)[0][0])
+            case AdaptedEmbedder(method=method):
+                tower = method.encoder.text
+            case PlainEmbedder(encoder=encoder):
+                tower = encoder.text
+            case _:
+                raise TypeError(type(self.model))
+        return min(len(tower.words(text)), tower.max_tokens)
+
+    def close(self) -> None:
+        """Ends its threads."""
+        for batcher in (self._texts, self._pixels):
+            batcher.close()
+        self._readers.shutdown()
+
+    def _read(self, data: bytes, param: str) -> Float[Tensor, "3 size size"]:
+        try:
+            return self.model.preprocess(opened(data, param))
+        except ImageError as error:  # too long and thin
+            raise Refused(400, f"{param}: {error.why}", param, "invalid_image") from None
+
+
+@dataclass
+class Shelf:
+    """A collection with its model, and what was learned from marks on its pictures."""
+
+    id: str
+    collection: Collection
+    served: Served
+    learned: dict[str, Float[Tensor, "D"]] = field(default_factory=dict)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether marks can teach: a model that was adapted once is left as it is."""
+        return not isinstance(self.served.model, AdaptedEmbedder)
+
+    def keep(self, row: Float[Tensor, "D"]) -> str:
+        """Remembers what was learned, under an id; the oldest is forgotten."""
+        while len(self.learned) >= LEARNED:
+            del self.learned[next(iter(self.learned))]
+        id = secrets.token_hex(8)
+        self.learned[id] = row
+        return id
+
+    def adapted_row(self, id: str) -> Float[Tensor, "D"]:
+        """What was learned, as a query.
+
+        Raises:
+            Refused: it is not known, or was forgotten.
+        """
+        return _found(self.learned, id, "adaptation", "adaptation_not_found")
+
+
+@dataclass
+class Shop:
+    """All that is served."""
+
+    models: Mapping[str, Served]
+    shelves: Mapping[str, Shelf]
+
+    def model(self, id: str) -> Served:
+        """A model by its id.
+
+        Raises:
+            Refused: there is none.
+        """
+        return _found(self.models, id, "model", "model_not_found")
+
+    def shelf(self, id: str) -> Shelf:
+        """A collection by its id.
+
+        Raises:
+            Refused: there is none.
+        """
+        return _found(self.shelves, id, "collection", "collection_not_found")
+
+    def close(self) -> None:
+        """Ends all threads."""
+        for served in self.models.values():
+            served.close()
+
+
+def open_shop(names: Iterable[str], open_: Callable[[str], Embedder] = open_model) -> Shop:
+    """Collections by their folders, models as `open_model` takes them; each model is opened once.
+
+    Raises:
+        PolypromptError: whatever is wrong with one of them.
+    """
+    lock = threading.Lock()
+    models: dict[str, Served] = {}
+    by_name: dict[str, Served] = {}
+    shelves: dict[str, Shelf] = {}
+
+    def served(name: str) -> Served:
+        if name not in by_name:
+            id = free(called(name), models)
+            model = open_(name)
+            by_name[name] = models[id] = by_name.get(model.name) or Served(id, model, lock)
+            by_name[model.name] = by_name[name]
+        return by_name[name]
+
+    for name in dict.fromkeys(names):
+        if is_collection(name):
+            collection = Collection(name)
+            of = served(collection.about.model)
+            check_model(of.model, collection.about.model, collection.about.fingerprint, name)
+            id = free(called(name), shelves)
+            shelves[id] = Shelf(id, collection, of)
+        else:
+            served(name)
+    return Shop(models, shelves)
+
+
+def called(name: str) -> str:
+    """What a folder is called, and any other name as it is, in letters that an address can have."""
+    path = Path(name)
+    word = path.resolve().name if path.exists() else name
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in word) or "model"
+
+
+def free(id: str, taken: Iterable[str]) -> str:
+    """The id, with a number behind it if it is taken."""
+    taken, number, one = set(taken), 2, id
+    while one in taken:
+        one, number = f"{id}-{number}", number + 1
+    return one
+
+
+def _found(known: Mapping[str, Found], id: str, what: str, code: str) -> Found:
+    if id not in known:
+        there = ", ".join(list(known)[:20]) or "none"
+        raise Refused(404, f"no {what} is called {id!r:.60}; there are: {there}", what, code)
+    return known[id]

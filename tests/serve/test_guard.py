@@ -1,0 +1,123 @@
+"""Who may ask, how much, and what becomes of requests whose clients have gone."""
+
+import asyncio
+
+import pytest
+from fastapi.testclient import TestClient
+
+from polyprompt.errors import ConfigError
+from polyprompt.serve import guard
+from polyprompt.serve.app import make_app
+from polyprompt.serve.guard import Guard
+from polyprompt.serve.run import bound, check_host
+
+TOKEN = "a-long-enough-token"
+
+
+def test_without_a_token_names_of_this_machine_alone_are_answered_to(client):
+    assert client.get("/collections").status_code == 200
+    for host in ("localhost:8008", "127.0.0.1", "[::1]:99"):
+        assert client.get("/collections", headers={"host": host}).status_code == 200
+    for host in ("evil.example", "localhost.evil.example:80", "10.0.0.1"):
+        assert client.get("/collections", headers={"host": host}).status_code == 403
+    ours = client.get("/collections", headers={"origin": "http://localhost"})
+    theirs = client.get("/collections", headers={"origin": "https://evil.example"})
+    assert (ours.status_code, theirs.status_code) == (200, 403)
+
+
+def test_a_token_is_asked_for_everywhere_but_on_the_page_itself(shop):
+    client = TestClient(make_app(shop, TOKEN), base_url="http://pictures.example")
+    for path in ("/collections", "/openapi.json", "/v1/models", "/collections/photos/thumbnails/0"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.get("/").status_code == 200
+    assert client.post("/session", json={"token": "wrong"}).status_code == 401
+    cookie = client.post("/session", json={"token": TOKEN}).headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert client.get("/collections").status_code == 200
+
+
+def test_hosts_beyond_this_machine_need_a_token():
+    check_host("127.0.0.1", None)
+    check_host("0.0.0.0", TOKEN)
+    for host, token, said in (
+        ("0.0.0.0", None, "so a token is needed"),
+        ("192.168.1.2", None, "so a token is needed"),
+        ("localhost", "short", "at least 12"),
+        ("localhost", 'quoted"quoted"quoted', "without spaces and quotes"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_host(host, token)
+
+
+def test_a_port_in_use_is_told():
+    with bound("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf":{port}: cannot be listened to .* --port 0 takes any"):
+            bound("127.0.0.1", port)
+    with pytest.raises(ConfigError, match=r"no such host.*cannot be listened to"):
+        bound("no such host", 0)
+
+
+def test_every_answer_says_what_a_browser_may_do(client):
+    for path in ("/", "/collections", "/nowhere", "/page.js"):
+        policy = client.get(path).headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+
+
+def test_bodies_are_measured_before_they_are_read(client, monkeypatch):
+    asked = {"collection": "photos", "text": "a"}
+    monkeypatch.setattr(guard, "BODY", 100)
+    assert client.post("/search", json=asked).status_code == 200
+    said = client.post("/search", json=asked | {"where": "x" * 200})
+    assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
+    streamed = client.post("/search", content=iter([b"x" * 60, b"x" * 60]))  # no length is said
+    assert streamed.status_code == 413
+    monkeypatch.setattr(guard, "BODIES", 20)
+    full = client.post("/search", json=asked)
+    assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+
+
+def asked_by(app, messages, scope=None):
+    """Runs an ASGI app on messages, which come one by one; what it sent."""
+    sent = []
+
+    async def run():
+        async def receive():
+            message = next(messages, None)
+            return message or await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        scope_ = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]} | (scope or {})
+        await app(scope_, receive, send)
+
+    asyncio.run(run())
+    return sent
+
+
+def test_a_request_is_cancelled_when_its_client_goes():
+    ended = []
+
+    async def slow(scope, receive, send):
+        assert (await receive())["body"] == b"ab"
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    app = Guard(slow)
+    parts = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}]
+    assert asked_by(app, iter([*parts, {"type": "http.disconnect"}])) == []
+    assert ended == [True]
+    assert app.held == 0
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", 0.05)
+    sent = asked_by(Guard(lambda *_: None), iter([{"type": "http.request", "body": b"a", "more_body": True}]))
+    assert sent[0]["status"] == 408
