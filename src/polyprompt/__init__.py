@@ -7,11 +7,23 @@ if TYPE_CHECKING:
     from polyprompt.adapt.classifier import Classifier
     from polyprompt.campe.model import CAMPE
     from polyprompt.runs.load import load, load_classifier, load_encoder
+    from polyprompt.skins.mteb import to_mteb
     from polyprompt.skins.onnx import export_onnx
+    from polyprompt.skins.sentence_transformers import to_sentence_transformer
     from polyprompt.skins.sklearn import PromptClassifier
 
 __version__ = "0.1.0"
-__all__ = ["CAMPE", "Classifier", "PromptClassifier", "export_onnx", "load", "load_classifier", "load_encoder"]
+__all__ = [
+    "CAMPE",
+    "Classifier",
+    "PromptClassifier",
+    "export_onnx",
+    "load",
+    "load_classifier",
+    "load_encoder",
+    "to_mteb",
+    "to_sentence_transformer",
+]
 
 _HOMES = {
     "CAMPE": "campe.model",
@@ -21,6 +33,8 @@ _HOMES = {
     "load": "runs.load",
     "load_classifier": "runs.load",
     "load_encoder": "runs.load",
+    "to_mteb": "skins.mteb",
+    "to_sentence_transformer": "skins.sentence_transformers",
 }
 
 

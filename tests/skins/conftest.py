@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from toy_run import align_toys
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 
@@ -33,3 +34,11 @@ def files(squares, tmp_path_factory):
         paths.append(folder / f"{i}.png")
         Image.fromarray(array).save(paths[-1])
     return paths
+
+
+@pytest.fixture(scope="session")
+def aligned(tmp_path_factory):
+    """A folder with a saved model in `run`, its toy towers, and captioned pictures (toy_run.py)."""
+    place = tmp_path_factory.mktemp("aligned")
+    align_toys(place)
+    return place

@@ -65,13 +65,15 @@ def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
 
 
 def model_folder(run: str | Path) -> Path:
-    """Where the model of a run lies; a saved model's own folder is one, too.
+    """Where the model of a run lies; a saved model's own folder is one, too, and one that sentence-transformers wrote.
 
     Raises:
         FileError: the run has no model yet.
     """
-    check_has_model(Path(run))
-    return Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
+    run = Path(run)
+    check_has_model(run)
+    places = [run / "model", *sorted(run.glob("[0-9]_Towers/model"))]  # the latter: skins/sentence_transformers.py
+    return next((place for place in places if place.is_dir()), run)
 
 
 def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> Encoder:

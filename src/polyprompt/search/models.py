@@ -168,7 +168,15 @@ def open_model(
         if encoder is not None:
             raise ConfigError(f"{name}: is an encoder itself; --encoder is for a run of adapt.")
         return PlainEmbedder(load_encoder(name, **towers), name)
-    found = load(name, encoder, **towers)
+    return embedder(load(name, encoder, **towers), name)
+
+
+def embedder(found: CAMPE | Classifier, name: str) -> AlignedEmbedder | AdaptedEmbedder:
+    """What `load` opened.
+
+    Raises:
+        ConfigError: a method that gives no rows for a search.
+    """
     return AlignedEmbedder(found, name) if isinstance(found, CAMPE) else AdaptedEmbedder(found, name)
 
 

@@ -1,1 +1,1 @@
-"""The same classifiers as other libraries expect them: scikit-learn (sklearn.py), ONNX (onnx.py)."""
+"""The same models as other libraries expect them, one file each."""
