@@ -10,7 +10,7 @@ pictures as `adapt` shows them, where the authors' draws new crops in each epoch
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,11 +95,9 @@ class TipAdapter(Adapter):
     ) -> dict[str, Float[Tensor, "b c"]]:
         """Zero-shot's scores, and the cache's beside them."""
         alpha, beta = self.weights.tolist()
-        return {"logits": class_logits(images, classes, scale) + self._cached(images, alpha, beta)}
-
-    def _cached(self, images: Float[Tensor, "b D"], alpha: float, beta: float) -> Float[Tensor, "b c"]:
         likeness = F.normalize(images, dim=-1) @ self.keys.T
-        return alpha * (beta * (likeness - 1)).exp() @ self.values
+        cached = alpha * (beta * (likeness - 1)).exp() @ self.values
+        return {"logits": class_logits(images, classes, scale) + cached}
 
     @torch.no_grad()
     def tune(
@@ -107,7 +105,7 @@ class TipAdapter(Adapter):
     ) -> None:
         """alpha and beta that classify validation pictures best."""
         plain = class_logits(images, classes, torch.tensor(scale, device=images.device))
-        found = search(self.config, lambda alpha, beta: plain + self._cached(images, alpha, beta), labels)
+        found = search(self.config, plain, F.normalize(images, dim=-1) @ self.keys.T, self.values, labels)
         self.weights.copy_(torch.tensor([found.alpha, found.beta]))
 
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -139,15 +137,32 @@ class Found(NamedTuple):
     accuracy: Float[Tensor, "p q"]
 
 
-def search(config: Config, logits: Callable[[float, float], Tensor], labels: Int[Tensor, "n"]) -> Found:
-    """beta in the outer loop, alpha in the inner one; a pair takes the best one's place if it is strictly better."""
+@torch.no_grad()
+def search(
+    config: Config,
+    plain: Float[Tensor, "n c"],
+    likeness: Float[Tensor, "n k"],
+    values: Float[Tensor, "k c"],
+    labels: Int[Tensor, "n"],
+) -> Found:
+    """beta in the outer loop, alpha in the inner one; a pair takes the best one's place if it is strictly better.
+
+    Args:
+        config: ends and steps of the search.
+        plain: zero-shot's scores.
+        likeness: cosines of pictures and keys.
+        values: the labels of the keys, one-hot.
+        labels: of the pictures.
+    """
     (beta_end, alpha_end), (beta_steps, alpha_steps) = config.search, config.search_steps
     betas = [0.1 + i * (beta_end - 0.1) / beta_steps for i in range(beta_steps)]
     alphas = [0.1 + i * (alpha_end - 0.1) / alpha_steps for i in range(alpha_steps)]
-    accuracy = torch.tensor(
-        [[100 * (logits(a, b).argmax(dim=1) == labels).double().mean().item() for a in alphas] for b in betas],
-        dtype=torch.float64,
-    )
+    accuracy, logits = torch.zeros(beta_steps, alpha_steps, dtype=torch.float64), torch.empty_like(plain)
+    for row, beta in enumerate(betas):
+        cached = (likeness - 1).mul_(beta).exp_() @ values
+        for column, alpha in enumerate(alphas):
+            found = torch.add(plain, cached, alpha=alpha, out=logits).argmax(dim=1)
+            accuracy[row, column] = 100 * (found == labels).double().mean()
     if not accuracy.max() > 0:
         return Found(0.0, 0.0, accuracy)
     beta, alpha = divmod(int(accuracy.flatten().argmax()), alpha_steps)
