@@ -2,12 +2,13 @@
 # make test   the quick tests            make test-slow   the long ones, real weights among them
 # make check  formatting, lint, types    make fix         mend what can be mended
 # make bench  every speed claim, both sides in one run
+# make docs   the documentation as a site, in build/docs
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-slow check fix bench install
+.PHONY: demo test test-slow check fix bench docs install
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -41,3 +42,6 @@ bench: install
 	for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark || exit 1; done
 	$(BIN)/python benchmarks/page.py
 	$(BIN)/python docs/methods.py
+
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs

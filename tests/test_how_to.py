@@ -1,0 +1,79 @@
+"""The how-to pages do what they say: their commands and their Python are run as they stand, in order, on toy towers."""
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from toy_place import toy_place
+from typer.testing import CliRunner
+
+from polyprompt.cli.app import app
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS / "start.md", *sorted((DOCS / "how").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LEFT = {  # what a page leaves behind
+    "start": [],
+    "own-pictures": ["runs/pets/results.json"],
+    "own-captions": ["runs/photos/results.json", "why.png"],
+    "compare": ["grid.html", "grid.md"],
+    "search": ["cats.png"],
+    "machines": [],
+    "export": ["pets.onnx", "wild.onnx", "adapters/small/adapter_config.json"],
+    "own-method": ["runs/step/results.json"],
+    "other-tools": [],
+    "report": ["report.html"],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One working folder for all pages."""
+    place = tmp_path_factory.mktemp("how")
+    with toy_place(place), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place)
+        yield place
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
+        del sys.modules[name]
+
+
+def test_every_page_is_in_the_index():
+    listed = (DOCS / "index.md").read_text(encoding="utf-8").splitlines()
+    assert {page.stem for page in PAGES} == set(LEFT)
+    assert all(page.relative_to(DOCS).with_suffix("").as_posix() in listed for page in PAGES)
+
+
+def test_no_block_is_left_out():
+    """An indented block is not run; a fenced one is, or this fails."""
+    for page in PAGES:
+        assert {kind for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))} <= {"sh", "python"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs(page, place):
+    names = {}
+    for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind == "sh":
+            run_commands(code)
+        elif file := re.match(r"# (my_lab/\w+\.py)\n", code):
+            path = place / file[1]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(code)
+            importlib.invalidate_caches()
+        else:
+            exec(compile(code, page.name, "exec"), names)
+    assert all((place / name).is_file() for name in LEFT[page.stem])
+
+
+def run_commands(code):
+    """Every line is a polyprompt command that succeeds and says something."""
+    for line in code.splitlines():
+        program, *words = shlex.split(line)
+        assert program == "polyprompt"
+        end = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert end.exit_code == 0, f"{line}\n{end.output}"
+        assert end.stdout
