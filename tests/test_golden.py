@@ -185,7 +185,9 @@ def end_epoch(case: Case, method, epoch: int) -> None:
     method.epoch_end(epoch, case.facts["epochs"])  # told twice, counted once
     for key in case.expected(f"gpa.epoch{epoch}"):
         own = next(own for own, theirs in golden.original_names(method).items() if theirs == key)
-        case.close(getattr(method.terms[1].average, own.replace(".", "_")), f"gpa.epoch{epoch}.{key}")
+        average = method.terms[1].average  # theirs is a sum of which the weights so far are a part
+        so_far = sum(weights(case.facts["epochs"], average.mean, average.std)[:epoch])
+        case.close(so_far * getattr(average, own.replace(".", "_")), f"gpa.epoch{epoch}.{key}")
     if last:
         for key, parameter in case.named(method).items():
             case.close(parameter, f"gpa.final.{key}")

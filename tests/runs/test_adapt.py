@@ -1,6 +1,7 @@
 """Few-shot runs from pictures to a saved adapter, on toy encoders: what is drawn, trained, kept and scored."""
 
 import json
+import math
 import random
 import shutil
 import time
@@ -24,6 +25,7 @@ from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import AdaptSettings, adapt, draw, resolved
 from polyprompt.runs.folder import RunFolder
 from polyprompt.runs.saved import load_adapter
+from polyprompt.train.checkpoint import Cursor
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 EACH = 8
@@ -673,6 +675,29 @@ def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_pat
     assert kept(sorted((photos / "red").iterdir())).shape == (EACH, 4)
     adapt(quick(photos, epochs=2, budget="1h"), tmp_path / "whole", encoder=encoder)
     assert "ended_early" not in read(tmp_path / "whole" / "results.json")
+
+
+def test_a_budget_leaves_the_average_of_the_epochs_so_far(encoder, photos, tmp_path, monkeypatch):
+    """Three epochs of ten: their prompts, weighted as in three."""
+    from polyprompt.runs import adapt as module
+
+    seen = []
+
+    def three(task, batches, how, out, *, every_epoch, groups, **rest):
+        for epoch in (1, 2, 3):
+            for parameter in groups[0]["params"]:
+                parameter.data += epoch
+            seen.append([parameter.detach().clone() for parameter in groups[0]["params"]])
+            every_epoch(epoch)
+        return Cursor(epoch=4, step=9)
+
+    monkeypatch.setattr(module, "fit", three)
+    method = {"name": "promptsrc", "text_depth": 1, "image_depth": 1, "words": "", "consistency": {"mean": 9, "std": 4}}
+    classifier = adapt(quick(photos, method=method, epochs=10, budget="1h"), tmp_path / "run", encoder=encoder)
+    parts = [math.exp(-0.5 * ((epoch - 9) / 4) ** 2) for epoch in (1, 2, 3)]
+    for number, parameter in enumerate(classifier.method.learned().values()):
+        mean = sum(part * epoch[number] for part, epoch in zip(parts, seen, strict=True)) / sum(parts)
+        torch.testing.assert_close(parameter.detach(), mean)
 
 
 def test_a_budget_that_is_over_before_training_leaves_one_step(encoder, photos, tmp_path):

@@ -32,16 +32,23 @@ class GaussianAverage(nn.Module):
 
     @torch.no_grad()
     def epoch_end(self, module: nn.Module, epoch: int, epochs: int) -> None:
-        """Adds this epoch's parameters; after the last epoch the average takes their place."""
-        if epoch <= int(self.epochs):
-            return
-        weight = weights(epochs, self.mean, self.std)[epoch - 1]
-        for name, parameter in module.named_parameters():
-            average: Tensor = getattr(self, buffer_name(name))
-            average.add_(parameter, alpha=weight)
-            if epoch == epochs:
-                parameter.copy_(average)
-        self.epochs.fill_(epoch)
+        """Averages with this epoch's parameters; after the last epoch the average takes their place.
+
+        The average is at any time that of the epochs so far, so training may end early: the epoch is then the last.
+        """
+        if epoch > int(self.epochs):
+            share = self._share(epoch)
+            for name, parameter in module.named_parameters():
+                getattr(self, buffer_name(name)).lerp_(parameter, share)
+            self.epochs.fill_(epoch)
+        if epoch == epochs:
+            for name, parameter in module.named_parameters():
+                parameter.copy_(getattr(self, buffer_name(name)))
+
+    def _share(self, epoch: int) -> float:
+        """What an epoch counts among those up to it; everything where all of them weigh nothing."""
+        so_far = densities(epoch, self.mean, self.std)
+        return so_far[-1] / sum(so_far) if sum(so_far) else 1.0
 
 
 def weights(epochs: int, mean: float, std: float) -> list[float]:
@@ -50,14 +57,19 @@ def weights(epochs: int, mean: float, std: float) -> list[float]:
     Raises:
         ConfigError: so far from all epochs that every weight is 0.
     """
-    densities = [math.exp(-0.5 * ((epoch - mean) / std) ** 2) for epoch in range(1, epochs + 1)]
-    total = sum(densities)
+    found = densities(epochs, mean, std)
+    total = sum(found)
     if not total:
         raise ConfigError(
             f"average: mean {mean} and std {std} give each of the {epochs} epochs the weight 0; "
             "choose a mean among them"
         )
-    return [density / total for density in densities]
+    return [density / total for density in found]
+
+
+def densities(epochs: int, mean: float, std: float) -> list[float]:
+    """A normal density at the epochs 1, 2, ..., up to a factor."""
+    return [math.exp(-0.5 * ((epoch - mean) / std) ** 2) for epoch in range(1, epochs + 1)]
 
 
 def buffer_name(parameter: str) -> str:

@@ -158,11 +158,12 @@ def search(
     betas = [0.1 + i * (beta_end - 0.1) / beta_steps for i in range(beta_steps)]
     alphas = [0.1 + i * (alpha_end - 0.1) / alpha_steps for i in range(alpha_steps)]
     accuracy, logits = torch.zeros(beta_steps, alpha_steps, dtype=torch.float64), torch.empty_like(plain)
+    found = labels.new_empty(alpha_steps, len(labels))
     for row, beta in enumerate(betas):
         cached = (likeness - 1).mul_(beta).exp_() @ values
         for column, alpha in enumerate(alphas):
-            found = torch.add(plain, cached, alpha=alpha, out=logits).argmax(dim=1)
-            accuracy[row, column] = 100 * (found == labels).double().mean()
+            torch.argmax(torch.add(plain, cached, alpha=alpha, out=logits), dim=1, out=found[column])
+        accuracy[row] = 100 * (found == labels).double().mean(dim=1)
     if not accuracy.max() > 0:
         return Found(0.0, 0.0, accuracy)
     beta, alpha = divmod(int(accuracy.flatten().argmax()), alpha_steps)

@@ -336,8 +336,10 @@ def train(
         resume=resume,
         since=since,
     )
-    if at.batch:
-        offered(at.epoch)  # a budget ended within it
+    if at.epoch <= epochs:  # a budget ended it: what was begun of an epoch counts as the last one
+        last = at.epoch if at.batch else at.epoch - 1
+        adapted.epoch_end(last, last)
+        offered(last)
     early: Json = {"ended_early": {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}}
     facts = early if at.epoch <= epochs else {}
     if best is None:
