@@ -32,7 +32,7 @@ from polyprompt.adapt.engine import build
 from polyprompt.adapt.view import PixelPictures, class_means
 from polyprompt.methods import cocoop, promptsrc, tip_adapter
 from polyprompt.nn.memory import keep_memory
-from polyprompt.train.precision import Precision, matmul_peak
+from polyprompt.nn.precision import Precision, matmul_peak
 from polyprompt.zoo.openai import from_openai
 
 IMAGES = 4

@@ -26,9 +26,9 @@ from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import prompt_tree
 from polyprompt.nn.memory import keep_memory
+from polyprompt.nn.precision import matmul_peak
 from polyprompt.nn.tree import CAPTION, PromptTree, Sequences, sequences
 from polyprompt.towers.llm import LLM, open_llm
-from polyprompt.train.precision import matmul_peak
 
 WORDS = "two brown dogs run over wet grass near the old barn while a child in blue looks on from the fence"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

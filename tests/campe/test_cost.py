@@ -10,8 +10,8 @@ from toy_decoders import FAMILIES, toy_decoder
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.cost import Alive, cost, open_text_config
 from polyprompt.errors import ConfigError, TowerError
+from polyprompt.nn.precision import choose_precision
 from polyprompt.settings import checked
-from polyprompt.train.precision import choose_precision
 
 LLAMA = {
     "vocab_size": 100,

@@ -30,6 +30,7 @@ class ToyModel:
     """A picture's row is its pixels, a text's is drawn by its letters; two aspects."""
 
     name, prompts, frames = "toy", ("colour", "form"), 2
+    precision = "fp32"
 
     def __init__(self, seed: int = 0) -> None:
         self.fingerprint, self.calls = f"toy {seed}", 0

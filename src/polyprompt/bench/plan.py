@@ -13,6 +13,7 @@ from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_json, write_text
 from polyprompt.errors import ConfigError
+from polyprompt.nn.precision import choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.adapt import resolved
 from polyprompt.runs.cells import Cell
@@ -20,7 +21,6 @@ from polyprompt.runs.folder import absolute
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked, merged
 from polyprompt.towers.encoder import Encoder
-from polyprompt.train.precision import choose_precision
 from polyprompt.values import Json, Values
 
 Opened = Callable[[str], Encoder]

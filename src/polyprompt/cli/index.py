@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ def command(
     encoder: Encoder = None,
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of products; auto measures, and takes what is quicker.")
+    ] = "auto",
 ) -> None:
     """Embed a folder once, to be searched at any time; run again, it takes in what is new, changed, moved or gone.
 
@@ -27,4 +30,5 @@ def command(
 
     found = in_folder(folder)
     model = open_model(run, encoder, text_tower=text_tower, image_tower=image_tower)
+    model.precision = precision
     typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out)}")

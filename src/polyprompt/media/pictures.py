@@ -26,6 +26,9 @@ MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What is opened. Not all that Pillow knows: it would start Ghostscript for an EPS file."""
 
+TOGETHER = 64
+"""Pictures of 224 x 224 pixels that are encoded together; activations grow with the pixels."""
+
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 RESIZES = ("short", "squash")
 
@@ -65,6 +68,11 @@ def open_picture(source: str | Path | bytes | Image.Image, most: int = MAX_PIXEL
         raise ImageError(name, f"cannot be read as a picture ({error})") from None
     with image:
         return _decoded(image, name, most)
+
+
+def together(size: int) -> int:
+    """How many pictures of `size` x `size` pixels are encoded together."""
+    return max(1, TOGETHER * 224 * 224 // size**2) if size > 224 else TOGETHER
 
 
 def _bytes_of(path: Path) -> bytes:

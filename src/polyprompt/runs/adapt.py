@@ -34,6 +34,7 @@ from polyprompt.disk.files import sha256
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.evaluate.classify import harmonic_mean, scores
 from polyprompt.methods import config_of, module_of
+from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
@@ -45,7 +46,6 @@ from polyprompt.towers.base import DualEncoder
 from polyprompt.towers.encoder import Encoder
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
-from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.values import Json, Values
 
 AUTO, AUTO_SECONDS = "auto", 600.0

@@ -21,6 +21,7 @@ from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.media.frames import over_frames
 from polyprompt.nn.memory import kept_memory
+from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.nn.tree import Sequences, sequences
 from polyprompt.progress import say, track
 from polyprompt.runs.folder import RunFolder, absolute, open_run
@@ -31,7 +32,6 @@ from polyprompt.runs.start import start_from
 from polyprompt.towers.llm import PACKAGED
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
-from polyprompt.train.precision import Precision, choose_precision
 from polyprompt.types import Hidden
 from polyprompt.values import Json, Values
 

@@ -5,12 +5,10 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -22,6 +20,7 @@ from polyprompt.data.files import Walk, readable
 from polyprompt.data.items import Picture
 from polyprompt.disk.files import sha256
 from polyprompt.errors import DataError, FileError, ImageError
+from polyprompt.media.ahead import made_ahead
 from polyprompt.media.frames import moves, open_frames
 from polyprompt.media.pictures import Preprocess
 from polyprompt.media.suffixes import IMAGES, VIDEOS
@@ -120,19 +119,7 @@ def looked_at(
         known: whether a content's hash is that of one that was embedded before.
     """
     look = partial(_look, known=known, preprocess=preprocess, frames=frames)
-    batches = iter(range(0, len(found), TOGETHER))
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-
-        def send(at: int) -> list[Future[Seen]]:
-            return [pool.submit(look, one) for one in found[at : at + TOGETHER]]
-
-        waiting = [send(at) for at in islice(batches, 2)]
-        try:
-            while waiting:
-                yield [one.result() for one in waiting.pop(0)]
-                waiting += [send(at) for at in islice(batches, 1)]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return made_ahead(look, found, TOGETHER)
 
 
 def _look(found: Found, known: Callable[[str], bool], preprocess: Preprocess, frames: int) -> Seen:

@@ -17,6 +17,7 @@ from polyprompt.disk.files import digest
 from polyprompt.errors import ConfigError
 from polyprompt.inputs import list_of_texts
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.precision import Choosing, products_in
 from polyprompt.runs.folder import absolute
 from polyprompt.runs.load import load, load_encoder
 from polyprompt.runs.processes import device
@@ -38,6 +39,8 @@ class Embedder(Protocol):
     """The aspects, one for each of the K segments of a row; none where rows have no parts."""
     frames: int
     """How many frames stand for a video."""
+    precision: Choosing
+    """Of the products that make rows of pictures."""
 
     @property
     def preprocess(self) -> Preprocess:
@@ -60,6 +63,8 @@ class Embedder(Protocol):
 class AlignedEmbedder:
     """A run of align: rows of K segments."""
 
+    precision: Choosing = "fp32"
+
     def __init__(self, model: CAMPE, name: str) -> None:
         self.fingerprint = digest("align", fingerprint(model), str(model.settings.image.frames))
         self.model, self.name, self.prompts = model.to(device()), name, model.prompts
@@ -72,7 +77,7 @@ class AlignedEmbedder:
 
     def images(self, pixels: Pixels) -> Float[Tensor, "b D"]:
         """See `Embedder`."""
-        return self.model.encode_image(pixels).cpu()
+        return self.model.encode_image(pixels, precision=self.precision).cpu()
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
         """See `Embedder`."""
@@ -83,6 +88,7 @@ class PlainEmbedder:
     """An encoder as it was pretrained."""
 
     prompts: tuple[str, ...] = ()
+    precision: Choosing = "fp32"
     frames = ImageSettings.model_fields["frames"].default
 
     def __init__(self, encoder: Encoder, name: str) -> None:
@@ -96,7 +102,7 @@ class PlainEmbedder:
 
     def images(self, pixels: Pixels) -> Float[Tensor, "b D"]:
         """See `Embedder`."""
-        return self.encoder.encode_image(pixels).cpu()
+        return self.encoder.encode_image(pixels, precision=self.precision).cpu()
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
         """See `Embedder`."""
@@ -111,6 +117,7 @@ class AdaptedEmbedder:
     """
 
     prompts: tuple[str, ...] = ()
+    precision: Choosing = "fp32"
     frames = PlainEmbedder.frames
     OTHER = "anything else"
     """The second class that a method needs beside the text; nothing is asked about it."""
@@ -140,7 +147,8 @@ class AdaptedEmbedder:
     @torch.no_grad()
     def images(self, pixels: Pixels) -> Float[Tensor, "b D"]:
         """See `Embedder`."""
-        return unit(self.method.image_features(self.method.see(pixels))).cpu()
+        with products_in(self.precision, self.method.encoder.logit_scale.device):
+            return unit(self.method.image_features(self.method.see(pixels)).float()).cpu()
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
         """See `Embedder`."""

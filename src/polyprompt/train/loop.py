@@ -23,11 +23,11 @@ from torch import nn
 
 from polyprompt.errors import ConfigError, FileError, TrainingError
 from polyprompt.nn.memory import kept_memory
+from polyprompt.nn.precision import Precision
 from polyprompt.progress import Advance, progress, say
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share
 from polyprompt.train.checkpoint import Cursor
-from polyprompt.train.precision import Precision
 from polyprompt.train.schedule import cosine_rate, published_rate
 from polyprompt.values import Foreign, Json, Values
 

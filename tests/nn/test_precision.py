@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from polyprompt.train import precision
-from polyprompt.train.precision import choice, choose_precision, matmul_peak
+from polyprompt.nn import precision
+from polyprompt.nn.precision import choice, choose_precision, matmul_peak
 
 
 def test_bf16_is_chosen_where_it_pays_and_the_sentence_gives_the_figures():
@@ -20,13 +20,13 @@ def test_bf16_is_chosen_where_it_pays_and_the_sentence_gives_the_figures():
 
 
 def test_this_machine_is_measured_once_and_quickly():
-    choose_precision.cache_clear()
+    precision._measured.cache_clear()
     began = time.perf_counter()
     measured = choose_precision()
     assert time.perf_counter() - began < 1.0
     assert measured.fp32 > 0.1
     assert measured.bf16 > 0.01
-    assert choose_precision() is measured
+    assert choose_precision("cpu") is measured
 
 
 def test_the_peak_is_the_fastest_product_in_billions_of_operations(monkeypatch):

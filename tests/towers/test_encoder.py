@@ -1,0 +1,54 @@
+"""Pictures and texts to rows: files as their pixels, in bf16 nearly as in fp32, large pictures fewer at a time."""
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cosine_similarity
+from toy_encoders import FAMILIES, SIZE, toy_encoder, toy_images
+
+from polyprompt.errors import ImageError, UnknownNameError
+from polyprompt.media.pictures import together
+from polyprompt.nn.precision import products_in
+
+TEXTS = ["a cat", "two dogs on a hill", "a red bus"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(70)]  # more than go through together
+    for number, path in enumerate(paths):
+        Image.new("RGB", (SIZE, SIZE), (3 * number, 255 - 3 * number, 90)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_gives_nearly_the_rows_of_fp32(family):
+    encoder = toy_encoder(family)
+    pixels = toy_images(size=encoder.image.preprocess.size)
+    for encode, items in ((encoder.encode_image, pixels), (encoder.encode_text, TEXTS)):
+        exact, low = encode(items), encode(items, precision="bf16")
+        assert low.dtype == torch.float32
+        assert torch.equal(exact, low) == (encode == encoder.encode_image and family == "campe")  # it convolves
+        assert cosine_similarity(exact, low).min() > 0.999
+        assert torch.equal(exact, encode(items))
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(UnknownNameError, match=r"fp16.*bf16.*fp32"), products_in("fp16", torch.device("cpu")):
+        pass
+
+
+def test_files_give_the_rows_of_their_pixels_in_order(files):
+    encoder = toy_encoder("clip")
+    pixels = torch.stack([encoder.image.preprocess(Image.open(path)) for path in files])
+    torch.testing.assert_close(encoder.encode_image(files), encoder.encode_image(pixels))
+
+
+def test_a_bad_file_among_many_is_named(files):
+    files[40].write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"40\.png"):
+        toy_encoder("clip").encode_image(files)
+
+
+def test_large_pictures_go_through_fewer_at_a_time():
+    assert [together(size) for size in (16, 224, 336, 448, 5000)] == [64, 64, 28, 16, 1]
