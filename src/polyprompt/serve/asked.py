@@ -129,7 +129,7 @@ class Sort(Asked):
 class Marks(Asked):
     """Pictures of a collection that show something, and others that do not."""
 
-    text: Text = Field(description="What is looked for, in a few words.")
+    text: Text | None = Field(None, description="What is looked for, in a few words.")
     right: Annotated[list[Row], Field(min_length=1, max_length=64)]
     wrong: Annotated[list[Row], Field(min_length=1, max_length=64)]
 

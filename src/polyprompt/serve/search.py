@@ -58,7 +58,6 @@ def about(shelf: Shelf) -> Json:
         "aspects": list(shelf.collection.about.prompts),
         "columns": list(COLUMNS),
         "attention": isinstance(shelf.served.model, AlignedEmbedder),
-        "adapts": shelf.adapts,
     }
 
 

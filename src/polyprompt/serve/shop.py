@@ -114,11 +114,6 @@ class Shelf:
     served: Served
     learned: dict[str, Float[Tensor, "D"]] = field(default_factory=dict)
 
-    @property
-    def adapts(self) -> bool:
-        """Whether marks can teach: a model that was adapted once is left as it is."""
-        return not isinstance(self.served.model, AdaptedEmbedder)
-
     def keep(self, row: Float[Tensor, "D"]) -> str:
         """Remembers what was learned, under an id; the oldest is forgotten."""
         while len(self.learned) >= LEARNED:

@@ -156,7 +156,7 @@ function tile(hit, best) {
   const box = make("input", { type: "checkbox", checked: state.chosen.has(hit.row), data: { act: "choose" } });
   box.setAttribute("aria-label", `Select ${hit.name}`);
   const top = make("div", { className: "top" }, make("label", { title: "Select for export" }, box));
-  if (here().adapts) top.append(marker(hit, "right", "✓"), marker(hit, "wrong", "✗"));
+  top.append(marker(hit, "right", "✓"), marker(hit, "wrong", "✗"));
   const item = make("li", { className: "tile", data: { row: hit.row } }, open, top);
   dressed(item);
   return item;
@@ -211,7 +211,7 @@ function choose(row, box, range) {
 
 async function adapt() {
   const rows = (kind) => [...state.marks].filter(([, one]) => one === kind).map(([row]) => row);
-  const text = $("text").value.trim() || "what I look for";
+  const text = $("text").value.trim() || null;
   $("adapt").disabled = true;
   told("Adapting to your marks …");
   try {
@@ -260,7 +260,6 @@ async function opened(hit) {
   const facts = { size: `${hit.width} × ${hit.height}, ${Math.ceil(hit.size / 1000).toLocaleString()} kB`, date: hit.date.replace("T", " "), camera: hit.camera, "near copies": hit.near || null };
   $("large-facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));
   $("looks").replaceChildren();
-  $("right").hidden = $("wrong").hidden = !here().adapts;
   marked();
   if (!$("large").open) $("large").showModal();
   if (!here().attention) return;
@@ -425,8 +424,8 @@ function keyed(event) {
   if ($("large").open) {
     if (event.key === "ArrowRight") turned(1);
     else if (event.key === "ArrowLeft") turned(-1);
-    else if (event.key === "r" && here().adapts) mark(state.open.row, "right");
-    else if (event.key === "w" && here().adapts) mark(state.open.row, "wrong");
+    else if (event.key === "r") mark(state.open.row, "right");
+    else if (event.key === "w") mark(state.open.row, "wrong");
     return;
   }
   if (event.key === "/" && !typing) { event.preventDefault(); $("text").focus(); return; }
@@ -436,8 +435,8 @@ function keyed(event) {
   const columns = all.filter((one) => one.offsetTop === all[0].offsetTop).length;
   const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
   if (by) { event.preventDefault(); all[at + by]?.querySelector(".open").focus(); }
-  else if (event.key === "r" && here().adapts) mark(Number(item.dataset.row), "right");
-  else if (event.key === "w" && here().adapts) mark(Number(item.dataset.row), "wrong");
+  else if (event.key === "r") mark(Number(item.dataset.row), "right");
+  else if (event.key === "w") mark(Number(item.dataset.row), "wrong");
 }
 
 async function begin() {
