@@ -30,7 +30,7 @@ def vectors(tmp_path_factory):
 @pytest.fixture
 def small(monkeypatch):
     """What is many for a real collection is few here."""
-    monkeypatch.setattr(module, "REREAD", 400)
+    monkeypatch.setattr(module, "REREADS", (100, 400))
     monkeypatch.setattr(module, "KEPT", 100)
     monkeypatch.setattr(module, "WIDTHS", (16, 24))
 
@@ -89,8 +89,9 @@ def test_a_filter_that_keeps_what_lies_far_away_is_exact(vectors, made):
 def test_on_disk(made, tmp_path):
     codes, _ = made
     codes.write(tmp_path / "codes")
-    again = Codes.read(tmp_path / "codes")
+    again = Codes.read(tmp_path / "codes", 50)
+    assert again.reread == 50
     assert np.array_equal(again.candidates(asked()[0], 50), codes.candidates(asked()[0], 50))
     (tmp_path / "codes").write_bytes((tmp_path / "codes").read_bytes()[:100])
     with pytest.raises(FileError, match="damaged"):
-        Codes.read(tmp_path / "codes")
+        Codes.read(tmp_path / "codes", 50)

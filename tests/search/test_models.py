@@ -8,7 +8,7 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, DependsOnPicturesError
 from polyprompt.methods import config_of
-from polyprompt.search.models import AdaptedEmbedder, PlainEmbedder, is_of_the_zoo
+from polyprompt.search.models import AdaptedEmbedder, PlainEmbedder, is_of_the_zoo, open_model
 
 
 def adapted(method: str, **settings) -> Classifier:
@@ -57,3 +57,8 @@ def test_what_a_name_is(tmp_path):
     assert is_of_the_zoo(str(tmp_path))
     (tmp_path / "config.json").write_text('{"format": "polyprompt-campe-1"}')
     assert not is_of_the_zoo(str(tmp_path))
+
+
+def test_a_towers_dtype_is_handed_on_and_refused_where_there_is_no_llm():
+    with pytest.raises(ConfigError, match="no LLM whose blocks could be held in bf16"):
+        open_model("RN50/openai", tower_dtype="bf16")

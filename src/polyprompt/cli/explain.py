@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyprompt.cli.arguments import ImageTower, Run, TextTower
+from polyprompt.cli.arguments import ImageTower, Run, TextTower, TowerDtype
 
 
 def command(
@@ -15,6 +15,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Where to write the picture (.png).")] = Path("explained.png"),
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
+    tower_dtype: TowerDtype = None,
 ) -> None:
     """One picture: where each prompt's segment looks, and its share of the score.
 
@@ -25,6 +26,6 @@ def command(
     from polyprompt.report.grids import write_png
     from polyprompt.runs.load import load_aligned
 
-    model = load_aligned(run, text_tower=text_tower, image_tower=image_tower)
+    model = load_aligned(run, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     write_png(out, explain(model, picture, uncut(model, text)))
     typer.echo(f"Open {out}")

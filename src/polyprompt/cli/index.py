@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from polyprompt.cli.arguments import Encoder, ImageTower, TextTower
+from polyprompt.cli.arguments import Encoder, ImageTower, TextTower, TowerDtype
 
 
 def command(
@@ -19,6 +19,7 @@ def command(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option(help="Of products; auto measures, and takes what is quicker.")
     ] = "auto",
+    tower_dtype: TowerDtype = None,
 ) -> None:
     """Embed a folder once, to be searched at any time; run again, it takes in what is new, changed, moved or gone.
 
@@ -29,6 +30,6 @@ def command(
     from polyprompt.search.models import open_model
 
     found = in_folder(folder)
-    model = open_model(run, encoder, text_tower=text_tower, image_tower=image_tower)
+    model = open_model(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     model.precision = precision
     typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out)}")

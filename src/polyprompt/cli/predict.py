@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polyprompt.cli.arguments import Classes, Encoder, ImageTower, Run, TextTower, names
+from polyprompt.cli.arguments import Classes, Encoder, ImageTower, Run, TextTower, TowerDtype, names
 
 
 def command(
@@ -19,6 +19,7 @@ def command(
     encoder: Encoder = None,
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
+    tower_dtype: TowerDtype = None,
 ) -> None:
     """Class probabilities of pictures, for the classes of the run or any others.
 
@@ -32,7 +33,8 @@ def command(
 
     files = [file for path in pictures for file in (pictures_in(path) if path.is_dir() else [path])]
     asked = [picture_at(file) for file in files]
-    classifier = load_classifier(run, class_names, encoder, text_tower=text_tower, image_tower=image_tower)
+    towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
+    classifier = load_classifier(run, class_names, encoder, **towers)
     width, done = max(len(one.key) for one in asked), 0
     for part, images in opened(asked, len(asked)):
         for picture, row in zip(part, classifier(images).tolist(), strict=True):

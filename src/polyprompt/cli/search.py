@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, whole
+from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, TowerDtype, whole
 from polyprompt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def command(
     encoder: Encoder = None,
     text_tower: TextTower = None,
     image_tower: ImageTower = None,
+    tower_dtype: TowerDtype = None,
 ) -> None:
     """Find pictures and videos by text, by pictures, or by both.
 
@@ -68,7 +69,7 @@ def command(
     from polyprompt.search.collection import Collection, is_collection
     from polyprompt.search.query import Query, as_object, ask
 
-    towers = {"text_tower": text_tower, "image_tower": image_tower}
+    towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     if is_collection(where_from):
         if images is not None:
             raise ConfigError(f"{where_from}: is a collection and has its own pictures; leave --images out.")

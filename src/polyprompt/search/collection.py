@@ -116,9 +116,9 @@ class Stores:
 
     @property
     def state(self) -> str:
-        """A hash that changes whenever one of them does."""
+        """A hash that changes whenever one of them does, or the way in which the index is made."""
         names = (self.folder / name / NAMES for name in ("rows", "files"))
-        return digest(*(path.read_bytes() if path.exists() else b"" for path in names))
+        return digest("2", *(path.read_bytes() if path.exists() else b"" for path in names))
 
     def latest(self) -> dict[str, Line]:
         """What the log has last of each path."""
@@ -190,7 +190,7 @@ class Collection:
         if not self.shown.codes:
             return None
         try:
-            return Codes.read(self.folder / "index" / self.shown.codes)
+            return Codes.read(self.folder / "index" / self.shown.codes, int(self.shown.about["reread"]))
         except ImportError:
             say(f"{self.folder}: is searched row by row; its codes need pip install 'polyprompt[search]'.")
             return None

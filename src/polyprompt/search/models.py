@@ -156,21 +156,17 @@ class AdaptedEmbedder:
         return unit(torch.stack(rows)).cpu()
 
 
-def open_model(
-    name: str, encoder: str | None = None, *, text_tower: str | None = None, image_tower: str | None = None
-) -> Embedder:
+def open_model(name: str, encoder: str | None = None, **towers: str | None) -> Embedder:
     """A run of align or adapt by its folder, or an encoder by a name of the zoo.
 
     Args:
         name: what stands in the collection later; a local path is noted whole.
         encoder: of a run of adapt, where its encoder is now, if it has moved.
-        text_tower: of what align made, where its text tower is now, if it has moved.
-        image_tower: the same for its image tower.
+        towers: as for `load`.
 
     Raises:
         ConfigError: a method that gives no rows for a search. FileError, TowerError, UnknownNameError: as `load`.
     """
-    towers = {"text_tower": text_tower, "image_tower": image_tower}
     name = absolute(name)
     if is_of_the_zoo(name):
         if encoder is not None:

@@ -44,10 +44,10 @@ class Vectors:
 
     def find(self, key: bytes) -> int | None:
         """The place of one key, if it is there."""
-        wanted = np.frombuffer(key, np.uint8)
+        beginning = np.frombuffer(key, np.int64)[0]  # of a hash: compared first, as one number
         for piece, start in zip(self._pieces, self._starts, strict=False):
-            for number in np.flatnonzero(piece.keys[:, 0] == wanted[0]):
-                if np.array_equal(piece.keys[number], wanted):
+            for number in np.flatnonzero(piece.keys.view(np.int64)[:, 0] == beginning):
+                if piece.keys[number].tobytes() == key:
                     return int(start + number)
         return None
 
@@ -58,13 +58,11 @@ class Vectors:
         if (rows[1:] < rows[:-1]).any():
             order = np.argsort(rows, kind="stable")
             return self.take(rows[order])[torch.from_numpy(np.argsort(order, kind="stable"))]
-        of = np.searchsorted(self._starts, rows, "right") - 1
-        parts = [
-            half[torch.from_numpy(rows[of == at] - self._starts[at])].float()
-            for at, half in enumerate(self._halves)
-            if (of == at).any()
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        out, ends = torch.empty(len(rows), self.dim), np.searchsorted(rows, self._starts)
+        for half, start, first, end in zip(self._halves, self._starts, ends, ends[1:], strict=False):
+            if first < end:
+                out[first:end] = half[torch.from_numpy(rows[first:end] - start)]
+        return out
 
     def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
         """All rows as float32, some at a time, in memory that is used again, with the place of the first."""
