@@ -3,7 +3,10 @@
 import importlib
 import re
 import shlex
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ LEFT = {  # what a page leaves behind
     "compare": ["grid.html", "grid.md"],
     "search": ["cats.png"],
     "machines": [],
+    "serve": ["collections/served/manifest.json"],
     "export": ["pets.onnx", "wild.onnx", "adapters/small/adapter_config.json"],
     "own-method": ["runs/step/results.json"],
     "other-tools": [],
@@ -40,6 +44,28 @@ def place(tmp_path_factory):
         del sys.modules[name]
 
 
+@pytest.fixture
+def serving():
+    """Starts a server and waits until it answers; it ends with the page."""
+    started = []
+
+    def start(words):
+        one = subprocess.Popen([sys.executable, "-m", "polyprompt", *words], stdout=subprocess.DEVNULL)
+        started.append(one)
+        for _ in range(600):
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", 8008)) == 0:
+                    return
+            assert one.poll() is None
+            time.sleep(0.1)
+        raise AssertionError("no answer in a minute")
+
+    yield start
+    for one in started:
+        one.terminate()
+        one.wait(30)
+
+
 def test_every_page_is_in_the_index():
     listed = (DOCS / "index.md").read_text(encoding="utf-8").splitlines()
     assert {page.stem for page in PAGES} == set(LEFT)
@@ -54,11 +80,11 @@ def test_no_block_is_left_out():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs(page, place):
+def test_a_page_runs(page, place, serving):
     names = {}
     for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "sh":
-            run_commands(code)
+            run_commands(code, serving)
         elif file := re.match(r"# (my_lab/\w+\.py)\n", code):
             path = place / file[1]
             path.parent.mkdir(exist_ok=True)
@@ -69,11 +95,14 @@ def test_a_page_runs(page, place):
     assert all((place / name).is_file() for name in LEFT[page.stem])
 
 
-def run_commands(code):
+def run_commands(code, serving):
     """Every line is a polyprompt command that succeeds and says something."""
     for line in code.splitlines():
         program, *words = shlex.split(line)
         assert program == "polyprompt"
+        if words[0] == "serve":
+            serving(words)
+            continue
         end = CliRunner().invoke(app, words, catch_exceptions=False)
         assert end.exit_code == 0, f"{line}\n{end.output}"
         assert end.stdout
