@@ -34,6 +34,12 @@ def test_every_variant_has_settings_that_align_takes():
     assert all(one.image.queries == 6 and one.image.new_blocks == 2 for one in settings)
 
 
+def test_every_read_out_of_sentences_has_settings_that_align_takes():
+    sts = study("sts")
+    parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READ_OUTS.values()]
+    assert [one.text.readout for one in parts] == ["prompts", "prompts", "last", "mean"]
+
+
 def test_every_method_has_settings_that_adapt_takes():
     adapt = study("adapt")
     for name, method in adapt.METHODS.items():

@@ -149,7 +149,7 @@ def test_an_empty_caption_is_named_by_its_line(photos, toy, tmp_path, refused):
 def test_captions_that_are_too_long_are_counted(photos, toy, tmp_path, done):
     caption_of_the_first(photos, "red " * 1000)
     said = done("align", *toy(photos), "--out", tmp_path / "run", "--set", "text.max_tokens=40")
-    assert "photos:train: 1 of 16 captions were cut to 40 tokens." in said
+    assert "photos:train: 1 of 16 texts were cut to 40 tokens." in said
 
 
 def test_special_tokens_and_control_characters_are_text(photos, toy, tmp_path, done):

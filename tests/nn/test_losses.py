@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from polyprompt.errors import ConfigError, TrainingError
-from polyprompt.nn.losses import agreement, diversity, drift, negation, sigmoid_contrast, softmax_contrast
+from polyprompt.nn.losses import agreement, cosent, diversity, drift, negation, sigmoid_contrast, softmax_contrast
 
 SIZES = [(1, 1), (2, 3), (7, 5), (13, 4)]
 FLOAT = torch.float64
@@ -126,7 +126,30 @@ def test_drift_equals_the_slow_loop_and_spares_the_frozen_features(n, d):
     assert frozen.grad is None
 
 
+@pytest.mark.parametrize("b", [1, 2, 9])
+def test_cosent_equals_the_slow_loop(b):
+    draw = torch.Generator().manual_seed(b)
+    cosines, scores = torch.rand(b, generator=draw, dtype=FLOAT), torch.randint(0, 3, (b,), generator=draw).to(FLOAT)
+    wrong = sum(
+        math.exp(20 * float(cosines[j] - cosines[i])) for i in range(b) for j in range(b) if scores[i] > scores[j]
+    )
+    torch.testing.assert_close(cosent(cosines, scores), number(math.log1p(wrong)))
+
+
 # Another library
+
+
+def test_cosent_equals_sentence_transformers_with_its_gradient():
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+
+    theirs = CoSENTLoss(nn.Identity())  # pyright: ignore[reportArgumentType]
+    first, second = units(13, 6, seed=1, dtype=torch.float32), units(13, 6, seed=2, dtype=torch.float32)
+    scores = torch.arange(13.0) % 4
+    torch.testing.assert_close(
+        gradients(lambda a, b: cosent(F.cosine_similarity(a, b), scores), first, second),
+        gradients(lambda a, b: theirs.compute_loss_from_embeddings([a, b], scores), first, second),
+        rtol=1e-4, atol=1e-4,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("tile", [8, 11, 64])
@@ -264,6 +287,7 @@ def everything(texts, images, negated, readouts, scale, bias):
         + 0.2 * negation(images, texts, negated, scale, columns="all")
         + 0.1 * diversity(readouts)
         + 0.1 * agreement(readouts, images.view_as(readouts))
+        + 0.1 * cosent((texts * images).sum(dim=1), (texts[:, 0] > 0).to(texts) - (images[:, 0] > 0).to(texts))
     )
 
 

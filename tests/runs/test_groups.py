@@ -23,7 +23,7 @@ def groups_of(settings):
     model = build(settings)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {}
-    for group in parameter_groups(model, settings):
+    for group in parameter_groups(model, settings, model):
         assert group["params"]
         for parameter in group["params"]:
             name = names[id(parameter)]

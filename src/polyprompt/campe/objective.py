@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.campe.model import CAMPE
-from polyprompt.campe.text import join
+from polyprompt.campe.text import TextSide, join
 from polyprompt.media.frames import over_frames
-from polyprompt.nn.losses import agreement, diversity, negation, sigmoid_contrast, softmax_contrast
+from polyprompt.nn.losses import agreement, cosent, diversity, negation, sigmoid_contrast, softmax_contrast
 from polyprompt.nn.tree import Sequences
 from polyprompt.types import Hidden
 
@@ -72,3 +72,39 @@ class Objective(nn.Module):
             terms["negation"] = negation(images, texts, join(text.negated), scale, columns=weights.negation_columns)
             loss = loss + weights.negation * terms["negation"]
         return {"loss": loss, **terms, "scale": scale.detach()}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """Pairs of sentences: r first ones, then their r second ones; from a cache where `hidden` is given."""
+
+    sentences: Sequences
+    hidden: Hidden | None
+    scores: Float[Tensor, "r"]
+
+    def to(self, device: torch.device) -> "ScoredBatch":
+        """The same batch on another device."""
+        hidden = None if self.hidden is None else self.hidden.to(device)
+        return ScoredBatch(self.sentences.to(device), hidden, self.scores.to(device))
+
+
+class Likeness(nn.Module):
+    """Maps pairs of sentences to named losses: cosines shall rank pairs as people do (nn/losses.py, `cosent`).
+
+    Diversity acts as in `Objective`, on how segments score pairs, here of two sentences.
+    """
+
+    def __init__(self, text: TextSide, diversity: float) -> None:
+        super().__init__()
+        self.text, self.diversity = text, diversity
+
+    def forward(self, batch: ScoredBatch) -> dict[str, Float[Tensor, ""]]:
+        """The terms, before weighting, and their weighted sum."""
+        vectors = join(self.text(batch.sentences, batch.hidden).segments).float()
+        first, second = vectors.chunk(2)
+        terms = {"cosent": cosent((first * second).sum(dim=1), batch.scores)}
+        loss = terms["cosent"]
+        if self.diversity and (k := self.text.num_segments) > 1:
+            terms["diversity"] = agreement(first.unflatten(1, (k, -1)), second.unflatten(1, (k, -1)))
+            loss = loss + self.diversity * terms["diversity"]
+        return {"loss": loss, **terms}

@@ -20,19 +20,22 @@ def command(
     ] = None,
     resume: Resume = False,
 ) -> None:
-    """Align an LLM and an image tower (CAMPE) on captioned pictures.
+    """Align an LLM and an image tower (CAMPE) on captioned pictures, or its text side alone on scored sentences.
 
     Example: polyprompt align photos --text-prompts 6 --epochs 20 --out runs/photos
     """
     settings = replace(given, options={**given.options, "start_from": start_from}).settings(name=run_name(out))
-    from polyprompt.cli.evaluate import show
+    from polyprompt.cli.evaluate import show, show_sentences
     from polyprompt.cli.pictures import way_out
     from polyprompt.disk.files import read_json
     from polyprompt.runs.align import align
 
     with way_out():
         align(settings, out, resume=resume)
-    for name, found in read_json(out / "results.json")["retrieval"].items():
+    results = read_json(out / "results.json")
+    for name, found in results.get("sentences", {}).items():
+        show_sentences(name, found)
+    for name, found in results["retrieval"].items():
         typer.echo(f"{name}: {found['captions']:,} captions, {found['images']:,} pictures")
         show(found)
     typer.echo(f"{out}: finished. Look at it with: polyprompt report {out}")

@@ -14,7 +14,7 @@ FIGURES = ("accuracy", "macro_f1", "auc", "calibration_error")
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Captioned or labelled pictures.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Captioned or labelled pictures, or scored sentences.")],
     split: Annotated[str | None, typer.Option(help="test, or several: dev+test; all if not given.")] = None,
     classes: Classes = None,
     template: Annotated[
@@ -28,7 +28,8 @@ def command(
 ) -> None:
     """Score a run on another set, and keep the scores in the run's results.json.
 
-    Captions: recall at 1, 5 and 10 in both directions. Labels: accuracy; of a run of align zero-shot.
+    Captions: recall at 1, 5 and 10 in both directions. Labels: accuracy; of a run of align zero-shot. Pairs of
+    sentences (columns sentence1, sentence2, score): Spearman's correlation of their cosines with the scores.
 
     Example: polyprompt evaluate runs/photos more-photos --split test
     """
@@ -46,6 +47,8 @@ def command(
         )
     if found.kind == "retrieval":
         show(found.scores)
+    elif found.kind == "sentences":
+        show_sentences(found.name, found.scores)
     else:
         show_classes(found.name, found.scores)
 
@@ -54,6 +57,11 @@ def show(found: Values) -> None:
     """Prints recall in both directions, in percent."""
     for way in ("image_to_text", "text_to_image"):
         typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))
+
+
+def show_sentences(name: str, found: Values) -> None:
+    """Prints how well cosines rank pairs of sentences, in percent."""
+    typer.echo(f"{name:24}  Spearman {100 * found['spearman']:5.1f}  ({found['pairs']} pairs)")
 
 
 def show_classes(name: str, found: Values, zero_shot: Values | None = None) -> None:

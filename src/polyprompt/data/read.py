@@ -103,7 +103,7 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
 
     Args:
         source: a table with the columns sentence1, sentence2 and score, "hf:name", a name of the catalogue.
-        split: "train", "dev", "test"; all of them if not given.
+        split: "train", or several: "dev+test"; all of them if not given.
         reader: a format of your own.
 
     Raises:
@@ -113,8 +113,9 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
     rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
     name = opened.name
     if split is not None:
-        own = own_name(name, split, opened.splits or {row.split: None for row in rows if row.split})
-        rows, name = [row for row in rows if row.split == own], f"{name}:{split}"
+        known = opened.splits or {row.split: None for row in rows if row.split}
+        wanted = {own_name(name, one, known) for one in split.split("+")}
+        rows, name = [row for row in rows if row.split in wanted], f"{name}:{split}"
     for row in rows:
         if not (row.first.strip() and row.second.strip()):
             raise DataError(f"{row.where}: a sentence is empty; write it or delete the row")

@@ -1,6 +1,7 @@
 """Semantic similarity of sentences: do cosines rank pairs as people do?"""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Float
@@ -18,12 +19,20 @@ def spearman(first: Float[Tensor, "n D"], second: Float[Tensor, "n D"], scores: 
         DataError: fewer than two pairs, or one side that never changes, so that there is nothing to rank.
         ConfigError: scipy is not installed.
     """
-    try:
-        from scipy.stats import spearmanr
-    except ModuleNotFoundError:
-        raise ConfigError("sentences: their correlation needs scipy; pip install 'polyprompt[bench]'") from None
+    check_scipy()
+    from scipy.stats import spearmanr
 
     cosines = (first.double() * second.double()).sum(dim=1).cpu().numpy()
     if len(scores) < 2 or len(set(scores)) < 2 or len(set(cosines.tolist())) < 2:
         raise DataError(f"sentences: {len(scores)} pairs of which one side never changes; there is nothing to rank")
     return float(np.asarray(spearmanr(cosines, scores))[0])
+
+
+def check_scipy() -> None:
+    """Says before any work that scores cannot be had.
+
+    Raises:
+        ConfigError: scipy is not installed.
+    """
+    if find_spec("scipy") is None:
+        raise ConfigError("sentences: their correlation needs scipy; pip install 'polyprompt[bench]'")

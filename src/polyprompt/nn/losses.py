@@ -1,4 +1,5 @@
-"""Losses on embeddings, softmax and sigmoid contrast, negation, diversity, agreement, drift; and on scores of classes.
+"""Losses on embeddings, softmax and sigmoid contrast, CoSENT, negation, diversity, agreement, drift; and on scores of
+classes.
 
 The contrasts run in tiles (`nn/tiles.py`): a batch of any size in bounded memory. Where torch.distributed is
 initialised, each process hands in its own rows and every loss here runs over the rows of all. Each returns
@@ -19,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyprompt.errors import ConfigError
-from polyprompt.nn.processes import check_shares, place, summed, total
+from polyprompt.nn.processes import check_shares, gathered, place, summed, total
 from polyprompt.nn.segments import Moments, score_correlation
 from polyprompt.nn.tiles import checked, cross_entropies, pair_losses
 
@@ -67,6 +68,25 @@ def sigmoid_contrast(
     left = torch.cat([scale * texts, bias.to(texts).expand(len(texts), 1)], dim=1)
     right = torch.cat([images, images.new_ones(len(images), 1)], dim=1)
     return pair_losses(left, right, tile) / len(texts)
+
+
+def cosent(cosines: Float[Tensor, "b"], scores: Float[Tensor, "b"], scale: float = 20.0) -> Float[Tensor, ""]:
+    """Of two pairs the one that people score higher shall have the higher cosine.
+
+    log(1 + sum over i, j with score_i > score_j of exp(scale (cosine_j - cosine_i))), over the pairs of all processes:
+    CoSENT (Su 2022, kexue.fm/archives/8847, whose scale is 20, too; sentence-transformers' CoSENTLoss is the same
+    function). It looks at the order alone, which is what Spearman's correlation scores; a regression of cosines on
+    scores would first have to say which cosine a 3 of 5 is. 0 where all scores are the same.
+    """
+    check_shares(cosines)
+    rank, processes = place()
+    wide, count = torch.promote_types(cosines.dtype, torch.float32), len(cosines)
+    # Own rows among zeros, then summed: the rows of all, with gradients of what all processes make of them.
+    cosines = total(F.pad(cosines.to(wide), (rank * count, (processes - 1 - rank) * count)))
+    scores = gathered(scores)
+    ahead = scale * (cosines[None, :] - cosines[:, None])
+    wrong = ahead[scores[:, None] > scores[None, :]]
+    return torch.cat([wrong.new_zeros(1), wrong]).logsumexp(dim=0)
 
 
 def negation(

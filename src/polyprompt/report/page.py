@@ -109,7 +109,7 @@ def _experiment(number: int, each: Group) -> dict[str, object]:
                 "date": run.results.date,
                 "took": _took(run.results),
                 "versions": ", ".join(f"{name} {number}" for name, number in run.results.versions.items()),
-                "finished": bool(run.results.retrieval or run.results.classification),
+                "finished": bool(run.results.retrieval or run.results.classification or run.results.sentences),
                 "learned": run.results.learned,
                 "cost": dict(_flat(run.results.cost)),
                 "config": json.dumps(run.config, indent=2, ensure_ascii=False) if run.config else "",

@@ -50,6 +50,15 @@ class Classified(BaseModel):
     class_accuracy: dict[str, Share] = {}
 
 
+class Compared(BaseModel):
+    """How well cosines rank the pairs of sentences of one set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spearman: Annotated[float, Field(ge=-1, le=1)]
+    pairs: int
+
+
 class Results(BaseModel):
     """The parts of results.json that are shown."""
 
@@ -63,6 +72,7 @@ class Results(BaseModel):
     date: str = ""
     seconds: float | None = None
     retrieval: dict[str, Found] = {}
+    sentences: dict[str, Compared] = {}
     training_seconds: float | None = None
     """Of steps alone, without reading, caching and scoring."""
     classification: dict[str, Classified] = {}

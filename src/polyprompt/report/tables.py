@@ -71,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One set for retrieval, or all for classification: the experiments below one another, the figures side by side."""
+    """One set for retrieval, or all for labels or sentences: experiments below one another, figures side by side."""
 
     data: str
     columns: Sequence[Column]
@@ -88,9 +88,9 @@ class Table:
 
 
 def tables(groups: Sequence[Group]) -> list[Table]:
-    """One table for each set that any of the experiments was to retrieve from, and one for all classification."""
+    """A table for each set that any of the experiments was to retrieve from, one for sentences, one for all labels."""
     names = dict.fromkeys(name for each in groups for run in each.runs for name in run.results.retrieval)
-    return [*(_retrieval(name, groups) for name in names), *_classification(groups)]
+    return [*(_retrieval(name, groups) for name in names), *_sentences(groups), *_classification(groups)]
 
 
 def write_table(runs: Sequence[Path]) -> str:
@@ -151,6 +151,19 @@ def _retrieval(data: str, groups: Sequence[Group]) -> Table:
         (share, one.images) for one in every if one.images for way in DIRECTIONS for share in getattr(one, way).values()
     ]
     return _table(data, shown, runs, found, _recalls(every), shares)
+
+
+def _sentences(groups: Sequence[Group]) -> list[Table]:
+    runs = {each.name: some for each in groups if (some := [run for run in each.runs if run.results.sentences])}
+    found = {name: [run.results for run in some] for name, some in runs.items()}
+    sets = dict.fromkeys(data for some in found.values() for one in some for data in one.sentences)
+    shown = [Column(data, "Spearman", _spearman(data), 1, True) for data in sets]
+    note = "Spearman's correlation of cosines with people's scores, in %."
+    return [_table("sentences", shown, runs, found, note, [])] if runs else []
+
+
+def _spearman(data: str) -> Callable[[Results], float | None]:
+    return lambda one: 100 * one.sentences[data].spearman if data in one.sentences else None
 
 
 def _classification(groups: Sequence[Group]) -> list[Table]:

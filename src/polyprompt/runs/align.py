@@ -1,45 +1,45 @@
-"""`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved."""
+"""`align` from settings to a run folder: caches filled, CAMPE trained, held-out sets scored, model saved.
+
+Captioned pictures train both sides; pairs of sentences with a score train the text side alone (runs/sentences.py).
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.campe.cache import ImageTokens, TextStates
+from polyprompt.campe.cache import ImageTokens
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import join
-from polyprompt.data.items import Pairs
-from polyprompt.data.read import read_pairs
+from polyprompt.data.items import Pairs, Scored
+from polyprompt.data.read import read_pairs, read_scored
+from polyprompt.data.source import kinds_of
 from polyprompt.disk.files import digest
 from polyprompt.errors import ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
 from polyprompt.evaluate.retrieval import recall
 from polyprompt.media.frames import over_frames
 from polyprompt.nn.memory import kept_memory
-from polyprompt.nn.precision import Precision, choose_precision
-from polyprompt.nn.tree import Sequences, sequences
+from polyprompt.nn.precision import choose_precision
 from polyprompt.progress import say, track
+from polyprompt.runs import sentences
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.groups import parameter_groups
 from polyprompt.runs.processes import device, is_main_process, processes
 from polyprompt.runs.settings import AlignSettings
 from polyprompt.runs.start import start_from
+from polyprompt.runs.texts import BLOCK, Texts, numbers_of, prepare_texts
+from polyprompt.runs.work import Work
 from polyprompt.towers.llm import PACKAGED
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
-from polyprompt.types import Hidden
 from polyprompt.values import Json, Values
-
-BLOCK = 128
-"""Captions or pictures scored together."""
-
-FITTED_TO = 512
-"""Captions whose read-outs a fitted norm is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ class Prepared:
 
     model: CAMPE
     pairs: Pairs
-    ids: list[list[int]]
-    states: TextStates | None
+    texts: Texts
     tokens: ImageTokens | None
-    negations: bool
 
     def pixels(self, item: int) -> Float[Tensor, "f 3 height width"]:
         """Picture `item`, preprocessed; a video frame by frame."""
@@ -70,17 +68,10 @@ class Prepared:
     def batch(self, captions: Sequence[int]) -> Batch:
         """Captions and the pictures they describe."""
         images = [self.pairs.image_of[i] for i in captions]
-        laid, hidden = self.texts(captions)
+        laid, hidden = self.texts.read(captions)
         if self.tokens:
             return Batch(laid, hidden, self.tokens.read(images), None, self.frames(images))
         return Batch(laid, hidden, None, torch.cat([self.pixels(i) for i in images]), self.frames(images))
-
-    def texts(self, captions: Sequence[int]) -> tuple[Sequences, Hidden | None]:
-        """Captions laid out, and their cached states if there are any."""
-        if self.states:
-            return self.states.read(captions)
-        tree = self.model.text.tree if self.negations else self.model.text.tree.positive()
-        return sequences([self.ids[i] for i in captions], tree), None
 
 
 def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool = False) -> Prepared:
@@ -89,35 +80,22 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: b
     Raises:
         CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
     """
-    ids, cut = model.text.llm.tokens(pairs.captions, settings.text.max_tokens)
-    if cut:
-        say(f"{pairs.name}: {cut} of {len(ids)} captions were cut to {settings.text.max_tokens} tokens.")
-    states = tokens = None
-    if settings.cache and model.text.cacheable:
-        tree = model.text.tree if negations else model.text.tree.positive()
-        bf16 = numbers_of(settings) == "bf16"
-        states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, bf16)
-        states.fill(settings.cache_gb)
+    texts, tokens = prepare_texts(model, pairs.captions, pairs.name, settings, negations=negations), None
     if settings.cache and not model.image.tower.trunk_trained:
-        plain = Prepared(model, pairs, ids, None, None, negations)
+        plain = Prepared(model, pairs, texts, None)
         digests = [picture.digest() for picture in pairs.images]
         frames = plain.frames(range(len(pairs.images)))
         tokens = ImageTokens(model.image, plain.pixels, digests, frames, settings.cache_dtype)
         tokens.fill(settings.cache_gb)
-    return Prepared(model, pairs, ids, states, tokens, negations)
+    return Prepared(model, pairs, texts, tokens)
 
 
 @kept_memory()
 @torch.no_grad()
 def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "i D"], Float[Tensor, "t k d"]]:
     """Embeddings of all captions and pictures, and the captions' read-outs."""
-    model = data.model.eval()
-    texts, reads, images = [], [], []
-    for at in track(range(0, len(data.ids), BLOCK), f"{what}: captions"):
-        laid, hidden = data.texts(range(at, min(at + BLOCK, len(data.ids))))
-        out = model.text(laid, hidden)
-        texts.append(join(out.segments))
-        reads.append(out.readouts)
+    model, images = data.model.eval(), []
+    texts, reads = data.texts.embed(f"{what}: captions")
     for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):
         part = range(at, min(at + BLOCK, len(data.pairs.images)))
         if data.tokens:
@@ -125,7 +103,7 @@ def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor
         else:
             segments, _ = model.image(torch.cat([data.pixels(i) for i in part]).to(model.bias.device))
         images.append(over_frames(join(segments), data.frames(part)))
-    return torch.cat(texts).cpu(), torch.cat(images).cpu(), torch.cat(reads).cpu()
+    return texts, torch.cat(images).cpu(), reads
 
 
 def score(
@@ -178,8 +156,8 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     precision = numbers_of(settings)
     if settings.precision == "auto":
         say(choose_precision(device().type).sentence)
-    train = read_pairs(settings.data, settings.train_split, max_bad=settings.max_bad)
-    dev = read_pairs(settings.data, settings.dev_split, max_bad=settings.max_bad) if settings.dev_split else None
+    train = _read(settings, settings.train_split)
+    dev = _read(settings, settings.dev_split) if settings.dev_split else None
     torch.manual_seed(settings.seed)
     dtype = "fp32" if settings.tower_dtype == "auto" and settings.precision == "fp32" else settings.tower_dtype
     model = build(settings.model_copy(update={"tower_dtype": dtype})).to(device())
@@ -189,19 +167,13 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     started = start_from(model, settings.start_from) if settings.start_from else None
     run.start({"towers": towers, "captions": _fingerprint(train), "start_from": started})
     with processes().main_process_first():  # the others read what the first has cached
-        data = prepare(model, train, settings, negations=bool(settings.loss.negation))
-        dev_data = prepare(model, dev, settings) if dev else None
+        work = _work(model, train, dev, settings)
     if started is None:  # else it was fitted to what the earlier run had seen
-        _fit_norm(data)
-
-    def every_epoch(epoch: int) -> Json:
-        if dev_data is None:
-            return {}
-        return {"dev": score(*embed(dev_data, "Dev"), dev_data.pairs, model.text.num_segments)}
-
+        work.texts.fit_norm()
+    score_dev = work.score_dev
     fit(
-        Objective(model),
-        Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed),
+        work.objective,
+        work.batches,
         TrainSettings(
             epochs=settings.epochs,
             seed=settings.seed,
@@ -210,12 +182,29 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
             epoch_seconds=EPOCH_SECONDS,
         ),
         run.folder,
-        groups=parameter_groups(model, settings),
-        every_epoch=every_epoch,
+        groups=parameter_groups(model, settings, work.objective),
+        every_epoch=None if score_dev is None else lambda epoch: {"dev": score_dev()},
         resume=resume,
         since=run.since,
     )
     return model
+
+
+def _read(settings: AlignSettings, split: str | None) -> Pairs | Scored:
+    """A split of whatever `data` holds."""
+    if "scores" in kinds_of(settings.data):
+        return read_scored(settings.data, split)
+    return read_pairs(settings.data, split, max_bad=settings.max_bad)
+
+
+def _work(model: CAMPE, train: Pairs | Scored, dev: Pairs | Scored | None, settings: AlignSettings) -> Work:
+    """What a run does on its data, all of it read and cached."""
+    score_dev = None if dev is None else _scorer(model, dev, settings, "Dev")
+    if isinstance(train, Scored):
+        return sentences.work(model, train, settings, score_dev)
+    data = prepare(model, train, settings, negations=bool(settings.loss.negation))
+    batches = Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed)
+    return Work(Objective(model), data.texts, batches, score_dev)
 
 
 def balanced_bias(batch: int) -> float:
@@ -227,35 +216,38 @@ def balanced_bias(batch: int) -> float:
     return -math.log(batch - 1)
 
 
-def _fingerprint(pairs: Pairs) -> str:
-    """Of captions and the names of their pictures; the pictures' bytes are in the names of the caches."""
-    return digest(*pairs.captions, *(pairs.images[image].key for image in pairs.image_of))
+def _fingerprint(data: Pairs | Scored) -> str:
+    """Of texts, and scores or the names of pictures; the pictures' bytes are in the names of the caches."""
+    if isinstance(data, Scored):
+        return digest(*data.first, *data.second, *map(repr, data.scores))
+    return digest(*data.captions, *(data.images[image].key for image in data.image_of))
 
 
 def _finish(model: CAMPE, settings: AlignSettings, run: RunFolder) -> None:
-    found: Json = {}
+    found: dict[str, Json] = {"retrieval": {}}
     if settings.test_split:
-        test = read_pairs(settings.data, settings.test_split, max_bad=settings.max_bad)
-        found[f"{settings.data} {settings.test_split}"] = evaluate(model, test, settings)
+        test = _read(settings, settings.test_split)
+        kind = "sentences" if isinstance(test, Scored) else "retrieval"
+        found[kind] = {f"{settings.data} {settings.test_split}": evaluate(model, test, settings)}
     head = run.head()
-    results = head | {"machine": f"{head['machine']}, {numbers_of(settings)}", "retrieval": found}
+    results = head | {"machine": f"{head['machine']}, {numbers_of(settings)}"} | found
     run.finish(results, lambda folder: model.save_pretrained(folder, _card(settings, results)))
 
 
-def evaluate(model: CAMPE, pairs: Pairs, settings: AlignSettings) -> Json:
-    """Recall and aspects of a set that the model has not seen; the frozen pass in the precision it was trained with."""
-    data = prepare(model, pairs, settings)
-    return score(*embed(data, pairs.name), pairs, model.text.num_segments)
+def evaluate(model: CAMPE, data: Pairs | Scored, settings: AlignSettings) -> Json:
+    """Recall and aspects, or rank correlation, on a set that the model has not seen.
+
+    The frozen pass runs in the precision that the model was trained with.
+    """
+    return _scorer(model, data, settings, data.name)()
 
 
-def numbers_of(settings: AlignSettings) -> Precision:
-    """The precision that the settings name, or the one this machine multiplies fastest."""
-    return choose_precision(device().type).precision if settings.precision == "auto" else settings.precision
-
-
-def _fit_norm(data: Prepared) -> None:
-    """A fitted norm takes its figures from the first captions' read-outs."""
-    data.model.text.fit_norm(*data.texts(range(min(FITTED_TO, len(data.ids)))))
+def _scorer(model: CAMPE, data: Pairs | Scored, settings: AlignSettings, what: str) -> Callable[[], Json]:
+    """Scores a set with the model as it then is; what is frozen is computed here, once."""
+    if isinstance(data, Scored):
+        return partial(sentences.score, sentences.prepare(model, data, settings), what)
+    pairs = prepare(model, data, settings)
+    return lambda: score(*embed(pairs, what), data, model.text.num_segments)
 
 
 def _card(settings: AlignSettings, results: Values) -> str:
@@ -267,6 +259,8 @@ def _card(settings: AlignSettings, results: Values) -> str:
         f"Trained with `{results['command']}` on {results['date']} ({results['machine']}).",
         "",
     ]
+    for name, found in results.get("sentences", {}).items():
+        lines.append(f"- {name}, Spearman's correlation of {found['pairs']} pairs: {found['spearman']:.3f}")
     for name, found in results["retrieval"].items():
         for way in ("image_to_text", "text_to_image"):
             figures = ", ".join(f"{k} {v:.3f}" for k, v in found[way].items())

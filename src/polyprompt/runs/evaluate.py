@@ -1,4 +1,4 @@
-"""A finished run scored on another set, of captions or of labels; the scores are kept with the run's own."""
+"""A finished run scored on another set, of captions, labels or sentences; the scores are kept with the run's own."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.model import CAMPE
 from polyprompt.data.items import Labelled
-from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.data.read import read_labelled, read_pairs, read_scored
 from polyprompt.data.source import kinds_of
 from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError
@@ -44,7 +44,8 @@ def evaluate(
     """Scores a run on a set and adds the scores to its results.json; nothing else in it changes.
 
     A run of `align` scores captions; or labels, zero-shot, where there are no captions, or classes or templates are
-    given. A run of `adapt` scores labels, among the classes that it was trained on if the set has no others.
+    given; or pairs of sentences. A run of `adapt` scores labels, among the classes that it was trained on if the set
+    has no others.
 
     Args:
         run: the folder of a finished run.
@@ -57,27 +58,39 @@ def evaluate(
 
     Raises:
         FileError: the run is not finished, its files are damaged, or they cannot be written.
-        ConfigError: templates for a run of `adapt`. DataError: nothing to score.
+        ConfigError: templates or sentences for a run of `adapt`. DataError: nothing to score.
     """
     folder = Path(run)
     read_results(folder)
     with held(folder, wait=60.0):
         pass  # that results cannot be written is said before the work
     model = model or load(folder)
-    if isinstance(model, CAMPE) and not class_names and not templates and "captions" in kinds_of(data):
-        found = _captions(model, folder, data, split, max_bad)
+    kinds = kinds_of(data)
+    if "scores" in kinds:
+        kind, found = "sentences", _sentences(model, folder, data, split)
+    elif isinstance(model, CAMPE) and not class_names and not templates and "captions" in kinds:
+        kind, found = "retrieval", _captions(model, folder, data, split, max_bad)
     else:
         labelled = read_labelled(data, split, class_names=class_names, max_bad=max_bad)
-        found = _labels(model, folder, labelled, class_names, templates)
+        kind, found = "classification", _labels(model, folder, labelled, class_names, templates)
     name = f"{data} {split or 'all'}" + (f", {len(class_names)} classes given" if class_names else "")
-    scored = Scored("retrieval" if "image_to_text" in found else "classification", name, found)
+    scored = Scored(kind, name, found)
     add_scores(folder, scored.kind, name, found)
     return scored
 
 
+def _sentences(model: CAMPE | Classifier, folder: Path, data: str, split: str | None) -> Json:
+    if not isinstance(model, CAMPE):
+        raise ConfigError(f"{folder}: was made by adapt, which compares no sentences; give a run of align.")
+    return align.evaluate(model.to(device()), read_scored(data, split), _settings(folder))
+
+
+def _settings(folder: Path) -> AlignSettings:
+    return checked(AlignSettings, read_json(folder / CONFIG), str(folder / CONFIG))
+
+
 def _captions(model: CAMPE, folder: Path, data: str, split: str | None, max_bad: int) -> Json:
-    settings = checked(AlignSettings, read_json(folder / CONFIG), str(folder / CONFIG))
-    return align.evaluate(model.to(device()), read_pairs(data, split, max_bad=max_bad), settings)
+    return align.evaluate(model.to(device()), read_pairs(data, split, max_bad=max_bad), _settings(folder))
 
 
 def _labels(

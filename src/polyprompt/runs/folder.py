@@ -40,7 +40,7 @@ LOCK, HOLDER = ".lock", ".holder.json"
 PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
 """Whose versions are noted."""
 
-Scores = Literal["retrieval", "classification"]
+Scores = Literal["retrieval", "classification", "sentences"]
 
 
 # A run

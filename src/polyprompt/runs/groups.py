@@ -1,5 +1,7 @@
 """At which rate each part of a model learns, and what is decayed."""
 
+from torch import nn
+
 from polyprompt.campe.model import CAMPE
 from polyprompt.runs.settings import AlignSettings
 from polyprompt.values import Json
@@ -8,8 +10,10 @@ BIAS_RATE = 100
 """Times `rate`: a bias has units to go, and what it does not reach, all cosines have to make up for together."""
 
 
-def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[Json]:
+def parameter_groups(model: CAMPE, settings: AlignSettings, objective: nn.Module) -> list[Json]:
     """What `align` trains, in groups for the optimiser; one that would be empty is left out.
+
+    A group holds what the objective trains of the model: of pairs of sentences nothing reaches the image side.
 
     new      maps; blocks and pool of the image side    rate          decayed
     towers   pretrained blocks and norms                tower_rate    decayed
@@ -24,8 +28,10 @@ def parameter_groups(model: CAMPE, settings: AlignSettings) -> list[Json]:
         "plain": settings.rate,
         "bias": settings.bias_rate or BIAS_RATE * settings.rate,
     }
+    trained = set(objective.parameters())
+    kinds = {kind: [p for p in all_of if p in trained] for kind, all_of in model.parameters_by_kind().items()}
     return [
         {"params": some, "lr": rates[kind], "name": kind} | ({"weight_decay": 0.0} if kind in ("plain", "bias") else {})
-        for kind, some in model.parameters_by_kind().items()
+        for kind, some in kinds.items()
         if some
     ]

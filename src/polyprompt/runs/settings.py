@@ -39,7 +39,7 @@ class AlignSettings(ModelSettings):
     name: str = "campe"
     """What reports call the run; the name of its folder unless said otherwise."""
     data: str
-    """Captioned pictures: a folder with a captions table, Karpathy's JSON, tars, hf:NAME, a name of the catalogue."""
+    """Captioned pictures: folder with captions.csv, JSON, tars, hf:NAME, catalogue's name; or a table of sentences."""
     train_split: str | None = "train"
     """One split, or several: train+restval; none for all there is."""
     dev_split: str | None = "dev"
