@@ -30,6 +30,9 @@ def toy_campe(toy_tokenizer):
         model = CAMPE(checked(ModelSettings, values), llm, tower)
         if hasattr(model.text, "vectors"):
             model.text.vectors.data += 0.3 * torch.randn_like(model.text.vectors)
+        for name, parameter in model.named_parameters():
+            if ".updates." in name:  # B starts at zero, where A has no gradient
+                parameter.data = 0.3 * torch.randn_like(parameter)
         return model.eval()
 
     return build

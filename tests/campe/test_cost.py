@@ -54,6 +54,20 @@ def test_the_papers_figure_for_clip():
     assert found.text_cache == found.image_cache == 0
 
 
+@pytest.mark.parametrize("last_n", [1, 3])
+def test_updates_counted_by_hand(last_n):
+    """Rank 2 beside queries and output (32 to 32) and keys and values (32 to 16) of the last blocks, ten tokens."""
+    config, given = hf.LlamaConfig(**LLAMA), SMALL | {"text.last_n": last_n}
+    plain = counted(config, "test_efficientnet", **given)
+    found = counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **given, **{"text.lora": 2})
+    update = 2 * (2 * (32 + 32) + 2 * (32 + 16))
+    block = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+    assert plain.text_trained.parameters - found.text_trained.parameters == last_n * (block - update)
+    assert found.text_trained.multiply_adds - plain.text_trained.multiply_adds == last_n * update * 10
+    assert (found.text_beside, plain.text_beside) == (last_n * block, 0)
+    assert found.weights[2] == plain.weights[2] + 4 * last_n * update  # the same blocks lie in memory
+
+
 def test_a_llama_counted_by_hand():
     found = counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL, **{"text.last_n": 2})
     tokens, width = 10, 32

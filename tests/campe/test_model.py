@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import join
@@ -29,6 +30,9 @@ WAYS = [
     {"text.readout": "last"},
     {"text.readout": "mean"},
     {"text.readout": "tokens"},
+    {"text.readout": "end"},
+    {"text.lora": 2},
+    {"text.lora": 1, "text.last_n": 2, "text.readout": "mean"},
     {"loss.contrast": "sigmoid"},
 ]
 
@@ -87,6 +91,32 @@ def test_readouts_equal_one_pass_for_each_prompt(adaptive, toy_campe):
             state = side.norm(llm.run(hidden, flow, side.split, llm.depth))[0, -1]
             parts.append(state @ side.maps[k])
         torch.testing.assert_close(together[row], F.normalize(torch.cat(parts), dim=0), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("readout", ["prompts", "mean"])
+def test_updates_equal_merged_weights(readout, toy_campe):
+    """W + B A in the place of W, in the two trained blocks; as a model, and as an encoder that methods adapt."""
+    model, plain = (toy_campe(**{"text.lora": rank, "text.last_n": 2, "text.readout": readout}) for rank in (2, 0))
+    plain.load_state_dict({name: t for name, t in model.state_dict().items() if ".updates." not in name})
+    before = plain.encode_text(TEXTS)
+    layers = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
+    for block, places in model.text.updates.items():
+        for place, update in places.items():
+            layer = getattr(plain.text.llm.blocks[int(block)].self_attn, layers[place])
+            layer.weight += update.B @ update.A
+    found = model.encode_text(TEXTS)
+    torch.testing.assert_close(found, plain.encode_text(TEXTS), rtol=1e-5, atol=1e-5)
+    assert (found - before).abs().max() > 1e-2
+    encoder = CampeEncoder(model, "toy")
+    torch.testing.assert_close(encoder.encode_text(TEXTS), found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("way", "says"), [({"text.last_n": 0, "text.adaptive": "words"}, "trained blocks"),
+                                           ({"text.lora": 100}, "at most its width")])  # fmt: skip
+def test_updates_that_cannot_be(way, says, toy_campe):
+    with pytest.raises(ConfigError, match=says):
+        toy_campe(**{"text.lora": 2} | way)
 
 
 @torch.no_grad()
@@ -271,6 +301,7 @@ def test_every_parameter_that_learns_is_of_one_kind(way, toy_campe):
     learning = {name_of[id(p)] for p in model.parameters() if p.requires_grad}
     assert names("plain") == {"logit_scale", "text.vectors"} & learning
     assert names("bias") == {"bias"} & learning
-    blocks = {f"text.llm.blocks.{n}" for n in range(model.text.split, model.text.llm.depth)}
+    first = model.text.llm.depth if way.get("text.lora") else model.text.split
+    blocks = {f"text.llm.blocks.{n}" for n in range(first, model.text.llm.depth)}
     assert {".".join(name.split(".")[:4]) for name in names("towers") if "norm" not in name.split(".")[2]} == blocks
-    assert all(name.startswith(("text.maps", "image.")) for name in names("new"))
+    assert all(name.startswith(("text.maps", "text.updates.", "image.")) for name in names("new"))

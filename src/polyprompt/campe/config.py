@@ -16,7 +16,7 @@ WORDS = (
 )  # fmt: skip
 """What the K adaptive tokens start from, unless the user says otherwise."""
 
-Readout = Literal["prompts", "last", "mean", "tokens"]
+Readout = Literal["prompts", "last", "mean", "tokens", "end"]
 Adaptive = Literal["words", "late", "input"]
 TowerDtype = Literal["auto", "fp32", "bf16"]
 
@@ -25,11 +25,11 @@ class TextSettings(Settings):
     """The text side (campe/text.py)."""
 
     tower: str = "smollm2-135m"
-    """The packaged one, a folder in Hugging Face layout, or a hub id."""
+    """The packaged one, a folder in Hugging Face layout, a hub id; or vanilla:384x6, a fresh one of width x blocks."""
     depth: int | None = None
     """Blocks of the LLM that are kept, counted from its input; all of them if not given."""
     readout: Readout = "prompts"
-    """What is read: K prompts, or a baseline: the last token, the mean, a row of adaptive tokens."""
+    """What is read: K prompts, or a baseline: the last token, the mean, a row of adaptive tokens, an end token."""
     prompts: int = Field(default=6, ge=1)
     """K, prompts behind each caption."""
     words: tuple[str, ...] | None = None
@@ -41,9 +41,11 @@ class TextSettings(Settings):
     adaptive: Adaptive = "late"
     """Where the adaptive tokens live: words, late or input (docs/design.md)."""
     last_n: int = 1
-    """Trained blocks of the LLM, counted from its end."""
+    """Trained blocks of the LLM, counted from its end; a fresh one is trained whole."""
+    lora: int = Field(default=0, ge=0, le=LARGEST)
+    """Rank of updates beside the trained blocks' attention, whose weights then stay; 0: the blocks themselves learn."""
     norm: Literal["fitted", "own"] = "fitted"
-    """Behind them: each coordinate standardised as the first captions' read-outs need it, or the LLM's final norm."""
+    """Behind them: each coordinate standardised as the first captions' read-outs need it; or the LLM's own."""
     shared_map: bool = False
     """One map for all prompts, instead of one each."""
     max_tokens: int = Field(default=64, ge=1)

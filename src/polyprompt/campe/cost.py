@@ -24,10 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from polyprompt.campe.config import ModelSettings
+from polyprompt.campe.config import ModelSettings, TextSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.model import held_in
+from polyprompt.campe.text import branches_of, low_rank
 from polyprompt.errors import ConfigError, TowerError
+from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
 from polyprompt.values import Foreign
@@ -66,6 +68,8 @@ class Cost:
     weights: tuple[int, int, int]
     """Bytes of the weights that a training step needs in memory: nothing cached, captions cached, captions and pictures
     cached. Frozen blocks of the text tower are held in `tower_dtype`, all else in fp32."""
+    text_beside: int
+    """Frozen parameters of the blocks that updates stand beside (`text.lora`): a step runs them, whatever is cached."""
     memory: tuple[int, int, int]
     """Bytes a further pair in the batch adds to the peak of a training step, in single precision, attention matrices
     written out: nothing cached, captions cached, captions and pictures cached."""
@@ -84,7 +88,8 @@ class Cost:
         the weights in memory, and what a pair adds to a training step's; to the cache on disk in KB (10^3 bytes).
         """
         trained = self.text_trained.parameters + self.image_trained.parameters
-        needed = (self.text_frozen.parameters + self.image_frozen.parameters, self.image_frozen.parameters, 0)
+        pictures = self.image_frozen.parameters + self.text_beside
+        needed = (self.text_frozen.parameters + self.image_frozen.parameters, pictures, self.text_beside)
         kept = (0, self.text_cache, self.text_cache + self.image_cache)
         return [
             {
@@ -122,6 +127,7 @@ def cost(text_config: "PretrainedConfig", settings: ModelSettings, *, tokens: in
     image_frozen, image_whole = pair.image_operations()
     held = (_count(text, trained=False) * width, 4 * _count(image, trained=False))
     trained = 4 * (_count(text, trained=True) + _count(image, trained=True))
+    beside = _count(nn.ModuleList(text.blocks[text.split :]), trained=False)
     once, twice = pair.peaks(PAIRS), pair.peaks(2 * PAIRS)
     return Cost(
         text_frozen=Part(_count(text, trained=False), text_frozen),
@@ -130,7 +136,8 @@ def cost(text_config: "PretrainedConfig", settings: ModelSettings, *, tokens: in
         image_trained=Part(_count(image, trained=True), image_whole - image_frozen),
         text_cache=tokens * text.width * CACHED_BYTES if text_frozen else 0,
         image_cache=pair.cached_numbers() * CACHED_BYTES,
-        weights=(trained + sum(held), trained + held[1], trained),
+        weights=(trained + sum(held), trained + held[1] + beside * width, trained + beside * width),
+        text_beside=beside,
         memory=cast(tuple[int, int, int], tuple((b - a) // PAIRS for a, b in zip(once, twice, strict=True))),
     )
 
@@ -223,7 +230,7 @@ class _Pair:
 
         image, prompts = settings.image, settings.text.prompts
         with torch.device("meta"):
-            self.text = _Text(text_config, prompts, settings.dim, settings.text.last_n, settings.text.depth)
+            self.text = _Text(text_config, prompts, settings.dim, settings.text)
             model = timm.create_model(timm_name(image.tower), pretrained=False, num_classes=0)
             tower = TimmTower(model, name=image.tower, fingerprint="", trained_blocks=image.trained_blocks)
             queries = image.queries or prompts
@@ -284,13 +291,11 @@ class _Pair:
 class _Text(nn.Module):
     """A decoder from its config, and the maps of the K readouts."""
 
-    def __init__(
-        self, config: "PretrainedConfig", prompts: int, dim: int, trained_blocks: int, depth: int | None
-    ) -> None:
+    def __init__(self, config: "PretrainedConfig", prompts: int, dim: int, settings: TextSettings) -> None:
         from transformers import AutoModel
 
         super().__init__()
-        config = _cut(config.get_text_config(), depth)
+        trained_blocks, config = settings.last_n, _cut(config.get_text_config(), settings.depth)
         count: int = config.num_hidden_layers
         if not 0 <= trained_blocks <= count:
             raise ConfigError(
@@ -305,7 +310,11 @@ class _Text(nn.Module):
             raise TowerError(f"{type(config).__name__} is not a decoder's: it has no list of {count} blocks")
         # Not a child of its own: the blocks' parameters would be counted twice.
         self.blocks, self.split = tuple(lists[0]), count - trained_blocks
-        lists[0][self.split :].requires_grad_(True)
+        if settings.lora:
+            for block in self.blocks[self.split :]:
+                _put_beside(block, config, settings.lora)
+        else:
+            lists[0][self.split :].requires_grad_(True)
         inside = set(lists[0].modules())
         for name, part in self.decoder.named_modules():
             if name.rpartition(".")[2] in ("norm", "ln_f", "final_layer_norm") and part not in inside:
@@ -324,6 +333,17 @@ class _Text(nn.Module):
         if self.split:
             return self.blocks[self.split - 1].register_forward_hook(lambda *_: call())
         return self.blocks[0].register_forward_pre_hook(lambda *_: call())
+
+
+def _put_beside(block: nn.Module, config: "PretrainedConfig", rank: int) -> None:
+    """Puts LoRA's updates beside the layers of a block's attention."""
+    if (layers := layers_of(block, config)) is None:
+        raise TowerError(f"{type(config).__name__}: where its attention's layers are is not known; use text.lora=0")
+    updates = low_rank(layers.widths, rank)
+    attention = getattr(block, layers.attention)
+    for name, new in with_branches(block, layers, branches_of(updates))(attention).items():
+        setattr(attention, name, new)
+    block.add_module("updates", updates)
 
 
 def _multiply_adds(counter: FlopCounterMode) -> int:

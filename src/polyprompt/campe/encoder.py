@@ -165,7 +165,7 @@ class CampeText(nn.Module):
         looked = None
         counts = {sum(token < 0 for token in row) for row in rows}
         even = len(counts) == 1 and 0 not in counts
-        reads_the_tree = side.readout in ("prompts", "tokens")  # and so never a prompt
+        reads_the_tree = side.readout in ("prompts", "tokens", "end")  # and so never a prompt
         if alone and 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
             looked = side.llm.keys_values_of(start, hidden, flow)
             hidden = pick(hidden, side.rows(distinct))
@@ -186,7 +186,7 @@ class CampeText(nn.Module):
         """States entering block 0, from the rows of the input table after `put_in`."""
         side, ids = self.side, batch.ids.clamp(min=0)
         embeddings = side.llm.token_embeddings(ids)
-        if not side.cacheable:
+        if side.adaptive == "input" and self.tree.adaptive:
             embeddings = embeddings.index_copy(1, self._adaptive(batch), side.vectors.expand(len(ids), -1, -1))
         return side.llm.embed(ids, batch.positions, batch.mask, put_in(embeddings))
 

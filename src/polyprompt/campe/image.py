@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, TowerError
-from polyprompt.nn.blocks import NewBlock
+from polyprompt.nn.blocks import NewBlock, heads_for
 from polyprompt.nn.pool import AttentionPool
 from polyprompt.nn.prompts import append, replace_last
 from polyprompt.towers.base import NOTHING, Change
@@ -140,8 +140,3 @@ class ImageSide(nn.Module):
     def read(self, states: Float[Tensor, "b n d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """States behind the last block, rows that entered at their end, to segments and where each looked."""
         return self.pool(self.norm(states)[:, self.tower.prefix : self.tower.prefix + self.cells])
-
-
-def heads_for(width: int) -> int:
-    """As many attention heads as divide the width and leave each at least 64 numbers, as in ViTs; at least one."""
-    return max(heads for heads in range(1, max(1, width // 64) + 1) if width % heads == 0)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from polyprompt.campe.config import ModelSettings, TowerDtype
 from polyprompt.campe.image import ImageSide
-from polyprompt.campe.text import TextSide, join, prompt_tree, token_row
+from polyprompt.campe.text import Learns, TextSide, end_token, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
@@ -48,10 +48,10 @@ class CAMPE(nn.Module):
             _tree(settings, llm),
             readout=text.readout,
             dim=settings.dim,
-            last_n=text.last_n,
+            learns=Learns(text.last_n, text.lora),
             adaptive=text.adaptive,
             shared_map=text.shared_map,
-            fitted_norm=text.norm == "fitted",
+            fitted_norm=text.norm == "fitted" and not llm.fresh,
         )
         image = settings.image
         self.image = ImageSide(
@@ -174,7 +174,8 @@ class CAMPE(nn.Module):
         """
         norms = (self.text.norm, self.image.tokens_norm)  # a tower's own are among its parameters, too
         kind_of = {id(p): "norms" for norm in norms for p in norm.parameters()}
-        kind_of |= {id(p): "towers" for tower in (self.text.llm, self.image.tower) for p in tower.parameters()}
+        towers = [self.image.tower] if self.text.llm.fresh else [self.text.llm, self.image.tower]
+        kind_of |= {id(p): "towers" for tower in towers for p in tower.parameters()}
         kind_of |= {id(p): "plain" for p in (self.logit_scale, getattr(self.text, "vectors", self.logit_scale))}
         kind_of[id(self.bias)] = "bias"
         kinds: dict[str, list[nn.Parameter]] = {"new": [], "towers": [], "norms": [], "plain": [], "bias": []}
@@ -298,6 +299,8 @@ def _tree(settings: ModelSettings, llm: LLM) -> PromptTree:
         case "prompts":
             negated = text.negated_template if settings.loss.negation else None
             return prompt_tree(llm, text.adaptive_words(), text.template, negated)
+        case "end":
+            return end_token(llm)
         case "tokens":
             return token_row(llm, text.adaptive_words())
         case _:

@@ -9,12 +9,14 @@ Kim and Angelova 2025 (arXiv:2508.02762). No code was published; what the paper 
 - the LLM's final norm, made for guessing words, is replaced by one fitted to the read-outs (`norm`); docs/results.md
   compares them
 
-Other read-outs of the same LLM are the baselines: its last token, the mean over the caption, and adaptive tokens in a
-row behind the caption, read out together (after DeFo, arXiv:2210.04714).
+Other read-outs of the same LLM are the baselines: its last token, the mean over the caption, a token that ends the text
+as in CLIP, and adaptive tokens in a row behind the caption, read out together (after DeFo, arXiv:2210.04714). So are
+other ways to train: LoRA's updates in place of the blocks' own weights, and a fresh tower (towers/vanilla.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +25,7 @@ from torch.nn import functional as F
 
 from polyprompt.campe.config import Adaptive, Readout
 from polyprompt.errors import ConfigError
+from polyprompt.nn.branches import Branches, LowRank, Place
 from polyprompt.nn.tree import Branch, PromptTree, Sequences, grow
 from polyprompt.towers.llm import LLM, Flow
 from polyprompt.types import Hidden, Segments
@@ -53,6 +56,47 @@ def token_row(llm: LLM, words: Sequence[str]) -> PromptTree:
     ids = [llm.behind(f" {word}")[0][-1] for word in words]
     nodes = tuple(range(len(ids)))
     return PromptTree(tuple(ids), tuple(node - 1 for node in nodes), adaptive=nodes, readouts=nodes)
+
+
+def end_token(llm: LLM) -> PromptTree:
+    """The token that ends a text, behind the caption, and read out: CLIP's pooling.
+
+    Raises:
+        ConfigError: the tokenizer has none.
+    """
+    if (end := llm.tokenizer.eos_token_id) is None:
+        raise ConfigError(f"{llm.name}: its tokenizer has no token that ends a text; use text.readout=last.")
+    return PromptTree((end,), (-1,), readouts=(0,))
+
+
+def _updates(llm: LLM, start: int, rank: int) -> nn.ModuleDict:
+    """LoRA's updates, by block and place, put beside the blocks from `start` on; none at rank 0.
+
+    Raises:
+        ConfigError: the tower learns as a whole, no block does, or the family's layers are not known.
+    """
+    if not rank:
+        return nn.ModuleDict()
+    if llm.fresh or start == llm.depth or rank > llm.width:
+        raise ConfigError(
+            f"text.lora is {rank}; updates stand beside trained blocks of a pretrained LLM (text.last_n of 1 or more), "
+            f"and have at most its width of {llm.width}."
+        )
+    if llm.layers is None:
+        raise ConfigError(f"{llm.name}: where its attention's layers are is not known; use text.lora=0.")
+    of = {block: low_rank(llm.layers.widths, rank) for block in range(start, llm.depth)}
+    llm.beside = {block: branches_of(places) for block, places in of.items()}
+    return nn.ModuleDict({str(block): places for block, places in of.items()})
+
+
+def low_rank(widths: Mapping[Place, tuple[int, int]], rank: int) -> nn.ModuleDict:
+    """LoRA's updates of one block, by place, drawn from torch's own generator."""
+    return nn.ModuleDict({place: LowRank(widths[place], rank, torch.default_generator) for place in PLACES})
+
+
+def branches_of(updates: nn.ModuleDict) -> Branches:
+    """A block's updates as a tower takes them."""
+    return cast(Branches, dict(updates.items()))
 
 
 def _branch(llm: LLM, template: str, word: str) -> Branch:
@@ -99,6 +143,20 @@ class FittedNorm(nn.Module):
         return (states - self.mean) / self.deviation * self.weight + self.bias
 
 
+class Learns(NamedTuple):
+    """What of the LLM learns."""
+
+    blocks: int = 1
+    """The last so many; 0: the norm alone."""
+    rank: int = 0
+    """Of updates beside those blocks' attention, whose own weights then stay; 0: the blocks themselves learn."""
+
+
+LAST_BLOCK = Learns()
+PLACES: tuple[Place, ...] = ("query", "key", "value", "out")
+"""Where LoRA's updates stand."""
+
+
 class TextSide(nn.Module):
     """A decoder with a prompt tree behind each caption, and maps into the joint space.
 
@@ -107,7 +165,7 @@ class TextSide(nn.Module):
         tree: the prompts; an empty one for "last" and "mean".
         readout: which states are read.
         dim: D, the width of the joint space.
-        last_n: trained blocks, counted from the end; 0 trains the norm and the maps alone.
+        learns: what of the LLM learns, beside the norm and the maps; of a fresh one all.
         adaptive: where the adaptive tokens live.
         shared_map: one map for all prompts.
         fitted_norm: whether a norm fitted to the read-outs stands in the place of the LLM's final one.
@@ -120,7 +178,7 @@ class TextSide(nn.Module):
         *,
         readout: Readout = "prompts",
         dim: int = 384,
-        last_n: int = 1,
+        learns: Learns = LAST_BLOCK,
         adaptive: Adaptive = "late",
         shared_map: bool = False,
         fitted_norm: bool = False,
@@ -132,13 +190,16 @@ class TextSide(nn.Module):
             raise ConfigError(
                 f"dim is {dim}, which {self.num_segments} prompts do not divide; use {near}, for instance."
             )
+        last_n = llm.depth if llm.fresh else learns.blocks
         if not 0 <= last_n <= llm.depth:
             raise ConfigError(f"last_n is {last_n}; the text tower has {llm.depth} blocks, so 0 to {llm.depth}.")
         if adaptive == "late" and tree.adaptive and last_n == 0:
             raise ConfigError('adaptive "late" adds vectors where trained blocks begin, and last_n is 0; use "words".')
         self.llm, self.tree, self.readout, self.dim, self.adaptive = llm, tree, readout, dim, adaptive
         self.split = llm.depth - last_n
-        llm.unfreeze(self.split)
+        self.updates = _updates(llm, self.split, learns.rank)
+        if not self.updates:
+            llm.unfreeze(self.split)
         self.fitted_norm = FittedNorm(llm.width) if fitted_norm else None
         self.norm.requires_grad_(True)
         maps = 1 if shared_map else self.num_segments
@@ -157,13 +218,18 @@ class TextSide(nn.Module):
     @property
     def cacheable(self) -> bool:
         """States below the split do not depend on anything that learns."""
+        return not self.llm.fresh and self._adaptive_above
+
+    @property
+    def _adaptive_above(self) -> bool:
+        """Adaptive tokens do not learn at the input."""
         return self.adaptive != "input" or not self.tree.adaptive
 
     def forward(self, batch: Sequences, hidden: Hidden | None = None) -> TextOut:
         """Segments of a batch; `hidden` are the states entering the first trained block, if a cache has them."""
         batch = batch.to(self.maps.device)
         tree = self._tree_of(batch)
-        if not self.cacheable:
+        if not self._adaptive_above:
             hidden, flow = self._through_frozen_blocks(batch)
         elif hidden is not None:
             flow = self.llm.flow(batch.positions, batch.mask)

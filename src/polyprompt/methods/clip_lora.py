@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from polyprompt.adapt.adapter import Adapter, Names
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, filled
 from polyprompt.errors import ConfigError
-from polyprompt.nn.branches import Place
-from polyprompt.nn.linear import linear
+from polyprompt.nn.branches import LowRank, Place
 from polyprompt.towers.base import Change, DualEncoder, ImageTower, TextTower, check_open
 
 POSITIONS = {
@@ -66,21 +64,6 @@ class Config:
         return CLIPLoRA(self, encoder, draw)
 
 
-class LowRank(nn.Module):
-    """s B A dropout(x), one row by itself."""
-
-    def __init__(self, config: Config, widths: tuple[int, int], draw: torch.Generator) -> None:
-        super().__init__()
-        self.factor = config.alpha / config.rank**0.5
-        self.A = nn.Parameter(linear(widths[0], config.rank, draw, bias=False).weight.detach().clone())
-        self.B = nn.Parameter(torch.zeros(widths[1], config.rank))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
-        """What is added to the layer's result."""
-        return self.factor * (self.dropout(x) @ self.A.T @ self.B.T)
-
-
 class CLIPLoRA(Adapter):
     """`text[block][place]` and `image[block][place]` are the updates."""
 
@@ -106,8 +89,12 @@ class CLIPLoRA(Adapter):
                 raise ConfigError(f"clip_lora: position is {config.position!r}, and the {name} tower has no such block")
         places: list[Place] = [place for place in PLACES if place in config.places]
 
+        def update(place: Place) -> LowRank:
+            factor = config.alpha / config.rank**0.5
+            return LowRank(tower.widths(place), config.rank, draw, factor=factor, dropout=config.dropout)
+
         def updates() -> nn.ModuleDict:
-            return nn.ModuleDict({place: LowRank(config, tower.widths(place), draw) for place in places})
+            return nn.ModuleDict({place: update(place) for place in places})
 
         return nn.ModuleDict({str(block): updates() for block in blocks})
 

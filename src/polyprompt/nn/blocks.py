@@ -62,3 +62,8 @@ def check_heads(width: int, heads: int) -> None:
     """Refuse a number of attention heads that does not divide the width."""
     if heads < 1 or width % heads:
         raise ConfigError(f"heads is {heads}; it must divide the width {width}")
+
+
+def heads_for(width: int) -> int:
+    """As many attention heads as divide the width and leave each at least 64 numbers, as in ViTs; at least one."""
+    return max(heads for heads in range(1, max(1, width // 64) + 1) if width % heads == 0)

@@ -37,6 +37,7 @@ from polyprompt.runs.start import start_from
 from polyprompt.runs.texts import BLOCK, Texts, numbers_of, prepare_texts
 from polyprompt.runs.work import Work
 from polyprompt.towers.llm import PACKAGED
+from polyprompt.towers.vanilla import PREFIX
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
 from polyprompt.values import Json, Values
@@ -146,7 +147,8 @@ def _with_whole_paths(settings: AlignSettings) -> AlignSettings:
     """The same, with the places of towers that lie in local folders said in full."""
     text, image = settings.text, settings.image
     if text.tower != PACKAGED:
-        text = text.model_copy(update={"tower": absolute(text.tower)})
+        fresh, at, tower = text.tower.partition("@") if text.tower.startswith(PREFIX) else ("", "", text.tower)
+        text = text.model_copy(update={"tower": f"{fresh}{at}{absolute(tower)}" if tower else text.tower})
     image = image.model_copy(update={"tower": absolute(image.tower)})
     start = settings.start_from and absolute(settings.start_from)
     return settings.model_copy(update={"text": text, "image": image, "start_from": start})

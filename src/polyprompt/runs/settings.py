@@ -55,7 +55,7 @@ class AlignSettings(ModelSettings):
     batch: int = Field(default=128, ge=2)
     """Pictures in a batch, all processes together."""
     rate: float = Field(default=1e-3, gt=0)
-    """Of everything new: maps, adaptive tokens, image blocks, pool."""
+    """Of everything new: maps, adaptive tokens, updates, image blocks, pool; a fresh text tower."""
     tower_rate: float = Field(default=1e-4, gt=0)
     """Of pretrained blocks and norms that are trained."""
     norm_rate: float | None = Field(default=None, gt=0)

@@ -68,7 +68,9 @@ def prepare_texts(
     if cut:
         say(f"{name}: {cut} of {len(ids)} texts were cut to {settings.text.max_tokens} tokens.")
     states = None
-    if settings.cache and model.text.cacheable:
+    if settings.text.lora and model.text.split == 0:
+        say(f"{name}: all blocks have updates beside them, so no states are kept and each step runs all blocks.")
+    elif settings.cache and model.text.cacheable:
         tree = model.text.tree if negations else model.text.tree.positive()
         bf16 = numbers_of(settings) == "bf16"
         states = TextStates(model.text.llm, model.text.split, ids, tree, settings.cache_dtype, bf16)

@@ -12,7 +12,7 @@ import copy
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polyprompt.errors import DataError, TowerError
-from polyprompt.nn.branches import NONE, Branches
+from polyprompt.nn.branches import NONE, Branches, both
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
+from polyprompt.towers.vanilla import sizes_of, untrained
 from polyprompt.towers.weights import Checkpoint, Table, Unread, find_checkpoint, one_by_one, put, taken
 from polyprompt.types import Hidden, Mask, Tokens
 from polyprompt.values import Foreign, Json, Values
@@ -113,6 +114,8 @@ class LLM(nn.Module):
         name: what the user called it.
         depth: blocks kept, counted from the input; the rest is dropped.
         checkpoint: where its tensors lie, if its own are on the meta device; they are read when they are needed.
+        fresh: whether nothing in it is pretrained: all of it learns, the input table, too, and its tensors say nothing
+            of what it is.
         dtype: of frozen blocks that are read: fp32, bf16, or as they lie where that is one of the two. In bf16 only
             matrices are held and multiplied; states between blocks, norms and embeddings stay fp32, so it gives what
             autocast makes of fp32 weights, to the bit.
@@ -126,6 +129,8 @@ class LLM(nn.Module):
         depth: int | None = None,
         checkpoint: Checkpoint | None = None,
         dtype: torch.dtype | None = torch.float32,
+        *,
+        fresh: bool = False,
     ) -> None:
         super().__init__()
         blocks_name, blocks = _only_blocks(decoder, name)
@@ -135,19 +140,21 @@ class LLM(nn.Module):
                 f"{name}: text depth is {depth}; the model has {len(blocks)} blocks, so 1 to {len(blocks)}."
             )
         config = cast(Foreign, decoder.eval()).config
-        self.name, self.tokenizer = name, tokenizer
+        self.name, self.tokenizer, self.fresh = name, tokenizer, fresh
         self.width: int = config.hidden_size
         self.dtype = torch.float32
         self._windows = [_window(block, config) for block in blocks]
         self.layers = layers_of(blocks[0], config)
         self.first_learning = len(blocks)  # blocks from here on are trained
+        self.beside: Mapping[int, Branches] = {}
+        """What stands beside the layers of a block in every pass, whoever else hands it more."""
         self.blocks = nn.ModuleList(blocks)
         self._unread = (
             [Unread(b, checkpoint, f"{blocks_name}.{i}.") for i, b in enumerate(blocks)] if checkpoint else []
         )
         noted = checkpoint.noted() if checkpoint else None
         said = noted or (checkpoint.said() if checkpoint else None)
-        self.fingerprint = fingerprint(decoder, tokenizer, said)
+        self.fingerprint = fingerprint(decoder, tokenizer, () if fresh else said)
         if checkpoint:
             _read_rest(decoder, blocks_name, checkpoint)
         self.norm = getattr(decoder, norm_name) or nn.Identity()
@@ -184,6 +191,8 @@ class LLM(nn.Module):
             if self._unread:
                 self.blocks[index] = self._unread[index].read(torch.float32, self.device, own=True)
             self.blocks[index].requires_grad_(True)
+        if self.fresh:
+            self.entrance.requires_grad_(True)
         self.first_learning = min(self.first_learning, start)
 
     @torch.no_grad()
@@ -304,6 +313,7 @@ class LLM(nn.Module):
     ) -> Hidden:
         """Block `index`, with branches beside its layers and then `change` made to a copy of it."""
         block = original = taken(self.blocks, index, self.dtype, hidden.device)
+        branches = both(self.beside.get(index, NONE), branches)
         low = self.dtype == torch.bfloat16 and index < self.first_learning
         if branches:
             assert self.layers is not None
@@ -412,7 +422,10 @@ class _Zeros(nn.Module):
 
 
 def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = torch.float32) -> LLM:
-    """The packaged "smollm2-135m", a folder in Hugging Face layout, or a hub id.
+    """The packaged "smollm2-135m", a folder in Hugging Face layout, or a hub id; or one that starts from nothing.
+
+    "vanilla:384x6" is a fresh causal transformer of width 384 with 6 blocks and the packaged tower's tokenizer,
+    "vanilla:384x6@OTHER" one with another tower's (towers/vanilla.py).
 
     Args:
         source: which.
@@ -427,15 +440,17 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
 
     logging.disable_progress_bar()
 
-    if source == PACKAGED:
+    fresh = sizes_of(source)
+    tower = fresh.tokenizer or PACKAGED if fresh else source
+    if tower == PACKAGED:
         from polyprompt.disk.packaged import smollm2
 
         path = str(smollm2())
     else:
-        path = source
+        path = tower
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        decoder, checkpoint = _built(path)
+        decoder, checkpoint = (untrained(fresh, tokenizer), None) if fresh else _built(path)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
@@ -446,7 +461,7 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
         raise TowerError(
             f"text tower {source!r} has no tokenizer.json; token places are needed to find the adaptive word."
         )
-    return LLM(decoder, tokenizer, source, depth, checkpoint, dtype)
+    return LLM(decoder, tokenizer, source, depth, checkpoint, dtype, fresh=fresh is not None)
 
 
 def _built(path: str) -> tuple[nn.Module, Checkpoint | None]:

@@ -1,0 +1,57 @@
+"""A small causal transformer that starts from nothing: the text tower of a plain CLIP, to compare pretrained ones with.
+
+Radford et al. 2021 (arXiv:2103.00020, section 2.4) take GPT-2's architecture with learned positions; so does this one,
+with GELU, no dropout, and the tokenizer of a pretrained tower, so that both read the same tokens.
+"""
+
+import re
+from typing import NamedTuple
+
+from torch import nn
+
+from polyprompt.errors import TowerError
+from polyprompt.nn.blocks import heads_for
+from polyprompt.values import Foreign
+
+PREFIX = "vanilla:"
+LARGEST = 8192
+
+
+class Sizes(NamedTuple):
+    """What its name says of a fresh tower."""
+
+    width: int
+    blocks: int
+    tokenizer: str
+    """The tower whose tokenizer it has; empty: the packaged one."""
+
+
+def sizes_of(name: str) -> Sizes | None:
+    """ "vanilla:384x6" or "vanilla:384x6@TOWER" in parts; None: another kind of name.
+
+    Raises:
+        TowerError: it begins like one, and is none.
+    """
+    if not name.startswith(PREFIX):
+        return None
+    found = re.fullmatch(r"vanilla:([1-9]\d*)x([1-9]\d*)(?:@(.+))?", name)
+    if not found or max(int(found[1]), int(found[2])) > LARGEST or int(found[1]) < 8:
+        raise TowerError(f"text tower {name!r}: write its width and its blocks, at least 8 and 1, as in vanilla:384x6.")
+    return Sizes(int(found[1]), int(found[2]), found[3] or "")
+
+
+def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:
+    """The tower with random weights, drawn from torch's own generator."""
+    from transformers import GPT2Config, GPT2Model
+
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=sizes.width,
+        n_layer=sizes.blocks,
+        n_head=heads_for(sizes.width),
+        activation_function="gelu",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    return GPT2Model(config)
