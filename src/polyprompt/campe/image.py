@@ -11,6 +11,7 @@ numbers and show one attention map per segment; the rest is chosen here and name
 
 import torch
 from jaxtyping import Float
+from timm.layers import PatchDropout
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, TowerError
@@ -108,16 +109,22 @@ class ImageSide(nn.Module):
             )
         return self.tower.trunk_tokens(pixels)
 
-    def segments(self, tokens: Float[Tensor, "b n c"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
+    def segments(self, tokens: Float[Tensor, "b n c"], dropped: float = 0.0) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """Trunk tokens to segments, not normalised, and where each looked.
 
         Args:
             tokens: from `frozen_tokens`, or the tower's `trunk_tokens`.
+            dropped: the share of a picture's own tokens that blocks and pool go without, while training; others in each
+                picture and call. At least one stays.
 
         Returns:
             segments, and attention over the picture's own tokens in reading order: the mean over heads, rows sum to 1.
         """
-        return self.read(self.run(self.enter(tokens), 0, len(self.blocks)))
+        states = self.enter(tokens)
+        if dropped:
+            # timm's, after FLIP (Li et al. 2022, arXiv:2212.00794): places were added before, so the rest keeps them
+            states = PatchDropout(dropped, num_prefix_tokens=self.tower.prefix, ordered=True)(states)
+        return self.read(self.run(states, 0, len(self.blocks)))
 
     def enter(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
         """Trunk tokens to the states entering the first of `blocks`."""

@@ -42,18 +42,16 @@ class Objective(nn.Module):
     move, since they share the words behind the adaptive token, while scores can differ and do.
     """
 
-    def __init__(self, model: CAMPE) -> None:
+    def __init__(self, model: CAMPE, dropped_patches: float = 0.0) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.dropped_patches = model, dropped_patches
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms, before weighting, and their weighted sum."""
         model, weights = self.model, self.model.settings.loss
         text = model.text(batch.captions, batch.hidden)
-        if batch.tokens is not None:
-            segments, _ = model.image.segments(batch.tokens)
-        else:
-            segments, _ = model.image(batch.pixels)
+        tokens = model.image.tower.trunk_tokens(batch.pixels) if batch.tokens is None else batch.tokens
+        segments, _ = model.image.segments(tokens, self.dropped_patches if self.training else 0.0)
         texts, images, scale = join(text.segments), join(segments), model.scale
         if batch.frames is not None:
             images = over_frames(images, batch.frames)

@@ -247,8 +247,8 @@ class TextSide(nn.Module):
         """What is made of the states of `rows` behind the last block."""
         states = self.norm(states)
         if self.readout == "mean":
-            real = torch.arange(batch.width, device=states.device) < batch.lengths[:, None]
-            states = (states * real[..., None]).sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
+            real = batch.seen_at_the_end().to(states.device)
+            states = (states * real[..., None]).sum(dim=1, keepdim=True) / real.sum(dim=1)[:, None, None]
         elif self.readout == "tokens":
             states = states.mean(dim=1, keepdim=True)
         positive, negated = states[:, : self.num_segments], states[:, self.num_segments :]

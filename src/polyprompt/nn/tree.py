@@ -7,7 +7,7 @@ prompt restarts behind the caption), and its state equals that of the same words
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -137,10 +137,31 @@ class Sequences:
     lengths: Int[Tensor, "b"]
     width: int
 
+    def seen_at_the_end(self) -> Bool[Tensor, "b n"]:
+        """Which of the caption places its last token sees: the whole caption, but what was dropped."""
+        last = (self.lengths - 1)[:, None, None].expand(-1, 1, self.width)
+        return self.mask[:, :, : self.width].gather(1, last)[:, 0]
+
     def to(self, device: torch.device) -> "Sequences":
         """The same batch on another device."""
         ids, positions, mask = self.ids.to(device), self.positions.to(device), self.mask.to(device)
         return Sequences(ids, positions, mask, self.lengths.to(device), self.width)
+
+
+def without_words(batch: Sequences, share: float) -> Sequences:
+    """The same batch, in which nobody but themselves sees a random share of the captions' tokens.
+
+    A caption's last token always stays, so that no caption is empty. Drawn from torch's own generator. States that
+    were made before had seen the dropped tokens: from a cache this acts in the trained blocks alone.
+    """
+    rows, places = torch.arange(len(batch.ids))[:, None], torch.arange(batch.width)
+    dropped = torch.rand(len(batch.ids), batch.width) < share
+    dropped[rows[:, 0], batch.lengths.cpu() - 1] = False
+    dropped &= places < batch.lengths.cpu()[:, None]
+    mask = batch.mask.clone()
+    mask[:, :, : batch.width] &= ~dropped.to(mask.device)[:, None, :]
+    mask |= torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    return replace(batch, mask=mask)
 
 
 def sequences(captions: Sequence[Sequence[int]], tree: PromptTree, pad: int = 0) -> Sequences:

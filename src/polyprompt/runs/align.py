@@ -27,6 +27,7 @@ from polyprompt.evaluate.retrieval import recall
 from polyprompt.media.frames import over_frames
 from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.precision import choose_precision
+from polyprompt.nn.tree import without_words
 from polyprompt.progress import say, track
 from polyprompt.runs import sentences
 from polyprompt.runs.folder import RunFolder, absolute, open_run
@@ -51,44 +52,56 @@ class Prepared:
     pairs: Pairs
     texts: Texts
     tokens: ImageTokens | None
+    mirrored: bool = False
+    """Whether picture i has a second view, item i + n of n pictures: the same mirrored."""
+    dropped_words: float = 0.0
 
     def pixels(self, item: int) -> Float[Tensor, "f 3 height width"]:
-        """Picture `item`, preprocessed; a video frame by frame."""
-        picture = self.pairs.images[item]
+        """Picture `item`, preprocessed; a video frame by frame; behind the last picture their mirrored views."""
+        picture = self.pairs.images[item % len(self.pairs.images)]
         try:
             frames = picture.frames(self.model.settings.image.frames)
-            return torch.stack([self.model.preprocess(frame) for frame in frames])
+            pixels = torch.stack([self.model.preprocess(frame) for frame in frames])
         except ImageError as error:
             raise ImageError(picture.key, error.why) from None
+        return pixels.flip(-1) if item >= len(self.pairs.images) else pixels
 
     def frames(self, items: Sequence[int]) -> list[int]:
         """How many frames each of these pictures has."""
         several = self.model.settings.image.frames
-        return [several if self.pairs.images[item].moves else 1 for item in items]
+        images = self.pairs.images
+        return [several if images[item % len(images)].moves else 1 for item in items]
 
     def batch(self, captions: Sequence[int]) -> Batch:
-        """Captions and the pictures they describe."""
+        """Captions and the pictures they describe, for a step of training: views and drops are drawn anew."""
         images = [self.pairs.image_of[i] for i in captions]
+        if self.mirrored:
+            turned = torch.randint(2, (len(images),)).tolist()
+            images = [image + len(self.pairs.images) * turn for image, turn in zip(images, turned, strict=True)]
         laid, hidden = self.texts.read(captions)
+        if self.dropped_words:
+            laid = without_words(laid, self.dropped_words)
         if self.tokens:
             return Batch(laid, hidden, self.tokens.read(images), None, self.frames(images))
         return Batch(laid, hidden, None, torch.cat([self.pixels(i) for i in images]), self.frames(images))
 
 
-def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, negations: bool = False) -> Prepared:
-    """Fills the caches of `pairs`; `negations` says whether the negated prompts are wanted too.
+def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, training: bool = False) -> Prepared:
+    """Fills the caches of `pairs`; for training with what it alone wants: negated prompts, mirrored views.
 
     Raises:
         CacheError: over the cap, or no room. ImageError: a picture that cannot be read.
     """
+    negations, mirrored = training and bool(settings.loss.negation), training and settings.mirrored
     texts, tokens = prepare_texts(model, pairs.captions, pairs.name, settings, negations=negations), None
     if settings.cache and not model.image.tower.trunk_trained:
         plain = Prepared(model, pairs, texts, None)
         digests = [picture.digest() for picture in pairs.images]
-        frames = plain.frames(range(len(pairs.images)))
+        digests += [digest(one, "mirrored") for one in digests] if mirrored else []
+        frames = plain.frames(range(len(digests)))
         tokens = ImageTokens(model.image, plain.pixels, digests, frames, settings.cache_dtype)
         tokens.fill(settings.cache_gb)
-    return Prepared(model, pairs, texts, tokens)
+    return Prepared(model, pairs, texts, tokens, mirrored, settings.dropped_words if training else 0.0)
 
 
 @kept_memory()
@@ -204,9 +217,9 @@ def _work(model: CAMPE, train: Pairs | Scored, dev: Pairs | Scored | None, setti
     score_dev = None if dev is None else _scorer(model, dev, settings, "Dev")
     if isinstance(train, Scored):
         return sentences.work(model, train, settings, score_dev)
-    data = prepare(model, train, settings, negations=bool(settings.loss.negation))
+    data = prepare(model, train, settings, training=True)
     batches = Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed)
-    return Work(Objective(model), data.texts, batches, score_dev)
+    return Work(Objective(model, settings.dropped_patches), data.texts, batches, score_dev)
 
 
 def balanced_bias(batch: int) -> float:

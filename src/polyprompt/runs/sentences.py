@@ -1,7 +1,7 @@
 """Pairs of sentences with people's scores: a text side trained on them, and scored."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from polyprompt.campe.objective import Likeness, ScoredBatch
 from polyprompt.data.items import Scored
 from polyprompt.evaluate.sentences import check_scipy, spearman
 from polyprompt.nn.memory import kept_memory
+from polyprompt.nn.tree import without_words
 from polyprompt.runs.settings import AlignSettings
 from polyprompt.runs.texts import Texts, prepare_texts
 from polyprompt.runs.work import Work
@@ -27,10 +28,12 @@ class PreparedPairs:
     first: Sequence[int]
     second: Sequence[int]
     scores: tuple[float, ...]
+    dropped_words: float = 0.0
 
     def batch(self, pairs: Sequence[int]) -> ScoredBatch:
         """Some pairs: all first sentences, then all second ones."""
         laid, hidden = self.texts.read([*(self.first[i] for i in pairs), *(self.second[i] for i in pairs)])
+        laid = without_words(laid, self.dropped_words) if self.dropped_words else laid
         return ScoredBatch(laid, hidden, torch.tensor([self.scores[i] for i in pairs]))
 
     def embed(self, what: str) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
@@ -56,7 +59,7 @@ def prepare(model: CAMPE, data: Scored, settings: AlignSettings) -> PreparedPair
 
 def work(model: CAMPE, train: Scored, settings: AlignSettings, score_dev: Callable[[], Json] | None) -> Work:
     """Training on pairs; the image side stays as it is."""
-    data = prepare(model, train, settings)
+    data = replace(prepare(model, train, settings), dropped_words=settings.dropped_words)
     batches = Batches(fetch=data.batch, image_of=range(len(train.scores)), size=settings.batch, seed=settings.seed)
     return Work(Likeness(model.text, settings.loss.diversity), data.texts, batches, score_dev)
 

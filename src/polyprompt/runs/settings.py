@@ -64,6 +64,12 @@ class AlignSettings(ModelSettings):
     """Of the sigmoid loss's bias; 100 times rate if not given."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of everything but scale, bias and adaptive tokens."""
+    mirrored: bool = False
+    """Whether half of the pictures of a step are mirrored, left for right; kept as a second view of each."""
+    dropped_words: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a caption's tokens that the trained blocks do not see in a step; the last one always stays."""
+    dropped_patches: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a picture's tokens that are left out in a step."""
     seed: int = Field(default=0, ge=0)
     """Of the random start and the order of the batches."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

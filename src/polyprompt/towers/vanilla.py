@@ -53,5 +53,7 @@ def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     return GPT2Model(config)
