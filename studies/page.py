@@ -19,7 +19,15 @@ NAMES = {
     "last": "the last token",
     "mean": "the mean over the caption",
     "tokens-16": "sixteen adaptive tokens",
+    "lora-mean": "the mean, with LoRA in the last two blocks",
+    "vanilla-mean": "the mean of a fresh text tower",
+    "vanilla-end": "the end token of a fresh text tower",
 }
+SETS = {
+    "sts": "## Sentences alone: STS-B, and six sets that nobody trained on",
+    "msrvtt": "## Video-text retrieval on a subset of MSR-VTT, from the models made on Flickr8k",
+}
+"""Titles of what is kept under results/NAME/final, one table each."""
 
 
 def page() -> str:
@@ -28,7 +36,7 @@ def page() -> str:
         "# Results",
         "Written by `python studies/page.py` from the runs in studies/results; each names its machine.",
     ]
-    for section in (flickr8k, alike, ablations, norms, few_shot):
+    for section in (flickr8k, alike, ablations, norms, other_sets, aspect_weights, few_shot):
         parts += section()
     return "\n\n".join(parts) + "\n"
 
@@ -158,6 +166,7 @@ def norms() -> list[str]:
     lines = [
         row([said, *(f"{100 * best(f'flickr8k/{stage}/{name}', dev_recall):.1f}" for stage in ("norms", "tune"))])
         for name, said in NAMES.items()
+        if runs("flickr8k", "norms", name)
     ]
     return [
         "## Flickr8k: the final norm",
@@ -170,6 +179,34 @@ def norms() -> list[str]:
         "The fitted norm was chosen on dev. Test had been scored before with the own one, so the table of test figures "
         "above is the second that was made.",
         "`python studies/flickr8k.py norms`.",
+    ]
+
+
+def other_sets() -> list[str]:
+    """The same read-outs elsewhere, by studies/sts.py and studies/msrvtt.py, whose heads say how."""
+    parts = []
+    for name, title in SETS.items():
+        if found := runs(name, "final"):
+            parts += [title, f"studies/{name}.py.", write_table(found).rstrip()]
+    return parts
+
+
+def aspect_weights() -> list[str]:
+    """The first prompt weighted up, against equal weights."""
+    if not (found := [read_json(run / "results.json") for run in runs("aspect-weights")]):
+        return []
+    lines = [row(["", "equal, %", "weighted, %", "gained", "lost", "pictures"]), row(["---", *["---:"] * 5])]
+    for name, first in found[0]["sets"].items():
+        each = [one["sets"][name] for one in found]
+        shares = [Figure([100 * one[way] for one in each]).says(1) for way in ("equal", "weighted")]
+        counts = [Figure([one[way] for one in each]).says(0) for way in ("gained", "lost")]
+        lines.append(row([name, *shares, *counts, str(first["pictures"])]))
+    return [
+        "## Aspect weights, fixed beforehand",
+        f"Zero-shot accuracy of {len(found)} encoders (seeds) with {found[0]['template']!r}: weights of 1.25 for the "
+        "first prompt and 0.95 for the others against equal ones, and how many pictures only one of the two has right "
+        "(studies/aspect_weights.py).",
+        "\n".join(lines),
     ]
 
 

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 from polyprompt.disk.files import write_json
 from polyprompt.runs.adapt import AdaptSettings, resolved
@@ -29,7 +30,7 @@ def test_the_page_of_results_is_what_its_program_writes():
 
 def test_every_variant_has_settings_that_align_takes():
     flickr8k = study("flickr8k")
-    parts = [*flickr8k.READ_OUTS.values(), *flickr8k.ABLATIONS.values()]
+    parts = [*flickr8k.READ_OUTS.values(), *flickr8k.BASELINES.values(), *flickr8k.ABLATIONS.values()]
     settings = [checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, part)) for part in parts]
     assert all(one.image.queries == 6 and one.image.new_blocks == 2 for one in settings)
 
@@ -38,6 +39,25 @@ def test_every_read_out_of_sentences_has_settings_that_align_takes():
     sts = study("sts")
     parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READ_OUTS.values()]
     assert [one.text.readout for one in parts] == ["prompts", "prompts", "last", "mean"]
+
+
+def test_clips_go_on_from_the_pictures_settings():
+    flickr8k, msrvtt = study("flickr8k"), study("msrvtt")
+    for name in msrvtt.READ_OUTS:
+        before = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.READ_OUTS[name])).model_dump()
+        now = checked(AlignSettings, msrvtt.settings_of(before, name, 1, rate=1e-4))
+        assert (now.image.queries, now.image.new_blocks, now.image.frames) == (6, 2, 6)
+        assert now.text.model_dump() == before["text"]
+        assert (now.seed, now.rate, now.start_from) == (1, 1e-4, f"runs/flickr8k/final/{name}/1")
+
+
+def test_weights_of_aspects_count_what_they_gain_and_lose():
+    aspects = study("aspect_weights")
+    assert aspects.weights_of(6) == [1.25, 0.95, 0.95, 0.95, 0.95, 0.95]
+    equal = torch.tensor([[2.0, 1.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
+    weighted = torch.tensor([[2.0, 1.0], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
+    found = aspects.compared(equal, weighted, torch.tensor([0, 1, 1, 0]))
+    assert found == {"equal": 0.5, "weighted": 0.5, "gained": 1, "lost": 1, "pictures": 4}
 
 
 def test_every_method_has_settings_that_adapt_takes():
