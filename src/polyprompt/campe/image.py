@@ -11,7 +11,7 @@ numbers and show one attention map per segment; the rest is chosen here and name
 
 import torch
 from jaxtyping import Float
-from timm.layers import PatchDropout
+from timm.layers.patch_dropout import PatchDropout
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, TowerError

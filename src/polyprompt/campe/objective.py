@@ -50,7 +50,10 @@ class Objective(nn.Module):
         """The terms, before weighting, and their weighted sum."""
         model, weights = self.model, self.model.settings.loss
         text = model.text(batch.captions, batch.hidden)
-        tokens = model.image.tower.trunk_tokens(batch.pixels) if batch.tokens is None else batch.tokens
+        tokens = batch.tokens
+        if tokens is None:
+            assert batch.pixels is not None
+            tokens = model.image.tower.trunk_tokens(batch.pixels)
         segments, _ = model.image.segments(tokens, self.dropped_patches if self.training else 0.0)
         texts, images, scale = join(text.segments), join(segments), model.scale
         if batch.frames is not None:
