@@ -44,6 +44,12 @@ def read(case: Case, path, class_names=None, **options):
             "descriptions",
             "dropout",
             "attention_dropout",
+            "words",
+            "position",
+            "sentence",
+            "share",
+            "temperature",
+            "distance",
         ):
             if hasattr(config, field):
                 options["settings"][field] = getattr(config, field)
@@ -109,6 +115,24 @@ def test_adapters_files_give_the_authors_logits_and_are_written_alike(name, tmp_
     assert set(ours) == set(original)
     for key, tensor in original.items():
         torch.testing.assert_close(ours[key], tensor, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("kgcoop", "meta_net.linear1.weight"), ("coprompt", "model_distill.visual.proj")]
+)
+def test_what_the_authors_leave_in_is_passed_over(name, left, tmp_path):
+    case = Case(name)
+    method = case.build()
+    file = export_original(method, tmp_path, epoch=1)
+    content = torch.load(file, weights_only=True)
+    content["state_dict"][left] = torch.zeros(3, 3)
+    torch.save(content, file)
+    view = method.see(case.tensors["images"])
+    assert torch.equal(read(case, tmp_path, case.class_names).logits(view), method.logits(view))
+    content["state_dict"]["prompt_learner.other" if name == "coprompt" else "other"] = torch.zeros(3, 3)
+    torch.save(content, file)
+    with pytest.raises(FileError, match=r"has the unknown key prompt_learner\.other"):
+        read(case, tmp_path, case.class_names)
 
 
 def _walk(content, name):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import filled
-from polyprompt.errors import DataError
+from polyprompt.errors import ConfigError, DataError
 from polyprompt.towers.base import NOTHING, Change, Out, Rows, TextTower
 
 Names = Sequence[str]
@@ -28,6 +28,8 @@ class Adapter(nn.Module):
     """The factor on cosines; None: the encoder's own, exp(logit_scale)."""
     views: int = 1
     """Random views of each training picture that `look_at` is given, where pictures are augmented."""
+    names_classes: bool = True
+    """Whether `class_vectors` are of the classes, so that a term can compare them with the frozen encoder's."""
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Token ids and slots for the text tower: a row a class, or several, which `class_vectors` joins."""
@@ -84,6 +86,17 @@ def class_logits(
 ) -> Float[Tensor, "b c"]:
     """scale * cosine(image, class)."""
     return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
+
+
+def check_class_vectors(term: str, adapter: Adapter) -> None:
+    """Refuses a method whose class vectors are no such thing.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if not adapter.names_classes:
+        kind = type(adapter).__name__
+        raise ConfigError(f"terms: {term} compares class vectors, and {kind} has no class vectors; use another method")
 
 
 def places_among(owners: Names, names: Names, nothing: str) -> list[int]:

@@ -64,6 +64,8 @@ class Config:
 class DeFo(Adapter):
     """`context` [n d], all sentences' vectors one behind the other; `head`, the layer of the classes at its making."""
 
+    names_classes = False
+
     def __init__(self, config: Config, encoder: DualEncoder, names: Names, draw: torch.Generator) -> None:
         super().__init__()
         self.config, self.names = config, tuple(names)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polyprompt.adapt.adapter import Adapter, Names
+from polyprompt.adapt.adapter import Adapter, Names, check_class_vectors
 from polyprompt.adapt.descriptions import described, sentences_of
 from polyprompt.adapt.terms import Result, Term
 from polyprompt.adapt.view import FrozenView
@@ -41,6 +41,7 @@ class Config:
 
     def build(self, adapter: Adapter) -> Term:
         """The term."""
+        check_class_vectors("coprompt", adapter)
         return Consistency(self)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.adapter import Adapter, check_class_vectors
 from polyprompt.adapt.terms import Result, Term
 from polyprompt.errors import ConfigError
 
@@ -31,6 +31,7 @@ class Config:
 
     def build(self, adapter: Adapter) -> Term:
         """The term."""
+        check_class_vectors("kgcoop", adapter)
         return Knowledge(self)
 
 

@@ -60,9 +60,9 @@ class Projection(Term):
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
         """projection: 0, with a gradient."""
-        if not torch.is_grad_enabled():
-            return {"projection": torch.zeros_like(result.scale)}
         learned = [parameter for parameter in self._adapter[0].parameters() if parameter.requires_grad]
+        if not (learned and torch.is_grad_enabled()):
+            return {"projection": torch.zeros_like(result.scale)}
         own, general = F.cross_entropy(result.scores["logits"], result.labels), self.general(result)
         lost = self._lost(own, general, learned)  # pyright: ignore[reportCallIssue]
         value = torch.stack([(parameter * part).sum() for parameter, part in zip(learned, lost, strict=True)]).sum()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.adapter import Adapter, check_class_vectors
 from polyprompt.adapt.average import GaussianAverage, weights
 from polyprompt.adapt.templates import PROMPTSRC
 from polyprompt.adapt.terms import Result, Term
@@ -59,6 +59,7 @@ class Config:
 
     def build(self, adapter: Adapter) -> Term:
         """The terms, with an average of the adapter's parameters."""
+        check_class_vectors("promptsrc", adapter)
         return Consistency(self, adapter)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' programs, read and written: CoOp, CoCoOp, VPT, IVLP, MaPLe, PromptSRC, and adapters.
+"""Checkpoints of the authors' programs, read and written: CoOp, CoCoOp, VPT, IVLP, MaPLe, PromptSRC, and newer ones.
 
 Their layout is `<folder>/<name>/model.pth.tar-<epoch>`, a pickle whose `state_dict` holds the learned tensors and, for
 all but CoOp and CoCoOp, the frozen model (KaiyangZhou/Dassl.pytorch, `save_model`). Read here without executing
@@ -39,12 +39,17 @@ FOLDERS = {
     "vdt_adapter": "clip_adapter_gpt",
     "mma": "adapter_learner",
     "mmrl": "MultiModalRepresentationLearner",
+    "kgcoop": "prompt_learner",
+    "prograd": "prompt_learner",
+    "tcp": "prompt_learner",
+    "coprompt": "MultiModalPromptLearner",
 }
 """The name under which each trainer registers what it saves."""
 
 ALONE = {
     "coop": "prompt_learner.", "cocoop": "prompt_learner.", "clip_adapter": "adapter.", "taskres": "prompt_learner.",
-    "mma": "adapter_learner.", "vdt_adapter": "adapter.",
+    "mma": "adapter_learner.", "vdt_adapter": "adapter.", "kgcoop": "prompt_learner.", "prograd": "prompt_learner.",
+    "tcp": "prompt_learner.",
 }  # fmt: skip
 """Trainers that save a part of the model alone, and the prefix that its tensors have in the whole."""
 FILES = {"clip_lora": (adapters.read_lora, adapters.write_lora), "tip_adapter": (adapters.read_tip, adapters.write_tip)}
@@ -148,7 +153,7 @@ def import_original(
         epoch: None: the last one.
         words: the trainer's CTX_INIT, if it was not "a photo of a" (random where it has more than 4 vectors).
         position: CoOp's CLASS_TOKEN_POSITION, which the file does not hold.
-        settings: of an adapter, what its file does not hold: template, alpha, scale; else as published.
+        settings: of newer methods, what the file does not hold: template, alpha, scale; else as published.
 
     Raises:
         FileError: missing, damaged, with more in it than plain tensors, or with tensors that do not fit.
@@ -168,7 +173,8 @@ def import_original(
     file = find(Path(path), name, epoch)
     tensors = _state_of(file, name)
     if name in adapters.KINDS:
-        config = adapters.config_in(name, tensors, encoder.image.depth, settings or {}, file)
+        given = dict(settings or {}) | ({} if words is None else {"words": words})
+        config = adapters.config_in(name, tensors, encoder.image.depth, given, file)
     else:
         config = _config(name, tensors, words, position, file)
     if class_names is None:
@@ -305,7 +311,7 @@ def _check_frozen(tensors: Mapping[str, Tensor], method: Adapted, encoder: CLIP,
     """
     learned = set(original_names(method).values())
     ours = frozen_tensors(encoder)
-    theirs = {k: v for k, v in tensors.items() if k not in learned}
+    theirs = {k: v for k, v in tensors.items() if k not in learned and not adapters.LEFT.match(k)}
     for key in ("prompt_learner.token_prefix", "prompt_learner.token_suffix"):
         theirs.pop(key, None)
     for key in [key for key in theirs if key.startswith(TEACHER)]:
@@ -354,7 +360,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         raise ConfigError(f"{encoder.name}: the authors' programs know OpenAI's vision transformers only")
     if name in FILES:
         return FILES[name][1](method, Path(folder))
-    if name not in adapters.KINDS:
+    if name != "mma":  # whose start is a level
         _check_start(method, name)
     names = original_names(method)
     learned = {names[own]: value.detach().float().cpu() for own, value in method.learned().items()}

@@ -1,10 +1,11 @@
-"""Files of the authors of CLIP-LoRA and Tip-Adapter, and what files of other adapters say about their settings.
+"""Files of the authors of CLIP-LoRA and Tip-Adapter, and what files of other newer methods say about their settings.
 
 CLIP-LoRA writes one `lora_weights.pt`: {weights: {layer_i: {q_proj, k_proj, v_proj, proj: {w_lora_A, w_lora_B}}},
 metadata: {r, alpha, encoder, params, position}}, where i counts the chosen text blocks, then the chosen image blocks.
 Tip-Adapter writes three tensors into its cache folder, `keys_16shots.pt` [D N], `values_16shots.pt` [N c] and, for -F,
-`best_F_16shots.pt` [N D]; this layout is from memory of its program, no genuine file was at hand. Those of MMA and MMRL
-are from reading their programs.
+`best_F_16shots.pt` [N D]; this layout is from memory of its program, no genuine file was at hand. Those of MMA, MMRL,
+KgCoOp, ProGrad, TCP and CoPrompt are from reading their programs; KgCoOp's unused layers and CoPrompt's frozen copy are
+passed over, and not written.
 """
 
 import re
@@ -18,7 +19,19 @@ from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.disk.files import whole_file
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods import clip_adapter, clip_lora, mma, mmrl, taskres, tip_adapter, vdt_adapter
+from polyprompt.methods import (
+    clip_adapter,
+    clip_lora,
+    coprompt,
+    kgcoop,
+    mma,
+    mmrl,
+    prograd,
+    taskres,
+    tcp,
+    tip_adapter,
+    vdt_adapter,
+)
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 
@@ -34,8 +47,8 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
         FileError: lacks a key.
     """
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in tensors or tensors[key].ndim != 2:
+    def shape(key: str, also: int = 2) -> tuple[int, ...]:
+        if key not in tensors or tensors[key].ndim not in (2, also):
             raise FileError(f"{file}: lacks {key}. Is it a checkpoint of {name}?")
         return tuple(tensors[key].shape)
 
@@ -57,6 +70,26 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
             levels = counted(r"adapter_learner\.text_adapter\.(\d+)\.") or [0]
             first = f"adapter_learner.text_adapter.{levels[0]}.down.0.weight"
             return {"start": levels[0], "end": levels[-1], "width": shape(first)[0]}
+        case "kgcoop" | "prograd":
+            *own, context, _ = shape("prompt_learner.ctx", also=3)
+            random = own or (name == "kgcoop" and context != 4)
+            words: dict[str, object] = {"words": ""} if random else {}
+            return words | {"context": context, "per_class": bool(own)}
+        case "tcp":
+            context, width = shape("prompt_learner.ctx")
+            middle, dim = shape("prompt_learner.meta_net.linear1.weight")
+            made, _ = shape("prompt_learner.meta_net.linear2.weight")
+            return {"context": context, "tokens": made // max(width, 1), "reduction": max(dim // max(middle, 1), 1)}
+        case "coprompt":
+            context, _ = shape("prompt_learner.ctx")
+            middle, dim = shape("adapter_image.fc.0.weight")
+            deep = len(counted(r"prompt_learner\.compound_prompts_text\.(\d+)"))
+            told: dict[str, object] = {
+                "context": context,
+                "depth": 1 + deep,
+                "reduction": max(dim // max(middle, 1), 1),
+            }
+            return told | ({"words": ""} if context > 4 else {})
         case _:
             tokens, space = shape("representation_learner.compound_rep_tokens")
             count = len(counted(r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\."))
@@ -64,7 +97,12 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
             return {"tokens": tokens, "space": space, "layers": layers}
 
 
-KINDS = {"clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl}
+KINDS = {
+    "clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl,
+    "kgcoop": kgcoop, "prograd": prograd, "tcp": tcp, "coprompt": coprompt,
+}  # fmt: skip
+LEFT = re.compile(r"model_distill\.|prompt_learner\.(bias_vectors$|meta_net\.linear1\.)")
+"""What files hold beside what learns and the encoder: CoPrompt's frozen copy, and layers that KgCoOp never uses."""
 
 
 def config_in(
