@@ -1,6 +1,10 @@
 """index, search and check from end to end."""
 
 import json
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,13 +12,14 @@ from safetensors.torch import save_file
 
 import polyprompt as pp
 from polyprompt.media.pictures import open_picture
+from polyprompt.search import shards
 
 
 @pytest.fixture
 def collection(clip, photos, tmp_path, polyprompt):
     """The pictures, as an encoder of the zoo embeds them."""
     (photos / "bad.png").write_bytes(b"none")
-    code, out, err = polyprompt("index", clip, photos, "--out", tmp_path / "collection")
+    code, out, err = polyprompt("index", clip, photos, "--out", tmp_path / "collection", "--precision", "fp32")
     assert code == 0, err
     assert "24 new; 24 embedded, 1 unreadable" in out
     return tmp_path / "collection"
@@ -79,3 +84,86 @@ def test_a_runs_pictures_are_kept_and_a_damaged_cache_is_made_again(clip, photos
     code, out, err = polyprompt(*words)
     assert (code, out) == (0, first[1])
     assert "set aside as" in err
+
+
+def spread_as(start, monkeypatch):
+    """Shards of three pictures; `start` stands in for the executor."""
+    monkeypatch.setattr(shards, "SHARD", 3)
+    monkeypatch.setattr(shards, "start", start)
+
+
+def told(collection, polyprompt):
+    """What a collection answers and what check says of it, its name aside."""
+    code, said, err = polyprompt("check", collection)
+    assert code == 0, err
+    code, out, err = polyprompt("search", collection, "a red square", "--top", 99, "--json", "--exact")
+    assert code == 0, err
+    return said.replace(str(collection), ""), out
+
+
+def test_workers_fill_the_same_collection(collection, clip, photos, tmp_path, polyprompt, monkeypatch):
+    spread_as(lambda executor, workers, job, what, watch: (job(what), watch()), monkeypatch)
+    words = "index", clip, photos, "--precision", "fp32", "--out", tmp_path / "spread", "--workers", 2
+    code, out, err = polyprompt(*words)
+    assert (code, "24 new; 24 embedded, 1 unreadable" in out) == (0, True), err
+    assert told(tmp_path / "spread", polyprompt) == told(collection, polyprompt)
+    (photos / "1.png").rename(photos / "moved.png")
+    (photos / "2.png").unlink()
+    for out in (
+        polyprompt(*words)[1],
+        polyprompt("index", clip, photos, "--out", collection, "--precision", "fp32")[1],
+    ):
+        assert "1 moved, 1 gone, 22 unchanged; 0 embedded, 1 unreadable" in out
+    assert told(tmp_path / "spread", polyprompt) == told(collection, polyprompt)
+    assert not (tmp_path / "spread" / "work").exists()
+
+
+def test_shards_that_are_left_are_told_and_done_next_time(clip, photos, tmp_path, polyprompt, monkeypatch):
+    spread_as(lambda executor, workers, job, what, watch: None, monkeypatch)
+    words = "index", clip, photos, "--precision", "fp32", "--out", tmp_path / "spread", "--workers", 2
+    code, _, err = polyprompt(*words)
+    assert (code, "8 of 8 shards were left; the same again goes on" in err) == (2, True)
+    spread_as(lambda executor, workers, job, what, watch: job(what), monkeypatch)
+    code, out, err = polyprompt(*words)
+    assert (code, "24 new; 24 embedded" in out) == (0, True), err
+    code, _, err = polyprompt(*words[:-2], "--executor", "moon")
+    assert (code, "choose from local, ray, slurm" in err) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_path, polyprompt, monkeypatch):
+    """Two workers, by each executor; the first that has claimed a shard is killed."""
+    real, killed = shards.start, []
+
+    def kill(place):
+        while not killed:
+            time.sleep(0.005)
+            for path in place.glob("claims/*/1"):
+                holder = json.loads(path.read_text() or "{}")
+                if holder and not (place / "done" / f"{path.parent.name}.json").exists():
+                    os.kill(holder["pid"], signal.SIGKILL)
+                    killed.append(holder["pid"])
+                    return
+
+    def start(executor, workers, job, what, watch):
+        threading.Thread(target=kill, args=(what.parent,), daemon=True).start()
+        return real(executor, workers, job, what, watch)
+
+    spread_as(start, monkeypatch)
+    words = (
+        "index",
+        clip,
+        photos,
+        "--precision",
+        "fp32",
+        "--out",
+        tmp_path / "spread",
+        "--workers",
+        2,
+        "--executor",
+        executor,
+    )
+    code, out, err = polyprompt(*words)
+    assert (code, "24 new; 24 embedded, 1 unreadable" in out, len(killed)) == (0, True, 1), err
+    assert told(tmp_path / "spread", polyprompt) == told(collection, polyprompt)

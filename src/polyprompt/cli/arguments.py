@@ -3,11 +3,12 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from polyprompt.errors import ConfigError
+from polyprompt.executors import Executor
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or what was saved of a run.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run.")]
@@ -19,6 +20,8 @@ TowerDtype = Annotated[
     Literal["auto", "fp32", "bf16"] | None,
     typer.Option(help="Of the text tower's frozen blocks, if not as the run was trained."),
 ]
+Workers = Annotated[int, typer.Option(min=1, help="How many work side by side.")]
+Where = Annotated[str, typer.Option(help="local, ray or slurm.")]
 MaxBad = Annotated[int, typer.Option(min=0, help="Missing or unreadable pictures to list and leave out.")]
 Classes = Annotated[
     list[str] | None,
@@ -28,6 +31,18 @@ Classes = Annotated[
         "May come often.",
     ),
 ]
+
+
+def executor_of(said: str) -> Executor:
+    """Where work runs.
+
+    Raises:
+        ConfigError: nowhere that is known.
+    """
+    for executor in get_args(Executor):
+        if said == executor:
+            return executor
+    raise ConfigError(f"--executor is {said!r}; choose from {', '.join(get_args(Executor))}")
 
 
 def run_name(out: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from polyprompt.cli.arguments import Encoder, ImageTower, TextTower, TowerDtype
+from polyprompt.cli.arguments import Encoder, ImageTower, TextTower, TowerDtype, Where, Workers, executor_of
 
 
 def command(
@@ -20,6 +20,8 @@ def command(
         Literal["auto", "fp32", "bf16"], typer.Option(help="Of products; auto measures, and takes what is quicker.")
     ] = "auto",
     tower_dtype: TowerDtype = None,
+    workers: Workers = 1,
+    executor: Where = "local",
 ) -> None:
     """Embed a folder once, to be searched at any time; run again, it takes in what is new, changed, moved or gone.
 
@@ -28,8 +30,15 @@ def command(
     from polyprompt.search.fill import index
     from polyprompt.search.found import in_folder
     from polyprompt.search.models import open_model
+    from polyprompt.search.shards import Opened, Spread
 
+    where = executor_of(executor)
     found = in_folder(folder)
-    model = open_model(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
+    towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
+    model = open_model(run, encoder, **towers)
     model.precision = precision
-    typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out)}")
+    spread = None
+    if (workers, where) != (1, "local"):
+        opened = Opened(model.name, encoder, towers, precision)
+        spread = Spread(executor=where, workers=workers, opened=opened)
+    typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out, spread)}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from polyprompt.bench.settings import GridSettings
+from polyprompt.cli.arguments import Where, Workers, executor_of
 from polyprompt.cli.options import Assignments, read
 from polyprompt.errors import ConfigError
 from polyprompt.settings import merged, nested, settings_of
@@ -22,8 +23,8 @@ def command(
     shots: Annotated[str | None, typer.Option(metavar="1,2", help="Training pictures a class.")] = None,
     assignments: Assignments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and how long they should take.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="How many work side by side.")] = 1,
-    executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+    workers: Workers = 1,
+    executor: Where = "local",
 ) -> None:
     """Compare methods on many sets: a grid of results by one of the field's protocols.
 
@@ -35,8 +36,7 @@ def command(
     lists = {"methods": methods, "data": data, "encoders": encoders, "seeds": seeds, "shots": shots}
     given = {name: said.split(",") for name, said in lists.items() if said is not None}
     settings = _settings(what, given, assignments or [])
-    if executor not in ("local", "ray", "slurm"):
-        raise ConfigError(f"--executor is {executor!r}; choose from local, ray, slurm")
+    where = executor_of(executor)
     from polyprompt.bench.grid import planned, run
     from polyprompt.bench.worker import title
     from polyprompt.progress import duration
@@ -49,7 +49,7 @@ def command(
     if not left or dry_run:
         typer.echo(f"{len(cells)} cells, {len(left)} to do" + (f": {how_long}" if left else ""))
         return
-    failed = run(cells, out, executor=executor, workers=workers)
+    failed = run(cells, out, executor=where, workers=workers)
     typer.echo(f"{len(cells) - len(failed)} of {len(cells)} cells have results. See: polyprompt report {out}")
     for line in failed:
         typer.echo(f"failed: {line}", err=True)

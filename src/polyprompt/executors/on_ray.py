@@ -1,4 +1,7 @@
-"""Workers as Ray tasks, a core each, on the cluster that RAY_ADDRESS names, or on this machine."""
+"""Workers as Ray tasks, on the cluster that RAY_ADDRESS names, or on this machine.
+
+Each has a core, and a GPU where there are some.
+"""
 
 import os
 from pathlib import Path
@@ -22,7 +25,8 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     if begun:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
     try:
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(job)
+        devices = 1 if ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=1, num_gpus=devices, max_retries=RETRIES)(job)
         left = [task.remote(what.resolve()) for _ in range(workers)]
         while left:
             ready, left = ray.wait(left, timeout=EVERY)

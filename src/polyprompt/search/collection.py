@@ -10,7 +10,7 @@ A place among the rows is what the index and all answers name; places never chan
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -120,13 +120,15 @@ class Stores:
         names = (self.folder / name / NAMES for name in ("rows", "files"))
         return digest("2", *(path.read_bytes() if path.exists() else b"" for path in names))
 
-    def latest(self) -> dict[str, Line]:
-        """What the log has last of each path."""
-        return {str(line["path"]): line for line in self.lines()}
+    def latest(self, names: Sequence[str] | None = None) -> dict[str, Line]:
+        """What the log has last of each path; `names`: of the pieces that count, if not all do."""
+        return {str(line["path"]): line for line in self.lines(names)}
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self, names: Sequence[str] | None = None) -> Iterator[Line]:
         """The log."""
         for piece in self.files.pieces():
+            if names is not None and piece.path.name not in names:
+                continue
             for number in range(len(piece.keys)):
                 head, *lines = piece.raw(number).decode().splitlines()
                 assert head.startswith("{"), "the first line says when"

@@ -7,7 +7,7 @@ moved, is not embedded again. What has gone is marked, and its row stays. Whatev
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +46,11 @@ class Done:
         return f"{said}; {self.counts['embedded']:,} embedded, {len(self.bad):,} unreadable"
 
 
-def index(model: Embedder, found: Sequence[Found], root: str, folder: Path) -> Done:
+Elsewhere = Callable[[Sequence[Found], Sequence[str], str, Stores], Done]
+"""What embeds files in other processes: those to look at, paths that are gone, the model's fingerprint, the stores."""
+
+
+def index(model: Embedder, found: Sequence[Found], root: str, folder: Path, elsewhere: Elsewhere | None = None) -> Done:
     """Makes a collection, or brings it up to date.
 
     Args:
@@ -54,6 +58,7 @@ def index(model: Embedder, found: Sequence[Found], root: str, folder: Path) -> D
         found: all that there is now.
         root: the folder that the files lie in, whole; another source by its name.
         folder: the collection's own; made if it is not there.
+        elsewhere: what embeds, if not this process.
 
     Raises:
         ConfigError: the collection was made with another model, or of another folder that is still there.
@@ -65,9 +70,9 @@ def index(model: Embedder, found: Sequence[Found], root: str, folder: Path) -> D
         stores = Stores(folder)
         for store in (stores.rows, stores.thumbnails, stores.files):
             store.clear_left_over()
-        work = _Work(model, stores)
+        work = Work(model, stores, stores.latest())
         try:
-            work.run(found)
+            work.run(found, elsewhere)
         finally:
             work.keep()
         for store in (stores.rows, stores.thumbnails, stores.files):
@@ -107,12 +112,12 @@ def in_cache(model: Embedder, found: Sequence[Found], root: str) -> tuple[Path, 
         return folder, index(model, found, root, folder)
 
 
-class _Work:
-    """One pass over what there is."""
+class Work:
+    """One pass over what there is, or over a part of it; `before` is what the log had last of each path."""
 
-    def __init__(self, model: Embedder, stores: Stores) -> None:
+    def __init__(self, model: Embedder, stores: Stores, before: Mapping[str, Line]) -> None:
         self.model, self.stores, self.done = model, stores, Done()
-        self.before = stores.latest()
+        self.before = before
         self.facts = {str(line["content"]): _facts(line) for line in self.before.values() if "content" in line}
         self.paths_of: dict[str, list[str]] = {}
         for path, line in self.before.items():
@@ -120,20 +125,27 @@ class _Work:
                 self.paths_of.setdefault(str(line["content"]), []).append(path)
         self._clear()
 
-    def run(self, found: Sequence[Found]) -> None:
+    def run(self, found: Sequence[Found], elsewhere: Elsewhere | None) -> None:
         """Looks at what may be new, embeds what is, and notes what has gone."""
         here = {one.path for one in found}
         todo = [one for one in found if not self._unchanged(one)]
-        self.done.counts["unchanged"] = len(found) - len(todo)
+        gone = [path for path, line in self.before.items() if path not in here and not line.get("gone")]
+        if elsewhere is None:
+            self.embed(todo, here)
+        elif todo:
+            self.done = elsewhere(todo, gone, self.model.fingerprint, self.stores)
+        self.done.counts["unchanged"] += len(found) - len(todo)
+        self._lines += [self.before[path] | {"gone": True} for path in gone]
+        moved = self.done.counts["moved"]
+        self.done.counts["gone"] = max(len([path for path in gone if "content" in self.before[path]]) - moved, 0)
+
+    def embed(self, todo: Sequence[Found], here: Set[str]) -> None:
+        """Looks at files, and embeds those whose content is new; `here` are paths that are still there."""
         batches = looked_at(todo, self.facts.__contains__, self.model.preprocess, self.model.frames)
         with progress("Pictures", len(todo)) as advance:
             for seen in batches:
                 self._take(seen, here)
                 advance(len(seen))
-        gone = [path for path, line in self.before.items() if path not in here and not line.get("gone")]
-        self._lines += [self.before[path] | {"gone": True} for path in gone]
-        moved = self.done.counts["moved"]
-        self.done.counts["gone"] = max(len([path for path in gone if "content" in self.before[path]]) - moved, 0)
 
     def keep(self) -> None:
         """Writes what has been gathered: rows before the log that names them, so that the log is never ahead."""
@@ -147,7 +159,7 @@ class _Work:
             self.stores.files.append([digest(text)], [as_bytes(text.encode())])
         self._clear()
 
-    def _take(self, seen: Sequence[Seen], here: set[str]) -> None:
+    def _take(self, seen: Sequence[Seen], here: Set[str]) -> None:
         new = {one.content: one for one in seen if one.facts is not None and one.content not in self.facts}
         if new:
             pixels, frames = stacked(list(new.values()))
@@ -163,7 +175,7 @@ class _Work:
         if self._bytes > PIECE_BYTES or time.monotonic() - self._since > PIECE_SECONDS:
             self.keep()
 
-    def _note(self, one: Seen, here: set[str]) -> None:
+    def _note(self, one: Seen, here: Set[str]) -> None:
         path, old = one.found.path, self.before.get(one.found.path)
         if one.bad:
             self.done.bad.append((readable(path), one.bad))
@@ -174,7 +186,7 @@ class _Work:
         if line != old:
             self._lines.append(line)
 
-    def _kind(self, one: Seen, old: Line | None, here: set[str]) -> str:
+    def _kind(self, one: Seen, old: Line | None, here: Set[str]) -> str:
         if old is not None and "content" in old and not old.get("gone"):
             return "unchanged" if old["content"] == one.content else "changed"
         others = self.paths_of.get(one.content)
@@ -200,7 +212,7 @@ def _facts(line: Line) -> Facts:
 
 
 def _append(store: RowStore, keys: Sequence[str], rows: Sequence[Tensor]) -> None:
-    """Adds items; those that a killed run wrote, without a line in the log, are there already."""
+    """Adds items; those that a killed run or another worker wrote are there already."""
     new = [place for place, key in enumerate(keys) if key not in store]
     if new:
         store.append([keys[place] for place in new], [rows[place] for place in new])
