@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from polyprompt.runs.load import load, load_classifier, load_encoder
     from polyprompt.skins.mteb import to_mteb
     from polyprompt.skins.onnx import export_onnx
+    from polyprompt.skins.onnx_towers import export_towers
     from polyprompt.skins.sentence_transformers import to_sentence_transformer
     from polyprompt.skins.sklearn import PromptClassifier
 
@@ -18,6 +19,7 @@ __all__ = [
     "Classifier",
     "PromptClassifier",
     "export_onnx",
+    "export_towers",
     "load",
     "load_classifier",
     "load_encoder",
@@ -30,6 +32,7 @@ _HOMES = {
     "Classifier": "adapt.classifier",
     "PromptClassifier": "skins.sklearn",
     "export_onnx": "skins.onnx",
+    "export_towers": "skins.onnx_towers",
     "load": "runs.load",
     "load_classifier": "runs.load",
     "load_encoder": "runs.load",

@@ -42,3 +42,9 @@ def aligned(tmp_path_factory):
     place = tmp_path_factory.mktemp("aligned")
     align_toys(place)
     return place
+
+
+@pytest.fixture
+def toy_run_of(tmp_path):
+    """Builds such a run with other settings of the text side."""
+    return lambda **text: align_toys(tmp_path / "other", **text)

@@ -11,6 +11,7 @@ the image tower. The number of pictures is free. Class names and preprocessing s
 import json
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from polyprompt.values import Foreign
 
 LARGEST = 2**31 - 1
 """Bytes that fit one ONNX file (protobuf's limit)."""
+BATCH_AXIS = "batch"
 
 
 class LogitsAndProbabilities(nn.Module):
@@ -50,19 +52,17 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
         DependsOnPicturesError: the class vectors depend on the picture (CoCoOp). ConfigError: ONNX is not installed.
         FileError: the file exists, cannot be written, or would be larger than ONNX allows.
     """
-    try:
-        import onnxscript  # noqa: F401  # what torch translates with
-    except ImportError:
-        raise ConfigError("ONNX files need the package onnxscript; pip install 'polyprompt[onnx]'") from None
-
+    check_onnx()
     path, method = Path(path), classifier.method
     if path.exists():
         raise FileError(f"{path}: exists already; give another name, or move it away.")
     frozen = LogitsAndProbabilities(method.head()).eval()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in frozen.state_dict().values())
-    if size > LARGEST:
-        raise FileError(f"{path}: would hold {size / 1e9:.1f} GB, an ONNX file at most 2.1; use a smaller image tower.")
-    program = _translated(frozen, classifier.preprocess.size)
+    check_size(frozen, path)
+    size = classifier.preprocess.size
+    example = torch.zeros(2, 3, size, size, device=frozen.head.scale.device)
+    # strict: the towers ask for len(pixels), which has to stay free
+    free = {0: torch.export.Dim(BATCH_AXIS)}
+    program = translated(frozen, {"pixels": example}, ["logits", "probabilities"], free, strict=True)
     encoder = method.encoder
     program.model.metadata_props.update(
         class_names=json.dumps(list(classifier.class_names), ensure_ascii=False),
@@ -75,20 +75,56 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     write_bytes(path, program.model_proto.SerializeToString())
 
 
-def _translated(frozen: LogitsAndProbabilities, size: int) -> Foreign:
-    """An ONNX program. Two pictures as an example: of one, the exporter would think that it is always one."""
-    example = torch.zeros(2, 3, size, size, device=frozen.head.scale.device)
-    batch = {0: torch.export.Dim("batch")}
+def check_onnx() -> None:
+    """Refuses where the packages are missing.
+
+    Raises:
+        ConfigError: they are.
+    """
+    try:
+        import onnxscript  # noqa: F401  # what torch translates with
+    except ImportError:
+        raise ConfigError("ONNX files need the package onnxscript; pip install 'polyprompt[onnx]'") from None
+
+
+def check_size(module: nn.Module, path: Path) -> None:
+    """Refuses what does not fit one file.
+
+    Raises:
+        FileError: it does not.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    if size > LARGEST:
+        raise FileError(f"{path}: would hold {size / 1e9:.1f} GB, an ONNX file at most 2.1; use a smaller tower.")
+
+
+def translated(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    free: Mapping[int, torch.export.Dim],
+    *,
+    strict: bool,
+) -> Foreign:
+    """An ONNX program.
+
+    Args:
+        module: in evaluation mode.
+        inputs: an example of each, by name; two of a kind: of one, the exporter would think that it is always one.
+        outputs: their names.
+        free: axes of every input whose size is free.
+        strict: whether torch reads the code that it runs, or follows the numbers through it.
+    """
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     try:
         quiet.setLevel(logging.ERROR)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's and onnxscript's, of their own old names
-            # strict: the towers ask for len(pixels), which has to stay free
-            exported = torch.export.export(frozen, (example,), dynamic_shapes=(batch,), strict=True)
+            shapes = tuple(dict(free) for _ in inputs)
+            exported = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=shapes, strict=strict)
             return torch.onnx.export(
-                exported, input_names=["pixels"], output_names=["logits", "probabilities"], dynamo=True, verbose=False
+                exported, input_names=list(inputs), output_names=list(outputs), dynamo=True, verbose=False
             )
     finally:
         quiet.setLevel(level)
