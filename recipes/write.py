@@ -8,7 +8,8 @@ import yaml
 
 from polyprompt import methods
 from polyprompt.adapt.published import Protocol, Published
-from polyprompt.runs.adapt import AdaptSettings, resolved
+from polyprompt.runs.resolve import resolved
+from polyprompt.runs.settings import AdaptSettings
 
 HERE = Path(__file__).parent
 CALTECH, IMAGENET = "data/caltech101/split_zhou_Caltech101.json", "data/imagenet/imagenet.csv"

@@ -23,8 +23,9 @@ from typing import Any
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.disk.files import read_json, whole_file, write_json
 from polyprompt.progress import say
-from polyprompt.runs.adapt import AdaptSettings, adapt
+from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load_encoder
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 ENCODER = "runs/flickr8k/final/prompts-6/0"

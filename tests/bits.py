@@ -86,8 +86,9 @@ def runs(place: Path) -> Iterator[tuple[str, Path]]:
     """Every run, trained: its name and its folder."""
     from toy_encoders import toy_encoder
 
-    from polyprompt.runs.adapt import AdaptSettings, adapt
+    from polyprompt.runs.adapt import adapt
     from polyprompt.runs.align import AlignSettings, align
+    from polyprompt.runs.settings import AdaptSettings
 
     def merged(base, over):
         return {**base, **{k: base.get(k, {}) | v if isinstance(v, dict) else v for k, v in over.items()}}

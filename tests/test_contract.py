@@ -15,8 +15,8 @@ from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.adapt.wording import spoken
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
 from polyprompt.methods import coop, ivlp, language, maple, method_name, promptsrc, vpt
-from polyprompt.runs.adapt import Task
 from polyprompt.runs.saved import load_adapter, save
+from polyprompt.runs.training import Task
 from polyprompt.towers.base import DualEncoder, ImageTower, TextTower
 from polyprompt.towers.clip import PLAIN, Savings
 

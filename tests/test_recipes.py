@@ -9,7 +9,9 @@ import toy_encoders
 from PIL import Image
 
 from polyprompt.disk.yaml import read_yaml
-from polyprompt.runs.adapt import AdaptSettings, adapt, resolved
+from polyprompt.runs.adapt import adapt
+from polyprompt.runs.resolve import resolved
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 FOLDER = Path(__file__).parents[1] / "recipes"

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from polyprompt.disk.files import write_json
-from polyprompt.runs.adapt import AdaptSettings, resolved
 from polyprompt.runs.align import AlignSettings
+from polyprompt.runs.resolve import resolved
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 STUDIES = Path(__file__).parents[1] / "studies"

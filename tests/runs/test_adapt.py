@@ -22,9 +22,12 @@ from polyprompt.data.read import read_labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
 from polyprompt.media.pictures import open_picture
-from polyprompt.runs.adapt import AdaptSettings, adapt, draw, resolved
+from polyprompt.runs.adapt import adapt
+from polyprompt.runs.draw import draw
 from polyprompt.runs.folder import RunFolder
+from polyprompt.runs.resolve import resolved
 from polyprompt.runs.saved import load_adapter
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.train.checkpoint import Cursor
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
@@ -206,7 +209,7 @@ def test_two_processes_learn_what_one_does(photos, tmp_path, run_processes):
 
 
 def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_path, monkeypatch):
-    from polyprompt.runs import adapt as module
+    from polyprompt.runs import training as module
 
     monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 2.0}
@@ -619,7 +622,7 @@ def in_splits(photos, folder, val=COLOURS):
 
 def scripted(monkeypatch, scores):
     """What `evaluate` finds, in turn; and what was learned each time."""
-    from polyprompt.runs import adapt as module
+    from polyprompt.runs import training as module
 
     real, seen = module.evaluate, []
 
@@ -679,7 +682,7 @@ def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_pat
 
 def test_a_budget_leaves_the_average_of_the_epochs_so_far(encoder, photos, tmp_path, monkeypatch):
     """Three epochs of ten: their prompts, weighted as in three."""
-    from polyprompt.runs import adapt as module
+    from polyprompt.runs import training as module
 
     seen = []
 

@@ -9,8 +9,9 @@ from toy_encoders import toy_encoder
 
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.runs import auto
-from polyprompt.runs.adapt import AdaptSettings, adapt
+from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load
+from polyprompt.runs.settings import AdaptSettings
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 

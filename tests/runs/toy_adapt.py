@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from toy_encoders import toy_encoder
 
-from polyprompt.runs.adapt import AdaptSettings, adapt
+from polyprompt.runs.adapt import adapt
+from polyprompt.runs.settings import AdaptSettings
 
 
 def run(out: Path, images: Path, family: str = "clip", resume: bool = False, **settings) -> None:

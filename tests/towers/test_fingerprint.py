@@ -26,8 +26,9 @@ from polyprompt.data.items import Picture
 from polyprompt.errors import FileError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import Branch, grow
-from polyprompt.runs.adapt import AdaptSettings, adapt
+from polyprompt.runs.adapt import adapt
 from polyprompt.runs.saved import load_adapter
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers import timm as image_towers
 from polyprompt.towers.clip import PLAIN
 from polyprompt.towers.fingerprint import EXACT

@@ -15,9 +15,9 @@ from polyprompt.disk.files import digest, make_folder, read_json, write_text
 from polyprompt.errors import ConfigError
 from polyprompt.nn.precision import choose_precision
 from polyprompt.progress import track
-from polyprompt.runs.adapt import resolved
 from polyprompt.runs.cells import Cell
 from polyprompt.runs.folder import absolute
+from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked, merged
 from polyprompt.towers.encoder import Encoder

@@ -15,10 +15,11 @@ from polyprompt.evaluate.retrieval import middle, ranks, shares
 from polyprompt.evaluate.sentences import spearman
 from polyprompt.media.frames import over_frames
 from polyprompt.progress import track
-from polyprompt.runs.adapt import adapt, in_parts
+from polyprompt.runs.adapt import adapt
 from polyprompt.runs.cells import Cell
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import in_parts
 from polyprompt.settings import checked
 from polyprompt.towers.encoder import Encoder, unit
 

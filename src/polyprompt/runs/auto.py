@@ -16,9 +16,11 @@ from polyprompt.data.items import Labelled
 from polyprompt.disk.files import make_folder, read_json, write_json
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
 from polyprompt.progress import say
-from polyprompt.runs.adapt import evaluate, resolved, train, untrained
+from polyprompt.runs.adapt import untrained
 from polyprompt.runs.processes import is_main_process, on_main_process
+from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import evaluate, train
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Json, Values
 

@@ -14,7 +14,7 @@ from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError
 from polyprompt.evaluate.classify import told_apart
 from polyprompt.progress import say
-from polyprompt.runs import adapt, align
+from polyprompt.runs import align, training
 from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_results
 from polyprompt.runs.load import load, zero_shot
 from polyprompt.runs.processes import device
@@ -114,7 +114,7 @@ def _labels(
         model = Classifier(model.method.for_classes(data.class_names, twins=data.twins))
     method = model.method
     method.to(device())
-    return adapt.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
+    return training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
 
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:

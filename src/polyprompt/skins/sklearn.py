@@ -21,9 +21,11 @@ from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.media.pictures import open_picture
-from polyprompt.runs.adapt import resolved, train, untrained
+from polyprompt.runs.adapt import untrained
 from polyprompt.runs.load import load_encoder
+from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import train
 from polyprompt.settings import checked
 from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Foreign, Values

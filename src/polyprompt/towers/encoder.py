@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         """
         device = self.logit_scale.device
         parts = pixel_batches(listed(images, "pictures"), self.image.preprocess)
-        with products_in(of_pictures(self.image, precision), device):
+        with products_in(of_pictures(self.get_submodule("image"), precision), device):
             vectors = torch.cat([self.image.below(pixels.to(device), None).float() for pixels in parts])
         return unit(vectors) if normalize else vectors
 

@@ -1,0 +1,67 @@
+"""The pictures of a run of `adapt`: a few of each class to train on, the sets to score, those to choose on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
+from polyprompt.data.items import Labelled
+from polyprompt.data.read import read_labelled, splits_of
+from polyprompt.errors import ConfigError, UnknownNameError
+from polyprompt.runs.settings import AdaptSettings
+
+
+def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
+    """The pictures to train on, and the sets to score: "test", or "base" and "novel"; and `also`, by their sources.
+
+    Raises:
+        DataError: too few pictures, classes that do not fit. ConfigError: nothing would be left to score.
+    """
+    drawn, held = draw(settings)
+    tests = {source: read_labelled(source, _test_split(source, settings)) for source in settings.also}
+    if settings.protocol != "base-to-novel":
+        return drawn, {"test": held} | tests
+    base, novel = base_and_novel(held)
+    return base_and_novel(drawn)[0], {"base": base, "novel": novel} | tests
+
+
+def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
+    """Few pictures of all classes, and the held-out ones."""
+    splits = splits_of(settings.data)
+    pool, held = read_labelled(settings.data, settings.train_split if splits else None), None
+    if settings.test is not None:
+        held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
+    elif splits:
+        try:
+            held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
+        except UnknownNameError as error:
+            raise ConfigError(f"{error} Say which one is scored: --set test_split=NAME") from None
+    elif settings.held_out is not None:
+        pool, held = hold_out(pool, settings.held_out)
+    drawn = pool
+    if settings.shots is not None:
+        drawn = few_shot(pool, settings.shots, Random(settings.seed), take_fewer=settings.take_fewer)
+    held = without(pool, drawn) if held is None else held
+    if not held.pictures:
+        raise ConfigError(
+            f"{settings.data}: nothing is left to score, all {len(pool.pictures)} pictures are trained on. Give "
+            "fewer shots, --held-out 0.2, or other pictures with --test."
+        )
+    return drawn, held
+
+
+def _test_split(source: str, settings: AdaptSettings) -> str | None:
+    return settings.test_split if splits_of(source) else None
+
+
+def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled | None:
+    """The validation pictures of the classes that are trained, where there are some, with the labels of training."""
+    if settings.val_split not in splits_of(settings.data):
+        return None
+    found = read_labelled(settings.data, settings.val_split)
+    if found.class_names == tuple(class_names):
+        return found
+    names = [found.class_names[label] for label in found.labels]
+    kept = [(one, name) for one, name in zip(found.pictures, names, strict=True) if name in class_names]
+    labels = tuple(class_names.index(name) for _, name in kept)
+    return replace(found, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))

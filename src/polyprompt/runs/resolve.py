@@ -1,0 +1,78 @@
+"""What a user leaves open of a run of `adapt`, as the method's authors have it (`PUBLISHED` in each method's file)."""
+
+from dataclasses import asdict
+
+from polyprompt.adapt.engine import TermConfig
+from polyprompt.adapt.published import NEAREST, UNTRAINED, Protocol, Published
+from polyprompt.errors import ConfigError
+from polyprompt.methods import module_of
+from polyprompt.runs.saved import config_from, term_from
+from polyprompt.runs.settings import AdaptSettings
+from polyprompt.settings import merged
+from polyprompt.values import Json
+
+AUTO, AUTO_SECONDS = "auto", 600.0
+"""Stands for the method that does best on held-out training pictures (auto.py); its time, if no budget is given."""
+
+
+TRAINING = ("epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop")
+
+
+def resolved(settings: AdaptSettings) -> AdaptSettings:
+    """The same with everything said: the method's settings, and how it is trained.
+
+    Raises:
+        ConfigError: no such method, a setting that it does not have, or nothing published to fill a gap.
+    """
+    given = dict(settings.method)
+    name = given.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("method has no name; say which, as in method.name=maple or --method maple")
+    if name == AUTO:
+        if given:
+            raise ConfigError(f"method auto has no setting {next(iter(given))!r}; it takes each method as published")
+        return settings.model_copy(update={"budget": settings.budget or AUTO_SECONDS})
+    published = nearest(name, settings.protocol)
+    config = config_from(name, merged(asdict(published.config), given) if published else given)
+    terms = {
+        term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
+        for term, values in settings.terms.items()
+    }
+    select = settings.select or getattr(module_of(name), "SELECT", "last")
+    update = {"method": {"name": name} | asdict(config), "terms": terms, "select": select}
+    resolved = settings.model_copy(update=update)
+    if getattr(module_of(name), "PUBLISHED", None) is UNTRAINED:
+        return resolved
+    resolved = resolved.model_copy(update=_training(resolved, name, published))
+    for one in (config, *terms_of(resolved)):
+        if (check := getattr(one, "check_epochs", None)) and resolved.epochs:
+            check(resolved.epochs)
+    return resolved
+
+
+def _training(settings: AdaptSettings, name: str, published: Published | None) -> Json:
+    """What is open of how to train, as published."""
+    theirs: Json = {}
+    if published:
+        theirs = {field: getattr(published, field) for field in TRAINING}
+        theirs |= {"epochs": published.epochs_for(settings.shots), "steps": published.steps_for(settings.shots)}
+    values = {field: theirs.get(field) for field in TRAINING if getattr(settings, field) is None}
+    if settings.epochs is None and settings.steps is None:
+        values["steps"] = theirs.get("steps")
+    for field in ("epochs", "batch", "rate"):
+        counted = field == "epochs" and (settings.steps or values.get("steps"))
+        if field in values and values[field] is None and not counted:
+            raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
+    usual = {"optimizer": "sgd", "weight_decay": 5e-4, "eps": 1e-8, "schedule": "published", "crop": 0.08}
+    return {field: usual.get(field) if value is None else value for field, value in values.items()}
+
+
+def nearest(name: str, protocol: Protocol) -> Published | None:
+    """The authors' settings for a protocol, or for the nearest that they published."""
+    known = getattr(module_of(name), "PUBLISHED", {})
+    return next((known[one] for one in NEAREST[protocol] if one in known), None)
+
+
+def terms_of(settings: AdaptSettings) -> list[TermConfig]:
+    """The configs of the terms beside the method's own."""
+    return [term_from(name, values) for name, values in settings.terms.items()]

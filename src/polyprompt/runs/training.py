@@ -1,0 +1,218 @@
+"""A method of `adapt` trained on labelled pictures, tuned on others, and scored."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.best import Best
+from polyprompt.adapt.classifier import probabilities, scorer
+from polyprompt.adapt.engine import Adapted
+from polyprompt.adapt.terms import Term
+from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
+from polyprompt.data.items import Labelled
+from polyprompt.data.transforms import crop_and_flip
+from polyprompt.errors import ConfigError
+from polyprompt.evaluate.classify import scores
+from polyprompt.nn.precision import Precision, choose_precision
+from polyprompt.progress import say, track
+from polyprompt.runs.draw import validation
+from polyprompt.runs.settings import AdaptSettings
+from polyprompt.train.batches import Batches
+from polyprompt.train.loop import EPOCH_SECONDS, TrainSettings, fit
+from polyprompt.values import Json, Values
+
+BLOCK = 64
+"""Pictures scored together."""
+
+
+class Task(nn.Module):
+    """A method as the loop calls it: a batch of pictures and labels to named losses; `best` is kept with it."""
+
+    def __init__(self, adapted: Adapted, best: Best | None = None) -> None:
+        super().__init__()
+        self.adapted, self.best = adapted, best
+
+    def forward(self, batch: Values) -> dict[str, Tensor]:
+        """`pictures`, as pixels or as kept states, and `labels`."""
+        return self.adapted.losses(self.adapted.see(batch["pictures"]), batch["labels"])
+
+
+def train(
+    adapted: Adapted,
+    data: Labelled,
+    settings: AdaptSettings,
+    out: Path,
+    *,
+    resume: bool,
+    since: float | None = None,
+    chosen_on: Labelled | None = None,
+) -> Json:
+    """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
+
+    Args:
+        chosen_on: the epoch that scores best on these pictures stays; None: the last one.
+
+    Returns:
+        What results.json says of it: `selected`, which epoch stayed; `ended_early`, where a budget was over.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
+    """
+    kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
+    crop = settings.crop if settings.augment else None
+    look_at(adapted, kept, labels, crop)
+    if not (learned := list(adapted.learned().values())):
+        return {}
+    assert settings.batch is not None
+    fetch = partial(_fetched, kept, labels, crop, max(cast(Term, term).views for term in adapted.terms))
+    batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
+    epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
+    best = Best(adapted.adapter) if chosen_on else None
+
+    def every_epoch(epoch: int) -> Json:
+        adapted.epoch_end(epoch, epochs)
+        return offered(epoch)
+
+    def offered(epoch: int) -> Json:
+        if best is None or chosen_on is None:
+            return {}
+        score = evaluate(adapted, chosen_on, settings.cache_gb)["accuracy"]
+        best.offer(adapted.adapter, epoch, score)
+        return {"selection": score}
+
+    at = fit(
+        Task(adapted, best),
+        batches,
+        _how(settings, epochs, adapted.encoder.logit_scale.device),
+        out,
+        groups=[{"params": learned, "lr": settings.rate, "name": "prompts"}],
+        every_epoch=every_epoch,
+        resume=resume,
+        since=since,
+    )
+    facts: Json = {}
+    if at.epoch <= epochs:  # a budget ended it: what was begun of an epoch counts as the last one
+        last = at.epoch if at.batch else at.epoch - 1
+        adapted.epoch_end(last, last)
+        offered(last)
+        facts = {"ended_early": {"step": at.step, "of": epochs * len(batches), "seconds": settings.budget}}
+    if best is not None:
+        best.restore(adapted.adapter)
+        facts |= {"selected": {"on": settings.select, "epoch": int(best.epoch), "accuracy": float(best.score)}}
+    return facts
+
+
+def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:
+    """Resolved settings as the loop takes them."""
+    assert settings.optimizer is not None
+    assert settings.schedule is not None
+    return TrainSettings(
+        epochs=epochs,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay or 0.0,
+        eps=settings.eps or 1e-8,
+        schedule=settings.schedule,
+        clip=None,
+        precision=_precision(settings, device),
+        seed=settings.seed,
+        epoch_seconds=EPOCH_SECONDS,
+        seconds=settings.budget,
+    )
+
+
+def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Labelled]) -> Labelled | None:
+    """The pictures on which an epoch is chosen; None: the last one stays.
+
+    Raises:
+        ConfigError: `select` is val and there are none.
+    """
+    if settings.select == "authors-test":
+        name = next(iter(tests))
+        say(f"select=authors-test: the epoch is chosen on {name}, which is then scored; it says less than it seems to.")
+        return tests[name]
+    if settings.select != "val":
+        return None
+    found = validation(settings, adapted.class_names)
+    if found is None and type(adapted.adapter).tune is Adapter.tune:
+        raise ConfigError(
+            f"select is 'val', and {settings.data} has no split {settings.val_split!r}; name another with val_split, "
+            "or leave select out"
+        )
+    if found is None:
+        say(f"{settings.data} has no split {settings.val_split!r} to choose on: the last epoch and the weights stay.")
+    return found
+
+
+def _fetched(kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None, views: int, items: list[int]) -> Json:
+    """A batch: kept states, or with `crop` the pixels of one or two random views of each picture."""
+    if crop is None:
+        return {"pictures": kept.of(items), "labels": labels[items]}
+    pixels = [torch.stack([random_view(kept, item, crop) for item in items]) for _ in range(views)]
+    return {"pictures": PixelPictures(kept.encoder, *pixels), "labels": labels[items]}
+
+
+def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:
+    """Shows all training pictures at once to terms, their labels, and to a method that wants to see them: random views,
+    or, without `crop`, one."""
+    for term in adapted.terms:
+        assert isinstance(term, Term)
+        term.look_at(labels, adapted.class_names)
+    if type(adapted.adapter).look_at is Adapter.look_at:
+        return
+    views = [vectors_of(kept, crop) for _ in range(adapted.adapter.views if crop else 1)]
+    adapted.adapter.look_at(torch.stack(views), labels.to(views[0].device))
+
+
+def vectors_of(kept: KeptPictures, crop: float | None = None) -> Float[Tensor, "n D"]:
+    """The frozen vectors of a set; with `crop`, of a random view of each picture."""
+    encoder, count = kept.encoder, len(kept.pictures)
+    if crop is None:
+        return torch.cat([kept.of(part).states(None) for part in in_parts(count)])
+    parts = (torch.stack([random_view(kept, item, crop) for item in part]) for part in in_parts(count))
+    return torch.cat([PixelPictures(encoder, pixels).states(None) for pixels in parts])
+
+
+def random_view(kept: KeptPictures, item: int, crop: float) -> Float[Tensor, "3 height width"]:
+    """A random crop of a picture, mirrored half of the time, preprocessed."""
+    return crop_and_flip(kept.pictures[item].open(), kept.encoder.image.preprocess, crop)
+
+
+@torch.no_grad()
+def tune(adapted: Adapted, settings: AdaptSettings) -> None:
+    """Lets a method that wants to see validation pictures do so, where there are some: of the classes it trained on."""
+    if type(adapted.adapter).tune is Adapter.tune or (found := validation(settings, adapted.class_names)) is None:
+        return
+    kept, view = (
+        KeptPictures(adapted.encoder, found.pictures, settings.cache_gb),
+        adapted.see(NoPictures(settings.method["name"])),
+    )
+    images, labels = vectors_of(kept), torch.tensor(found.labels)
+    adapted.eval().adapter.tune(images, labels.to(images.device), adapted.class_features(view), float(adapted.scale))
+
+
+def in_parts(count: int) -> list[range]:
+    """Pictures a few at a time."""
+    return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+
+
+def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> Json:
+    """Scores of a method on pictures of its own classes (evaluate/classify.py), computed in fp32."""
+    adapted.eval()
+    kept, by = KeptPictures(adapted.encoder, data.pictures, cache_gb), scorer(adapted)
+    parts = track(in_parts(len(data.pictures)), data.name)
+    found = [probabilities(by, adapted.see(kept.of(part))) for part in parts]
+    return scores(torch.cat(found), torch.tensor(data.labels), data.class_names)
+
+
+def _precision(settings: AdaptSettings, device: torch.device) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    choice = choose_precision(device.type)
+    say(choice.sentence)
+    return choice.precision
