@@ -2,14 +2,19 @@
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from outside import Watched, watch
 from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
+
+READS = ("data", "hostile", "media", "towers")
+"""Folders of tests that read foreign files."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts the tests in the background
 
@@ -18,6 +23,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 def one_thread():
     """Two cores and many small tensors: more threads only cost time."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside_runs(request):
+    """In tests that read what others made (`READS`), whatever would run or reach beyond this process fails the test."""
+    folder = Path(str(request.fspath)).relative_to(Path(__file__).parent).parts[0]
+    if folder not in READS:
+        yield
+        return
+    allowed = {name for mark in request.node.iter_markers("outside") for name in mark.args}
+    with watch(allowed) as seen:
+        yield
+    if seen.events:
+        pytest.fail("; ".join(seen.events))
+
+
+@pytest.fixture
+def outside() -> Watched:
+    """What the test's own reading did, to be looked at."""
+    with watch(set()) as seen:
+        yield seen
 
 
 @pytest.fixture(scope="session")

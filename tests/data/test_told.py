@@ -141,9 +141,9 @@ def test_hidden_files_and_folders_are_not_seen_anywhere(root, said):
 
 
 def test_other_endings_are_told_with_their_numbers(root, said):
-    red(root, "red/1.jfif", "blue/1.AVIF", "red/2.HEIC", "blue/2.heic", "red/notes.txt")
+    red(root, "red/1.jfif", "blue/1.AVIF", "red/2.PSD", "blue/2.psd", "red/notes.txt")
     assert len(read_labelled(str(root.path)).pictures) == 2
-    assert "d: left out 2 .heic, 1 .txt (blue/2.heic, red/notes.txt); no pictures by their names" in said()
+    assert "d: left out 2 .psd, 1 .txt (blue/2.psd, red/notes.txt); no pictures by their names" in said()
     assert len(pictures_in(root.path)) == 2
     red(root, "loose.png")
     read_labelled(str(root.path))

@@ -4,11 +4,13 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from polyprompt.media.pictures import FORMATS, open_picture
 from polyprompt.media.suffixes import IMAGES, SEEN, VIDEOS
 
 Image.init()
+register_heif_opener()
 FORMAT_OF = Image.registered_extensions()
 
 

@@ -13,6 +13,7 @@ from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_json, write_text
 from polyprompt.errors import ConfigError
+from polyprompt.methods import check_own
 from polyprompt.nn.precision import choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
@@ -175,4 +176,7 @@ def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
 
 def read_plan(path: Path) -> list[Cell]:
     """The cells that were written down."""
-    return [Cell(**one) for one in read_json(path)]
+    found = read_json(path)
+    for one in found:
+        check_own(one["settings"].get("method"), str(path))
+    return [Cell(**one) for one in found]

@@ -178,14 +178,11 @@ def open_text_config(name: str) -> "PretrainedConfig":
             )
         case "clip-text":
             return CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TowerError(
-            f"text tower {name!r}: its config cannot be had ({reason}). Give gemma-2b, smollm2-135m, clip-text, a "
-            "folder with config.json, or a hub id that can be reached."
-        ) from None
+    hint = "Give gemma-2b, smollm2-135m, clip-text, a folder with config.json, or a hub id that can be reached."
+    with one_line(f"text tower {name!r}", hint):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        check_config(said_by(config), f"text tower {name!r}")
+        return config
 
 
 class Alive(TorchDispatchMode):
@@ -302,7 +299,9 @@ class _Text(nn.Module):
                 f"trained blocks is {trained_blocks}; the text tower uses {count} blocks, so 0 to {count}"
             )
         try:
-            self.decoder = AutoModel.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
+            self.decoder = (
+                AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False).eval().requires_grad_(False)
+            )
         except ValueError:
             raise TowerError(f"{type(config).__name__} is not the config of a model transformers can build") from None
         lists = [part for part in self.decoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count]

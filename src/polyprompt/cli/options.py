@@ -78,7 +78,12 @@ class Given(Generic[S]):
 
         known = {one.name: one for one in settings_of(self.kind)}
         if self.config is not None:
-            yield str(self.config), read_yaml(self.config)
+            found = read_yaml(self.config)
+            if "method" in found:
+                from polyprompt.methods import check_own
+
+                check_own(found["method"], str(self.config))
+            yield str(self.config), found
         for name, value in self.options.items():
             if value is not None:
                 yield option_of(name), nested(name, read(value, known[name]))

@@ -11,6 +11,7 @@ from polyprompt.data.items import Picture
 from polyprompt.data.rows import Row
 from polyprompt.data.source import kinds_of, open_source, rows_of_kind
 from polyprompt.errors import DataError, ImageError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.progress import progress, say
 
 Seen = TypeVar("Seen")
@@ -30,7 +31,7 @@ def way_out() -> Iterator[None]:
 
 def picture_at(path: Path) -> Picture:
     """A file as a picture or video; nothing is read yet."""
-    return Picture(readable(str(path)), partial(Path.read_bytes, path))
+    return Picture(readable(str(path)), partial(file_bytes, path))
 
 
 def pictures_of(data: str) -> list[Picture]:

@@ -1,5 +1,6 @@
 """`polyprompt run`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def command(
 def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:
     """The grid's settings: a recipe's, options over it."""
     from polyprompt.disk.yaml import read_yaml
+    from polyprompt.methods import OWN, check_own
     from polyprompt.runs.settings import AdaptSettings
     from polyprompt.settings import check, checked
 
@@ -67,6 +69,9 @@ def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) ->
     values: Json = {"protocol": what}
     if recipe:
         values = check(GridSettings, read_yaml(Path(what)), what)
+        for method in values.get("methods", ()):
+            check_own(method, what)
+    os.environ[OWN] = ",".join([os.environ.get(OWN, ""), *given.get("methods", [])])  # for workers, who read a plan
     for name, said in given.items():
         try:
             values[name] = [int(one) for one in said] if name in ("seeds", "shots") else said

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from polyprompt.data.items import Picture
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import IMAGES, SEEN
 
 LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
@@ -185,7 +186,7 @@ class Places:
             name = PureWindowsPath(name).as_posix()
             if path := self._path(name):
                 self.windows.append(name)
-        return None if path is None else Picture(key_of(name) if key is None else key, partial(Path.read_bytes, path))
+        return None if path is None else Picture(key_of(name) if key is None else key, partial(file_bytes, path))
 
     def tell(self) -> None:
         """Says how many paths were written in another way than they were read."""

@@ -16,6 +16,7 @@ from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Plain
 
 PACKAGED = Path(__file__).parent / "catalog" / "splits"
@@ -158,7 +159,7 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
     for name in filter(known, names):
         for file in walk.pictures(root / name):
             key = readable(file.relative_to(folder).as_posix())
-            yield Row(str(file), key, Picture(key, partial(Path.read_bytes, file)), label=name)
+            yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=name)
     walk.tell()
 
 

@@ -7,12 +7,14 @@ refuses the file at the first other name. Objects that the original trainers and
 """
 
 import io
+import math
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,6 +44,8 @@ INERT = (
     "numpy._core.multiarray.scalar",
 )
 """Beginnings of the names that become placeholders."""
+DEEPEST, MOST = 64, 200_000
+"""Mappings in each other, and things in them, until a file is no checkpoint: one may hold itself."""
 
 
 class Inert:
@@ -74,6 +78,8 @@ class _Mapping(OrderedDict):
 def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without numbers")
+    if math.prod(size) > storage.numbers.numel():  # with strides of 0, two bytes could stand for gigabytes
+        raise pickle.UnpicklingError(f"a tensor of {list(size)} over {storage.numbers.numel()} numbers")
     return torch.as_strided(storage.numbers, tuple(size), tuple(stride), offset)  # raises where it would leave them
 
 
@@ -81,10 +87,28 @@ def _parameter(tensor: Tensor, *_: object) -> Tensor:
     return tensor
 
 
+class _Fixed:
+    """A function that a pickle can call and not change: attributes of a plain one could be set by it."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        object.__setattr__(self, "function", function)
+
+    def __call__(self, *given: Any) -> Tensor:
+        return self.function(*given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise pickle.UnpicklingError("a function that is to be changed")
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a function that is to be changed")
+
+
 KNOWN: Json = {
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_tensor_v2": _Fixed(_tensor),
+    "torch._utils._rebuild_tensor": _Fixed(_tensor),
+    "torch._utils._rebuild_parameter": _Fixed(_parameter),
     "collections.OrderedDict": _Mapping,
     "collections.defaultdict": _Mapping,
     "builtins.dict": _Mapping,
@@ -101,6 +125,7 @@ class _Reader(pickle.Unpickler):
         super().__init__(pickled)
         self.archive, self.folder = archive, folder
         self.storages: dict[str, Tensor] = {}
+        self.left = os.fstat(_file_of(archive).fileno()).st_size
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
@@ -115,7 +140,10 @@ class _Reader(pickle.Unpickler):
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown storage {kind!r}")
         if key not in self.storages:
-            raw = bytearray(self.archive.read(f"{self.folder}data/{key}"))
+            raw = bytearray(_stored(self.archive, f"{self.folder}data/{key}"))
+            self.left -= len(raw)
+            if self.left < 0:  # members that share the same bytes of the file
+                raise pickle.UnpicklingError("more numbers than the file has room for")
             self.storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         return _Storage(dtype, self.storages[key])
 
@@ -136,7 +164,7 @@ def read_foreign(path: str | Path) -> Any:
             folders = [name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(folders) != 1:
                 raise FileError(f"{path}: not a file of torch's (no data.pkl in it)")
-            return _Reader(archive, folders[0], io.BytesIO(archive.read(f"{folders[0]}data.pkl"))).load()
+            return _Reader(archive, folders[0], io.BytesIO(_stored(archive, f"{folders[0]}data.pkl"))).load()
     except _RefusedError as error:
         raise FileError(
             f"{path}: refused, because its pickle calls {error}. Only plain tensors are read, and nothing is executed; "
@@ -157,6 +185,20 @@ def read_foreign(path: str | Path) -> Any:
         raise FileError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 
 
+def _file_of(archive: zipfile.ZipFile) -> IO[bytes]:
+    if archive.fp is None:
+        raise zipfile.BadZipFile("closed")
+    return archive.fp
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member's bytes, which torch never packs: 2 MB could be unpacked to 2 GB."""
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
+        raise pickle.UnpicklingError(f"{name} is packed, which torch's files are not")
+    return archive.read(member)
+
+
 def tensors_of(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a state dict, a checkpoint's `state_dict`, a TorchScript archive or a safetensors file, by name.
 
@@ -168,7 +210,7 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
     content = read_foreign(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    found = dict(_walk(content, ""))
+    found = _named(content, str(path))
     if not found:
         raise FileError(f"{path}: holds no tensors")
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
@@ -184,12 +226,22 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: cannot be read ({error})") from None
 
 
-def _walk(content: object, name: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(content, Inert):
-        content = content.state
-    if isinstance(content, Tensor):
-        yield name, content
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            if isinstance(key, str):
-                yield from _walk(value, f"{name}.{key}" if name else key)
+def _named(content: object, path: str) -> dict[str, Tensor]:
+    """All tensors in mappings and placeholders, by the keys that lead to them, in order."""
+    found: dict[str, Tensor] = {}
+    waiting: list[tuple[str, int, object]] = [("", 0, content)]
+    seen = 0
+    while waiting:
+        name, depth, value = waiting.pop()
+        value = value.state if isinstance(value, Inert) else value
+        seen += 1
+        if depth > DEEPEST or seen > MOST:
+            raise FileError(f"{path}: damaged, its parts are nested beyond all measure")
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            inner = [
+                (f"{name}.{key}" if name else key, depth + 1, one) for key, one in value.items() if type(key) is str
+            ]
+            waiting.extend(reversed(inner))
+    return found

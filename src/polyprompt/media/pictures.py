@@ -3,11 +3,17 @@
 `Preprocess` gives the pixels of open_clip's and timm's evaluation transforms, bit for bit; the tests compare.
 """
 
+import errno
 import math
+import os
+import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from io import BytesIO
+from functools import cache
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +26,33 @@ from polyprompt.errors import ConfigError, ImageError, UnknownNameError
 from polyprompt.media.video import decoded, is_video
 from polyprompt.values import Json, Values
 
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused: a few kilobytes of file can ask for gigabytes of pixels."""
+MAX_BYTES = 256 * 2**20
+"""Larger files are refused where their bytes are read; of a video by its path, only the frames are."""
+
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused: a few kilobytes of file can ask for gigabytes of pixels. A phone's 48 million fit."""
+
+FEWER = {"WEBP": 25_000_000, "AVIF": 40_000_000, "JPEG2000": 6_000_000, "32 bits": 25_000_000, "plain": 2_000_000}
+"""The same where decoding takes more memory (17, 10, 20 bytes a pixel for 4) or time, so that none takes 500 MiB or
+five seconds: by format, and for 32 bits a pixel and for numbers written out (PPM)."""
+
+MAX_SCANS = 500_000_000
+"""Pixels that the scans of a JPEG may paint together; a progressive one has about ten, and could have a thousand."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What is opened. Not all that Pillow knows: it would start Ghostscript for an EPS file."""
+
+HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""The brands of HEIF, which the package pillow-heif reads."""
 
 TOGETHER = 64
 """Pictures of 224 x 224 pixels that are encoded together; activations grow with the pixels."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 RESIZES = ("short", "squash")
+
+STRIP = 512
+"""Rows that are worked on together."""
 
 _one_at_a_time = threading.Lock()  # warnings.catch_warnings is not thread-safe
 
@@ -42,32 +64,27 @@ def open_picture(source: str | Path | bytes | Image.Image, most: int = MAX_PIXEL
 
     Args:
         source: a path, the bytes of an image file, or a PIL image.
-        most: pixels that it may have.
+        most: pixels that it may have; fewer of some kinds (`FEWER`).
 
     Raises:
-        ImageError: missing, empty, unreadable, truncated, larger than `most`, or with pixels of no fixed range.
+        ImageError: missing, empty, unreadable, truncated, larger than allowed, or with pixels of no fixed range.
     """
     name = source if isinstance(source, str) else str(source) if isinstance(source, Path) else "picture"
     if isinstance(source, Image.Image):
-        return _decoded(source, name, most)
-    if not isinstance(source, bytes):
-        source = _bytes_of(Path(source))
-    if not source:
+        with _whatever_is_raised(name):
+            check_size(source, most, name)
+            return _as_rgb(ImageOps.exif_transpose(source), name)
+    data = source if isinstance(source, bytes) else bytes_of(source)
+    if not data:
         raise ImageError(name, "the file is empty (0 bytes)")
-    if is_video(source):
-        return decoded(BytesIO(source), 1, name, most)[0]
-    try:
-        with _one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `most` decides below
-            image = Image.open(BytesIO(source), formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise ImageError(name, f"more than the {most:,} pixels allowed; make it smaller") from None
-    except Image.UnidentifiedImageError:
-        raise ImageError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
-    except Exception as error:  # Pillow's plugins raise all kinds on damaged headers
-        raise ImageError(name, f"cannot be read as a picture ({error})") from None
-    with image:
-        return _decoded(image, name, most)
+    if is_video(data):
+        return decoded(BytesIO(data), 1, name, most)[0]
+    with _whatever_is_raised(name), recognised(data, name) as image:
+        check_size(image, min(most, _most(image, data)), name)
+        if image.format == "JPEG" and (scans := data.count(b"\xff\xda")) * image.width * image.height > MAX_SCANS:
+            raise ImageError(name, f"{scans} scans of {image.width} x {image.height} pixels; save it anew")
+        ImageOps.exif_transpose(image, in_place=True)
+        return _as_rgb(image, name)
 
 
 def together(size: int) -> int:
@@ -75,44 +92,140 @@ def together(size: int) -> int:
     return max(1, TOGETHER * 224 * 224 // size**2) if size > 224 else TOGETHER
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: str | Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        ImageError: missing, not to be read, larger than `MAX_BYTES`, or no regular file: a pipe would be waited for,
+            a device has no end.
+    """
     try:
-        return path.read_bytes()
+        return file_bytes(path)
     except FileNotFoundError:
         raise ImageError(str(path), "no such file") from None
     except OSError as error:
         raise ImageError(str(path), f"cannot be read ({error.strerror})") from None
 
 
-def _decoded(image: Image.Image, name: str, most: int) -> Image.Image:
+def file_bytes(path: str | Path) -> bytes:
+    """The same, with the system's errors.
+
+    Raises:
+        OSError: see `bytes_of`.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_BYTES:,} bytes", str(path))
+        return file.read(MAX_BYTES)
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """A file, open, if it is a regular one.
+
+    Raises:
+        OSError: it is not, or cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115  (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def recognised(data: bytes, name: str) -> Image.Image:
+    """The bytes of a picture's file as Pillow opens them, with nothing decoded yet; one of `FORMATS`, or HEIF.
+
+    Raises:
+        ImageError: not such a picture, or damaged.
+    """
+    formats = FORMATS
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF:
+        _know_heif(name)
+        formats = ("HEIF", "AVIF")
+    try:
+        with _one_at_a_time, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes, which `check_size` decides on, and of odd metadata
+            return Image.open(BytesIO(data), formats=formats)
+    except Image.DecompressionBombError:
+        raise ImageError(name, f"more than the {MAX_PIXELS:,} pixels allowed; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(name, f"not a picture in a known format ({', '.join(formats)})") from None
+    except Exception as error:  # Pillow's plugins raise all kinds on damaged headers
+        raise ImageError(name, f"cannot be read as a picture ({error})") from None
+
+
+def check_size(image: Image.Image, most: int, name: str) -> None:
+    """Refuses a picture that has no pixels, or more than allowed, before any of them is decoded.
+
+    Raises:
+        ImageError: it has.
+    """
     width, height = image.size
     if width * height > most:
-        raise ImageError(name, f"{width} x {height} pixels are more than the {most:,} allowed; make it smaller")
+        raise ImageError(
+            name,
+            f"{width} x {height} pixels ({image.format or image.mode}) are more than the {most:,} allowed; make it smaller",
+        )
     if not width * height:
         raise ImageError(name, f"{width} x {height} pixels: nothing to see")
+
+
+def _most(image: Image.Image, data: bytes) -> int:
+    kind = "plain" if data[:2] in (b"P1", b"P2", b"P3") else "32 bits" if image.mode in ("I", "F") else image.format
+    return FEWER.get(kind or "", MAX_PIXELS)
+
+
+@contextmanager
+def _whatever_is_raised(name: str) -> Iterator[None]:
     try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode == "F":
-            raise ImageError(name, "floating-point pixels have no fixed range; save it with 8 or 16 bits")
-        if image.mode.startswith("I"):
-            return _from_16_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            return Image.alpha_composite(white, image).convert("RGB")
-        return image.convert("RGB")
-    except ImageError:
+        yield
+    except (ImageError, MemoryError):
         raise
-    except Exception as error:  # as above: truncated data alone raises OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # truncated data alone raises OSError, SyntaxError, struct.error, ...
         raise ImageError(name, f"damaged or truncated ({error})") from None
+
+
+@cache
+def _heif() -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def _know_heif(name: str) -> None:
+    if not _heif():
+        raise ImageError(name, "a HEIC picture, which needs pillow-heif: pip install 'polyprompt[heif]'")
+
+
+def _as_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError(name, "floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return _from_16_bits(image)
+    if not image.has_transparency_data:
+        image.load()
+        return image.convert("RGB") if image.mode != "RGB" else image
+    whole = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP):  # as a whole it would be three times in memory
+        box = (0, top, image.width, min(top + STRIP, image.height))
+        part = image.crop(box).convert("RGBA")
+        whole.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
+    return whole
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, high bytes kept; Pillow's own conversion would clip everything above 255 to white."""
-    grey = np.asarray(image).astype(np.int64)
+    grey = np.asarray(image)
     if grey.min() < 0 or grey.max() > 0xFFFF:
         raise ValueError("pixels beyond 16 bits have no fixed range; save it with 8 or 16 bits")
-    return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    high = np.empty(grey.shape, np.uint8)
+    for top in range(0, len(grey), STRIP):
+        high[top : top + STRIP] = grey[top : top + STRIP] >> 8
+    return Image.fromarray(high).convert("RGB")
 
 
 @dataclass(frozen=True)

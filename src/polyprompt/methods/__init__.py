@@ -7,6 +7,8 @@ A method's file holds `Config`, frozen and checking itself, whose `build` gives 
 chosen on validation pictures unless a run says otherwise. The first line of its docstring says what it is.
 """
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,25 @@ from types import ModuleType
 from polyprompt.adapt.engine import MethodConfig
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.errors import ConfigError, UnknownNameError
+from polyprompt.values import Plain
+
+OWN = "POLYPROMPT_METHODS"
+"""The environment variable that names modules of one's own, with commas between, which files may then name, too."""
+
+
+def check_own(method: Plain, where: str) -> None:
+    """Refuses a module of one's own that nobody but a file names, alone or with settings: to import it is to run it.
+
+    Raises:
+        ConfigError: it is neither a method of ours, nor imported already, nor in `OWN`.
+    """
+    name = method.get("name") if isinstance(method, dict) else method
+    named = os.environ.get(OWN, "").split(",")
+    if isinstance(name, str) and "." in name and name not in sys.modules and name not in named:
+        raise ConfigError(
+            f"{where}: names the method {name!r:.80}, a module of its own, which is not imported because a file says "
+            f"so. If you know it: {OWN}={name:.80} before the command, or import it first in Python."
+        )
 
 
 def names() -> tuple[str, ...]:

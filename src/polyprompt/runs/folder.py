@@ -173,12 +173,18 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
     """Goes on only if that is wanted, and with the settings that the run was started with."""
     if not resume:
         raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+    now, before = settings.model_dump(mode="json"), read_json(out / CONFIG)
     try:
-        before = checked(type(settings), read_json(out / CONFIG), str(out / CONFIG)).model_dump(mode="json")
+        # What it says of a method is looked at only where it is what was asked for: others may be anyone's.
+        if not isinstance(before, dict) or before.get("method") == now.get("method"):
+            before = checked(type(settings), before, str(out / CONFIG)).model_dump(mode="json")
     except ConfigError as error:
         raise FileError(f"{error} The folder holds another kind of run, or one of another version.") from None
-    now = settings.model_dump(mode="json")
-    other = [f"{name}: {before[name]!r:.60} there, {now[name]!r:.60} here" for name in now if now[name] != before[name]]
+    other = [
+        f"{name}: {before.get(name)!r:.60} there, {now[name]!r:.60} here"
+        for name in now
+        if now[name] != before.get(name)
+    ]
     if other:
         raise FileError(
             f"{out / CONFIG}: the run was started with other settings ({'; '.join(other)}). Resume it with the same "

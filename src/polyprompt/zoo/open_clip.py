@@ -5,15 +5,19 @@ picture and a sentence. A tower that is built otherwise, or gives other numbers,
 own, and says why it takes none.
 """
 
+import inspect
 import logging
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from polyprompt.disk.files import read_json
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
+from polyprompt.towers.pretrained import check_config, check_weights, one_line
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words, openai_words
 from polyprompt.values import Foreign
@@ -36,12 +40,41 @@ def open_open_clip(architecture: str, pretrained: str | None, name: str) -> CLIP
     import open_clip
 
     logging.getLogger("open_clip").setLevel(logging.ERROR)
-    try:
+    with one_line(f"{name}:"):
+        options = _tokenizer_options(architecture, name)
         model = open_clip.create_model_from_pretrained(architecture, pretrained, return_transform=False)
-        tokenizer = open_clip.get_tokenizer(architecture)
-    except Exception as error:  # hubs, files and configs fail in their own ways
-        raise TowerError(f"{name}: cannot be opened ({' '.join(str(error).split())})") from None
-    return from_open_clip(model, tokenizer, name)
+        return from_open_clip(model, open_clip.get_tokenizer(architecture, **options), name)
+
+
+def _tokenizer_options(architecture: str, name: str) -> dict[str, bool]:
+    """What `get_tokenizer` has to be told, after a look at what the config would tell it and transformers.
+
+    Raises:
+        TowerError: an option that open_clip's own tokenizer has not, which would go on to transformers; a config that
+            asks for more than may be; weights that are pickled.
+    """
+    import open_clip
+    from open_clip.factory import _get_hf_config
+    from open_clip.tokenizer import HFTokenizer
+    from transformers import AutoConfig
+
+    schema, _, place = architecture.partition(":")
+    if schema == "local-dir":
+        check_weights(place, name)
+        config = read_json(Path(place) / "open_clip_config.json")["model_cfg"]
+    elif schema == "hf-hub":
+        config = _get_hf_config(place)["model_cfg"]
+    else:
+        config = open_clip.get_model_config(architecture)
+    check_config(config, name)
+    text = config["text_cfg"]
+    known = inspect.signature(HFTokenizer.__init__).parameters
+    for option in text.get("tokenizer_kwargs", {}):
+        if option not in known or option == "kwargs":
+            raise TowerError(f"{name}: tokenizer_kwargs has {option!r}, which no tokenizer of open_clip's takes.")
+    if inner := text.get("hf_model_name"):  # open_clip leaves it to transformers to ask whether its code may run
+        AutoConfig.from_pretrained(inner, trust_remote_code=False)
+    return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
 
 
 def from_open_clip(model: Foreign, tokenizer: Foreign, name: str) -> CLIP:

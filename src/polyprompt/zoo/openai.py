@@ -5,14 +5,16 @@ tensors of both. Sizes come from the weights: widths, depths, patch and picture 
 is 64 wide, as in `build_model` of github.com/openai/CLIP.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
-from polyprompt.errors import TowerError
+from polyprompt.errors import ConfigError, TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage
+from polyprompt.towers.pretrained import reason
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import openai_words
 
@@ -21,6 +23,8 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 HEAD = 64
 SIZES = ("input_resolution", "context_length", "vocab_size")
 """What a TorchScript archive keeps beside its weights."""
+Fill = Callable[[nn.Module, Mapping[str, Tensor], str], None]
+"""`fill`, or `check` alone."""
 
 
 def from_openai(state: Mapping[str, Tensor], name: str) -> CLIP:
@@ -29,11 +33,24 @@ def from_openai(state: Mapping[str, Tensor], name: str) -> CLIP:
     Raises:
         TowerError: a tensor is missing, unknown or of another size.
     """
-    state = {key: value.float() for key, value in state.items() if key not in SIZES}
+    state = {key: value for key, value in state.items() if key not in SIZES}
     if "text_projection" not in state or "positional_embedding" not in state:
         raise TowerError(f"{name}: not a CLIP in OpenAI's layout (no text_projection)")
-    image = _image(state, name)
-    text = _text(state, name)
+    if empty := [key for key, value in state.items() if not value.numel()]:
+        raise TowerError(f"{name}: tensor {empty[0]} is empty")
+    try:
+        with torch.device("meta"):  # its shapes first: a few numbers could ask for gigabytes of others
+            _filled(state, name, check)
+        return _filled(state, name, fill)
+    except (ConfigError, KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        why = f"lacks {error.args[0]}" if isinstance(error, KeyError) else reason(error)
+        raise TowerError(f"{name}: not a CLIP in OpenAI's layout ({why})") from None
+
+
+def _filled(state: Mapping[str, Tensor], name: str, fill: Fill) -> CLIP:
+    if state["logit_scale"].numel() != 1:
+        raise TowerError(f"{name}: logit_scale is {list(state['logit_scale'].shape)}, not one number")
+    image, text = _image(state, name, fill), _text(state, name)
     if isinstance(image, ImageTransformer):
         fill(
             image,
@@ -41,11 +58,11 @@ def from_openai(state: Mapping[str, Tensor], name: str) -> CLIP:
             f"{name} (image)",
         )
     fill(text, {k: v for k, v in state.items() if not k.startswith("visual.") and k != "logit_scale"}, f"{name} (text)")
-    return CLIP(image, text, state["logit_scale"], name)
+    return CLIP(image, text, state["logit_scale"].float(), name)
 
 
-def fill(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Loads weights that must fit to the last one.
+def check(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Refuses weights that do not fit to the last one.
 
     Raises:
         TowerError: names what is missing, unknown or of another shape.
@@ -58,6 +75,11 @@ def fill(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     for key, tensor in own.items():
         if tensor.shape != state[key].shape:
             raise TowerError(f"{name}: {key} is {list(state[key].shape)}, not {list(tensor.shape)}")
+
+
+def fill(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Loads weights that must fit to the last one; raises as `check`."""
+    check(tower, state, name)
     tower.load_state_dict({key: value.float() for key, value in state.items()})
 
 
@@ -95,9 +117,9 @@ def _text(state: Mapping[str, Tensor], name: str) -> TextTransformer:
     )
 
 
-def _image(state: Mapping[str, Tensor], name: str) -> ImageTransformer | OpaqueImage:
+def _image(state: Mapping[str, Tensor], name: str, fill: Fill) -> ImageTransformer | OpaqueImage:
     if "visual.proj" not in state:
-        return _resnet(state, name)
+        return _resnet(state, name, fill)
     width, _, _, patch = state["visual.conv1.weight"].shape
     grid = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
     return ImageTransformer(
@@ -107,7 +129,7 @@ def _image(state: Mapping[str, Tensor], name: str) -> ImageTransformer | OpaqueI
     )
 
 
-def _resnet(state: Mapping[str, Tensor], name: str) -> OpaqueImage:
+def _resnet(state: Mapping[str, Tensor], name: str, fill: Fill) -> OpaqueImage:
     from open_clip.modified_resnet import ModifiedResNet
 
     visual = under(state, "visual.")

@@ -20,6 +20,7 @@ from polyprompt.data.rows import Row
 from polyprompt.disk.files import built_once, cache_folder, check_manifest, digest
 from polyprompt.disk.packaged import openmoji_svgs
 from polyprompt.errors import DataError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.progress import track
 
 SIZE = 224
@@ -62,7 +63,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         groups = [[code for first in alike for code in members[first]] for alike in _alike(drawn, members)]
     for group in groups:
         key = f"{group[0]}.png"
-        picture = Picture(key, partial(Path.read_bytes, drawn / key))
+        picture = Picture(key, partial(file_bytes, drawn / key))
         for text in (text for code in group for text in captions[code]):
             yield Row(f"openmoji, {key}", key, picture, text, split_of(group[0]))
 

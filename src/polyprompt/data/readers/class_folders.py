@@ -14,6 +14,7 @@ from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.rows import Row
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import SEEN
 
 WHAT = "a folder with one folder per class"
@@ -44,7 +45,7 @@ def rows(source: str) -> Iterator[Row]:
         label, name = (list(named).index(folder), named[folder]) if named else (folder, None)
         for file in files:
             key = readable(file.relative_to(root).as_posix())
-            yield Row(str(file), key, Picture(key, partial(Path.read_bytes, file)), label=label, class_name=name)
+            yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=label, class_name=name)
     walk.tell()
 
 

@@ -29,6 +29,7 @@ from polyprompt.data.rows import (
     texts,
 )
 from polyprompt.errors import DataError
+from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Json
 
 if TYPE_CHECKING:
@@ -160,4 +161,4 @@ def read_cell(encoded: "Dataset", image: str, number: int) -> bytes:
         OSError: that file cannot be read.
     """
     cell = encoded[number][image]
-    return cell["bytes"] or Path(cell["path"]).read_bytes()
+    return cell["bytes"] or file_bytes(cell["path"])

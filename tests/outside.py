@@ -1,0 +1,70 @@
+"""Python's audit events as a net: what would run foreign code, or reach out, while a test reads foreign files.
+
+A hook cannot be taken away again, so there is one, which notes only while somebody watches. Events of other threads
+count. What a library of ours starts for itself is told apart by its place in the stack.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EVENTS = {
+    "pickle.find_class": "pickle",
+    "socket.bind": "socket",
+    "socket.connect": "socket",
+    "socket.getaddrinfo": "socket",
+    "socket.sendto": "socket",
+    "subprocess.Popen": "process",
+    "os.exec": "process",
+    "os.fork": "process",
+    "os.posix_spawn": "process",
+    "os.spawn": "process",
+    "os.system": "process",
+    "builtins.input": "stdin",
+    "exec": "import",
+}
+"""Each event and the word by which a test allows it."""
+OURS = str(Path(__file__).parents[1])
+
+
+@dataclass
+class Watched:
+    """What was seen."""
+
+    allowed: set[str]
+    events: list[str] = field(default_factory=list)
+
+
+_watching: list[Watched] = []
+
+
+def _hook(event: str, given: tuple[object, ...]) -> None:
+    if not _watching or event not in EVENTS:
+        return
+    if event == "exec":
+        place = str(getattr(given[0], "co_filename", ""))
+        if not place.startswith(tempfile.gettempdir()) or place.startswith(OURS):
+            return
+        said = f"a module of a data folder was run ({place})"
+    else:
+        said = f"{event} {str(given)[:120]}"
+    for seen in _watching:
+        if EVENTS[event] not in seen.allowed:
+            seen.events.append(said)
+
+
+sys.addaudithook(_hook)
+
+
+@contextmanager
+def watch(allowed: set[str]) -> Iterator[Watched]:
+    """Notes events until the block ends."""
+    seen = Watched(allowed)
+    _watching.append(seen)
+    try:
+        yield seen
+    finally:
+        _watching.remove(seen)
