@@ -163,10 +163,8 @@ def check_size(image: Image.Image, most: int, name: str) -> None:
     """
     width, height = image.size
     if width * height > most:
-        raise ImageError(
-            name,
-            f"{width} x {height} pixels ({image.format or image.mode}) are more than the {most:,} allowed; make it smaller",
-        )
+        kind, allowed = image.format or image.mode, f"the {most:,} allowed"
+        raise ImageError(name, f"{width} x {height} pixels ({kind}) are more than {allowed}; make it smaller")
     if not width * height:
         raise ImageError(name, f"{width} x {height} pixels: nothing to see")
 

@@ -18,11 +18,7 @@ from polyprompt.adapt.engine import Adapted, TermConfig, build
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.errors import FileError
-<<<<<<< HEAD
-from polyprompt.methods import config_of, method_name
-=======
-from polyprompt.methods import check_own, config_of
->>>>>>> 2848e9a (No foreign code runs; pictures cost what they should)
+from polyprompt.methods import check_own, config_of, method_name
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Values

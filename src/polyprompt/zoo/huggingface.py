@@ -19,7 +19,7 @@ from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, Tex
 from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words
-from polyprompt.values import Foreign, Values
+from polyprompt.values import Foreign, Json, Values
 from polyprompt.zoo.openai import fill, under
 
 KINDS = ("clip", "siglip", "siglip2")
@@ -82,7 +82,7 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     Raises:
         TowerError: a setting that `Preprocess` has no place for, named.
     """
-    said = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
+    said: Json = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
         key: value for key, value in vars(processor).items() if key in SETTINGS and value is not None
     }
     check_setting(said["do_resize"], "do_resize", said["do_resize"], "pictures of all sizes come in")

@@ -20,7 +20,7 @@ from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.towers.pretrained import check_config, check_weights, one_line
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words, openai_words
-from polyprompt.values import Foreign
+from polyprompt.values import Foreign, Json
 from polyprompt.zoo.openai import fill, resnet_reason
 
 TOLERANCE = 1e-3
@@ -46,7 +46,7 @@ def open_open_clip(architecture: str, pretrained: str | None, name: str) -> CLIP
         return from_open_clip(model, open_clip.get_tokenizer(architecture, **options), name)
 
 
-def _tokenizer_options(architecture: str, name: str) -> dict[str, bool]:
+def _tokenizer_options(architecture: str, name: str) -> Json:
     """What `get_tokenizer` has to be told, after a look at what the config would tell it and transformers.
 
     Raises:
@@ -65,7 +65,7 @@ def _tokenizer_options(architecture: str, name: str) -> dict[str, bool]:
     elif schema == "hf-hub":
         config = _get_hf_config(place)["model_cfg"]
     else:
-        config = open_clip.get_model_config(architecture)
+        config: Json = open_clip.get_model_config(architecture) or {"text_cfg": {}}
     check_config(config, name)
     text = config["text_cfg"]
     known = inspect.signature(HFTokenizer.__init__).parameters
