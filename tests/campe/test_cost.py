@@ -175,7 +175,7 @@ def test_bad_models():
         counted(hf.LlamaConfig(**LLAMA), "test_efficientnett", **SMALL)
     with pytest.raises(TowerError, match="PreTrainedConfig is not the config of a model transformers can build"):
         counted(hf.PretrainedConfig(num_hidden_layers=2, hidden_size=4), "test_efficientnet", **SMALL)
-    with pytest.raises(TowerError, match="text tower 'no/such': its config cannot be had"):
+    with pytest.raises(TowerError, match="text tower 'no/such' cannot be opened"):
         open_text_config("no/such")
 
 

@@ -88,7 +88,7 @@ PICTURES = {
     "the file is empty": lambda path: path.write_bytes(b""),
     "not a picture in a known format": lambda path: path.write_bytes(b"GIF87 no more"),
     "damaged or truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
-    "more than the 100,000,000 pixels allowed": lambda path: path.write_bytes(a_png_that_claims(100_000)),
+    "more than the 50,000,000 pixels allowed": lambda path: path.write_bytes(a_png_that_claims(100_000)),
 }
 
 

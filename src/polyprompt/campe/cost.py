@@ -30,6 +30,7 @@ from polyprompt.campe.model import held_in
 from polyprompt.campe.text import branches_of, low_rank
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.decoder_places import layers_of, with_branches
+from polyprompt.towers.pretrained import check_config, one_line, said_by
 from polyprompt.towers.timm import TimmTower, timm_name
 from polyprompt.types import Pixels, Tokens
 from polyprompt.values import Foreign
