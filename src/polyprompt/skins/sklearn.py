@@ -20,13 +20,8 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError
-<<<<<<< HEAD
-from polyprompt.media.pictures import open_picture
-from polyprompt.runs.adapt import untrained
-=======
 from polyprompt.media.pictures import file_bytes, open_picture
-from polyprompt.runs.adapt import resolved, train, untrained
->>>>>>> 19e8740 (No foreign code runs; pictures cost what they should)
+from polyprompt.runs.adapt import untrained
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
