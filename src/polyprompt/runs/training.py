@@ -65,13 +65,10 @@ def train(
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
     kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
-    crop = settings.crop if settings.augment else None
-    look_at(adapted, kept, labels, crop)
+    look_at(adapted, kept, labels, settings.crop if settings.augment else None)
     if not (learned := list(adapted.learned().values())):
         return {}
-    assert settings.batch is not None
-    fetch = partial(_fetched, kept, labels, crop, max(cast(Term, term).views for term in adapted.terms))
-    batches = Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
+    batches = _batches(adapted, kept, labels, settings)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
 
@@ -106,6 +103,14 @@ def train(
         best.restore(adapted.adapter)
         facts |= {"selected": {"on": settings.select, "epoch": int(best.epoch), "accuracy": float(best.score)}}
     return facts
+
+
+def _batches(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], settings: AdaptSettings) -> Batches:
+    """Of kept states; with `augment`, of as many random views as the terms ask for."""
+    assert settings.batch is not None
+    crop = settings.crop if settings.augment else None
+    fetch = partial(_fetched, kept, labels, crop, max(cast(Term, term).views for term in adapted.terms))
+    return Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
 
 
 def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:

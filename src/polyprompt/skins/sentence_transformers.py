@@ -124,7 +124,6 @@ class Towers(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
-        init_defaults: bool = False,
         **_: object,
     ) -> "Towers":
         """What was saved, from a folder or from the hub; arguments as that library hands them over."""
