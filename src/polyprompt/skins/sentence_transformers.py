@@ -25,6 +25,7 @@ from polyprompt.media.pictures import open_picture
 from polyprompt.runs.load import load
 from polyprompt.runs.saved import save
 from polyprompt.search.models import AlignedEmbedder, embedder
+from polyprompt.values import Values
 
 try:
     from sentence_transformers import SentenceTransformer
@@ -124,6 +125,7 @@ class Towers(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: Values | None = None,
         **_: object,
     ) -> "Towers":
         """What was saved, from a folder or from the hub; arguments as that library hands them over."""
