@@ -1,5 +1,6 @@
 """scikit-learn's own code on PromptClassifier: its checks, cross-validation, grids, clones."""
 
+import pickle
 from pathlib import Path
 
 import jaxtyping
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.utils import estimator_checks as checks
 from toy_encoders import toy_encoder
@@ -98,6 +99,38 @@ def test_clones_share_the_encoder_and_nothing_that_was_learned(fitted):
         copy.predict([])
     assert copy.set_params(rate=0.1).rate == 0.1
     assert fitted.rate == 0.02
+
+
+def test_a_fitted_estimator_is_pickled_without_its_encoder(fitted, squares, monkeypatch):
+    monkeypatch.setattr(skin, "load_encoder", lambda name: toy_encoder("clip"))
+    skin.opened.cache_clear()
+    kept = pickle.dumps(fitted)
+    assert len(kept) < 1e6
+    copy = pickle.loads(kept)
+    np.testing.assert_array_equal(copy.predict_proba(squares[0]), fitted.predict_proba(squares[0]))
+    assert list(copy.classes_) == list(fitted.classes_)
+    assert pickle.loads(pickle.dumps(toy(rate=0.5))).rate == 0.5
+    skin.opened.cache_clear()
+
+
+def test_labels_are_a_column_or_a_list_and_none_is_missing(squares):
+    pictures, names = squares
+    with pytest.warns(DataConversionWarning):
+        column = toy(epochs=1).fit(pictures, np.array(names)[:, None])
+    np.testing.assert_array_equal(
+        column.predict_proba(pictures), toy(epochs=1).fit(pictures, names).predict_proba(pictures)
+    )
+    with pytest.raises(DataError, match=r"y\[1\] is missing \(nan\)"):
+        toy().fit(pictures[:3], [1.0, float("nan"), 2.0])
+    with pytest.raises(DataError, match=r"y has the shape \(18, 2\)"):
+        toy().fit(pictures, np.array([names, names]).T)
+
+
+def test_grey_arrays_are_pictures_and_odd_ones_are_told(fitted, squares):
+    grey = squares[0][0][:, :, :1]
+    np.testing.assert_array_equal(fitted.predict_proba([grey]), fitted.predict_proba([grey[:, :, 0]]))
+    with pytest.raises(DataError, match=r"a sample has the shape \(8, 8, 2\)"):
+        fitted.predict_proba([np.zeros((8, 8, 2), np.uint8)])
 
 
 def test_an_encoder_is_opened_by_name_once(squares, monkeypatch):

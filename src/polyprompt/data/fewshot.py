@@ -19,7 +19,7 @@ class ShotsError(DataError):
     def __init__(self, name: str, class_name: str, have: int, want: int) -> None:
         super().__init__(
             f"{name}: class {class_name!r} has {have} pictures, {want} shots were asked for. "
-            f"Ask for {have} or fewer, or add pictures."
+            f"Ask for {have} or fewer, add pictures, or take what there is: --set take_fewer=true."
         )
 
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from PIL import Image
@@ -23,16 +23,18 @@ from polyprompt.errors import ConfigError, DataError
 from polyprompt.media.pictures import file_bytes, open_picture
 from polyprompt.runs.adapt import untrained
 from polyprompt.runs.load import load_encoder
+from polyprompt.runs.processes import device
 from polyprompt.runs.resolve import resolved
+from polyprompt.runs.saved import load_adapter, save
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import train
 from polyprompt.settings import checked
 from polyprompt.towers.encoder import Encoder
-from polyprompt.values import Foreign, Values
+from polyprompt.values import Foreign, Json, Values
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils.validation import check_is_fitted
+    from sklearn.utils.validation import check_is_fitted, column_or_1d
 except ImportError:
     raise ConfigError("PromptClassifier needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
 
@@ -104,8 +106,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             DataError: no labels, not as many as pictures, or labels that cannot be class names.
             ConfigError: a setting that cannot be. ImageError: a picture that cannot be read.
         """
-        from accelerate import Accelerator
-
         if y is None:
             raise NoLabelsError("a classifier requires y to be passed, but the target y is None; one label a picture")
         values = {"shots": self.shots, "epochs": self.epochs, "batch": self.batch, "rate": self.rate}
@@ -116,14 +116,14 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             "method": {"name": self.method, **(self.settings or {})},
         }
         settings = resolved(checked(AdaptSettings, values))
-        classes, labels = np.unique(np.asarray(y), return_inverse=True)
+        classes, labels = np.unique(labels_of(y), return_inverse=True)
         words = self.class_names or {}
         names = tuple(words.get(label, str(label)) for label in classes.tolist())
         data = Labelled("X", tuple(map(picture, range(len(X)), X)), tuple(labels.tolist()), names)
         if self.shots is not None:
             data = few_shot(data, self.shots, Random(self.seed), take_fewer=True)
         encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
-        encoder.to(Accelerator(mixed_precision="no").device)
+        encoder.to(device())
         method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
         with TemporaryDirectory() as folder:
             train(method, data, settings, Path(folder), resume=False)
@@ -144,6 +144,27 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
+    def __getstate__(self) -> Json:
+        """What was learned as the files of a saved adapter; the encoder by its name, since it is frozen and large."""
+        state: Json = {**cast(Json, super().__getstate__())}
+        if isinstance(self.encoder, Encoder):
+            state["encoder"] = self.encoder.name
+        if "classifier_" in state:
+            with TemporaryDirectory() as place:
+                save(self.classifier_.method, Path(place) / "model")
+                state["classifier_"] = {file.name: file.read_bytes() for file in (Path(place) / "model").iterdir()}
+        return state
+
+    def __setstate__(self, state: Json) -> None:
+        state = dict(state)
+        files = state.pop("classifier_", None)
+        super().__setstate__(state)
+        if files is not None:
+            with TemporaryDirectory() as place:
+                for name, data in files.items():
+                    (Path(place) / name).write_bytes(data)
+                self.classifier_ = Classifier(load_adapter(place, opened(state["encoder"])).eval())
+
     def __sklearn_clone__(self) -> "PromptClassifier":
         return type(self)(**self.get_params(deep=False))
 
@@ -160,6 +181,23 @@ def opened(name: str) -> Encoder:
     return load_encoder(name)
 
 
+def labels_of(y: Samples) -> np.ndarray:
+    """Labels as an array; a column of them is one, too, as scikit-learn has it.
+
+    Raises:
+        NoLabelsError: a table of several columns, or a label that is missing (NaN, None).
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    if labels.ndim != 1:
+        raise NoLabelsError(f"y has the shape {labels.shape}; one label a picture, a list or an array [n]")
+    missing = [place for place, label in enumerate(labels.tolist()) if label is None or label != label]
+    if missing:
+        raise NoLabelsError(f"y[{missing[0]}] is missing ({labels[missing[0]]}); leave out pictures without a label")
+    return labels
+
+
 def shown(sample: object) -> str | Path | Image.Image:
     """A sample as a classifier takes it.
 
@@ -167,7 +205,11 @@ def shown(sample: object) -> str | Path | Image.Image:
         DataError: not a picture.
     """
     if isinstance(sample, np.ndarray) and sample.dtype == np.uint8 and sample.ndim in (2, 3):
-        return Image.fromarray(sample)
+        if sample.ndim == 3 and sample.shape[2] == 1:
+            sample = sample[:, :, 0]
+        if sample.size and (sample.ndim == 2 or sample.shape[2] in (3, 4)):
+            return Image.fromarray(sample)
+        raise DataError(f"a sample has the shape {sample.shape}; an array is [height, width] or [height, width, 1|3|4]")
     if not isinstance(sample, str | Path | Image.Image):
         raise DataError(
             f"a sample is {sample!r:.60}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
