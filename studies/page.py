@@ -178,7 +178,25 @@ def norms() -> list[str]:
         rates("flickr8k/norms", dev_recall),
         "The fitted norm was chosen on dev. Test had been scored before with the own one, so the table of test figures "
         "above is the second that was made.",
+        *norm_rates(),
         "`python studies/flickr8k.py norms`.",
+    ]
+
+
+def norm_rates() -> list[str]:
+    """New norms at the rate of the pretrained weights and at that of what is new."""
+    if not runs("flickr8k", "rates"):
+        return []
+    lines = []
+    for name in ("prompts-6", "last"):
+        found = {path.name: dev_recall(read_json(path / "results.json")) for path in runs("flickr8k", "rates", name)}
+        both = ([share for run, share in found.items() if run.startswith(words)] for words in ("tower", "new"))
+        lines.append(row([NAMES[name], *(Figure([100 * share for share in some]).says(1) for some in both)]))
+    return [
+        "A fitted norm and the norm on a CNN's tokens are new, but small, on pretrained states. At the rate of the "
+        "pretrained weights, and at that of all that is new (the default); mean recall on dev in %, two seeds "
+        "(`python studies/flickr8k.py rates`). The tables above are from before, when it was the rate of the towers:",
+        "\n".join([row(["", "rate of the towers", "rate of the new"]), row(["---", "---:", "---:"]), *lines]),
     ]
 
 
