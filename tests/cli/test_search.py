@@ -5,8 +5,9 @@ import os
 import pytest
 
 import polyprompt as pp
-from polyprompt.cli.search import LARGEST_WEIGHT, numbers
+from polyprompt.cli.search import numbers
 from polyprompt.errors import ConfigError
+from polyprompt.search.query import LARGEST_WEIGHT
 
 
 @pytest.fixture

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from polyprompt.search.collection import Collection
     from polyprompt.search.models import Embedder
 
-LARGEST_WEIGHT = 1e30
-"""Scores stay finite in single precision."""
-
 
 def command(
     where_from: Annotated[
@@ -186,6 +183,8 @@ def numbers(text: str | None) -> list[float] | None:
     Raises:
         ConfigError: other things than numbers, or numbers too large.
     """
+    from polyprompt.search.query import LARGEST_WEIGHT
+
     if text is None:
         return None
     try:

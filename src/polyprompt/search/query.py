@@ -22,6 +22,8 @@ from polyprompt.search.collection import Collection
 from polyprompt.search.items import File
 from polyprompt.search.models import Embedder
 
+LARGEST_WEIGHT = 1e30
+"""Of an aspect: scores stay finite in single precision."""
 UNWANTED = 0.5
 """What is not wanted counts half: it turns the query away, and does not lead it (Rocchio 1971 has 0.25 to 1)."""
 

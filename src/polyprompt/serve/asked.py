@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from polyprompt.search.query import LARGEST_WEIGHT
+
 LETTERS = 8_000
 """Of a text; models read far fewer."""
 ITEMS = 256
@@ -12,8 +14,6 @@ PICTURES = 64
 """Pictures of one request among them."""
 TOP = 1_000
 """Results of one request."""
-LARGEST_WEIGHT = 1e30
-"""Scores stay finite in single precision."""
 
 
 def readable(text: str) -> str:
