@@ -27,7 +27,8 @@ ALIGN = {
     "max_bad": ("7", 7), "batch": ("16", 16), "rate": ("0.01", 0.01), "tower_rate": ("1e-5", 1e-5),
     "tower_dtype": ("bf16", "bf16"), "norm_rate": ("1e-2", 1e-2), "bias_rate": ("0.5", 0.5),
     "loss.scale": ("20", 20.0), "loss.bias": ("-3", -3.0),
-    "start_from": ("runs/a", "runs/a"),
+    "start_from": ("runs/a", "runs/a"), "text.lora": ("4", 4), "mirrored": ("true", True),
+    "dropped_words": ("0.1", 0.1), "dropped_patches": ("0.2", 0.2),
     "weight_decay": ("0", 0.0), "seed": ("5", 5), "precision": ("bf16", "bf16"), "cache": ("false", False),
     "cache_dtype": ("int8", "int8"), "cache_gb": ("0.5", 0.5),
 }  # fmt: skip

@@ -15,6 +15,9 @@ from polyprompt.data.entry import Download
 from polyprompt.data.fetch import download, fetch
 from polyprompt.errors import FileError, UnknownNameError
 
+pytestmark = pytest.mark.outside("socket")
+"""From a server in this process."""
+
 
 class Server:
     """Files on a port of this machine; `cut` ends the next answer after so many bytes, `ranges` sends parts."""

@@ -34,6 +34,7 @@ def png(colour: str) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.outside("pickle")
 def test_a_picture_opens_and_hashes_its_bytes(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(png("red"))

@@ -92,7 +92,7 @@ def test_decay_reaches_what_is_decayed_and_nothing_else(place, tmp_path, monkeyp
 class Silent(torch.nn.Module):
     """A loss that all parameters are in, and none can change."""
 
-    def __init__(self, model):
+    def __init__(self, model, dropped_patches):
         super().__init__()
         self.model = model
 

@@ -171,6 +171,7 @@ def test_every_method_fits(name, squares):
         "language": {"depth": 1, "words": ""},
         "ivlp": {"text_depth": 1, "image_depth": 1, "words": ""},
         "maple": {"depth": 1, "words": ""},
+        "coprompt": {"depth": 1, "words": "", "descriptions": {"{}": ["a {}."]}},
         "promptsrc": {"text_depth": 1, "image_depth": 1, "words": "", "consistency": {"templates": ["a {}."]}},
     }.get(name, {})
     probabilities = toy(method=name, settings=settings, epochs=1).fit(*squares).predict_proba(squares[0][:2])

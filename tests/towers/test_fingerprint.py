@@ -186,6 +186,7 @@ print(*[toy_encoder(family).fingerprint for family in FAMILIES], fingerprint(toy
 """
 
 
+@pytest.mark.outside("process")
 def test_it_is_the_same_in_every_process():
     said = subprocess.check_output(
         [sys.executable, "-c", IN_A_PROCESS, str(Path(__file__).parents[1])],

@@ -214,10 +214,10 @@ def _read(settings: AlignSettings, split: str | None) -> Pairs | Scored:
 
 def _work(model: CAMPE, train: Pairs | Scored, dev: Pairs | Scored | None, settings: AlignSettings) -> Work:
     """What a run does on its data, all of it read and cached."""
-    score_dev = None if dev is None else _scorer(model, dev, settings, "Dev")
     if isinstance(train, Scored):
-        return sentences.work(model, train, settings, score_dev)
+        return sentences.work(model, train, settings, None if dev is None else _scorer(model, dev, settings, "Dev"))
     data = prepare(model, train, settings, training=True)
+    score_dev = None if dev is None else _scorer(model, dev, settings, "Dev")
     batches = Batches(fetch=data.batch, image_of=train.image_of, size=settings.batch, seed=settings.seed)
     return Work(Objective(model, settings.dropped_patches), data.texts, batches, score_dev)
 

@@ -61,7 +61,7 @@ class Vectors:
         out, ends = torch.empty(len(rows), self.dim), np.searchsorted(rows, self._starts)
         for half, start, first, end in zip(self._halves, self._starts, ends, ends[1:], strict=False):
             if first < end:
-                out[first:end] = half[torch.from_numpy(rows[first:end] - start)]
+                out[first:end] = half.index_select(0, torch.from_numpy(rows[first:end] - start))  # whole rows, copied
         return out
 
     def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
