@@ -5,7 +5,7 @@
 
 ViT-B/32 at 224 pixels, random weights: no time depends on them. open_clip's loop reads pictures by two workers of a
 DataLoader; sentence-transformers by its own `encode`. Both hand their towers whole contexts of 77 tokens, or what the
-longest caption of a batch has. In fp32 both sides give the same vectors to 1e-4 of the largest number; in bf16 ours has
+longest caption of a batch has. In fp32 both sides give the same vectors to 5e-4 of the largest number (transformers rounds pixels otherwise); in bf16 ours has
 a cosine above 0.999 to fp32's, and is timed against theirs in fp32, which is their default, and under autocast.
 """
 
@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 from polyprompt.nn.memory import keep_memory
 from polyprompt.runs.load import load_encoder
 
-PICTURES, TOGETHER = 2000, 64
+TOGETHER = 64
 SIZES = ((500, 375), (375, 500), (500, 333), (640, 480))
 WORDS = [
     "a",
@@ -52,10 +52,10 @@ WORDS = [
 ]
 
 
-def folder(place: Path) -> list[Path]:
+def folder(place: Path, count: int) -> list[Path]:
     """Pictures of photographs' sizes and bytes: coarse noise made smooth, and a little of it fine."""
     draw = np.random.default_rng(0)
-    paths = [place / f"{number:04d}.jpg" for number in range(PICTURES)]
+    paths = [place / f"{number:04d}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         size = SIZES[number % len(SIZES)]
         coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
@@ -65,10 +65,10 @@ def folder(place: Path) -> list[Path]:
     return paths
 
 
-def captions() -> list[str]:
+def captions(count: int) -> list[str]:
     """As long as Flickr8k's: 6 to 16 words."""
     draw = np.random.default_rng(1)
-    return [" ".join(draw.choice(WORDS, draw.integers(6, 17))) for _ in range(PICTURES)]
+    return [" ".join(draw.choice(WORDS, draw.integers(6, 17))) for _ in range(count)]
 
 
 class Opened(torch.utils.data.Dataset):
@@ -107,7 +107,7 @@ def with_open_clip(place: Path) -> tuple[Callable, Callable]:
 
 def with_sentence_transformers(place: Path) -> tuple[Callable, Callable]:
     """Ours and theirs on one folder of transformers."""
-    from open_clip import SimpleTokenizer  # the vocabulary that CLIP's tokenizer in transformers has, too
+    from open_clip.tokenizer import SimpleTokenizer  # the vocabulary that CLIP's tokenizer in transformers has, too
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import CLIPModel
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPProcessor, CLIPTokenizer
@@ -142,18 +142,19 @@ def ours_with(name: str) -> Callable:
     return ours
 
 
-def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], rounds: int) -> None:
+def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], rounds: int, count: int) -> None:
     """All pictures and captions, in fp32 and in bf16."""
     with tempfile.TemporaryDirectory() as place:
-        paths, texts = folder(Path(place)), captions()
+        paths, texts = folder(Path(place), count), captions(count)
         ours, theirs = opened(Path(place))
         mine, other = ours(paths[:128], texts[:128]), theirs(paths[:128], texts[:128])
         off = float((mine - other).abs().max() / other.abs().max())
-        assert off < 1e-4, f"the two sides differ by {off:.1e} of the largest number"
+        assert off < 5e-4, f"the two sides differ by {off:.1e} of the largest number"
         low = ours(paths[:128], texts[:128], "bf16")
         cosine = float((normalize(low, dim=-1) * mine).sum(-1).min())
         assert cosine > 0.999, f"bf16 is {cosine:.5f} to fp32"
-        result = {"pictures": PICTURES, "captions": PICTURES, "differ": off, "least_cosine_of_bf16": cosine}
+        result = {"claim": CLAIM, "pictures": count, "captions": count}
+        result |= {"differ": off, "least_cosine_of_bf16": cosine}
         for said, precision, low in CASES:
 
             def plain(low: bool = low) -> torch.Tensor:
@@ -164,6 +165,7 @@ def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], roun
         write(f"encode-{name}", result)
 
 
+CLAIM = "a folder of pictures and their captions at least 1.5 times as fast in fp32, 2 times in bf16"
 CASES = (("fp32", "fp32", False), ("bf16 against fp32", "bf16", False), ("bf16", "bf16", True))
 """What is said; our precision; whether theirs runs under autocast."""
 CLAIMS = {"open-clip": with_open_clip, "sentence-transformers": with_sentence_transformers}
@@ -172,8 +174,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("claim", nargs="?", choices=CLAIMS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=2000)
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     keep_memory()
     for name in [given.claim] if given.claim else CLAIMS:
-        compare(name, CLAIMS[name], given.rounds)
+        compare(name, CLAIMS[name], given.rounds, given.pictures)
