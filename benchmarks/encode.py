@@ -5,8 +5,9 @@
 
 ViT-B/32 at 224 pixels, random weights: no time depends on them. open_clip's loop reads pictures by two workers of a
 DataLoader; sentence-transformers by its own `encode`. Both hand their towers whole contexts of 77 tokens, or what the
-longest caption of a batch has. In fp32 both sides give the same vectors to 5e-4 of the largest number (transformers rounds pixels otherwise); in bf16 ours has
-a cosine above 0.999 to fp32's, and is timed against theirs in fp32, which is their default, and under autocast.
+longest caption of a batch has. In fp32 both sides give the same vectors to 5e-4 of the largest number (transformers
+rounds pixels otherwise); in bf16 ours has a cosine above 0.999 to fp32's, and is timed against theirs in fp32, which is
+their default, and under autocast.
 """
 
 import argparse
