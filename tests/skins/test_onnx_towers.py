@@ -35,6 +35,7 @@ WAYS = [
     {"readout": "last"},
     {"readout": "mean"},
     {"readout": "tokens"},
+    {"readout": "end"},
 ]
 
 

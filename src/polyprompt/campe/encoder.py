@@ -84,8 +84,7 @@ class CampeText(nn.Module):
         self.side, self.savings = side, Savings()
         self.tree = side.tree.positive()
         self.width, self.depth = side.llm.width, side.llm.depth
-        whole = side.llm.tokens(["a"], most)[0][0]
-        self.front = whole[: len(whole) - len(side.llm.tokenizer("a", add_special_tokens=False).input_ids)]
+        self.front = side.llm.front()
         self.max_tokens = most - len(self.front)
 
     def refuses(self, plan: Plan) -> str:
@@ -165,8 +164,7 @@ class CampeText(nn.Module):
         looked = None
         counts = {sum(token < 0 for token in row) for row in rows}
         even = len(counts) == 1 and 0 not in counts
-        reads_the_tree = side.readout in ("prompts", "tokens", "end")  # and so never a prompt
-        if alone and 0 < start == self.depth - 1 and even and reads_the_tree and self.savings.last_row:
+        if alone and 0 < start == self.depth - 1 and even and side.reads_the_tree and self.savings.last_row:
             looked = side.llm.keys_values_of(start, hidden, flow)
             hidden = pick(hidden, side.rows(distinct))
         flow = self._embed(batch)[1]

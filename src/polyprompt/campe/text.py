@@ -216,6 +216,11 @@ class TextSide(nn.Module):
         return self.llm.norm if self.fitted_norm is None else self.fitted_norm
 
     @property
+    def reads_the_tree(self) -> bool:
+        """Whether tokens of the tree are read out, and none of the caption."""
+        return self.readout in ("prompts", "tokens", "end")
+
+    @property
     def cacheable(self) -> bool:
         """States below the split do not depend on anything that learns."""
         return not self.llm.fresh and self._adaptive_above

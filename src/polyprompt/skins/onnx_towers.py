@@ -42,7 +42,7 @@ class TextVectors(nn.Module):
         tree = side.tree.positive()
         self.side = side
         self.adaptive = list(tree.adaptive)
-        self.readouts = list(tree.readouts) if side.readout in ("prompts", "tokens") else None
+        self.readouts = list(tree.readouts) if side.reads_the_tree else None
         sees = tree.sees()
         self.register_buffer("ids", torch.tensor(tree.ids, dtype=torch.long))
         self.register_buffer("sees", sees)
@@ -126,7 +126,7 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
     own = copy.deepcopy(model).cpu().eval()
     own.text.llm.unfreeze(0)  # reads every block, in fp32
     own.requires_grad_(False)
-    front = _front(own)
+    front = own.text.llm.front()
     ids = torch.tensor([[*front, 5, 6], [*front, 7, 8]])
     text, image = TextVectors(own.text).eval(), ImageVectors(own.image).eval()
     with torch.no_grad():
@@ -156,13 +156,6 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
                 "preprocess": own.preprocess.to_json(),
             },
         )
-
-
-def _front(model: CAMPE) -> list[int]:
-    """The ids that stand before every caption."""
-    llm = model.text.llm
-    whole = llm.tokens(["a"], model.settings.text.max_tokens)[0][0]
-    return whole[: len(whole) - len(llm.tokenizer("a", add_special_tokens=False).input_ids)]
 
 
 def _tokenizer(model: CAMPE) -> Tokenizer:

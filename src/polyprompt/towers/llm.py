@@ -342,7 +342,7 @@ class LLM(nn.Module):
         A caption is text and never control: "<s>" in it becomes the characters "<", "s", ">". What the tokenizer puts
         in front of every text (Llama's and Gemma's first token) is put in front; what it puts behind is left out.
         """
-        front = self._front()
+        front = self.front()
         rows = self.tokenizer(list(captions), add_special_tokens=False, split_special_tokens=True).input_ids
         for caption, row in zip(captions, rows, strict=True):
             if not row:
@@ -363,7 +363,8 @@ class LLM(nn.Module):
         ]
         return [token for token, _ in pairs], [place for _, place in pairs]
 
-    def _front(self) -> list[int]:
+    def front(self) -> list[int]:
+        """Ids that stand in front of every text."""
         first = self.tokenizer.bos_token_id
         return [first] if first is not None and self.tokenizer("a").input_ids[0] == first else []
 
