@@ -184,7 +184,7 @@ class CampeText(nn.Module):
         """States entering block 0, from the rows of the input table after `put_in`."""
         side, ids = self.side, batch.ids.clamp(min=0)
         embeddings = side.llm.token_embeddings(ids)
-        if side.adaptive == "input" and self.tree.adaptive:
+        if not side.adaptive_above:
             embeddings = embeddings.index_copy(1, self._adaptive(batch), side.vectors.expand(len(ids), -1, -1))
         return side.llm.embed(ids, batch.positions, batch.mask, put_in(embeddings))
 

@@ -223,10 +223,10 @@ class TextSide(nn.Module):
     @property
     def cacheable(self) -> bool:
         """States below the split do not depend on anything that learns."""
-        return not self.llm.fresh and self._adaptive_above
+        return not self.llm.fresh and self.adaptive_above
 
     @property
-    def _adaptive_above(self) -> bool:
+    def adaptive_above(self) -> bool:
         """Adaptive tokens do not learn at the input."""
         return self.adaptive != "input" or not self.tree.adaptive
 
@@ -234,7 +234,7 @@ class TextSide(nn.Module):
         """Segments of a batch; `hidden` are the states entering the first trained block, if a cache has them."""
         batch = batch.to(self.maps.device)
         tree = self._tree_of(batch)
-        if not self._adaptive_above:
+        if not self.adaptive_above:
             hidden, flow = self._through_frozen_blocks(batch)
         elif hidden is not None:
             flow = self.llm.flow(batch.positions, batch.mask)

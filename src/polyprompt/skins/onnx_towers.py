@@ -77,7 +77,7 @@ class TextVectors(nn.Module):
 
     def _embeddings(self, batch: Sequences) -> Hidden | None:
         """Rows of the input table with learned ones in the tree; None: the table's own."""
-        if self.side.cacheable:
+        if self.side.adaptive_above:
             return None
         rows, width = self.side.llm.token_embeddings(batch.ids), batch.width
         kept = torch.ones(len(self.ids), 1)
