@@ -17,7 +17,19 @@ from pathlib import Path
 from polyprompt.nn.memory import keep_memory
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch", "clip_benchmark", "numpy")
+PACKAGES = (
+    "polyprompt",
+    "torch",
+    "transformers",
+    "timm",
+    "open_clip_torch",
+    "clip_benchmark",
+    "numpy",
+    "safetensors",
+    "datasets",
+    "faiss-cpu",
+    "lancedb",
+)
 
 
 def machine() -> dict:

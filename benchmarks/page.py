@@ -1,4 +1,11 @@
-"""Writes docs/speed.md and its plot from benchmarks/results/*.json: .venv/bin/python benchmarks/page.py"""
+"""Writes docs/speed.md, its plot and docs/reliability.md from benchmarks/results/*.json:
+
+    .venv/bin/python benchmarks/page.py
+
+`reliability-NAME.json` becomes a section of docs/reliability.md, every other file one of docs/speed.md. A result holds
+what `measure.write` puts there, `claim`, and `found`: one row of figures, or a list of rows; `notes`, if there are any,
+stand below the table as they are.
+"""
 
 import json
 import statistics
@@ -9,6 +16,8 @@ from typing import Any
 from measure import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+RELIABILITY = PAGE.with_name("reliability.md")
+PREFIX = "reliability-"
 PLOT = "speed-classes.svg"
 CURVE = "adapt-maple"
 HEAD = """<!-- Written by benchmarks/page.py from benchmarks/results/. -->
@@ -27,13 +36,34 @@ and fills the next one anew: encoding 256 pictures took 5.9 s and 3.1 million pa
 In Python the training loop and the encoding calls keep memory while they run; a program of your own says
 `polyprompt.nn.memory.keep_memory()` at its start. Figures from before 2026-11-26 had it in `adapt-` alone.
 """
-KNOWN = ("command", "date", "machine", "versions", "claim")
+RELIABILITY_HEAD = """<!-- Written by benchmarks/page.py from benchmarks/results/. -->
+
+# What was tried to break it
+
+Each section gives what is promised, what was counted, and the command that counted it. The same counts, smaller, are
+slow tests (`make test-slow`). A count that was ended before its time says how far it came.
+"""
+KNOWN = ("command", "date", "machine", "versions", "claim", "notes")
 
 
 def page(results: Path) -> str:
-    """All results in a folder, one section each."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
-    return "\n".join([HEAD, *(section(name, result) for name, result in found.items())])
+    """All figures of speed and memory in a folder, one section each."""
+    return _page(HEAD, {name: found for name, found in _read(results).items() if not name.startswith(PREFIX)})
+
+
+def reliability_page(results: Path) -> str:
+    """All counts of what was tried to break it, one section each."""
+    found = _read(results)
+    kept = {name.removeprefix(PREFIX): found[name] for name in found if name.startswith(PREFIX)}
+    return _page(RELIABILITY_HEAD, kept)
+
+
+def _read(results: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+
+
+def _page(head: str, results: dict[str, dict[str, Any]]) -> str:
+    return "\n".join([head, *(section(name, result) for name, result in results.items())])
 
 
 def section(name: str, result: dict[str, Any]) -> str:
@@ -47,7 +77,10 @@ def section(name: str, result: dict[str, Any]) -> str:
     found = rest.get("found", rest)
     rows = [dict(figures(row)) for row in (found if isinstance(found, list) else [found])]
     picture = [f"\n![seconds of a step by the number of classes]({PLOT})\n"] if name == CURVE else []
-    return "\n".join([f"## {name}\n", f"Goal: {result['claim']}.\n", *table(rows), f"\n{measured}", *picture, ""])
+    notes = [f"\n{note}" for note in result.get("notes", ())]
+    return "\n".join(
+        [f"## {name}\n", f"Goal: {result['claim']}.\n", *table(rows), *notes, f"\n{measured}", *picture, ""]
+    )
 
 
 def figures(found: dict[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
@@ -108,6 +141,7 @@ def plot(curve: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     PAGE.write_text(page(RESULTS), encoding="utf-8")
+    RELIABILITY.write_text(reliability_page(RESULTS), encoding="utf-8")
     curve = RESULTS / f"{CURVE}.json"
     if curve.exists():
         plot(json.loads(curve.read_text()), PAGE.with_name(PLOT))

@@ -1,4 +1,4 @@
-"""The page on speed says what the result files hold."""
+"""The pages on speed and on reliability say what the result files hold."""
 
 import json
 import sys
@@ -52,8 +52,24 @@ def test_the_plot_shows_both_sides_where_both_ran(speed, tmp_path):
     assert "](speed-classes.svg)" in speed.page(tmp_path)
 
 
+def test_what_was_tried_to_break_it_has_a_page_of_its_own(speed, tmp_path):
+    rows = [{"kind": "model", "flips": 12345, "caught": 12345}, {"kind": "a cell", "flips": 3, "missed": 0}]
+    write(tmp_path, "reliability-flips", found=rows, notes=["Ended after an hour.", "Nothing else ran."])
+    write(tmp_path, "contrast", share=0.5)
+    (flips,) = speed.reliability_page(tmp_path).split("\n## ")[1:]
+    assert flips.startswith("flips\n")
+    assert "| kind | flips | caught | missed |" in flips
+    assert "| model | 12,345 | 12,345 |  |" in flips
+    assert "\nEnded after an hour.\n\nNothing else ran.\n" in flips
+    assert "`python benchmarks/toy.py`, 2026-01-02" in flips
+    assert speed.page(tmp_path).split("\n## ")[1].startswith("contrast\n")
+
+
 def test_every_result_kept_here_can_be_shown(speed):
     kept = sorted(path.stem for path in speed.RESULTS.glob("*.json"))
-    page = speed.page(speed.RESULTS)
+    pages = (speed.page(speed.RESULTS), speed.reliability_page(speed.RESULTS))
     assert kept
-    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == kept
+    apart = [[name for name in kept if name.startswith(speed.PREFIX) == broken] for broken in (False, True)]
+    for page, names in zip(pages, apart, strict=True):
+        shown = [line[3:] for line in page.splitlines() if line.startswith("## ")]
+        assert shown == [name.removeprefix(speed.PREFIX) for name in names]
