@@ -26,7 +26,7 @@ LEFT = {  # what a page leaves behind
     "search": ["cats.png"],
     "machines": [],
     "serve": ["collections/served/manifest.json"],
-    "export": ["pets.onnx", "wild.onnx", "adapters/small/adapter_config.json"],
+    "export": ["pets.onnx", "wild.onnx", "adapters/small/adapter_config.json", "adapters/lora/adapter_config.json"],
     "own-method": ["runs/step/results.json"],
     "other-tools": [],
     "report": ["report.html"],

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from polyprompt.skins.mteb import to_mteb
     from polyprompt.skins.onnx import export_onnx
     from polyprompt.skins.onnx_towers import export_towers
+    from polyprompt.skins.peft import export_peft
     from polyprompt.skins.sentence_transformers import to_sentence_transformer
     from polyprompt.skins.sklearn import PromptClassifier
 
@@ -19,6 +20,7 @@ __all__ = [
     "Classifier",
     "PromptClassifier",
     "export_onnx",
+    "export_peft",
     "export_towers",
     "load",
     "load_classifier",
@@ -32,6 +34,7 @@ _HOMES = {
     "Classifier": "adapt.classifier",
     "PromptClassifier": "skins.sklearn",
     "export_onnx": "skins.onnx",
+    "export_peft": "skins.peft",
     "export_towers": "skins.onnx_towers",
     "load": "runs.load",
     "load_classifier": "runs.load",

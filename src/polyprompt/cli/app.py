@@ -26,6 +26,7 @@ COMMANDS = {
     "import": "import_original",
     "export": "export",
     "export-original": "export_original",
+    "export-peft": "export_peft",
 }
 """Each command and its file."""
 
