@@ -17,8 +17,11 @@ PACS is expected in data/pacs (folders of domains), Caltech101 in data/caltech10
 import csv
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tuning import best_settings, try_rates
 
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.disk.files import read_json, whole_file, write_json
@@ -56,7 +59,7 @@ BATCH, SEEDS = 16, (1, 2, 3)
 
 
 def tune(encoder: CampeEncoder) -> None:
-    """Every method at every rate, on pictures that no table scores; and beyond, while the largest rate is the best."""
+    """Every method at every rate, on pictures that no table scores."""
     pool = RUNS / "tune.csv"
     split = read_json(Path(CALTECH))["train"]
     pool.parent.mkdir(parents=True, exist_ok=True)
@@ -66,11 +69,13 @@ def tune(encoder: CampeEncoder) -> None:
         images = (Path(CALTECH).parent / "images").resolve()
         writer.writerows([images / path, name] for path, label, name in split if label < 20)
     for name in trained():
-        rates = list(RATES)
-        for rate in rates:
-            once(encoder, f"tune/{name}/{rate:g}", name, data=str(pool), seed=0, rate=rate, epochs=TUNE_EPOCHS)
-            if rate == rates[-1] and chosen_rate(name) == rate:
-                rates.append(5 * rate)
+        try_rates(partial(tuned, encoder, name), partial(chosen_rate, name), RATES, step=5)
+
+
+def tuned(encoder: CampeEncoder, name: str, rate: float) -> None:
+    """One run of `tune`."""
+    data = str(RUNS / "tune.csv")
+    once(encoder, f"tune/{name}/{rate:g}", name, data=data, seed=0, rate=rate, epochs=TUNE_EPOCHS)
 
 
 def pacs(encoder: CampeEncoder) -> None:
@@ -121,11 +126,9 @@ def trained() -> list[str]:
 
 
 def chosen_rate(name: str) -> float:
-    """The rate with the best accuracy in `tune`; of equals the smallest."""
+    """The rate with the best accuracy in `tune`."""
     folder = RESULTS / "tune" / folder_of(name)
-    tried = [read_json(path) for path in sorted(folder.glob("*/results.json"))]
-    best = max(tried, key=lambda found: (found["classification"]["test"]["accuracy"], -found["config"]["rate"]))
-    return best["config"]["rate"]
+    return best_settings(folder, lambda found: found["classification"]["test"]["accuracy"])["rate"]
 
 
 if __name__ == "__main__":

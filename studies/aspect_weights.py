@@ -50,7 +50,7 @@ def main() -> None:
         encoder = CampeEncoder(model, str(run.parent))
         found = {name: scores(model, encoder, read_labelled(*place)) for name, place in SETS.items()}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        said = {name: results[name] for name in ("seed", "machine")}
+        said = {name: results[name] for name in ("seed", "machine", "config")}
         write_json(kept, said | {"command": f"python {sys.argv[0]}", "template": TEMPLATE, "sets": found})
 
 

@@ -13,14 +13,20 @@ scored by the runs of `final` alone. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py norms     learning rates again, on dev, with the LLM's own final norm
     python studies/flickr8k.py rates     the rate of new norms, on dev, two seeds
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
+    python studies/flickr8k.py parts     longer training and what else may help, part by part: one seed, on dev
+    python studies/flickr8k.py best      the same at the setting that dev prefers: rates on dev, three seeds on test
 
-Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column.
+Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column; for one run of `parts` the subset
+of MSR-VTT in data/msrvtt (studies/msrvtt.py).
 """
 
 import re
 import sys
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
+
+from tuning import best_settings, mean_recall, try_rates
 
 from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.config import WORDS
@@ -82,6 +88,22 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     **{f"text depth {depth}": {"text": {"depth": depth}} for depth in (12, 18, 24)},
 }
 
+STEPS: dict[str, dict[str, Any]] = {
+    "the recipe": {"epochs": FINAL_EPOCHS},
+    "twice the epochs": {"epochs": 12},
+    "the scale starts at 20": {"loss": {"scale": 20.0}},
+    "diversity 1.0": {"loss": {"diversity": 1.0}},
+}
+"""Each on top of those above it; all of them are the setting of `best`."""
+FLICKR_AND_CLIPS = "data/flickr8k-and-msrvtt.tsv"
+BESIDE: dict[str, dict[str, Any]] = {
+    "and mirrored pictures": {"mirrored": True},
+    "and dropped words": {"dropped_words": 0.1},
+    "and dropped patches": {"dropped_patches": 0.25},
+    "and MSR-VTT's training clips": {"data": FLICKR_AND_CLIPS, "image": {"frames": 6}},
+}
+"""Each by itself on top of all of STEPS. One that dev prefers by more than chance belongs among them."""
+
 
 def cache() -> None:
     """One pass over the captions of each part, for the prompts of all runs below but those of a word and a colon."""
@@ -97,13 +119,13 @@ def cache() -> None:
 def tune() -> None:
     """Every read-out at every rate, on dev."""
     for name, part in READ_OUTS.items():
-        try_rates(f"tune/{name}", part)
+        tried(f"tune/{name}", part)
 
 
 def norms() -> None:
     """The same with the LLM's own final norm in place of the one fitted to the read-outs."""
     for name, part in READ_OUTS.items():
-        try_rates(f"norms/{name}", merged(part, {"text": {"norm": "own"}}))
+        tried(f"norms/{name}", merged(part, {"text": {"norm": "own"}}))
 
 
 def rates() -> None:
@@ -115,18 +137,14 @@ def rates() -> None:
                 once(f"rates/{name}/{words}-{seed}", READ_OUTS[name], seed=seed, norm_rate=rate, **best)
 
 
-def try_rates(folder: str, part: dict[str, Any]) -> None:
-    """One run a rate; and at rates beyond, while the best one is the smallest or the largest."""
-    rates = list(RATES)
-    for rate in rates:
-        once(f"{folder}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
-        if rate != rates[-1]:
-            continue
-        best = best_rates(folder)["rate"]
-        if best == min(rates):
-            rates.append(best / 2)
-        elif best == max(rates):
-            rates.append(best * 2)
+def tried(folder: str, part: dict[str, Any]) -> None:
+    """The runs of a part at every rate."""
+    try_rates(partial(at_rate, folder, part), lambda: best_rates(folder)["rate"], RATES, step=2)
+
+
+def at_rate(folder: str, part: dict[str, Any], rate: float) -> None:
+    """One of them."""
+    once(f"{folder}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
 
 
 def encoder() -> None:
@@ -148,7 +166,7 @@ def baselines() -> None:
     fresh tower trains 30 M numbers, 19 M of them its word vectors: 5 a run of 3 epochs, 10 of 6, an hour for each.
     """
     for name, part in BASELINES.items():
-        try_rates(f"tune/{name}", part)
+        tried(f"tune/{name}", part)
         for seed in SEEDS:
             scored_on_test(name, seed)
 
@@ -185,6 +203,49 @@ def modes() -> None:
         once(f"modes/{mode}", part, data=str(small), batch=128, epochs=MODES_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
 
 
+def parts() -> None:
+    """What each part of the setting gives, and what others would.
+
+    A guess for two idle cores: eight runs of 2 to 6 minutes, twice as long with clips; and once half an hour for the
+    states of the clips' captions, their frames' tokens and the mirrored pictures'.
+    """
+    with_clips()
+    rates, setting = best_rates(f"tune/{CHOSEN}"), READ_OUTS[CHOSEN]
+    for name, part in STEPS.items():
+        setting = merged(setting, part)
+        once(f"parts/{name}", setting, **rates)
+    for name, part in BESIDE.items():
+        once(f"parts/{name}", merged(setting, part), **rates)
+
+
+def with_clips() -> None:
+    """Flickr8k with the training clips of MSR-VTT among its training pictures, as one table; dev is Flickr8k's."""
+    lines = ["file\tcaption_index\tcaption\tsplit"]
+    for folder, splits in (("flickr8k/images", ("train", "dev")), ("msrvtt", ("train",))):
+        rows = (Path("data") / folder.partition("/")[0] / "captions.tsv").read_text(encoding="utf-8").splitlines()[1:]
+        lines += [f"{folder}/{row}" for row in rows if row.rpartition("\t")[2] in splits]
+    write_text(Path(FLICKR_AND_CLIPS), "\n".join(lines) + "\n")
+
+
+def best() -> None:
+    """Every read-out at that setting: its rates on dev, from the same grid, then three seeds at its own on test.
+
+    A guess for two idle cores: 30 runs of 3 to 4 minutes, two hours.
+    """
+    settings = {name: at_best(part) for name, part in READ_OUTS.items()}
+    for name, part in settings.items():
+        tried(f"best/tune/{name}", part)
+    for seed in SEEDS:
+        for name, part in settings.items():
+            rates = best_rates(f"best/tune/{name}")
+            once(f"best/final/{name}/{seed}", part | {"name": name}, seed=seed, test_split="test", **rates)
+
+
+def at_best(part: dict[str, Any]) -> dict[str, Any]:
+    """A read-out's settings with all of STEPS."""
+    return reduce(merged, STEPS.values(), part)
+
+
 def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     """The results of a run, computed now or earlier."""
     folder = re.sub(r"[^a-z0-9./-]+", "-", name.lower())
@@ -192,8 +253,8 @@ def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     if kept.exists():
         return read_json(kept)
     say(f"Run {name}")
-    given = {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]} | values
-    align(checked(AlignSettings, merged(COMMON, part) | given), RUNS / folder, resume=True)
+    usual = COMMON | {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]}
+    align(checked(AlignSettings, merged(usual, part) | values), RUNS / folder, resume=True)
     results = read_json(RUNS / folder / "results.json") | {"command": f"python studies/flickr8k.py {sys.argv[1]}"}
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_json(kept.with_name("config.json"), results["config"])
@@ -201,17 +262,9 @@ def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     return results
 
 
-def dev_recall(results: dict[str, Any]) -> float:
-    """Mean of recall at 1, 5 and 10 in both directions: what rates are chosen by."""
-    found = next(iter(results["retrieval"].values()))
-    figures = [value for way in ("image_to_text", "text_to_image") for value in found[way].values()]
-    return sum(figures) / len(figures)
-
-
 def best_rates(folder: str) -> dict[str, float]:
     """The rates of the best run under a folder of results."""
-    tried = [read_json(path) for path in sorted((RESULTS / folder).glob("*/results.json"))]
-    best = max(tried, key=dev_recall)["config"]
+    best = best_settings(RESULTS / folder, mean_recall)
     return {"rate": best["rate"], "tower_rate": best["tower_rate"]}
 
 
@@ -224,5 +277,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = {part.__name__: part for part in (cache, tune, norms, rates, encoder, final, baselines, ablate, modes)}
-    stages[sys.argv[1]]()
+    stages = (cache, tune, norms, rates, encoder, final, baselines, ablate, modes, parts, best)
+    {part.__name__: part for part in stages}[sys.argv[1]]()

@@ -14,8 +14,11 @@ The subset is expected in data/msrvtt: videos/ and captions.tsv with a split col
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tuning import best_settings, mean_recall, try_rates
 
 from polyprompt.disk.files import read_json, write_json
 from polyprompt.progress import say
@@ -37,14 +40,14 @@ SEEDS = (0, 1, 2)
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev; and at rates beyond, while the best one is the smallest or the largest."""
+    """Every read-out at every rate, on dev."""
     for name in READ_OUTS:
-        rates = list(RATES)
-        for rate in rates:
-            once(f"tune/{name}/{rate:g}", name, rate=rate, tower_rate=rate / 10)
-            if rate == rates[-1]:
-                best = best_rate(name)
-                rates += [best / 3] * (best == min(rates)) + [best * 3] * (best == max(rates))
+        try_rates(partial(tuned, name), partial(best_rate, name), RATES, step=3)
+
+
+def tuned(name: str, rate: float) -> None:
+    """One run of `tune`."""
+    once(f"tune/{name}/{rate:g}", name, rate=rate, tower_rate=rate / 10)
 
 
 def final() -> None:
@@ -82,15 +85,7 @@ def settings_of(before: dict[str, Any], readout: str, seed: int, **values: Any) 
 
 def best_rate(name: str) -> float:
     """The rate of the best of the runs on dev."""
-    tried = [read_json(path) for path in sorted((RESULTS / "tune" / name).glob("*/results.json"))]
-    return max(tried, key=mean_recall)["config"]["rate"]
-
-
-def mean_recall(results: dict[str, Any]) -> float:
-    """Of recall at 1, 5 and 10 in both directions."""
-    (found,) = results["retrieval"].values()
-    figures = [value for way in ("image_to_text", "text_to_image") for value in found[way].values()]
-    return sum(figures) / len(figures)
+    return best_settings(RESULTS / "tune" / name, mean_recall)["rate"]
 
 
 if __name__ == "__main__":

@@ -7,27 +7,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyprompt.disk.files import read_json, write_text
-from polyprompt.report.tables import DIRECTIONS, Figure, write_table
+from flickr8k import BESIDE, STEPS
+from kept import CHOSEN, NAMES, RESULTS, ZERO_SHOT, compared, earlier, results, row, runs
+from summary import summary
+from tuning import mean_recall
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "results.md"
-CHOSEN, ZERO_SHOT = "prompts-6", "zero-shot"
-NAMES = {
-    "prompts-6": "K = 6 prompts",
-    "prompts-1": "one prompt",
-    "last": "the last token",
-    "mean": "the mean over the caption",
-    "tokens-16": "sixteen adaptive tokens",
-    "lora-mean": "the mean, with LoRA in the last two blocks",
-    "vanilla-mean": "the mean of a fresh text tower",
-    "vanilla-end": "the end token of a fresh text tower",
+from polyprompt.disk.files import read_json, write_text
+from polyprompt.evaluate.classify import harmonic_mean
+from polyprompt.report.apart import told_apart
+from polyprompt.report.averages import grids
+from polyprompt.report.grid import markdown, shown
+from polyprompt.report.tables import DIRECTIONS, Figure, write_table
+from polyprompt.runs.cells import results_in
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+TABLES = {
+    ("sts", "final"): "## Sentences alone: STS-B, and six sets that nobody trained on",
+    ("sts", "zero-shot"): "## The models made on Flickr8k, on sentences",
+    ("msrvtt", "final"): "## Video-text retrieval on a subset of MSR-VTT, from the models made on Flickr8k",
+    ("msrvtt", "scratch"): "## Video-text retrieval on a subset of MSR-VTT, from nothing",
 }
-SETS = {
-    "sts": "## Sentences alone: STS-B, and six sets that nobody trained on",
-    "msrvtt": "## Video-text retrieval on a subset of MSR-VTT, from the models made on Flickr8k",
-}
-"""Titles of what is kept under results/NAME/final, one table each."""
+"""Titles of what else is kept, one table each; the head of studies/NAME.py says how it was made."""
 
 
 def page() -> str:
@@ -36,39 +36,69 @@ def page() -> str:
         "# Results",
         "Written by `python studies/page.py` from the runs in studies/results; each names its machine.",
     ]
-    for section in (flickr8k, alike, ablations, norms, other_sets, aspect_weights, few_shot):
+    for section in (
+        *(summary, flickr8k, best, setting, alike, ablations, norms),
+        *(other_tables, aspect_weights, few_shot, gridded),
+    ):
         parts += section()
     return "\n\n".join(parts) + "\n"
-
-
-def runs(*parts: str) -> list[Path]:
-    """The folders of finished runs under some part of the results."""
-    return sorted(path.parent for path in HERE.joinpath("results", *parts).rglob("results.json"))
 
 
 def flickr8k() -> list[str]:
     """K prompts against the other read-outs, on test."""
     if not (finals := runs("flickr8k", "final")):
         return []
-    said = "\n".join(verdicts())
+    said = "\n".join(verdicts("final"))
     return [
         "## Flickr8k: K prompts against other read-outs of the same LLM",
         "CAMPE on SmolLM2-135M and EfficientNet-Lite0, trained on Flickr8k's 6,000 training pictures: the last block "
         "of the LLM and everything new. Same data, steps, image side and seeds in every row (studies/flickr8k.py). "
         "Each read-out's learning rate was chosen on dev, beyond the first three rates where the best of them was at "
         "their end. Runs shared the machine, so the time each took says little.",
-        rates("flickr8k/tune", dev_recall),
-        write_table(finals).rstrip(),
+        rates("flickr8k/tune", mean_recall),
+        *table(finals),
         *(["### The claim: K prompts beat each baseline by more than the seeds' spread", said] if said else []),
     ]
 
 
-def verdicts() -> list[str]:
+def best() -> list[str]:
+    """The same at the setting that dev prefers."""
+    if not (finals := runs("flickr8k", "best", "final")):
+        return []
+    said = "\n".join(verdicts("best", "final"))
+    return [
+        "## Flickr8k at the best setting: K prompts against other read-outs",
+        "Twice the epochs, a softmax scale that starts at 20, diversity loss 1.0, for every read-out; rates chosen on "
+        "dev at this setting, from the same grid.",
+        rates("flickr8k/best/tune", mean_recall),
+        *table(finals),
+        *(["### The claim at this setting", said] if said else []),
+    ]
+
+
+def setting() -> list[str]:
+    """What each part of that setting gave, and what else was tried."""
+    if not (found := runs("flickr8k", "parts")):
+        return []
+    return [
+        "## Flickr8k: what lifts the encoder",
+        "K = 6, one seed, on dev. Each of the first rows stands on those above it: the recipe, twice the epochs, the "
+        "scale started at 20, diversity loss 1.0. The others are each tried by itself on top of all of these.",
+        *table(sorted(found, key=lambda run: [*STEPS, *BESIDE].index(read_json(run / "results.json")["name"]))),
+    ]
+
+
+def table(found: Sequence[Path]) -> list[str]:
+    """A table of runs, and under which defaults they were made where these are no more."""
+    return [*earlier(read_json(run / "results.json") for run in found), write_table(found).rstrip()]
+
+
+def verdicts(*stage: str) -> list[str]:
     """One line a baseline; nothing is said of one with less than two seeds."""
     lines = []
-    ours = figures(CHOSEN)
+    ours = figures(*stage, CHOSEN)
     for name in NAMES:
-        theirs = figures(name)
+        theirs = figures(*stage, name)
         if name == CHOSEN or not theirs or any(one.spread is None for one in [*ours.values(), *theirs.values()]):
             continue
         said, won = [], 0
@@ -80,29 +110,19 @@ def verdicts() -> list[str]:
     return lines
 
 
-def compared(one: Figure, other: Figure) -> str:
-    """Whether two means differ by more than both standard deviations together."""
-    gap, spread = one.mean - other.mean, (one.spread or 0) + (other.spread or 0)
-    return "above" if gap > spread else "below" if gap < -spread else "within the spread"
-
-
-def figures(name: str) -> dict[str, Figure]:
-    """Recalls on test in per cent, over the seeds."""
-    found = [
-        next(iter(read_json(run / "results.json")["retrieval"].values())) for run in runs("flickr8k", "final", name)
-    ]
-    if not found:
-        return {}
+def figures(*parts: str) -> dict[str, Figure]:
+    """Recalls in per cent, over the seeds."""
+    found = [next(iter(one["retrieval"].values())) for one in results("flickr8k", *parts)]
     return {
         f"{says} R@{key.split('@')[1]}": Figure([100 * one[way][key] for one in found])
         for way, says in DIRECTIONS.items()
-        for key in found[0][way]
+        for key in (found[0][way] if found else ())
     }
 
 
 def alike() -> list[str]:
     """Why the prompts' read-outs are alike."""
-    path = HERE / "results/alike/results.json"
+    path = RESULTS / "alike" / "results.json"
     if not path.exists():
         return []
     found = read_json(path)
@@ -134,12 +154,12 @@ def ablations() -> list[str]:
     parts = []
     if found := runs("flickr8k", "ablate"):
         head = "## Flickr8k: what each part is worth"
-        table = write_table(sorted(found, key=lambda run: run.name != "as-it-is"))
-        results = {run.name: read_json(run / "results.json") for run in found}
-        parts += [head, "One seed, fewer epochs, on dev.", table.rstrip(), differing(results)]
+        first = table(sorted(found, key=lambda run: run.name != "as-it-is"))
+        by_name = {run.name: read_json(run / "results.json") for run in found}
+        parts += [head, "One seed, fewer epochs, on dev.", *first, differing(by_name)]
     if found := runs("flickr8k", "modes"):
         head = "## Flickr8k: where the adaptive tokens live"
-        parts += [head, "One seed, 1,500 training pictures, on dev.", write_table(found).rstrip()]
+        parts += [head, "One seed, 1,500 training pictures, on dev.", *table(found)]
     return parts
 
 
@@ -155,7 +175,7 @@ def differing(found: dict[str, dict[str, Any]]) -> str:
         if name not in found:
             continue
         (one,) = found[name]["retrieval"].values()
-        lines.append(row([says, f"{one['aspects']['redundancy']:.2f}", f"{100 * dev_recall(found[name]):.1f}"]))
+        lines.append(row([says, f"{one['aspects']['redundancy']:.2f}", f"{100 * mean_recall(found[name]):.1f}"]))
     return "In short, what makes the prompts differ, and what that costs:\n\n" + "\n".join(lines)
 
 
@@ -164,7 +184,12 @@ def norms() -> list[str]:
     if not runs("flickr8k", "norms"):
         return []
     lines = [
-        row([said, *(f"{100 * best(f'flickr8k/{stage}/{name}', dev_recall):.1f}" for stage in ("norms", "tune"))])
+        row(
+            [
+                said,
+                *(f"{100 * best_figure(f'flickr8k/{stage}/{name}', mean_recall):.1f}" for stage in ("norms", "tune")),
+            ]
+        )
         for name, said in NAMES.items()
         if runs("flickr8k", "norms", name)
     ]
@@ -174,8 +199,9 @@ def norms() -> list[str]:
         "captions have in common and evens out the coordinates. The LLM's own norm (`text.norm=own`) was tuned over "
         "the same rates. Mean recall on dev in %, each at its best rate, one seed:",
         "\n".join([row(["", "own", "fitted"]), row(["---", "---:", "---:"]), *lines]),
+        *earlier(results("flickr8k", "norms") + results("flickr8k", "tune")),
         "With the own norm:",
-        rates("flickr8k/norms", dev_recall),
+        rates("flickr8k/norms", mean_recall),
         "The fitted norm was chosen on dev. Test had been scored before with the own one, so the table of test figures "
         "above is the second that was made.",
         *norm_rates(),
@@ -189,29 +215,39 @@ def norm_rates() -> list[str]:
         return []
     lines = []
     for name in ("prompts-6", "last"):
-        found = {path.name: dev_recall(read_json(path / "results.json")) for path in runs("flickr8k", "rates", name)}
+        found = {path.name: mean_recall(read_json(path / "results.json")) for path in runs("flickr8k", "rates", name)}
         both = ([share for run, share in found.items() if run.startswith(words)] for words in ("tower", "new"))
         lines.append(row([NAMES[name], *(Figure([100 * share for share in some]).says(1) for some in both)]))
     return [
         "A fitted norm and the norm on a CNN's tokens are new, but small, on pretrained states. At the rate of the "
         "pretrained weights, and at that of all that is new (the default); mean recall on dev in %, two seeds "
-        "(`python studies/flickr8k.py rates`). The tables above are from before, when it was the rate of the towers:",
+        "(`python studies/flickr8k.py rates`):",
         "\n".join([row(["", "rate of the towers", "rate of the new"]), row(["---", "---:", "---:"]), *lines]),
     ]
 
 
-def other_sets() -> list[str]:
-    """The same read-outs elsewhere, by studies/sts.py and studies/msrvtt.py, whose heads say how."""
+def other_tables() -> list[str]:
+    """The same read-outs elsewhere."""
     parts = []
-    for name, title in SETS.items():
-        if found := runs(name, "final"):
-            parts += [title, f"studies/{name}.py.", write_table(found).rstrip()]
+    for place, title in TABLES.items():
+        if found := runs(*place):
+            parts += [title, f"studies/{place[0]}.py.", *table(found)]
+    return parts
+
+
+def gridded() -> list[str]:
+    """Grids by the field's protocols (`polyprompt run recipes/grid-NAME.yaml`), as their own report has them."""
+    parts = []
+    for folder in sorted(RESULTS.glob("grids/*")):
+        found = told_apart(results_in(folder))
+        tables = markdown([shown(grid) for grid in grids(found)], found)
+        parts += [f"## Grid: {folder.name}", f"recipes/{folder.name}.yaml.", tables.replace("## ", "### ").rstrip()]
     return parts
 
 
 def aspect_weights() -> list[str]:
     """The first prompt weighted up, against equal weights."""
-    if not (found := [read_json(run / "results.json") for run in runs("aspect-weights")]):
+    if not (found := results("aspect-weights")):
         return []
     lines = [row(["", "equal, %", "weighted, %", "gained", "lost", "pictures"]), row(["---", *["---:"] * 5])]
     for name, first in found[0]["sets"].items():
@@ -242,6 +278,7 @@ def few_shot() -> list[str]:
         f"settings. Each method's rate was chosen on {pictures} pictures that no table scores: among rates within "
         f"{100 * (0.25 / pictures) ** 0.5:.1f} points, their standard error, by chance. The accuracy there in %:",
         rates("adapt/tune", tune_accuracy),
+        *encoder_of_old(),
         *accuracies(
             "pacs",
             "PACS",
@@ -257,15 +294,16 @@ def few_shot() -> list[str]:
     ]
 
 
-def accuracies(table: str, title: str, what: str, columns: dict[str, str]) -> list[str]:
+def accuracies(stage: str, title: str, what: str, columns: dict[str, str]) -> list[str]:
     """Mean and standard deviation over the seeds, a row a method; and where it differs from zero-shot."""
-    if not (found := [read_json(run / "results.json") for run in runs("adapt", table)]):
+    if not (found := results("adapt", stage)):
         return []
     ones: dict[str, list[dict[str, Any]]] = {}
     for one in sorted(found, key=lambda one: (one["name"] != ZERO_SHOT, one["name"], one["seed"])):
         ones.setdefault(one["name"], []).append(one)
     lines = [row(["", *columns.values(), "calibration error", "numbers learned", "seeds"])]
     lines.append(row(["---", *["---:"] * (len(columns) + 3)]))
+    lines.append(row(["chance", *(f"{100 * chance(found[0], column):.1f}" for column in columns), "", "", ""]))
     of = {name: {c: Figure([100 * accuracy(one, c) for one in some]) for c in columns} for name, some in ones.items()}
     for name, some in ones.items():
         first = next(iter(some[0]["classification"]))
@@ -291,6 +329,21 @@ def accuracy(found: dict[str, Any], column: str) -> float:
     return found["classification"][column]["accuracy"] if column else found["harmonic_mean"]
 
 
+def chance(found: dict[str, Any], column: str) -> float:
+    """What guessing would have of a column."""
+    if column:
+        return 1 / found["classification"][column]["classes"]
+    return harmonic_mean(chance(found, "base"), chance(found, "novel"))
+
+
+def encoder_of_old() -> list[str]:
+    """Whether the encoder was made under earlier defaults, or anew since."""
+    made, used = results("flickr8k", "final", CHOSEN, "0"), results("adapt", "pacs")
+    if made and max(one["date"] for one in used) < made[0]["date"]:
+        return [f"*On the encoder of before {made[0]['date']}, when it was made anew.*"]
+    return earlier(made, "The encoder was made")
+
+
 def longest(found: Sequence[dict[str, Any]]) -> int:
     """Seconds of the slowest run."""
     return round(max(one["seconds"] for one in found))
@@ -299,7 +352,7 @@ def longest(found: Sequence[dict[str, Any]]) -> int:
 def rates(stage: str, figure: Callable[[dict[str, Any]], float]) -> str:
     """What each rate gave where rates were chosen."""
     said = {}
-    for folder in sorted((HERE / "results" / stage).iterdir()):
+    for folder in sorted((RESULTS / stage).iterdir()):
         tried = [read_json(run / "results.json") for run in runs(stage, folder.name)]
         tried.sort(key=lambda one: one["config"]["rate"])
         figures = [f"{one['config']['rate']:g}: {100 * figure(one):.1f}" for one in tried]
@@ -309,26 +362,14 @@ def rates(stage: str, figure: Callable[[dict[str, Any]], float]) -> str:
     return "\n".join([row(["", *["rate: %"] * many]), row(["---", *["---:"] * many]), *lines])
 
 
-def best(folder: str, figure: Callable[[dict[str, Any]], float]) -> float:
+def best_figure(folder: str, figure: Callable[[dict[str, Any]], float]) -> float:
     """The best figure of the runs in a folder."""
     return max(figure(read_json(run / "results.json")) for run in runs(folder))
-
-
-def dev_recall(found: dict[str, Any]) -> float:
-    """Mean of recall at 1, 5 and 10 in both directions."""
-    (one,) = found["retrieval"].values()
-    shares = [share for way in DIRECTIONS for share in one[way].values()]
-    return sum(shares) / len(shares)
 
 
 def tune_accuracy(found: dict[str, Any]) -> float:
     """Accuracy on the pictures of the training split that were not drawn."""
     return found["classification"]["test"]["accuracy"]
-
-
-def row(cells: Sequence[str]) -> str:
-    """A row of a markdown table."""
-    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ STS-B and the others are expected in data/sts: stsb.tsv and sts_suite.tsv.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyprompt.disk.files import read_json, write_json
+from tuning import best_settings, try_rates
+
+from polyprompt.disk.files import write_json
 from polyprompt.progress import say
 from polyprompt.runs.align import AlignSettings, align
 from polyprompt.runs.evaluate import evaluate
@@ -45,14 +48,14 @@ SEEDS = (0, 1, 2)
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev; and at rates beyond, while the best one is the smallest or the largest."""
+    """Every read-out at every rate, on dev."""
     for name in READ_OUTS:
-        rates = list(RATES)
-        for rate in rates:
-            once(f"tune/{name}/{rate:g}", name, rate=rate, tower_rate=rate / 10)
-            if rate == rates[-1]:
-                best = best_rate(name)
-                rates += [best / 2] * (best == min(rates)) + [best * 2] * (best == max(rates))
+        try_rates(partial(tuned, name), partial(best_rate, name), RATES, step=2)
+
+
+def tuned(name: str, rate: float) -> None:
+    """One run of `tune`."""
+    once(f"tune/{name}/{rate:g}", name, rate=rate, tower_rate=rate / 10)
 
 
 def final() -> None:
@@ -99,8 +102,7 @@ def keep(path: Path, results: dict[str, Any]) -> None:
 
 def best_rate(name: str) -> float:
     """The rate of the best of the runs on dev."""
-    tried = [read_json(path) for path in sorted((RESULTS / "tune" / name).glob("*/results.json"))]
-    return max(tried, key=spearman)["config"]["rate"]
+    return best_settings(RESULTS / "tune" / name, spearman)["rate"]
 
 
 def spearman(results: dict[str, Any]) -> float:

@@ -1,10 +1,13 @@
 """The page of results says what the kept runs say, and the studies' settings are ones that `align` and `adapt` take."""
 
-import importlib.util
+import importlib
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from toy_place import toy_place
 
 from polyprompt.disk.files import write_json
 from polyprompt.runs.align import AlignSettings
@@ -15,34 +18,72 @@ from polyprompt.settings import checked
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
-def study(name):
-    spec = importlib.util.spec_from_file_location(f"study_{name}", STUDIES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def study(monkeypatch):
+    """Imports a study by its name, as it finds the others that lie beside it."""
+    monkeypatch.syspath_prepend(str(STUDIES))
+    yield importlib.import_module
+    for path in STUDIES.glob("*.py"):  # the benchmarks have a page, too
+        sys.modules.pop(path.stem, None)
 
 
-def test_the_page_of_results_is_what_its_program_writes():
+def test_the_page_of_results_is_what_its_program_writes(study):
     page = study("page")
     assert page.PAGE.read_text() == page.page()
 
 
-def test_every_variant_has_settings_that_align_takes():
+def test_every_variant_has_settings_that_align_takes(study):
     flickr8k = study("flickr8k")
     parts = [*flickr8k.READ_OUTS.values(), *flickr8k.BASELINES.values(), *flickr8k.ABLATIONS.values()]
     settings = [checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, part)) for part in parts]
     assert all(one.image.queries == 6 and one.image.new_blocks == 2 for one in settings)
 
 
-def test_every_read_out_of_sentences_has_settings_that_align_takes():
+def test_parts_stand_on_one_another_and_the_best_setting_is_all_of_them(study):
+    flickr8k = study("flickr8k")
+    best = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.at_best(flickr8k.READ_OUTS["last"])))
+    assert (best.epochs, best.loss.scale, best.loss.diversity, best.text.readout) == (12, 20.0, 1.0, "last")
+    for part in flickr8k.BESIDE.values():
+        beside = checked(AlignSettings, flickr8k.merged(flickr8k.merged(flickr8k.COMMON, flickr8k.at_best({})), part))
+        assert (beside.epochs, beside.loss, beside.image.queries) == (12, best.loss, 6)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"), [(2.0, [1, 2, 4]), (1.0, [1, 2, 4, 0.5]), (4.0, [1, 2, 4, 8]), (16.0, [1, 2, 4, 8, 16, 32])]
+)
+def test_rates_go_on_where_the_best_is_at_an_end(study, best, tried):
+    tuning, done = study("tuning"), []
+    tuning.try_rates(done.append, lambda: min(done, key=lambda rate: abs(rate - best)), (1.0, 2.0, 4.0), 2)
+    assert done == tried
+
+
+def test_the_best_of_equal_settings_is_the_slowest(study, tmp_path):
+    for name, rate, share in (("a", 0.5, 0.3), ("b", 0.1, 0.3), ("c", 0.2, 0.1)):
+        (tmp_path / name).mkdir()
+        found = {"retrieval": {"dev": {way: {"recall@1": share} for way in ("image_to_text", "text_to_image")}}}
+        write_json(tmp_path / name / "results.json", found | {"config": {"rate": rate}})
+    tuning = study("tuning")
+    assert tuning.best_settings(tmp_path, tuning.mean_recall) == {"rate": 0.1}
+
+
+def test_defaults_that_are_no_more_are_told(study):
+    earlier = study("kept").earlier
+    old = {"config": {"loss": {"contrast": "sigmoid"}}}
+    now = {"config": checked(AlignSettings, {"data": "x"}).model_dump()}
+    assert earlier([now, {}]) == []
+    (said,) = earlier([now, old])
+    assert "rate of the towers" in said
+    assert "scale 10 and bias -10" in said
+    assert "bias" not in earlier([{"config": {"loss": {"contrast": "softmax"}}}])[0]
+
+
+def test_every_read_out_of_sentences_has_settings_that_align_takes(study):
     sts = study("sts")
     parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READ_OUTS.values()]
     assert [one.text.readout for one in parts] == ["prompts", "prompts", "last", "mean"]
 
 
-def test_clips_go_on_from_the_pictures_settings():
+def test_clips_go_on_from_the_pictures_settings(study):
     flickr8k, msrvtt = study("flickr8k"), study("msrvtt")
     for name in msrvtt.READ_OUTS:
         before = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.READ_OUTS[name])).model_dump()
@@ -52,7 +93,7 @@ def test_clips_go_on_from_the_pictures_settings():
         assert (now.seed, now.rate, now.start_from) == (1, 1e-4, f"runs/flickr8k/final/{name}/1")
 
 
-def test_weights_of_aspects_count_what_they_gain_and_lose():
+def test_weights_of_aspects_count_what_they_gain_and_lose(study):
     aspects = study("aspect_weights")
     assert aspects.weights_of(6) == [1.25, 0.95, 0.95, 0.95, 0.95, 0.95]
     equal = torch.tensor([[2.0, 1.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
@@ -61,7 +102,7 @@ def test_weights_of_aspects_count_what_they_gain_and_lose():
     assert found == {"equal": 0.5, "weighted": 0.5, "gained": 1, "lost": 1, "pictures": 4}
 
 
-def test_every_method_has_settings_that_adapt_takes():
+def test_every_method_has_settings_that_adapt_takes(study):
     adapt = study("adapt")
     for name, method in adapt.METHODS.items():
         given = {"encoder": adapt.ENCODER, "data": "data/pacs/photo", "method": method}
@@ -70,16 +111,54 @@ def test_every_method_has_settings_that_adapt_takes():
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])
-def test_a_gap_counts_if_it_is_beyond_both_spreads(tmp_path, monkeypatch, gap, verdict):
+def test_a_gap_counts_if_it_is_beyond_both_spreads(study, tmp_path, monkeypatch, gap, verdict):
     page = study("page")
-    monkeypatch.setattr(page, "HERE", tmp_path)
+    monkeypatch.setattr(study("kept"), "RESULTS", tmp_path)
     for name, level in (("prompts-6", 40.0 + gap), ("last", 40.0)):
         for seed, off in enumerate((-1.0, 0.0, 1.0)):
-            folder = tmp_path / "results" / "flickr8k" / "final" / name / str(seed)
+            folder = tmp_path / "flickr8k" / "final" / name / str(seed)
             folder.mkdir(parents=True)
             found = {way: {"recall@1": (level + off) / 100} for way in page.DIRECTIONS}
             write_json(folder / "results.json", {"retrieval": {"test": found}})
-    (line,) = page.verdicts()
+    (line,) = page.verdicts("final")
     assert line.startswith("- against the last token: ")
     assert line.count(f"{gap:+.1f} ({verdict})") == 2
     assert f"Beyond the spread in {2 if verdict == 'above' else 0} of 2 figures." in line
+
+
+@pytest.mark.slow
+def test_the_parts_and_the_best_setting_on_toys(study, tmp_path, monkeypatch):
+    """Towers and pictures are toys; every run, table and claim of both stages is made."""
+    flickr8k, kept, page = study("flickr8k"), study("kept"), study("page")
+    with toy_place(tmp_path):
+        for number, folder in enumerate(("flickr8k", "msrvtt")):
+            shutil.copytree("photos", f"data/{folder}/images")
+            (tmp_path / f"data/{folder}/images/captions.csv").unlink()
+            lines = [f"{i}.png\t0\tan animal, number {i}\t{'dev' if i % 4 == 3 else 'train'}" for i in range(16)]
+            lines = [("images/" * number) + line for line in lines]
+            Path(f"data/{folder}/captions.tsv").write_text("\n".join(["file\tcaption_index\tcaption\tsplit", *lines]))
+        shrunk = {
+            "batch": 4,
+            "precision": "fp32",
+            "dim": 12,
+            "text": {"depth": 3},
+            "image": {"queries": 6, "new_blocks": 1, "width": 16},
+        }
+        monkeypatch.setattr(flickr8k, "COMMON", flickr8k.COMMON | shrunk)
+        monkeypatch.setattr(flickr8k, "SEEDS", (0, 1))
+        monkeypatch.setattr(flickr8k, "READ_OUTS", {name: flickr8k.READ_OUTS[name] for name in ("prompts-6", "last")})
+        for module in (flickr8k, kept, page, study("summary")):
+            results = tmp_path / "results"
+            monkeypatch.setattr(module, "RESULTS", results / "flickr8k" if module is flickr8k else results)
+        monkeypatch.setattr(sys, "argv", ["studies/flickr8k.py", "toys"])
+        monkeypatch.setattr(flickr8k, "tried", lambda folder, part: flickr8k.at_rate(folder, part, 1e-3))
+        for stage in (flickr8k.tune, flickr8k.parts):
+            stage()
+        with_test = Path("data/flickr8k/captions.tsv").read_text().replace("number 3\tdev", "number 3\ttest")
+        Path("data/flickr8k/captions.tsv").write_text(with_test.replace("number 7\tdev", "number 7\ttest"))
+        flickr8k.best()
+        shown = page.page()
+    assert [name in shown for name in (*flickr8k.STEPS, *flickr8k.BESIDE)] == [True] * 8
+    assert "| The best setting against the recipe | recall on dev" in shown
+    assert "| Flickr8k at the best setting: K = 6 against the last token |" in shown
+    assert "data/flickr8k-and-msrvtt.tsv dev" in shown

@@ -1,0 +1,69 @@
+"""What the pages read: the runs kept under studies/results, their figures, what has changed since they were made."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyprompt.disk.files import read_json
+from polyprompt.report.tables import Figure
+
+RESULTS = Path(__file__).parent / "results"
+CHOSEN, ZERO_SHOT = "prompts-6", "zero-shot"
+NAMES = {
+    "prompts-6": "K = 6 prompts",
+    "prompts-1": "one prompt",
+    "last": "the last token",
+    "mean": "the mean over the caption",
+    "tokens-16": "sixteen adaptive tokens",
+    "lora-mean": "the mean, with LoRA in the last two blocks",
+    "vanilla-mean": "the mean of a fresh text tower",
+    "vanilla-end": "the end token of a fresh text tower",
+}
+MOVED: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
+    "norm_rate": ("new norms learned at the rate of the towers, now at that of all that is new", lambda config: True),
+    "bias_rate": (
+        "a sigmoid contrast started at scale 10 and bias -10, now at 1/0.07 and balanced for its batch",
+        lambda config: config["loss"]["contrast"] == "sigmoid",
+    ),
+}
+"""Settings that came with a default that moves figures: what a run without them did, and which runs that concerns."""
+
+
+def runs(*parts: str) -> list[Path]:
+    """The folders of finished runs under some part of the results."""
+    return sorted(path.parent for path in RESULTS.joinpath(*parts).rglob("results.json"))
+
+
+def results(*parts: str) -> list[dict[str, Any]]:
+    """What those runs found."""
+    return [read_json(run / "results.json") for run in runs(*parts)]
+
+
+def figure_of(read: Callable[[dict[str, Any]], float], *parts: str) -> Figure | None:
+    """A share over the seeds under some part of the results, in per cent; None where nothing was run."""
+    found = [100 * read(one) for one in results(*parts)]
+    return Figure(found) if found else None
+
+
+def compared(one: Figure, other: Figure) -> str:
+    """Whether two means differ by more than both standard deviations together; nothing is said of one seed."""
+    if one.spread is None or other.spread is None:
+        return "one seed, no verdict"
+    gap, spread = one.mean - other.mean, one.spread + other.spread
+    return "above" if gap > spread else "below" if gap < -spread else "within the spread"
+
+
+def earlier(found: Iterable[dict[str, Any]], what: str = "Made") -> list[str]:
+    """A line for a table some of whose runs were made under defaults that are no more; none for others."""
+    configs = [one["config"] for one in found if "config" in one]
+    said = [
+        words
+        for key, (words, concerns) in MOVED.items()
+        if any(key not in config and concerns(config) for config in configs)
+    ]
+    return [f"*{what} under earlier defaults: {'; '.join(said)}.*"] if said else []
+
+
+def row(cells: Sequence[str]) -> str:
+    """A row of a markdown table."""
+    return "| " + " | ".join(cells) + " |"
