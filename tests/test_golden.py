@@ -69,10 +69,10 @@ def test_context_starts_from_the_words(name):
     case = Case(name)
     assert "tokenized_ctx_init" in case.tensors
     built = build(case.config, case.encoder, case.class_names)
-    if "prompt_learner.ctx" not in case.recorded["learnable"]:
+    theirs = "prompt_learner.ctx_t" if case.facts["trainer"] == "BMIP" else "prompt_learner.ctx"
+    if theirs not in case.learnable:
         return  # LAMM's words stay as they are
-    context = case.named(built)["prompt_learner.ctx"]
-    case.close(context, "init.prompt_learner.ctx")
+    case.close(case.named(built)[theirs], f"init.{theirs}")
 
 
 def rows_of(case: Case, adapter, names) -> list[list[int]]:
@@ -138,9 +138,9 @@ def test_the_base_of_residuals(name):
 def test_outputs_before_training(name):
     case = Case(name)
     method = case.build()
-    assert set(case.named(method)) == set(case.recorded["learnable"])
+    assert set(case.named(method)) == set(case.learnable)
     for theirs, parameter in case.named(method).items():
-        assert list(parameter.shape) == case.recorded["learnable"][theirs]
+        assert list(parameter.shape) == case.learnable[theirs]
     check_outputs(case, method, "before")
 
 
@@ -172,8 +172,9 @@ def test_training(name):
             case.close(parameter, f"step{step + 1}.{key}")
         if "epochs" in facts and (step + 1) % facts["batches_per_epoch"] == 0:
             end_epoch(case, method, (step + 1) // facts["batches_per_epoch"])
-    method.eval()
-    check_outputs(case, method, "after")
+    check_outputs(case, case.using(method), "after")
+    if "after.logits_one_by_one" in case.tensors:
+        case.close(method.eval().logits(method.see(case.tensors["images"])), "after.logits_one_by_one")
 
 
 def end_epoch(case: Case, method, epoch: int) -> None:
@@ -199,7 +200,7 @@ def test_new_classes_after_training(name):
     method = case.build()
     steps = case.facts["steps"]
     case.put(f"step{steps}", method)
-    new = method.eval().for_classes(case.facts["new_classnames"])
+    new = case.using(method.for_classes(case.facts["new_classnames"]))
     for row, expected in zip(
         rows_of(case, new.adapter, new.class_names), case.tensors["new.tokenized_prompts"], strict=True
     ):

@@ -118,7 +118,13 @@ def test_adapters_files_give_the_authors_logits_and_are_written_alike(name, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "left"), [("kgcoop", "meta_net.linear1.weight"), ("coprompt", "model_distill.visual.proj")]
+    ("name", "left"),
+    [
+        ("kgcoop", "meta_net.linear1.weight"),
+        ("coprompt", "model_distill.visual.proj"),
+        ("bmip", "prompt_learner.ctx_v"),
+        ("bmip", "text_encoder.transformer.resblocks.1.learnable_linear2.weight"),
+    ],
 )
 def test_what_the_authors_leave_in_is_passed_over(name, left, tmp_path):
     case = Case(name)
@@ -129,7 +135,7 @@ def test_what_the_authors_leave_in_is_passed_over(name, left, tmp_path):
     torch.save(content, file)
     view = method.see(case.tensors["images"])
     assert torch.equal(read(case, tmp_path, case.class_names).logits(view), method.logits(view))
-    content["state_dict"]["prompt_learner.other" if name == "coprompt" else "other"] = torch.zeros(3, 3)
+    content["state_dict"]["other" if name == "kgcoop" else "prompt_learner.other"] = torch.zeros(3, 3)
     torch.save(content, file)
     with pytest.raises(FileError, match=r"has the unknown key prompt_learner\.other"):
         read(case, tmp_path, case.class_names)

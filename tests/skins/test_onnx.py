@@ -29,6 +29,7 @@ CASES = [
         marks=pytest.mark.slow,
     ),
     pytest.param("campe", "vpt", {"depth": 2}, id="campe, vpt", marks=pytest.mark.slow),
+    pytest.param("clip", "bmip", {"depth": 3, "words": "a photo"}, id="clip, bmip", marks=pytest.mark.slow),
 ]
 
 

@@ -280,7 +280,8 @@ class CampeImage(nn.Module):
                 f"the image side has no blocks of its own, {self.side.tower.name}'s tokens go straight into attention "
                 "pooling; align it with image.new_blocks of 1 or more, or use a method that changes the text alone"
             )
-        return refused(plan, self.depth, PLACES if self.side.new_blocks else frozenset())
+        new = len(self.side.new_blocks) > 0
+        return refused(plan, self.depth, PLACES if new else frozenset(), attention=new)
 
     def widths(self, place: Place) -> tuple[int, int]:
         """Numbers that a branch at this place is given, and gives."""

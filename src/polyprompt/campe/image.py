@@ -9,6 +9,8 @@ numbers and show one attention map per segment; the rest is chosen here and name
   attention map covers the picture and sums to 1
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from timm.layers.patch_dropout import PatchDropout
@@ -137,12 +139,18 @@ class ImageSide(nn.Module):
         count = 0
         for index in range(start, stop):
             if index in change.entering:
-                rows = change.entering[index].rows
+                rows = change.entering[index].given(partial(self._paid, index, states, count))
                 states = replace_last(states, rows) if count else append(states, rows)
                 count = len(rows)
             branches = change.beside(index)
             states = self.blocks[index](states, branches) if branches else self.blocks[index](states)
         return states
+
+    def _paid(self, index: int, states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b p"]:
+        """The attention that a new block pays to the `count` rows that stand in it."""
+        block = self.blocks[index]
+        assert isinstance(block, NewBlock)
+        return block.paid(states, count)
 
     def read(self, states: Float[Tensor, "b n d"]) -> tuple[Segments, Float[Tensor, "b k m"]]:
         """States behind the last block, rows that entered at their end, to segments and where each looked."""

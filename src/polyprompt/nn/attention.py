@@ -26,3 +26,9 @@ def attention(
         if sees is not None:
             weights = weights.masked_fill(~sees, -torch.inf)
         return (weights.softmax(dim=-1) @ values.to(wide)).to(values.dtype)
+
+
+def paid(queries: Float[Tensor, "b h q e"], keys: Float[Tensor, "b h n e"], count: int) -> Float[Tensor, "b p"]:
+    """The attention that queries pay to the last `count` keys each: the mean over heads and queries."""
+    weights = ((queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)).softmax(dim=-1)
+    return weights[..., weights.shape[-1] - count :].mean(dim=(1, 2))

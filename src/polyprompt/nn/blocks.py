@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError
-from polyprompt.nn.attention import attention
+from polyprompt.nn.attention import attention, paid
 from polyprompt.nn.branches import NONE, Branches, Place, beside
 
 QKV: tuple[Place, ...] = ("query", "key", "value")
@@ -56,6 +56,12 @@ class NewBlock(nn.Module):
         """Softmax attention of all tokens over all tokens; queries, keys and values lie side by side in `qkv`."""
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
         return attention(queries, keys, values).transpose(1, 2).flatten(2)
+
+    @torch.no_grad()
+    def paid(self, tokens: Float[Tensor, "b m d"], count: int) -> Float[Tensor, "b p"]:
+        """The attention that the other tokens would pay here to the last `count` (nn/attention.py)."""
+        qkv = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return paid(qkv[0][:, :, : tokens.shape[1] - count], qkv[1], count)
 
 
 def check_heads(width: int, heads: int) -> None:

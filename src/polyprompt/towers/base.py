@@ -6,7 +6,7 @@ else, so whatever keeps these promises can be adapted: a CLIP (towers/clip.py), 
 segments (campe/encoder.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -18,6 +18,9 @@ from polyprompt.errors import ConfigError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.branches import Branch, Place
 from polyprompt.types import Pixels
+
+Made: TypeAlias = Callable[[Float[Tensor, "b p"]], Float[Tensor, "q *b d"]]
+"""Makes rows from the attention that a block pays to those that stand there (nn/attention.py, `paid`)."""
 
 INPUT = -1
 """The block number of a tower's input, below block 0: there tokens have yet to get places, and CLIP's `ln_pre`."""
@@ -31,6 +34,12 @@ class Rows:
     """p vectors; with b every picture has its own (CoCoOp). Image towers put them behind the tokens of each picture."""
     of: tuple[int, ...] | None = None
     """Text: the row that each slot reads; -1, or a slot beyond: it keeps its state. None: slot r reads row r."""
+    made: Made | None = None
+    """Images: what gives the rows that enter, as many as `rows`, where other rows stand in the block already."""
+
+    def given(self, paid: Callable[[], Float[Tensor, "b p"]]) -> Float[Tensor, "p *b d"]:
+        """The rows that enter; `paid` gives the attention to those that stand there, if it is asked for."""
+        return self.rows if self.made is None else self.made(paid())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,8 @@ class Change:
     def plan(self) -> "Plan":
         """Where it changes the tower, without a tensor."""
         entries = tuple((block, one.of) for block, one in sorted(self.entering.items()))
-        return Plan(entries, frozenset(self.branches))
+        attention = any(one.made is not None for one in self.entering.values())
+        return Plan(entries, frozenset(self.branches), attention)
 
     @property
     def entering(self) -> dict[int, Rows]:
@@ -93,6 +103,8 @@ class Plan:
     entries: tuple[tuple[int, tuple[int, ...] | None], ...] = ()
     """Blocks that rows enter, from the input up, and which row each slot reads there (`Rows.of`)."""
     branches: frozenset[tuple[int, Place]] = frozenset()
+    attention: bool = False
+    """Whether rows are made from a block's attention (`Rows.made`)."""
 
     @property
     def start(self) -> int | None:
@@ -221,14 +233,19 @@ class DualEncoder(Protocol):
         ...
 
 
-def refused(plan: Plan, depth: int, places: frozenset[str]) -> str:
-    """Why a change does not fit a tower of so many blocks that takes branches at these places; empty where it does."""
+def refused(plan: Plan, depth: int, places: frozenset[str], *, attention: bool = False) -> str:
+    """Why a change does not fit a tower of so many blocks that takes branches at these places; empty where it does.
+
+    `attention`: whether the tower can say what attention a block pays to the rows that stand in it.
+    """
     last = max([block for block, _ in plan.entries] + [block for block, _ in plan.branches], default=INPUT)
     if last >= depth:
         return f"the change reaches block {last}, and it has {depth}, 0 to {depth - 1}; use less depth"
     wrong = sorted({place for _, place in plan.branches} - places)
     if wrong:
         return f"takes no branch at {wrong[0]!r}, only at {', '.join(sorted(places)) or 'no place'}"
+    if plan.attention and not attention:
+        return "does not say what attention its blocks pay to prompts, which this method mixes them by"
     return ""
 
 

@@ -366,7 +366,7 @@ class ImageTransformer(nn.Module):
 
     def refuses(self, plan: Plan) -> str:
         """Why a change does not fit: blocks that are not there."""
-        return refused(plan, self.depth, PLACES)
+        return refused(plan, self.depth, PLACES, attention=True)
 
     def widths(self, place: Place) -> tuple[int, int]:
         """Numbers that a branch at this place is given, and gives."""
@@ -390,7 +390,7 @@ class ImageTransformer(nn.Module):
         entering, count = change.entering, 0
         for number in range(change.start, self.depth):
             if number in entering:
-                rows = entering[number].rows
+                rows = entering[number].given(partial(self._paid, number, states, count))
                 states = replace_last(states, rows) if count else append(states, rows)
                 count = len(rows)
             states = self._block(number, states, change.beside(number), count)
@@ -407,6 +407,12 @@ class ImageTransformer(nn.Module):
         attending = partial(attend_all, heads=self.heads)
         rows = partial(_ends, count=count) if alone else None
         return self.transformer.resblocks[number](states, attending, rows, branches)
+
+    def _paid(self, number: int, states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b p"]:
+        """The attention that a block pays to the `count` rows that stand in it."""
+        block = self.transformer.resblocks[number]
+        assert isinstance(block, Block)
+        return block.paid(states, count, self.heads)
 
     def _read(self, states: Float[Tensor, "b n d"], count: int = 0) -> Out:
         if self.norm_first:

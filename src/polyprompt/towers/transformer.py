@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.errors import TowerError
-from polyprompt.nn.attention import attention
+from polyprompt.nn.attention import attention, paid
 from polyprompt.nn.branches import NONE, Branches, beside
 
 Attend: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -124,6 +124,14 @@ class Block(nn.Module):
         half = self.ln_2(kept)
         kept = kept + self.ls_2(beside("mlp", half, self.mlp(half), branches))
         return beside("block", wanted, kept, branches)
+
+    @torch.no_grad()
+    def paid(self, states: Float[Tensor, "b n d"], count: int, heads: int) -> Float[Tensor, "b p"]:
+        """The attention that the other tokens would pay here to the last `count` (nn/attention.py)."""
+        width, entering = states.shape[-1], self.ln_1(states)
+        both = F.linear(entering, self.attn.in_proj_weight[: 2 * width], self.attn.in_proj_bias[: 2 * width])
+        queries, keys = both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+        return paid(queries[:, :, : states.shape[1] - count], keys, count)
 
 
 class Stack(nn.Module):

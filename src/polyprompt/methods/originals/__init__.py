@@ -20,7 +20,7 @@ from polyprompt.adapt.wording import begun, context_rows
 from polyprompt.disk.files import whole_file, write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
-from polyprompt.methods import cocoop, coop, ivlp, language, maple, method_name, promptsrc, vpt
+from polyprompt.methods import bmip, cocoop, coop, ivlp, language, maple, method_name, promptsrc, vpt
 from polyprompt.methods.originals import adapters
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
 from polyprompt.towers.encoder import Encoder
@@ -43,6 +43,7 @@ FOLDERS = {
     "prograd": "prompt_learner",
     "tcp": "prompt_learner",
     "coprompt": "MultiModalPromptLearner",
+    "bmip": "MultiModalPromptLearner",
 }
 """The name under which each trainer registers what it saves."""
 
@@ -116,6 +117,25 @@ def _of_lamm(name: str) -> str:
     return f"prompt_learner.{where}.{part[0]}"
 
 
+def _of_bmip(name: str) -> str:
+    kind, _, rest = name.partition(".")
+    index, _, part = rest.partition(".")
+    match kind:
+        case "text" if index == "0":
+            return "prompt_learner.ctx_t"
+        case "text":
+            return f"prompt_learner.compound_prompts_text.{int(index) - 1}"
+        case "image":
+            return f"prompt_learner.compound_prompts_visual.{index}"
+        case "image_gates":
+            return f"image_encoder.transformer.resblocks.{int(index) + 1}.learnable_linear1.{part}"
+        case "text_gates":
+            return f"text_encoder.transformer.resblocks.{int(index) + 1}.learnable_linear2.bias"
+        case _:
+            theirs = {"first": "proj_t", "to_image": "single_layer_t", "to_text": "single_layer_v"}[kind]
+            return f"prompt_learner.{theirs}.{rest}"
+
+
 THEIRS: Mapping[str, Callable[[str], str]] = {
     "clip_lora": _of_lora,
     "mma": "adapter_learner.{}".format,
@@ -125,6 +145,7 @@ THEIRS: Mapping[str, Callable[[str], str]] = {
     "taskres": lambda name: "prompt_learner.text_feature_residuals",
     "vdt_adapter": "adapter.{}".format,
     "lamm": _of_lamm,
+    "bmip": _of_bmip,
 }
 """How the authors of newer methods call our parameters."""
 
@@ -242,7 +263,7 @@ def _config(name: str, tensors: Mapping[str, Tensor], words: str | None, positio
     if name == "vpt":
         context = shape("image_encoder.VPT")[0]
         return vpt.Config(context=context, depth=depth(r"image_encoder\.transformer\.resblocks\.\d+\.VPT_shallow"))
-    context = shape("prompt_learner.ctx")[-2]
+    context = shape("prompt_learner.ctx_t" if name == "bmip" else "prompt_learner.ctx")[-2]
     if name == "coop":
         per_class = len(shape("prompt_learner.ctx")) == 3
         return coop.Config(context=context, words=words or "", position=position, per_class=per_class)
@@ -250,9 +271,9 @@ def _config(name: str, tensors: Mapping[str, Tensor], words: str | None, positio
         hidden, dim = shape("prompt_learner.meta_net.linear1.weight")
         return cocoop.Config(context=context, words=words or "", reduction=dim // hidden)
     words = words if words is not None else RESIDENT_WORDS if context <= 4 else ""
-    if name == "maple":
+    if name in ("maple", "bmip"):
         deep = depth(r"prompt_learner\.compound_prompts_text\.\d+")
-        return maple.Config(context=context, depth=deep, words=words)
+        return (bmip if name == "bmip" else maple).Config(context=context, depth=deep, words=words)
     text_depth = depth(r"text_encoder\.transformer\.resblocks\.\d+\.VPT_shallow")
     if name == "language":
         return language.Config(context=context, depth=text_depth, words=words)

@@ -4,8 +4,8 @@ CLIP-LoRA writes one `lora_weights.pt`: {weights: {layer_i: {q_proj, k_proj, v_p
 metadata: {r, alpha, encoder, params, position}}, where i counts the chosen text blocks, then the chosen image blocks.
 Tip-Adapter writes three tensors into its cache folder, `keys_16shots.pt` [D N], `values_16shots.pt` [N c] and, for -F,
 `best_F_16shots.pt` [N D]; this layout is from memory of its program, no genuine file was at hand. Those of MMA, MMRL,
-KgCoOp, ProGrad, TCP and CoPrompt are from reading their programs; KgCoOp's unused layers and CoPrompt's frozen copy are
-passed over, and not written.
+KgCoOp, ProGrad, TCP, CoPrompt and BMIP are from reading their programs; unused layers of KgCoOp and BMIP and CoPrompt's
+frozen copy are passed over, and not written.
 """
 
 import re
@@ -101,8 +101,11 @@ KINDS = {
     "clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl,
     "kgcoop": kgcoop, "prograd": prograd, "tcp": tcp, "coprompt": coprompt,
 }  # fmt: skip
-LEFT = re.compile(r"model_distill\.|prompt_learner\.(bias_vectors$|meta_net\.linear1\.)")
-"""What files hold beside what learns and the encoder: CoPrompt's frozen copy, and layers that KgCoOp never uses."""
+LEFT = re.compile(
+    r"model_distill\.|prompt_learner\.(bias_vectors$|meta_net\.linear1\.|ctx_v$|proj_v\.|exchange_layer_[tv]\.)"
+    r"|(image|text)_encoder\.transformer\.resblocks\.\d+\.learnable_linear[12]\."
+)
+"""What files hold beside what learns and the encoder: CoPrompt's frozen copy, and what KgCoOp and BMIP never use."""
 
 
 def config_in(
