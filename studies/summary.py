@@ -110,9 +110,11 @@ def redundancy(found: dict[str, Any]) -> float:
 def weights() -> Iterator[Claim]:
     """Aspect weights against equal ones."""
     found = results("aspect-weights")
-    for name in found[0]["sets"] if found else ():
-        weighted, equal = (Figure([100 * one["sets"][name][way] for one in found]) for way in ("weighted", "equal"))
-        yield from versus(f"First aspect weighted up, fixed beforehand: {name}", weighted, equal, "zero-shot")
+    for name, ways in found[0]["sets"].items() if found else ():
+        for way in ways:
+            each = [one["sets"][name][way] for one in found]
+            ours, theirs = (Figure([100 * one[which] for one in each]) for which in ("weighted", "equal"))
+            yield from versus(f"Aspect weights, {way}, against equal ones: {name}", ours, theirs, "zero-shot")
 
 
 def adapted() -> Iterator[Claim]:

@@ -1,5 +1,7 @@
 """Protocols: what is trained and scored on what."""
 
+import shutil
+
 import pytest
 from miniatures import Root, picture
 from toy_encoders import toy_encoder
@@ -78,8 +80,16 @@ def test_cells_of_domains(settings, pacs):
         assert cell.settings["test"].split("@")[0] not in cell.settings["data"]
 
 
-def test_aspect_weights_keep_their_sum(settings):
-    cells = cells_of(settings("aspects"), lambda name: toy_encoder("campe"))
-    plain, weighted = (cell.settings["method"]["aspect_weights"] for cell in cells)
-    assert plain == []
-    assert weighted == pytest.approx([1.25, 0.875, 0.875])
+def test_aspect_weights_are_fixed_or_chosen_on_val(settings, place, tmp_path):
+    """Where there is no val, there is no row of chosen ones."""
+
+    def methods(grid):
+        return [cell.settings["method"] for cell in cells_of(grid, lambda name: toy_encoder("campe"))]
+
+    plain, weighted = methods(settings("aspects"))
+    assert (plain["aspect_weights"], plain["tune_aspects"]) == ([], False)
+    assert weighted["aspect_weights"] == pytest.approx([1.25, 0.875, 0.875])
+    shutil.copytree(place / "split", tmp_path / "split")
+    shutil.copytree(place / "plain", tmp_path / "split" / "val")
+    *_, chosen = methods(settings("aspects").model_copy(update={"data": (str(tmp_path / "split"),)}))
+    assert (chosen["aspect_weights"], chosen["tune_aspects"]) == ([], True)

@@ -14,6 +14,7 @@ from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_
 from polyprompt.disk.files import digest, make_folder, read_json, write_text
 from polyprompt.errors import ConfigError
 from polyprompt.methods import check_own
+from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
@@ -25,8 +26,8 @@ from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
 Opened = Callable[[str], Encoder]
-FIRST_ASPECT = 1.25
-"""The published weight of the first aspect; the others keep the sum as it is."""
+RAISED, TUNED = "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"
+"""Rows of the protocol `aspects`: weights fixed beforehand, and weights chosen on validation pictures."""
 
 
 def cells_of(settings: GridSettings, encoder: Opened) -> list[Cell]:
@@ -79,6 +80,8 @@ def _classified(
         if once and count != shots[0]:
             continue
         for (one, read), seed in itertools.product(zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]):
+            if called == TUNED and same.val_split not in splits_of(str(one["data"])):
+                continue  # nothing to choose on
             cell = Cell(
                 protocol=grid.protocol,
                 task="classify",
@@ -107,8 +110,9 @@ class Wanted(NamedTuple):
 def _named(method: str | Values, encoder: Encoder) -> Wanted:
     """A method as a grid names it."""
     if isinstance(method, str):
-        if method == f"zeroshot, first aspect {FIRST_ASPECT:g}":
-            return Wanted(method, {"name": "zeroshot", "aspect_weights": _weights(encoder)}, {})
+        if method in (RAISED, TUNED):
+            weights = {"aspect_weights": _weights(encoder)} if method == RAISED else {"tune_aspects": True}
+            return Wanted(method, {"name": "zeroshot"} | weights, {})
         return Wanted(method, {"name": method}, {})
     settings = dict(method)
     called, training = str(settings.pop("called", settings.get("name"))), settings.pop("training", {})
@@ -118,10 +122,9 @@ def _named(method: str | Values, encoder: Encoder) -> Wanted:
 
 
 def _weights(encoder: Encoder) -> list[float]:
-    count = encoder.aspects
-    if count < 2:
+    if encoder.aspects < 2:
         raise ConfigError(f"aspects: the vectors of {encoder.name} have one aspect; give a run of align with prompts")
-    return [FIRST_ASPECT, *[(count - FIRST_ASPECT) / (count - 1)] * (count - 1)]
+    return raised_weights(encoder.aspects)
 
 
 def _prints(one: Values) -> dict[str, str]:

@@ -83,10 +83,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
         trains=False,
     ),
     "aspects": Protocol(
-        says="zero-shot with the first aspect at 1.25 and the others less, against equal weights (CAMPE)",
+        says="zero-shot with weights of aspects, fixed beforehand or chosen on val once, against equal ones (CAMPE)",
         sets=whole,
         usual=ELEVEN,
-        anchors=("zeroshot", "zeroshot, first aspect 1.25"),
+        anchors=("zeroshot", "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"),
         trains=False,
     ),
     "few-shot": Protocol(
