@@ -4,12 +4,15 @@ import json
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from toy_runs import ToySettings, hold, train_alone
 
 from polyprompt.errors import FileError
-from polyprompt.runs.folder import absolute, add_scores, held, open_run, read_results
+from polyprompt.report.runs import read_run
+from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_results
+from polyprompt.runs.load import model_folder
 from polyprompt.train.checkpoint import Cursor
 
 
@@ -140,6 +143,40 @@ def test_scores_are_added_and_the_rest_stays(tmp_path):
     with pytest.raises(FileError, match="not a finished run"):
         add_scores(tmp_path / "none", "retrieval", "c", {})
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.json", "inputs.json", "log.jsonl"])
+def test_an_altered_run_is_refused_wherever_it_is_read(name, tmp_path):
+    out = tmp_path / "run"
+    with opened(out) as run:
+        run.start({})
+        (out / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+        run.finish(run.head(), Path.mkdir)
+    add_scores(out, "sentences", "a", {"spearman": 0.5, "pairs": 20})  # which keeps the seal
+    assert (model_folder(out), read_run(out).results.name) == (out / "model", "toy")
+    path = out / name
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    before = content(out)
+    named = rf"run/{name}: damaged or altered"
+    readers = (read_results, read_run, model_folder, lambda out: add_scores(out, "retrieval", "b", {}))
+    for read in (*readers, lambda out: opened(out, resume=True).__enter__()):
+        with pytest.raises(FileError, match=named):
+            read(out)
+    with pytest.raises(FileError, match=r"The model alone still opens: .*run/model\."):
+        model_folder(out)
+    assert model_folder(out / "model") == out / "model"
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "inputs.json"])
+def test_a_run_that_was_altered_meanwhile_does_not_go_on(name, tmp_path):
+    with opened(tmp_path) as run:
+        run.start({"encoder": "a"})
+    path = tmp_path / name
+    path.write_text(path.read_text().replace("0.1", "0.5").replace('"a"', '"b"'))
+    for read in (lambda out: opened(out, resume=True).__enter__(), check_truth):
+        with pytest.raises(FileError, match=rf"{name}: damaged or altered"):
+            read(tmp_path)
 
 
 def test_seconds_count_every_stretch(tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from toy_contrast import noisy, record_shares, train
 
 from polyprompt.train import checkpoint
 
-TIMINGS = ("seconds", "pairs_per_second")
+TIMINGS = ("seconds", "pairs_per_second", "sha256")
+"""What differs from run to run: times, and the hash of a line with times."""
 
 
 def log_of(folder) -> list[dict]:

@@ -27,12 +27,12 @@ def command(
     settings = replace(given, options={**given.options, "start_from": start_from}).settings(name=run_name(out))
     from polyprompt.cli.evaluate import show, show_sentences
     from polyprompt.cli.pictures import way_out
-    from polyprompt.disk.files import read_json
     from polyprompt.runs.align import align
+    from polyprompt.runs.folder import read_results
 
     with way_out():
         align(settings, out, resume=resume)
-    results = read_json(out / "results.json")
+    results = read_results(out)
     for name, found in results.get("sentences", {}).items():
         show_sentences(name, found)
     for name, found in results["retrieval"].items():

@@ -92,16 +92,22 @@ def write_json(path: str | Path, value: object) -> None:
     """Write `value` to `path` as indented JSON, whole or not at all.
 
     Raises:
-        FileError: `value` cannot be said in JSON (NaN and infinities cannot), or as `whole_file`.
+        FileError: as `json_text`, or as `whole_file`.
+    """
+    write_text(path, json_text(path, value))
+
+
+def json_text(path: str | Path, value: object) -> str:
+    """What a file `path` that holds `value` says; names that are not UTF-8 stand there as JSON escapes them.
+
+    Raises:
+        FileError: `value` cannot be said in JSON (NaN and infinities cannot).
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        text = text.encode("utf-8", "backslashreplace").decode(
-            "utf-8"
-        )  # names that are not UTF-8, as JSON escapes them
     except (TypeError, ValueError) as error:
         raise FileError(f"{path}: not written, its content cannot be said in JSON ({error}).") from error
-    write_text(path, text + "\n")
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def make_folder(folder: str | Path) -> Path:
@@ -157,6 +163,18 @@ def set_aside(path: str | Path) -> Path:
 # Reading and checking
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        FileError: it is missing or unreadable.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+
+
 def read_json(path: str | Path) -> Plain:
     """What a JSON file holds.
 
@@ -164,9 +182,7 @@ def read_json(path: str | Path) -> Plain:
         FileError: it is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise _cannot_read(path, error) from error
+        return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested beyond all measure
         raise FileError(f"{path}: damaged, this is not JSON ({error}).") from error
 

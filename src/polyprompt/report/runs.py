@@ -1,7 +1,6 @@
 """Reading run folders: results, log and samples, checked; and which runs differ by nothing but their seed."""
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from polyprompt.errors import FileError
 from polyprompt.report import samples
-from polyprompt.report.checked import read_checked
+from polyprompt.report.checked import as_checked, read_checked
 from polyprompt.report.samples import Samples
+from polyprompt.runs.folder import check_truth, read_results
+from polyprompt.train.log import read_log
 from polyprompt.values import Json, Values
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,16 +122,17 @@ def read_run(folder: Path) -> Run:
     """A run folder, finished or not; samples may be missing.
 
     Raises:
-        FileError: it is no run folder, or a file in it is damaged; the message names the file.
+        FileError: it is no run folder, or a file in it is damaged or was altered; the message names the file.
     """
     if not folder.is_dir():
         raise FileError(f"{folder}: no such run folder. Give the folder that training wrote with --out.")
     results, log = folder / "results.json", folder / "log.jsonl"
     if not results.is_file() and not log.is_file():
         raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")
-    found = read_checked(Results, results) if results.is_file() else Results()
+    check_truth(folder)
+    found = as_checked(Results, read_results(folder), results) if results.is_file() else Results()
     config = read_checked(Json, folder / "config.json") if (folder / "config.json").is_file() else {}
-    lines = _read_log(log) if log.is_file() else []
+    lines = read_log(log) if log.is_file() else []
     return Run(
         folder=folder,
         config=config,
@@ -172,27 +174,3 @@ def _common_name(names: Sequence[str]) -> str:
 def _last_of_each_step(lines: Iterable[Values]) -> list[Values]:
     """In order; a run that was killed and resumed may have logged a step twice, and the last one counts."""
     return [line for _, line in sorted({line["step"]: line for line in lines}.items())]
-
-
-def _read_log(path: Path) -> list[Json]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read ({error}).") from error
-    rows = text.split("\n")
-    lines = []
-    for number, row in enumerate(rows, 1):
-        try:
-            line = json.loads(row) if row.strip() else {}
-        except ValueError as error:
-            if number == len(rows):  # no line end: the run was killed, or is still at it
-                continue
-            raise FileError(f"{path}: line {number} is damaged, not JSON ({error}).") from error
-        if not isinstance(line, dict) or (line and not _is_number(line.get("step"))):
-            raise FileError(f"{path}: line {number} is damaged, it has no step.")
-        lines.append(line)
-    return [line for line in lines if line]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

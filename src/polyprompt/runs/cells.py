@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from polyprompt.disk.files import digest, read_json, write_json
+from polyprompt.disk.files import digest, json_text, read_bytes, read_json, write_text
 from polyprompt.errors import FileError
 
 FIGURES = 1
@@ -61,8 +61,7 @@ def write_result(path: Path, result: Result) -> None:
     Raises:
         FileError: a figure is no number, or it cannot be written.
     """
-    content = asdict(result)
-    write_json(path, content | {"figures_version": FIGURES, "sha256": _hash(content)})
+    write_text(path, _text(path, result, FIGURES))
 
 
 def read_result(path: Path) -> Result:
@@ -80,7 +79,8 @@ def read_result(path: Path) -> Result:
         raise FileError(
             f"{path}: damaged, this is no result of a grid. Remove it; the next run makes it again."
         ) from None
-    if told != _hash(asdict(result)) or (version == FIGURES and path.stem != cell.name):
+    as_written = told == _hash(asdict(result)) and read_bytes(path) == _text(path, result, version).encode()
+    if not as_written or (version == FIGURES and path.stem != cell.name):
         raise FileError(f"{path}: damaged or altered, it has not the hash that it names. Remove it and run again.")
     return result
 
@@ -101,6 +101,11 @@ def done_in(folder: Path) -> set[str]:
     """The names of the cells that have a result."""
     place = folder / CELLS
     return {name.removesuffix(".json") for name in os.listdir(place) if name[0] != "."} if place.is_dir() else set()
+
+
+def _text(path: Path, result: Result, version: int) -> str:
+    content = asdict(result)
+    return json_text(path, content | {"figures_version": version, "sha256": _hash(content)})
 
 
 def _hash(content: Mapping[str, object]) -> str:

@@ -6,6 +6,9 @@ log.jsonl, checkpoints/     the loop's (train/loop.py)
 model/          what was learned
 results.json    the figures; written last: a run that has it is finished, and training touches nothing any more
 
+inputs.json is sealed over config.json, results.json over config.json, inputs.json and log.jsonl (disk/sealed.py): what
+was altered is refused wherever a run is read, and scores that are added come with a new seal in one piece.
+
 One process at a time writes here; of several processes of one run (`accelerate launch`) the main one. It holds the
 system's lock on `.lock`, which goes when the process does, however it ends; `.holder.json` says who that is.
 """
@@ -27,12 +30,14 @@ from typing import Literal
 from filelock import BaseFileLock, FileLock, Timeout
 
 from polyprompt.disk.files import make_folder, read_json, sweep, write_json, writing
+from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
 from polyprompt.runs.machine import machine
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.settings import Settings, checked
 from polyprompt.train import checkpoint
+from polyprompt.train.log import LOG
 from polyprompt.values import Json, Values
 
 RESULTS, CONFIG, INPUTS = "results.json", "config.json", "inputs.json"
@@ -80,7 +85,7 @@ class RunFolder:
     def _start(self, inputs: Values) -> None:
         path, same = self.folder / INPUTS, json.loads(json.dumps(inputs))
         if path.exists():
-            before = read_json(path)
+            before = read_inputs(self.folder)
             other = [name for name in same if before.get(name) != same[name]]
             if other:
                 raise FileError(
@@ -88,9 +93,10 @@ class RunFolder:
                     "ones, or choose another folder."
                 )
         else:
+            if not (self.folder / CONFIG).exists():  # else it was compared, and the run was killed right here
+                write_json(self.folder / CONFIG, self.config)
             command = shlex.join(["polyprompt", *sys.argv[1:]])
-            write_json(path, {"kind": self.kind, "command": command, **same})
-        write_json(self.folder / CONFIG, self.config)
+            write_sealed(path, {"kind": self.kind, "command": command, **same}, beside=[CONFIG])
 
     def head(self) -> Json:
         """What results.json says of every run, whatever its task."""
@@ -98,7 +104,7 @@ class RunFolder:
         return {
             "kind": self.kind,
             "name": self.config["name"],
-            "command": read_json(self.folder / INPUTS)["command"],
+            "command": read_inputs(self.folder)["command"],
             "config": self.config,
             "seed": self.config["seed"],
             "versions": {name: version(name) for name in PACKAGES},
@@ -120,7 +126,7 @@ class RunFolder:
         """
         if not self.model.exists():
             save(self.model)
-        write_json(self.folder / RESULTS, results)
+        _write_results(self.folder, results)
 
 
 @contextmanager
@@ -173,6 +179,7 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
     """Goes on only if that is wanted, and with the settings that the run was started with."""
     if not resume:
         raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
+    check_truth(out)
     now, before = settings.model_dump(mode="json"), read_json(out / CONFIG)
     try:
         # What it says of a method is looked at only where it is what was asked for: others may be anyone's.
@@ -201,33 +208,60 @@ def add_scores(folder: Path, kind: Scores, name: str, scores: Values) -> None:
     with held(folder, wait=60.0):
         results = read_results(folder)
         results.setdefault(kind, {})[name] = scores
-        write_json(folder / RESULTS, results)
+        _write_results(folder, results)
+
+
+def _write_results(folder: Path, results: Values) -> None:
+    write_sealed(folder / RESULTS, results, beside=[CONFIG, INPUTS, LOG])
 
 
 def read_results(folder: Path) -> Json:
-    """The results of a finished run.
+    """The results of a finished run, whose settings, inputs and log are those that it ended with.
 
     Raises:
-        FileError: there are none, or they are damaged.
+        FileError: there are none, or one of these files is damaged or was altered.
     """
     if not os.path.isfile(folder / RESULTS):
         raise FileError(f"{folder}: not a finished run, it has no {RESULTS}. Give the folder that --out named.")
-    results = read_json(folder / RESULTS)
-    if not isinstance(results, dict):
-        raise FileError(f"{folder / RESULTS}: damaged, results have names.")
-    return results
+    return read_sealed(folder / RESULTS, "Put it back as it was, or remove it and go on with --resume.")
+
+
+def read_inputs(folder: Path) -> Json:
+    """What a run was started with; its settings are still those.
+
+    Raises:
+        FileError: inputs.json or config.json is missing, damaged or was altered.
+    """
+    return read_sealed(folder / INPUTS, "Put it back as it was, or start again in another folder.")
+
+
+def check_truth(folder: Path) -> None:
+    """Refuses a run, finished or begun, of which something was altered.
+
+    Raises:
+        FileError: a file is damaged or was altered; the message names it.
+    """
+    if os.path.exists(folder / RESULTS):
+        read_results(folder)
+    elif os.path.exists(folder / INPUTS):
+        read_inputs(folder)
 
 
 def check_has_model(folder: Path) -> None:
-    """Refuses a run folder without a model.
+    """Refuses a run folder without a model, and one of which something was altered.
 
     Raises:
-        FileError: training has not ended yet.
+        FileError: training has not ended yet; or as `check_truth`, and the model alone can still be opened.
     """
-    begun = os.path.exists(folder / INPUTS) or os.path.exists(folder / "log.jsonl")
-    if begun and not os.path.isdir(folder / "model"):
-        kind = read_json(folder / INPUTS).get("kind", "adapt") if os.path.exists(folder / INPUTS) else "align"
+    if not os.path.exists(folder / INPUTS) and not os.path.exists(folder / LOG):  # a model's own folder
+        return
+    if not os.path.isdir(folder / "model"):
+        kind = read_inputs(folder).get("kind", "adapt") if os.path.exists(folder / INPUTS) else "align"
         raise FileError(f"{folder}: this run has no model yet; finish it with `polyprompt {kind} ... --resume`.")
+    try:
+        check_truth(folder)
+    except FileError as error:
+        raise FileError(f"{error} The model alone still opens: {folder / 'model'}.") from None
 
 
 def absolute(name: str) -> str:

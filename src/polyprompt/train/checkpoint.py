@@ -39,6 +39,8 @@ class Cursor:
     """Time in the loop so far, earlier stretches included, pauses left out: steps, and what epochs end with."""
     log_bytes: int = 0
     """Length of the log at this point; what a killed run wrote behind it is done again."""
+    log_sha256: str = ""
+    """The log's hash at this point, as train/log.py has it; "" in checkpoints of earlier versions."""
     step_seconds: float = 0.0
     """Time in steps alone."""
     elapsed: float = 0.0

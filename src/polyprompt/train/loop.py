@@ -5,9 +5,7 @@ torchrun; data parallel), a run goes through the same batches; killed at any mom
 weights, to the last bit on a CPU.
 """
 
-import json
 import math
-import os
 import signal
 import threading
 import time
@@ -21,6 +19,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from polyprompt.disk.files import make_folder
 from polyprompt.errors import ConfigError, FileError, TrainingError
 from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.precision import Precision
@@ -28,6 +27,7 @@ from polyprompt.progress import Advance, progress, say
 from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches, share
 from polyprompt.train.checkpoint import Cursor
+from polyprompt.train.log import LOG, Log
 from polyprompt.train.schedule import cosine_rate, published_rate
 from polyprompt.values import Foreign, Json, Values
 
@@ -124,7 +124,7 @@ def fit(
         FileError: `folder` holds a run and `resume` is not set, all its checkpoints are damaged, or the disk is full.
         KeyboardInterrupt: Ctrl-C; the step was ended and a checkpoint written.
     """
-    if not resume and ((folder / "log.jsonl").exists() or checkpoint.found(folder / "checkpoints")):
+    if not resume and ((folder / LOG).exists() or checkpoint.found(folder / "checkpoints")):
         raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
     run = _begun(task, batches, settings, groups, folder, since)
     at = run.restore() if resume else Cursor()
@@ -203,7 +203,7 @@ class _Run:
             kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
             self.optimizer = kind(groups, eps=settings.eps, weight_decay=settings.weight_decay)
         self.steps = settings.epochs * len(batches)
-        self.log_path, self.checkpoints = folder / "log.jsonl", folder / "checkpoints"
+        self.log, self.checkpoints = Log(folder / LOG), folder / "checkpoints"
         self.saved, self.since = time.monotonic(), since
 
     # Training
@@ -220,7 +220,7 @@ class _Run:
             advance(note=f"loss {terms['loss']:.4g}")
             if at.step % self.settings.log_every == 0 or at.step in (1, self.steps):
                 speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
-                self.log({"step": at.step, "epoch": at.epoch, **terms, **self.rates(), **speed})
+                self.tell({"step": at.step, "epoch": at.epoch, **terms, **self.rates(), **speed})
             stop, due, over = self.agree(interrupted(), self.due(at), self.over())
             self.save_or_stop(at, stop=stop, due=due)
         return at, over
@@ -232,7 +232,7 @@ class _Run:
         began = time.perf_counter()
         facts = every_epoch(at.epoch) if every_epoch else {}
         at = at.later(others=time.perf_counter() - began)
-        self.log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
+        self.tell({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
         at = replace(at, epoch=at.epoch + 1, batch=0)
         ended = over or at.epoch > self.settings.epochs
         stop, due = self.agree(interrupted(), ended or self.age() >= self.settings.epoch_seconds)
@@ -325,9 +325,8 @@ class _Run:
         states = {name: state[None].to(self.accelerator.device) for name, state in checkpoint.random_state().items()}
         randoms = {name: self.accelerator.gather(state) for name, state in states.items()}
         if self.accelerator.is_main_process:
-            with self._writing(), open(self.log_path, "ab") as log:
-                os.fsync(log.fileno())
-                at = replace(at, log_bytes=log.tell(), elapsed=time.perf_counter() - self.since)
+            length, total = self.log.length(), self.log.total
+            at = replace(at, log_bytes=length, log_sha256=total, elapsed=time.perf_counter() - self.since)
             checkpoint.save(self.checkpoints, at, self.task, self.optimizer, randoms, self._plan())
         self.saved = time.monotonic()
 
@@ -362,30 +361,14 @@ class _Run:
 
     def open_log(self, at: Cursor) -> None:
         """Cut what a killed run logged behind its last checkpoint: those steps are done, and logged, again."""
-        if not self.accelerator.is_main_process:
-            return
-        with self._writing():
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            with open(self.log_path, "ab") as log:
-                log.truncate(min(at.log_bytes, log.tell()))
+        if self.accelerator.is_main_process:
+            make_folder(self.checkpoints)
+            self.log.open(at.log_bytes, at.log_sha256)
 
-    def log(self, line: Values) -> None:
+    def tell(self, line: Values) -> None:
         """Append one line to the log."""
-        if not self.accelerator.is_main_process:
-            return
-        # There and back, to turn NaN and infinities, which are not JSON, into null.
-        text = json.dumps(json.loads(json.dumps(line), parse_constant=lambda name: None))
-        with self._writing(), open(self.log_path, "ab") as log:
-            log.write(f"{text}\n".encode())
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FileError(
-                f"{self.log_path}: cannot be written ({error.strerror}). Mend that, then go on with --resume."
-            ) from error
+        if self.accelerator.is_main_process:
+            self.log.add(line)
 
 
 @contextmanager
