@@ -139,7 +139,7 @@ def test_altered_results_are_refused(settings, here, tmp_path, spoil):
         content["figures"]["classification"]["test"]["accuracy"] = 0.99
     if spoil == "cell":
         content["cell"]["method"] = "maple"
-    path.write_text("{" if spoil == "json" else json.dumps(content))
+    path.write_text("{" if spoil == "json" else json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if spoil == "name":
         path = path.rename(path.with_name("0" * 32 + ".json"))
     with pytest.raises(FileError, match=path.name):
