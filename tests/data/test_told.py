@@ -224,6 +224,12 @@ def test_class_names_that_cannot_be():
     assert check_class_names(["missile", "missile"], twins=["missile"]) == ("missile", "missile")
 
 
+def test_a_list_of_classes_written_as_text_is_refused(root):
+    red(root, "1.png", "2.png").file("t.csv", "path,label\n1.png,\"['cat', 'dog']\"\n2.png,dog\n")
+    with pytest.raises(DataError, match=r"t.csv, line 2: the class is a list written as text"):
+        read_labelled(str(root.path / "t.csv"))
+
+
 # Lists of captions
 
 
@@ -284,6 +290,8 @@ def test_a_list_written_as_text_is_refused(root, cell):
     [
         ("1.png\tnan\n", "1 caption may stand for none (captions.tsv, line 2: 'nan')"),
         ('1.png\t"a ""red"" one"\n', "1 caption keep a csv's doubled quotes"),
+        ("1.png\tb'a red one'\n", "1 caption are bytes as Python writes them"),
+        ("1.png\tred &amp; blue\n", "1 caption hold signs as HTML writes them"),
         ("1.png\tcafÃ©\n", "1 caption look like text read in a wrong encoding"),
         ("1.png\ta dog\n1.png\ta dog \n", "1 caption repeats another one of the same picture (1.png: 'a dog')"),
     ],

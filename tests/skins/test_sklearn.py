@@ -12,10 +12,11 @@ from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.utils import estimator_checks as checks
+from sklearn.utils.class_weight import compute_sample_weight
 from toy_encoders import toy_encoder
 
 from polyprompt import methods
-from polyprompt.errors import ConfigError, DataError, ImageError, UnknownNameError
+from polyprompt.errors import ConfigError, DataError, ImageError, PolypromptError, UnknownNameError
 from polyprompt.skins import sklearn as skin
 from polyprompt.skins.sklearn import PromptClassifier
 
@@ -126,6 +127,78 @@ def test_labels_are_a_column_or_a_list_and_none_is_missing(squares):
         toy().fit(pictures, np.array([names, names]).T)
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a", 1, "b"], "y holds texts and numbers"),
+        ([{"a"}, {"b"}, {"a"}], r"y holds \{'a'\}; a label is a text or a number"),
+    ],
+)
+def test_labels_are_of_one_kind(squares, labels, words):
+    with pytest.raises(DataError, match=words):
+        toy().fit(squares[0][:3], labels)
+
+
+WHOLE = {"method": "coop", "settings": {"context": 1, "words": "a"}, "batch": 64, "epochs": 2, "rate": 0.5}
+"""One batch holds all, so that each epoch is one step down the whole loss."""
+
+
+def test_a_weight_of_two_is_the_picture_twice_and_one_of_none_is_none(squares):
+    pictures, names = squares
+    draw = np.random.default_rng(0)
+    counts = draw.integers(0, 4, len(names))
+    counts[[names.index(name) for name in set(names)]] = 1
+    weighed = toy(**WHOLE).fit(pictures, names, sample_weight=counts)
+    times = [i for i, count in enumerate(counts) for _ in range(count)]
+    doubled = toy(**WHOLE).fit([pictures[i] for i in times], [names[i] for i in times])
+    np.testing.assert_allclose(weighed.predict_proba(pictures), doubled.predict_proba(pictures), rtol=1e-4)
+    even = toy(**WHOLE).fit(pictures, names).predict_proba(pictures)
+    assert np.abs(weighed.predict_proba(pictures) - even).max() > 1e-3
+    same = toy(**WHOLE).fit(pictures, names, sample_weight=[3.0] * len(names)).predict_proba(pictures)
+    np.testing.assert_allclose(same, even, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["balanced", {"red": 4.0, "blue": 0.5}], ids=str)
+def test_class_weights_are_scikit_learns(squares, weights):
+    pictures, names = squares[0][:13], squares[1][:13]  # not as many of each
+    own = np.linspace(0.5, 2, 13)
+    told = compute_sample_weight(weights, names) * own
+    by_class = toy(**WHOLE, class_weight=weights).fit(pictures, names, sample_weight=own)
+    by_picture = toy(**WHOLE).fit(pictures, names, sample_weight=told)
+    np.testing.assert_allclose(by_class.predict_proba(pictures), by_picture.predict_proba(pictures), rtol=1e-5)
+    assert by_class.get_params()["class_weight"] == weights
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sample_weight": [1.0]}, r"sample_weight has the shape \(1,\)"),
+        ({"sample_weight": [-1.0] + [1.0] * 17}, "a weight is 0 or more"),
+        ({"sample_weight": [0.0] * 18}, "none above 0"),
+        ({"sample_weight": [float("nan")] * 18}, "infinite"),
+        ({"class_weight": {"violet": 2.0}}, "class_weight: The classes"),
+        ({"class_weight": {"red": -1.0}}, "a weight is 0 or more"),
+        ({"class_weight": "even"}, "class_weight"),
+        (
+            {"method": "zeroshot", "settings": None, "class_weight": "balanced"},
+            "zeroshot: its pictures cannot be",
+        ),
+    ],
+    ids=str,
+)
+def test_weights_that_cannot_be(squares, given, words):
+    weights = given.pop("sample_weight", None) if "sample_weight" in given else None
+    with pytest.raises(PolypromptError, match=words):
+        toy(**WHOLE | given).fit(*squares, sample_weight=weights)
+
+
+def test_weights_follow_the_pictures_that_are_drawn(squares):
+    names = squares[1]
+    weights = np.where(np.arange(len(names)) % 2, 1.0, 3.0)
+    one, other = (toy(**WHOLE, shots=2, seed=4).fit(*squares, sample_weight=w) for w in (weights, 2 * weights))
+    np.testing.assert_allclose(one.predict_proba(squares[0]), other.predict_proba(squares[0]), rtol=1e-4)
+
+
 def test_grey_arrays_are_pictures_and_odd_ones_are_told(fitted, squares):
     grey = squares[0][0][:, :, :1]
     np.testing.assert_array_equal(fitted.predict_proba([grey]), fitted.predict_proba([grey[:, :, 0]]))
@@ -156,6 +229,7 @@ def test_numbers_as_labels_with_words_for_them(squares):
 def test_every_method_fits(name, squares):
     settings = {
         "clip_lora": {"rank": 1},
+        "bmip": {"depth": 1, "words": ""},
         "mma": {"start": 2, "end": 3, "width": 4},
         "mmrl": {"layers": (2, 3), "tokens": 2, "space": 8},
         "vdt_adapter": {"descriptions": {"{}": ["a {}.", "one {}."]}},

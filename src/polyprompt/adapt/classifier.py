@@ -9,6 +9,7 @@ from torch import Tensor
 from polyprompt.adapt.engine import Adapted, Head
 from polyprompt.adapt.view import FrozenView
 from polyprompt.errors import DependsOnPicturesError
+from polyprompt.inputs import list_of_texts
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.encoder import Images, listed, pixel_batches
 
@@ -36,7 +37,7 @@ class Classifier:
         Raises:
             DataError: names that are empty, read the same, or are too long for the text tower; fewer than two.
         """
-        return Classifier(self.method.for_classes(listed(class_names, "class names")))
+        return Classifier(self.method.for_classes(list_of_texts(listed(class_names, "class names"), "class name")))
 
     def __call__(self, images: Images) -> Float[Tensor, "b c"]:
         """Class probabilities of pictures: paths, PIL pictures, or preprocessed pixels.

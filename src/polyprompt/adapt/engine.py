@@ -141,13 +141,16 @@ class Adapted(nn.Module):
         """What learns, by name; all else is frozen."""
         return {name: parameter for name, parameter in self.adapter.named_parameters() if parameter.requires_grad}
 
-    def losses(self, view: FrozenView, labels: Int[Tensor, "b"]) -> Losses:
-        """The terms by name, and their sum, `loss`; labels index `class_names`. In evaluation mode the same."""
+    def losses(self, view: FrozenView, labels: Int[Tensor, "b"], weights: Float[Tensor, "b"] | None = None) -> Losses:
+        """The terms by name, and their sum, `loss`; labels index `class_names`. In evaluation mode the same.
+
+        `weights` say how much each picture counts in cross-entropy; other terms know none.
+        """
         view = self._own(view)
         text_out, image_out = self.text_out(view), self._image_out(view)
         classes, images = self.adapter.class_vectors(text_out, view), self.adapter.image_vectors(image_out)
         scores = self.adapter.scores(images, classes, self.scale)
-        result = Result(images, classes, scores, self.scale, labels, view, image_out, text_out)
+        result = Result(images, classes, scores, self.scale, labels, view, image_out, text_out, weights)
         terms = {name: value for term in self.terms for name, value in term(result).items()}
         return {"loss": sum(terms.values(), torch.zeros((), device=classes.device)), **terms}
 

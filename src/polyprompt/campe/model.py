@@ -23,6 +23,7 @@ from polyprompt.media.pictures import Preprocess, together
 from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.precision import Choosing, choose_precision, of_pictures, products_in
 from polyprompt.nn.tree import PromptTree, sequences
+from polyprompt.progress import say
 from polyprompt.settings import checked
 from polyprompt.towers.llm import LLM, open_llm
 from polyprompt.towers.timm import TimmTower, open_image_tower
@@ -89,12 +90,18 @@ class CAMPE(nn.Module):
     ) -> Float[Tensor, "t D"]:
         """Unit rows, one a text; without `normalize` the K segments as they come out of the maps.
 
+        Texts that are longer than the model reads (`text.max_tokens`) are cut, which is said.
+
         `precision` is that of products; "auto" takes bf16 where it is much faster, the cosine to fp32's rows is 0.999.
 
         Raises:
             DataError: no text, or an empty one.
         """
-        ids, _ = self.text.llm.tokens(list_of_texts(texts), self.settings.text.max_tokens)
+        texts = list_of_texts(texts)
+        ids, cut = self.text.llm.tokens(texts, most := self.settings.text.max_tokens)
+        if cut:
+            which = f"the text {texts[0]!r:.60} is" if len(texts) == 1 else f"{cut:,} of {len(texts):,} texts are"
+            say(f"{which} longer than the {most} tokens that the model reads; the rest was cut off.")
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # texts of a length together: little padding
         tree, out = self.text.tree.positive(), torch.empty(len(ids), self.settings.dim, device=self.bias.device)
         with products_in(precision, out.device):

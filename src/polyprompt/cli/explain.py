@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyprompt.cli.arguments import ImageTower, Run, TextTower, TowerDtype
+from polyprompt.cli.arguments import ImageTower, Run, TextTower, TowerDtype, whole
 
 
 def command(
@@ -21,11 +21,10 @@ def command(
 
     Example: polyprompt explain runs/photos cat.jpg "a sad cat" --out cat.png
     """
-    from polyprompt.cli.search import uncut
     from polyprompt.report.explain import explain
     from polyprompt.report.grids import write_png
     from polyprompt.runs.load import load_aligned
 
     model = load_aligned(run, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
-    write_png(out, explain(model, picture, uncut(model, text)))
+    write_png(out, explain(model, picture, whole(text, "the text")))
     typer.echo(f"Open {out}")

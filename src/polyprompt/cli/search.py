@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from polyprompt.campe.model import CAMPE
     from polyprompt.search.collection import Collection
     from polyprompt.search.models import Embedder
 
@@ -77,7 +76,7 @@ def command(
     else:
         model, collection, root = of_run(where_from, images, max_bad, encoder, towers)
     rows, own = wanted(collection, model, text, like or [])
-    away = model.texts([uncut(model, one) for one in unwanted]) if unwanted else None
+    away = model.texts([whole(one, "the text") for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
     hits = ask(collection, query, top)
     if as_json:
@@ -150,31 +149,16 @@ def wanted(
     """
     import torch
 
+    from polyprompt.media.pictures import bytes_of
     from polyprompt.search.query import row_of_picture
 
-    rows = [model.texts([uncut(model, text)])[0]] if text else []
+    rows = [model.texts([whole(text, "the text")])[0]] if text else []
     own = set[int]()
     for path in like:
-        row, place = row_of_picture(model, collection, path.read_bytes() if path.is_file() else b"", str(path))
+        row, place = row_of_picture(model, collection, bytes_of(path), str(path))
         rows.append(row)
         own |= set() if place is None else {place}
     return torch.stack(rows), frozenset(own)
-
-
-def uncut(model: "Embedder | CAMPE", text: str) -> str:
-    """The text; it is told if a run of align reads its beginning alone."""
-    from polyprompt.campe.model import CAMPE
-    from polyprompt.progress import say
-    from polyprompt.search.models import AlignedEmbedder
-
-    text = whole(text, "the text")
-    campe = model.model if isinstance(model, AlignedEmbedder) else model
-    if isinstance(campe, CAMPE):
-        most = campe.settings.text.max_tokens
-        _, cut = campe.text.llm.tokens([text], most)
-        if cut:
-            say(f"the text {text!r:.60} is longer than the {most} tokens that the model reads; the rest was cut off.")
-    return text
 
 
 def numbers(text: str | None) -> list[float] | None:

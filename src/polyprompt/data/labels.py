@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from polyprompt.data.captions import BadPicturesError, missing_line
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.data.names import LIST, check_class_names, is_code, refuse_half_characters
+from polyprompt.data.odd import is_list
 from polyprompt.data.rows import Row
 from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
@@ -52,6 +53,8 @@ class Classes:
 
     def _check(self, row: Row, label: str | int, name: str) -> None:
         refuse_half_characters(name, f"{row.where}, the class name")
+        if is_list(name):
+            raise DataError(f"{row.where}: the class is a list written as text, {name!r:.80}; a picture has one class")
         if row.class_name is None and is_code(name):
             raise DataError(
                 f"{row.where}: the label is {name}, {'a number' if name.isdecimal() else 'no word'}; a text model "

@@ -1,6 +1,7 @@
 """Captions that a program has damaged on their way: some are refused, the others told. None is changed."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,8 @@ from polyprompt.errors import DataError
 
 EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
 """What programs write for a caption that is not there."""
+ENTITY = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
+"""A sign as HTML writes it."""
 MISREAD = ("\ufffd", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "â€™", "â€œ", "â€“", "Â ")
 """UTF-8 that was read as another encoding."""
 
@@ -20,17 +23,22 @@ def refuse_list(caption: str, where: str) -> None:
     Raises:
         DataError: the caption is a list, tuple, set or dictionary of strings as Python or JSON write them.
     """
-    if caption[:1] not in "[({" or caption[-1:] not in "])}":
-        return
-    try:
-        found = ast.literal_eval(caption)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return
-    if isinstance(found, (list, tuple, set, dict)) and any(isinstance(part, str) for part in found):
+    if is_list(caption):
         raise DataError(
             f"{where}: the caption is a list written as text, {caption!r:.80}; give each caption a row of its own, or "
             "a list in a .jsonl table"
         )
+
+
+def is_list(text: str) -> bool:
+    """Whether a text is a list, tuple, set or dictionary of strings as Python or JSON write them."""
+    if text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
+        return False
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return isinstance(found, (list, tuple, set, dict)) and any(isinstance(part, str) for part in found)
 
 
 def tell(name: str, place: str, rows: Sequence[Row]) -> None:
@@ -59,4 +67,6 @@ KINDS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda caption: caption.casefold() in EMPTY, "may stand for none"),
     (_quoted, "keep a csv's doubled quotes; save the table without quoting, or as .csv"),
     (lambda caption: any(part in caption for part in MISREAD), "look like text read in a wrong encoding"),
+    (lambda caption: caption[:2] in ("b'", 'b"') and caption[-1:] == caption[1], "are bytes as Python writes them"),
+    (lambda caption: ENTITY.search(caption) is not None, "hold signs as HTML writes them"),
 )

@@ -188,13 +188,13 @@ def drift(prompted: Float[Tensor, "*n d"], frozen: Float[Tensor, "*n d"]) -> Flo
 
 
 def weighted_cross_entropy(
-    logits: Float[Tensor, "b c"], labels: Int[Tensor, "b"], weights: Float[Tensor, "c"]
+    logits: Float[Tensor, "b c"], labels: Int[Tensor, "b"], weights: Float[Tensor, "b"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy in which each item counts as its class does: sum of w ce over sum of w, as torch has it.
+    """Cross-entropy in which each item has its weight: sum of w ce over sum of w, as torch and scikit-learn have it.
 
     Both sums run over the items of all processes; 0 where no item counts.
     """
-    each, count = F.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum()
+    each, count = (weights * F.cross_entropy(logits, labels, reduction="none")).sum(), weights.sum()
     return place()[1] * each / summed(count).clamp(min=torch.finfo(count.dtype).tiny)
 
 

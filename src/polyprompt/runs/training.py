@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter
 from polyprompt.adapt.best import Best
 from polyprompt.adapt.classifier import probabilities, scorer
 from polyprompt.adapt.engine import Adapted
-from polyprompt.adapt.terms import Term
+from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
 from polyprompt.data.items import Labelled
 from polyprompt.data.transforms import crop_and_flip
@@ -29,6 +29,8 @@ from polyprompt.values import Json, Values
 
 BLOCK = 64
 """Pictures scored together."""
+Facts: TypeAlias = Mapping[str, Shaped[Tensor, "n"]]
+"""What is known of each training picture: `labels`, perhaps `weights`."""
 
 
 class Task(nn.Module):
@@ -39,8 +41,8 @@ class Task(nn.Module):
         self.adapted, self.best = adapted, best
 
     def forward(self, batch: Values) -> dict[str, Tensor]:
-        """`pictures`, as pixels or as kept states, and `labels`."""
-        return self.adapted.losses(self.adapted.see(batch["pictures"]), batch["labels"])
+        """`pictures`, as pixels or as kept states, `labels`, and perhaps `weights`."""
+        return self.adapted.losses(self.adapted.see(batch["pictures"]), batch["labels"], batch.get("weights"))
 
 
 def train(
@@ -52,23 +54,31 @@ def train(
     resume: bool,
     since: float | None = None,
     chosen_on: Labelled | None = None,
+    weights: Float[Tensor, "n"] | None = None,
 ) -> Json:
     """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
 
     Args:
         chosen_on: the epoch that scores best on these pictures stays; None: the last one.
+        weights: how much each picture counts in cross-entropy; None: all alike.
 
     Returns:
         What results.json says of it: `selected`, which epoch stayed; `ended_early`, where a budget was over.
 
     Raises:
+        ConfigError: weights for a method that learns by no cross-entropy of its own, or learns nothing.
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
+    if weights is not None and not (adapted.learned() and any(isinstance(t, CrossEntropy) for t in adapted.terms)):
+        raise ConfigError(
+            f"{settings.method['name']}: its pictures cannot be weighed, for no plain cross-entropy trains it; "
+            "leave the weights out, or use another method"
+        )
     kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
     look_at(adapted, kept, labels, settings.crop if settings.augment else None)
     if not (learned := list(adapted.learned().values())):
         return {}
-    batches = _batches(adapted, kept, labels, settings)
+    batches = _batches(adapted, kept, {"labels": labels} | ({} if weights is None else {"weights": weights}), settings)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
 
@@ -105,12 +115,12 @@ def train(
     return facts
 
 
-def _batches(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], settings: AdaptSettings) -> Batches:
+def _batches(adapted: Adapted, kept: KeptPictures, facts: Facts, settings: AdaptSettings) -> Batches:
     """Of kept states; with `augment`, of as many random views as the terms ask for."""
     assert settings.batch is not None
     crop = settings.crop if settings.augment else None
-    fetch = partial(_fetched, kept, labels, crop, max(cast(Term, term).views for term in adapted.terms))
-    return Batches(fetch=fetch, image_of=range(len(labels)), size=settings.batch, seed=settings.seed)
+    fetch = partial(_fetched, kept, facts, crop, max(cast(Term, term).views for term in adapted.terms))
+    return Batches(fetch=fetch, image_of=range(len(kept.pictures)), size=settings.batch, seed=settings.seed)
 
 
 def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:
@@ -154,12 +164,13 @@ def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Lab
     return found
 
 
-def _fetched(kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None, views: int, items: list[int]) -> Json:
+def _fetched(kept: KeptPictures, facts: Facts, crop: float | None, views: int, items: list[int]) -> Json:
     """A batch: kept states, or with `crop` the pixels of one or two random views of each picture."""
+    known = {name: of_all[items] for name, of_all in facts.items()}
     if crop is None:
-        return {"pictures": kept.of(items), "labels": labels[items]}
+        return {"pictures": kept.of(items)} | known
     pixels = [torch.stack([random_view(kept, item, crop) for item in items]) for _ in range(views)]
-    return {"pictures": PixelPictures(kept.encoder, *pixels), "labels": labels[items]}
+    return {"pictures": PixelPictures(kept.encoder, *pixels)} | known
 
 
 def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:

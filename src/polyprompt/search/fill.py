@@ -86,7 +86,7 @@ def index(model: Embedder, found: Sequence[Found], root: str, folder: Path, else
 def _begin(model: Embedder, root: str, folder: Path) -> None:
     about = About(root, model.name, model.fingerprint, model.prompts, model.frames)
     if not is_collection(folder):
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder}: holds other things than a collection; choose an empty folder, or a new one.")
         return write_about(folder, about)
     old = read_about(folder)

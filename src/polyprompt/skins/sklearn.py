@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias, cast
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from PIL import Image
 
 from polyprompt.adapt.classifier import Classifier
@@ -34,6 +36,7 @@ from polyprompt.values import Foreign, Json, Values
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.validation import check_is_fitted, column_or_1d
 except ImportError:
     raise ConfigError("PromptClassifier needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
@@ -55,6 +58,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         encoder: what `load_encoder` opens, or an encoder that is open; clones share it, since it is frozen.
         settings: of the method, as in `{"depth": 3}`; those left out are the published ones.
         class_names: words for the labels, by label; None: the labels themselves.
+        class_weight: how much each class counts in cross-entropy, by label, 1 where none is said; "balanced": classes
+            of few pictures as much as those of many, n / (c n_k) of the pictures drawn; None: all pictures alike.
         shots: pictures drawn of each class, all of a class that has fewer; None: all.
         epochs: passes over them; None: as published, as the next two.
         batch: pictures a step.
@@ -75,6 +80,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         *,
         settings: Values | None = None,
         class_names: Mapping[object, str] | None = None,
+        class_weight: Mapping[object, float] | str | None = None,
         shots: int | None = None,
         epochs: int | None = None,
         batch: int | None = None,
@@ -87,6 +93,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.encoder = encoder
         self.settings = settings
         self.class_names = class_names
+        self.class_weight = class_weight
         self.shots = shots
         self.epochs = epochs
         self.batch = batch
@@ -95,16 +102,21 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.precision = precision
         self.cache_gb = cache_gb
 
-    def fit(self, X: Samples, y: Samples) -> "PromptClassifier":
+    def fit(
+        self, X: Samples, y: Samples, sample_weight: Sequence[float] | np.ndarray | None = None
+    ) -> "PromptClassifier":
         """Trains the prompts.
 
         Args:
             X: pictures, one a sample.
             y: their labels, strings or numbers.
+            sample_weight: how much each counts in cross-entropy, 0 or more, times its `class_weight`; in a batch the
+                sum of weighted losses is divided by the sum of weights. None: all alike.
 
         Raises:
-            DataError: no labels, not as many as pictures, or labels that cannot be class names.
-            ConfigError: a setting that cannot be. ImageError: a picture that cannot be read.
+            DataError: no labels, not as many as pictures, or labels that cannot be class names; weights likewise.
+            ConfigError: a setting that cannot be, weights for a method that knows none.
+            ImageError: a picture that cannot be read.
         """
         if y is None:
             raise NoLabelsError("a classifier requires y to be passed, but the target y is None; one label a picture")
@@ -120,13 +132,18 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         words = self.class_names or {}
         names = tuple(words.get(label, str(label)) for label in classes.tolist())
         data = Labelled("X", tuple(map(picture, range(len(X)), X)), tuple(labels.tolist()), names)
+        weight_of = dict(zip(map(id, data.pictures), weights_of(sample_weight, len(labels)), strict=True))
         if self.shots is not None:
             data = few_shot(data, self.shots, Random(self.seed), take_fewer=True)
+        weights = None
+        if sample_weight is not None or self.class_weight is not None:
+            of_classes = by_class(self.class_weight, classes[list(data.labels)])
+            weights = torch.tensor([weight_of[id(one)] for one in data.pictures]) * of_classes
         encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
         encoder.to(device())
         method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
         with TemporaryDirectory() as folder:
-            train(method, data, settings, Path(folder), resume=False)
+            train(method, data, settings, Path(folder), resume=False, weights=weights)
         self.classes_, self.classifier_ = classes, Classifier(method.eval())
         return self
 
@@ -187,6 +204,10 @@ def labels_of(y: Samples) -> np.ndarray:
     Raises:
         NoLabelsError: a table of several columns, or a label that is missing (NaN, None).
     """
+    if not isinstance(y, np.ndarray):
+        kinds = {isinstance(label, str) for label in y if label is not None}
+        if len(kinds) > 1:  # numpy would make texts of the numbers
+            raise NoLabelsError("y holds texts and numbers; labels are all of one kind")
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
@@ -195,7 +216,39 @@ def labels_of(y: Samples) -> np.ndarray:
     missing = [place for place, label in enumerate(labels.tolist()) if label is None or label != label]
     if missing:
         raise NoLabelsError(f"y[{missing[0]}] is missing ({labels[missing[0]]}); leave out pictures without a label")
+    if odd := [label for label in labels.tolist() if not isinstance(label, str | int | float)]:
+        raise NoLabelsError(f"y holds {odd[0]!r:.60}; a label is a text or a number, one a picture")
     return labels
+
+
+def weights_of(given: Sequence[float] | np.ndarray | None, count: int) -> list[float]:
+    """One weight a picture.
+
+    Raises:
+        NoLabelsError: not one for each, or one below 0, infinite or not a number; all 0.
+    """
+    weights = np.ones(count, np.float32) if given is None else np.asarray(given, np.float32)
+    if weights.shape != (count,):
+        raise NoLabelsError(f"sample_weight has the shape {weights.shape}; one number a picture, ({count},)")
+    if count and not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
+        raise NoLabelsError("sample_weight: a number below 0, an infinite one, or none above 0; a weight is 0 or more")
+    return weights.tolist()
+
+
+def by_class(given: Mapping[object, float] | str | None, labels: np.ndarray) -> Float[torch.Tensor, "n"]:
+    """The weight of each picture's class, as scikit-learn has it.
+
+    Raises:
+        ConfigError: no such weights.
+    """
+    said = dict(given) if isinstance(given, Mapping) else given
+    try:
+        weights = torch.from_numpy(compute_sample_weight(said, labels)).float()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"class_weight: {error}") from None
+    if not (weights.isfinite().all() and weights.min() >= 0):
+        raise ConfigError("class_weight: a weight is 0 or more")
+    return weights
 
 
 def shown(sample: object) -> str | Path | Image.Image:

@@ -27,7 +27,7 @@ from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.branches import NONE, Branches, both
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
-from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
+from polyprompt.towers.pretrained import check_config, check_weights, check_whole, one_line, said_by
 from polyprompt.towers.vanilla import sizes_of, untrained
 from polyprompt.towers.weights import Checkpoint, Table, Unread, find_checkpoint, one_by_one, put, taken
 from polyprompt.types import Hidden, Mask, Tokens
@@ -475,7 +475,10 @@ def _built(path: str) -> tuple[nn.Module, Checkpoint | None]:
             decoder = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         if checkpoint := find_checkpoint(path, decoder):
             return decoder, checkpoint
-    whole = AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    whole, read = AutoModel.from_pretrained(
+        path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+    )
+    check_whole(read["missing_keys"], path)
     return whole, None
 
 

@@ -6,7 +6,7 @@ line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,17 @@ def check_weights(folder: str | Path, what: str) -> None:
         name.endswith(".safetensors") for name in names
     ):
         raise TowerError(f"{what}: {PICKLED}.")
+
+
+def check_whole(missing: Iterable[str], what: str) -> None:
+    """Refuses weights that lack a tensor; other libraries put random numbers in its place and go on.
+
+    Raises:
+        TowerError: names the first few.
+    """
+    if names := sorted(missing):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise TowerError(f"{what}: its weights lack {', '.join(names[:3])}{more}; have the whole file.")
 
 
 def said_by(config: Foreign) -> Plain:

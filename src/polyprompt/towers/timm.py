@@ -7,7 +7,11 @@ stand on it (campe/image.py). tests/towers/test_timm.py holds trunk + blocks + n
 """
 
 import difflib
+import logging
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,7 +23,7 @@ from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
-from polyprompt.towers.pretrained import check_config, one_line
+from polyprompt.towers.pretrained import check_config, check_whole, one_line
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign, Json
 
@@ -176,8 +180,31 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
             weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(_weights_of(name, architecture))}}
     hint = "Its weights must be those of the model that its name or its config.json says."
     with one_line(f"image tower {name!r}", hint):
-        model = timm.create_model(architecture, num_classes=0, **weights).float()
+        with _lacking() as lacks:
+            model = timm.create_model(architecture, num_classes=0, **weights).float()
+        check_whole(lacks, f"image tower {name!r}")
         return TimmTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
+
+
+@contextmanager
+def _lacking() -> Iterator[list[str]]:
+    """What weights lack that timm reads meanwhile: it draws it at random and says so in its log alone."""
+    lacks: list[str] = []
+
+    def listen(record: logging.LogRecord) -> bool:
+        if found := re.match(r"Missing keys \((.*)\) discovered", record.getMessage()):
+            lacks.extend(found[1].split(", "))
+        return record.levelno >= before
+
+    log = logging.getLogger("timm.models._builder")
+    before, own = log.getEffectiveLevel(), log.level
+    log.addFilter(listen)
+    log.setLevel(logging.INFO)
+    try:
+        yield lacks
+    finally:
+        log.removeFilter(listen)
+        log.setLevel(own)
 
 
 def fingerprint(model: nn.Module) -> str:

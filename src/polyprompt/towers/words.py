@@ -25,10 +25,16 @@ class Words:
 
 @cache
 def openai_words() -> Words:
-    """The byte-pair encoding of OpenAI's CLIP (49,408 ids, lower case), as open_clip ships it."""
+    """The byte-pair encoding of OpenAI's CLIP (49,408 ids, lower case), as open_clip ships it.
+
+    Text is text: "<end_of_text>" in a class name becomes its letters, where open_clip's own ends the text there.
+    """
+    import regex
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()
+    pieces = tokenizer.pat.pattern.removeprefix("<start_of_text>|<end_of_text>|")
+    tokenizer.pat = regex.compile(pieces, regex.IGNORECASE)
     return Words(
         tokenizer.encode,
         start=(tokenizer.sot_token_id,),
@@ -39,6 +45,17 @@ def openai_words() -> Words:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Encode:
+    """A transformers tokenizer as a function that can be pickled; control tokens in a text are text."""
+
+    tokenizer: Foreign
+    clean: Callable[[str], str]
+
+    def __call__(self, text: str) -> list[int]:
+        return self.tokenizer(self.clean(text), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
 def huggingface_words(tokenizer: Foreign, *, clean: Callable[[str], str] = str, pad: int | None = None) -> Words:
     """A transformers tokenizer; its own start and end tokens are found by looking at what it adds to a word.
 
@@ -47,9 +64,7 @@ def huggingface_words(tokenizer: Foreign, *, clean: Callable[[str], str] = str, 
         pad: the id behind the end token, where it is not the tokenizer's own.
     """
 
-    def encode(text: str) -> list[int]:
-        return tokenizer(clean(text), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-
+    encode = _Encode(tokenizer, clean)
     bare, full = encode("a"), tokenizer(clean("a"))["input_ids"]
     places = [i for i in range(len(full)) if full[i : i + len(bare)] == bare]
     if not bare or not places:

@@ -16,7 +16,7 @@ from torch import Tensor
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
-from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
+from polyprompt.towers.pretrained import check_config, check_weights, check_whole, one_line, said_by
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words
 from polyprompt.values import Foreign, Json, Values
@@ -27,7 +27,7 @@ INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "bo
 """Pillow's numbers."""
 SETTINGS = (
     *("do_resize", "do_rescale", "do_normalize", "do_center_crop", "rescale_factor", "resample", "size", "crop_size"),
-    *("image_mean", "image_std"),
+    *("image_mean", "image_std", "do_pad"),
 )
 """Of an image processor, those that change pixels."""
 Triple = tuple[float, float, float]
@@ -70,7 +70,10 @@ def open_huggingface(source: str, name: str) -> CLIP:
                 f"{name}: a {config.model_type} model; dual encoders read from transformers: {', '.join(KINDS)}"
             )
         check_config(said_by(config), name)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+        model, read = AutoModel.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+        check_whole(read["missing_keys"], name)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
         return from_huggingface(model, huggingface_words(tokenizer), preprocess_of(processor, config), name)
@@ -87,6 +90,7 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     }
     check_setting(said["do_resize"], "do_resize", said["do_resize"], "pictures of all sizes come in")
     check_setting(said["do_rescale"], "do_rescale", said["do_rescale"], "pixels run from 0 to 1")
+    check_setting(not said.get("do_pad"), "do_pad", said.get("do_pad"), "pictures are cut, not padded")
     factor = said.get("rescale_factor", 1 / 255)
     check_setting(math.isclose(factor, 1 / 255), "rescale_factor", factor, "1/255")
     resample = said.get("resample")

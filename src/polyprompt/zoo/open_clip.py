@@ -284,15 +284,21 @@ def _encoded(tower: TextTransformer | OpaqueText, sentences: list[str]) -> Tenso
 
 
 def _words(tokenizer: Foreign) -> Words:
-    from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, basic_clean, canonicalize_text
+    from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
 
     if isinstance(tokenizer, SimpleTokenizer):
         return openai_words()
     if isinstance(tokenizer, HFTokenizer):
         return huggingface_words(tokenizer.tokenizer, clean=tokenizer.clean_fn)
     if isinstance(tokenizer, SigLipTokenizer):
-        return huggingface_words(tokenizer.tokenizer, clean=lambda text: canonicalize_text(basic_clean(text)))
+        return huggingface_words(tokenizer.tokenizer, clean=_canonical)
     raise TowerError(f"its tokenizer is a {type(tokenizer).__name__}, which is not known here")
+
+
+def _canonical(text: str) -> str:
+    from open_clip.tokenizer import basic_clean, canonicalize_text
+
+    return canonicalize_text(basic_clean(text))
 
 
 def _transformer(model: Foreign, words: Words) -> TextTransformer:

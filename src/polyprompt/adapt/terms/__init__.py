@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, UnknownNameError
+from polyprompt.nn.losses import weighted_cross_entropy
 from polyprompt.towers.base import Out
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Result:
     image_out: Out
     text_out: Out
     """What the towers gave, before the method did anything with it."""
+    weights: Float[Tensor, "b"] | None = None
+    """How much each picture counts in cross-entropy; None: all alike."""
 
 
 class Term(nn.Module):
@@ -61,11 +64,14 @@ class Term(nn.Module):
 
 
 class CrossEntropy(Term):
-    """Of the scores that predict, mean over the batch."""
+    """Of the scores that predict, mean over the batch; weighted, where pictures have weights."""
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
         """cross_entropy."""
-        return {"cross_entropy": F.cross_entropy(result.scores["logits"], result.labels)}
+        logits, labels, weights = result.scores["logits"], result.labels, result.weights
+        if weights is None:
+            return {"cross_entropy": F.cross_entropy(logits, labels)}
+        return {"cross_entropy": weighted_cross_entropy(logits, labels, weights.to(logits))}
 
 
 def names() -> tuple[str, ...]:

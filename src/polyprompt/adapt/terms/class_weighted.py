@@ -44,4 +44,4 @@ class ClassWeighted(Term):
         """class_weighted."""
         logits = result.scores["logits"]
         weights = self.weights.of(result.frozen.text.names, logits)
-        return {"class_weighted": weighted_cross_entropy(logits, result.labels, weights)}
+        return {"class_weighted": weighted_cross_entropy(logits, result.labels, weights[result.labels])}
