@@ -66,7 +66,7 @@ VARIANTS = {
     "maple, weighted": ("maple", {"depth": 2, "words": "a photo"}, class_weighted.Config(weights={"cat": 3.0})),
     "vpt with consistency": ("vpt", {"context": 2, "depth": 2}, SOFT),
     "cocoop with consistency": ("cocoop", {"context": 1, "reduction": 4, "words": "a"}, SOFT),
-    "mmap, tasks": ("mmap", {"depth": 2, "words": "", "tasks": ("photo",)}),
+    "mmap, tasks": ("mmap", {"depth": 2, "words": "", "tasks": {"photo": NAMES}}),
     "defo, random": ("defo", {"queries": 5, "length": 3}),
     "zeroshot, described": ("zeroshot", {"descriptions": {"{}": ("a {}.", "one {}."), "cat": ("It purrs.",)}}),
     "vdt_adapter, a map": ("vdt_adapter", {"descriptions": {"{}": ("a {}.", "one {}.")}, "kind": "linear_residual"}),

@@ -7,6 +7,7 @@ from golden_cases import Case
 from toy_encoders import NAMES, toy_encoder, toy_images
 
 from polyprompt.adapt.engine import build
+from polyprompt.adapt.tasks import build_tasks
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.methods import maple, mmap
 from polyprompt.runs.saved import load_adapter, save
@@ -49,7 +50,7 @@ def test_prompts_are_blocks_that_are_multiples_of_each_other():
 
 
 def test_tasks_share_what_is_shared_and_nothing_else():
-    methods = mmap.tasks(SMALL, toy_encoder("clip"), TASKS)
+    methods = build_tasks(SMALL, toy_encoder("clip"), TASKS)
     assert {name: method.class_names for name, method in methods.items()} == TASKS
     pixels = toy_images()
     for number, (_, method) in enumerate(methods.items()):
@@ -63,7 +64,7 @@ def test_tasks_share_what_is_shared_and_nothing_else():
 
 
 def test_training_them_together_lowers_the_loss_of_each():
-    methods = mmap.tasks(SMALL, toy_encoder("clip"), TASKS)
+    methods = build_tasks(SMALL, toy_encoder("clip"), TASKS)
     (first, *_) = methods.values()
     optimizer = torch.optim.Adam(first.learned().values(), lr=0.02)
     pixels = {task: toy_images(seed=number) for number, task in enumerate(methods)}
@@ -82,11 +83,12 @@ def test_training_them_together_lowers_the_loss_of_each():
 
 def test_a_task_is_saved_and_opened_at_work(tmp_path):
     encoder = toy_encoder("clip")
-    for task, method in mmap.tasks(SMALL, encoder, TASKS, seed=3).items():
+    for task, method in build_tasks(SMALL, encoder, TASKS, seed=3).items():
         save(method, tmp_path / task)
         back = load_adapter(tmp_path / task, encoder)
         assert torch.equal(back(toy_images()), method(toy_images()))
         assert back.class_names == TASKS[task]
+        assert torch.equal(back.for_task("sketch")(toy_images()), method.for_task("sketch")(toy_images()))
 
 
 def test_settings_that_cannot_be():
@@ -97,7 +99,9 @@ def test_settings_that_cannot_be():
         build(mmap.Config(depth=1, unit=-16), encoder, NAMES)
     with pytest.raises(ConfigError, match="depth is 9, but the text tower has 3 blocks"):
         build(mmap.Config(), encoder, NAMES)
-    with pytest.raises(ConfigError, match="tasks is a, a; each needs a name of its own"):
-        mmap.Config(tasks=("a", "a"))
+    with pytest.raises(ConfigError, match="MmAP was trained for one task, and has none called 'photo'"):
+        build(SMALL, encoder, NAMES).for_task("photo")
+    with pytest.raises(ConfigError, match="maple learns one task at a time; mmap takes several"):
+        build_tasks(maple.Config(depth=1), encoder, TASKS)
     with pytest.raises(UnknownNameError, match="no task of this MmAP is called 'foto'"):
-        mmap.tasks(SMALL, encoder, TASKS)["photo"].adapter.for_task("foto")
+        build_tasks(SMALL, encoder, TASKS)["photo"].adapter.for_task("foto")

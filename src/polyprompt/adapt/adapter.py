@@ -72,6 +72,19 @@ class Adapter(nn.Module):
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Called before saved tensors are put in, for methods whose sizes come from the training pictures."""
 
+    @property
+    def tasks(self) -> Mapping[str, Names]:
+        """Classes by task, where several learn together."""
+        return {}
+
+    def for_task(self, task: str) -> "Adapter":
+        """The same adapter at work on another of its tasks.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        raise ConfigError(f"{type(self).__name__} was trained for one task, and has none called {task!r}")
+
     def for_names(self, names: Names) -> "Adapter":
         """The adapter for other classes than those it was made for; itself, unless something belongs to a class.
 

@@ -39,6 +39,14 @@ class Classifier:
         """
         return Classifier(self.method.for_classes(list_of_texts(listed(class_names, "class names"), "class name")))
 
+    def for_task(self, task: str) -> "Classifier":
+        """The same adapter at work on another task that it was trained for, over the classes of that.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        return Classifier(self.method.for_task(task))
+
     def __call__(self, images: Images) -> Float[Tensor, "b c"]:
         """Class probabilities of pictures: paths, PIL pictures, or preprocessed pixels.
 

@@ -7,7 +7,8 @@ adapted.eval()(pixels)
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +21,7 @@ from polyprompt.adapt.wording import prepare
 from polyprompt.data.names import check_class_names
 from polyprompt.towers.base import DualEncoder, ImageTower, Out, States, check_change
 from polyprompt.types import Pixels
+from polyprompt.values import Foreign
 
 Losses = dict[str, Float[Tensor, ""]]
 """Scalars by name; `loss` is minimised, the others are its parts."""
@@ -179,6 +181,17 @@ class Adapted(nn.Module):
         terms = [term for term in self.terms if isinstance(term, Term)]
         keep = self.frozen_text.keep
         return Adapted(self.encoder, adapter, class_names, config=self.config, terms=terms, keep=keep, twins=twins)
+
+    def for_task(self, task: str) -> "Adapted":
+        """The same adapter at work on another of its tasks, over its classes; with the adapter's own terms.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        adapter, keep = self.adapter.for_task(task), self.frozen_text.keep
+        config = replace(cast(Foreign, self.config), task=task)
+        names, terms = adapter.tasks[task], adapter.terms()
+        return Adapted(self.encoder, adapter, names, config=config, terms=terms, keep=keep, twins=self.twins)
 
     @torch.no_grad()
     def head(self) -> "Head":

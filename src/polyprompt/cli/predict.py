@@ -14,6 +14,7 @@ def command(
     run: Run,
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Pictures, and folders of them.")],
     classes: Classes = None,
+    task: Annotated[str | None, typer.Option(help="Of a run on several tasks, the one at work.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture, with all classes.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Classes to show of each picture.")] = 3,
     encoder: Encoder = None,
@@ -34,7 +35,7 @@ def command(
     files = [file for path in pictures for file in (pictures_in(path) if path.is_dir() else [path])]
     asked = [picture_at(file) for file in files]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
-    classifier = load_classifier(run, class_names, encoder, **towers)
+    classifier = load_classifier(run, class_names, encoder, task=task, **towers)
     width, done = max(len(one.key) for one in asked), 0
     for part, images in opened(asked, len(asked)):
         for picture, row in zip(part, classifier(images).tolist(), strict=True):

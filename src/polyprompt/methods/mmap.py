@@ -8,23 +8,22 @@ kron(K_v, S) with K_t [1 d_t/g], K_v [1 d_v/g], which start at ones; the shared 
 own; all tasks are one group, where the authors group them by their gradients. Where g is the text tower's width it is
 MaPLe whose couplings are multiples of the identity side by side (tests/methods/test_mmap.py).
 
-Several tasks, such as PACS's domains, share an encoder and train together, a batch of each in turn:
+Several tasks, such as PACS's domains, share an encoder and train together (`adapt DATA --task DATA --task DATA`):
 
-    methods = tasks(Config(), encoder, {"photo": names, "sketch": names})
+    methods = build_tasks(Config(), encoder, {"photo": names, "sketch": names})  # adapt/tasks.py
     loss = sum(method.losses(method.see(pixels[task]), labels[task])["loss"] for task, method in methods.items())
 """
 
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter, Names, entering
-from polyprompt.adapt.engine import Adapted
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start
@@ -47,15 +46,13 @@ class Config:
     """What the text says beyond its prompts; the shared source starts from it where g is the text tower's width."""
     std: float = 0.02
     """Standard deviation of the sources."""
-    tasks: tuple[str, ...] = ()
-    """Names of tasks that have prompts of their own beside the shared ones."""
+    tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Tasks that have prompts of their own beside the shared ones, and their classes; --task names them."""
     task: str = ""
     """The task at work; the first if not given."""
 
     def __post_init__(self) -> None:
         check_counts("mmap", context=self.context, depth=self.depth)
-        if len(set(self.tasks)) < len(self.tasks):
-            raise ConfigError(f"mmap: tasks is {', '.join(self.tasks)}; each needs a name of its own")
         if self.task and self.task not in self.tasks:
             raise UnknownNameError("task of this MmAP", self.task, self.tasks)
 
@@ -99,7 +96,7 @@ class MmAP(Adapter):
     def at_work(self) -> list[Sources]:
         """The shared sources, and the task's own."""
         config = self.config
-        own = [self.own[config.tasks.index(config.task) if config.task else 0]] if config.tasks else []
+        own = [self.own[list(config.tasks).index(config.task) if config.task else 0]] if config.tasks else []
         return [one for one in (self.shared, *own) if isinstance(one, Sources)]
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
@@ -114,12 +111,19 @@ class MmAP(Adapter):
         """The image prompts, those of the task behind the shared ones."""
         return entering(joined([one.prompts(one.image) for one in self.at_work()]))
 
+    @property
+    def tasks(self) -> Mapping[str, Names]:
+        """Their classes."""
+        return self.config.tasks
+
     def for_task(self, task: str) -> "MmAP":
         """The same sources at work on another task.
 
         Raises:
             UnknownNameError: there is no such task.
         """
+        if not self.config.tasks:
+            super().for_task(task)
         other = copy.copy(self)
         other.config = replace(self.config, task=task)
         return other
@@ -128,27 +132,6 @@ class MmAP(Adapter):
 def joined(sets: list[list[Float[Tensor, "p d"]]]) -> list[Float[Tensor, "r d"]]:
     """The prompts of several sets, block by block."""
     return [torch.cat(prompts) for prompts in zip(*sets, strict=True)]
-
-
-def tasks(
-    config: Config, encoder: DualEncoder, class_names: Mapping[str, Names], *, seed: int = 0
-) -> dict[str, Adapted]:
-    """A method for each task over its own classes; they share the sources that are not a task's own.
-
-    Args:
-        config: its `tasks` become those of `class_names`.
-        class_names: by task.
-
-    Raises:
-        ConfigError, DataError: as `build` in adapt/engine.py.
-    """
-    config = replace(config, tasks=tuple(class_names))
-    adapter = config.build(encoder, (), torch.Generator().manual_seed(seed))
-    found = {}
-    for task, names in class_names.items():
-        own = adapter.for_task(task)
-        found[task] = Adapted(encoder, own, names, config=own.config, terms=own.terms())
-    return found
 
 
 PUBLISHED: Mapping[Protocol, Published] = {}

@@ -9,15 +9,17 @@ of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` br
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
 from polyprompt.adapt.engine import Adapted, build
+from polyprompt.adapt.tasks import build_tasks
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
 from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.methods import config_of
-from polyprompt.runs.draw import read_sets
+from polyprompt.runs.draw import read_sets, read_tasks
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device, is_main_process
@@ -47,7 +49,7 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
     if settings.descriptions is not None:
         places["descriptions"] = absolute(settings.descriptions)
     settings = settings.model_copy(update=places)
-    pictures = [settings.data, settings.test, *settings.also]
+    pictures = [settings.data, *settings.task, settings.test, *settings.also]
     with open_run("adapt", out, settings, resume=resume, outside=pictures) as run:
         if run.finished:
             return Classifier(
@@ -59,6 +61,8 @@ def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: 
 
 
 def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Encoder | None) -> Adapted:
+    if settings.task:
+        return _trained_on_tasks(settings, run, resume, encoder)
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
     inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
@@ -79,15 +83,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
         for name, data in tests.items()
     }
-    figures: Json = (
-        {
-            "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
-            "learned": sum(parameter.numel() for parameter in method.learned().values()),
-            "classification": scored,
-        }
-        | trained
-        | told
-    )
+    figures = _figures(method, scored) | trained | told
     if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:
@@ -96,6 +92,37 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
     if is_main_process():
         run.finish(run.head() | figures, lambda folder: save(method, folder))
     return method
+
+
+def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Encoder | None) -> Adapted:
+    """One adapter on several sets together; the first task is at work in what is saved."""
+    drawn, tests = read_tasks(settings)
+    encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
+    config, *terms = _configs(settings)
+    names = {task: data.class_names for task, data in drawn.items()}
+    twins = [name for data in drawn.values() for name in data.twins]
+    keep = bool(settings.cache_gb)
+    methods = build_tasks(config, encoder, names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
+    by_task = {task: _by_class(data) for task, data in drawn.items()}
+    run.start({"encoder": encoder.fingerprint, "drawn": by_task} | _described(settings))
+    (first, data), *beside = ((methods[task], drawn[task]) for task in methods)
+    trained = train(first, data, settings, run.folder, resume=resume, since=run.since, beside=beside)
+    scored = {task: evaluate(methods[task], data, settings.cache_gb) for task, data in tests.items()}
+    zero_shot = {task: _zero_shot(encoder, data, settings.cache_gb) for task, data in tests.items()}
+    if is_main_process():
+        figures = run.head() | _figures(first, scored) | trained | {"zero_shot": zero_shot}
+        run.finish(figures, lambda folder: save(first, folder))
+    return first
+
+
+def _figures(method: Adapted, scored: Json) -> Json:
+    """What results.json says of a trained method."""
+    encoder = method.encoder
+    return {
+        "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
+        "learned": sum(parameter.numel() for parameter in method.learned().values()),
+        "classification": scored,
+    }
 
 
 def _described(settings: AdaptSettings) -> dict[str, str]:
@@ -124,12 +151,17 @@ def untrained(
     twins: Sequence[str] = (),
 ) -> Adapted:
     """The method of resolved settings, untrained."""
-    named = dict(settings.method)
-    config, *terms = [config_from(named.pop("name"), named), *terms_of(settings)]
-    if settings.descriptions is not None:
-        found = read_descriptions(settings.descriptions, settings.seed)
-        config, *terms = with_descriptions([config, *terms], found)
+    config, *terms = _configs(settings)
     return build(config, encoder, class_names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
+
+
+def _configs(settings: AdaptSettings) -> list[Any]:
+    """That of the method, and those of terms beside its own."""
+    named = dict(settings.method)
+    configs = [config_from(named.pop("name"), named), *terms_of(settings)]
+    if settings.descriptions is None:
+        return configs
+    return with_descriptions(configs, read_descriptions(settings.descriptions, settings.seed))
 
 
 def _by_class(data: Labelled) -> dict[str, list[str]]:

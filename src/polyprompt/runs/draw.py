@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
@@ -23,6 +24,19 @@ def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
         return drawn, {"test": held} | tests
     base, novel = base_and_novel(held)
     return base_and_novel(drawn)[0], {"base": base, "novel": novel} | tests
+
+
+def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
+    """The pictures to train on and those to score, by task; a task is called as the last part of its source.
+
+    Raises:
+        DataError, ConfigError: as `read_sets`.
+    """
+    sources = (settings.data, *settings.task)
+    short = [Path(source).name for source in sources]
+    names = short if len(set(short)) == len(short) else sources
+    found = {name: draw(settings.model_copy(update={"data": one})) for name, one in zip(names, sources, strict=True)}
+    return {name: drawn for name, (drawn, _) in found.items()}, {name: held for name, (_, held) in found.items()}
 
 
 def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:

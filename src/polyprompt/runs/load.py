@@ -91,6 +91,7 @@ def load_classifier(
     run: str | Path,
     class_names: Sequence[str] | None = None,
     encoder: Encoder | str | Path | None = None,
+    task: str | None = None,
     **towers: str | None,
 ) -> Classifier:
     """A classifier over the given classes, or over those that were trained; a CAMPE classifies as CLIP does, zero-shot.
@@ -98,14 +99,18 @@ def load_classifier(
     Args:
         run, encoder, towers: as for `load`.
         class_names: instead of those that were trained.
+        task: of a run on several tasks, the one at work; the first if not given.
 
     Raises:
-        ConfigError: no classes, for a model that has none of its own. DataError: class names that cannot be.
-        FileError: as `load`.
+        ConfigError: no classes, for a model that has none of its own; no such task. FileError: as `load`.
+        DataError: class names that cannot be.
     """
     found = load(run, encoder, **towers)
     if isinstance(found, Classifier):
+        found = found if task is None else found.for_task(task)
         return found if class_names is None else found.for_classes(class_names)
+    if task is not None:
+        raise ConfigError(f"{run}: was trained on captions and has no task called {task!r}; leave --task out.")
     if class_names is None:
         raise ConfigError(f"{run}: was trained on captions and has no classes of its own; name them (--classes a,b,c).")
     return zero_shot(found, str(run), class_names)

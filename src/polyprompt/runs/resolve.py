@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from polyprompt.adapt.engine import TermConfig
 from polyprompt.adapt.published import NEAREST, UNTRAINED, Protocol, Published
+from polyprompt.adapt.tasks import takes_tasks
 from polyprompt.errors import ConfigError
 from polyprompt.methods import module_of
 from polyprompt.runs.saved import config_from, term_from
@@ -31,9 +32,11 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     if name == AUTO:
         if given:
             raise ConfigError(f"method auto has no setting {next(iter(given))!r}; it takes each method as published")
+        _check_tasks(settings, name, several=False)
         return settings.model_copy(update={"budget": settings.budget or AUTO_SECONDS})
     published = nearest(name, settings.protocol)
     config = config_from(name, merged(asdict(published.config), given) if published else given)
+    _check_tasks(settings, name, several=takes_tasks(config))
     terms = {
         term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
         for term, values in settings.terms.items()
@@ -48,6 +51,28 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         if (check := getattr(one, "check_epochs", None)) and resolved.epochs:
             check(resolved.epochs)
     return resolved
+
+
+def _check_tasks(settings: AdaptSettings, name: str, *, several: bool) -> None:
+    """Refuses what several tasks do not go with.
+
+    Raises:
+        ConfigError: says what.
+    """
+    if not settings.task:
+        return
+    if not several:
+        raise ConfigError(f"method {name} learns one task at a time; for --task take one for several, mmap")
+    sources = (settings.data, *settings.task)
+    if twice := next((one for one in sources if sources.count(one) > 1), None):
+        raise ConfigError(f"task {twice} is named twice; each is learned once")
+    other = {"protocol": "few-shot", "test": None, "also": (), "select": None}
+    for field, usual in other.items():
+        if (value := getattr(settings, field)) not in (usual, "last" if field == "select" else usual):
+            raise ConfigError(
+                f"{field} is {value!r}, and several tasks are learned few-shot, to the last epoch, and each scored on "
+                f"pictures of its own; leave {field} out"
+            )
 
 
 def _training(settings: AdaptSettings, name: str, published: Published | None) -> Json:

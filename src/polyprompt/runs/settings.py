@@ -91,14 +91,16 @@ class AdaptSettings(Settings):
     """A whole run of `adapt`."""
 
     SHOWN: ClassVar[tuple[str, ...]] = (
-        "data", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions", "epochs",
-        "batch", "rate", "budget", "augment", "precision",
+        "data", "task", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions",
+        "epochs", "batch", "rate", "budget", "augment", "precision",
     )  # fmt: skip
 
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
     data: str
     """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
+    task: tuple[str, ...] = ()
+    """One more labelled set to learn together with DATA, by a method for several tasks (mmap); may come often."""
     encoder: str
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[Json, BeforeValidator(_named)]

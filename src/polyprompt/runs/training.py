@@ -1,6 +1,6 @@
 """A method of `adapt` trained on labelled pictures, tuned on others, and scored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -33,6 +33,31 @@ Facts: TypeAlias = Mapping[str, Shaped[Tensor, "n"]]
 """What is known of each training picture: `labels`, perhaps `weights`."""
 
 
+class Tasks(nn.Module):
+    """Methods on one adapter that learn a task each, as the loop calls them; all but the first are told its mode."""
+
+    def __init__(self, adapted: Sequence[Adapted]) -> None:
+        super().__init__()
+        self.adapted, self.others = adapted[0], tuple(adapted[1:])
+
+    def forward(self, batch: Mapping[int, Values]) -> dict[str, Tensor]:
+        """A batch by the task's number; the mean over pictures, whatever their task."""
+        methods = (self.adapted, *self.others)
+        total = sum(len(part["labels"]) for part in batch.values())
+        found: dict[str, Tensor] = {}
+        for number, part in batch.items():
+            for name, value in methods[number].losses(methods[number].see(part["pictures"]), part["labels"]).items():
+                found[name] = found.get(name, torch.zeros_like(value)) + value * (len(part["labels"]) / total)
+        idle = sum(parameter.sum() for parameter in self.adapted.learned().values())
+        return found | {"loss": found["loss"] + 0 * idle}  # so that what no picture reached has a gradient, 0
+
+    def train(self, mode: bool = True) -> "Tasks":
+        """All of them."""
+        for one in self.others:
+            one.train(mode)
+        return super().train(mode)
+
+
 class Task(nn.Module):
     """A method as the loop calls it: a batch of pictures and labels to named losses; `best` is kept with it."""
 
@@ -55,10 +80,12 @@ def train(
     since: float | None = None,
     chosen_on: Labelled | None = None,
     weights: Float[Tensor, "n"] | None = None,
+    beside: Sequence[tuple[Adapted, Labelled]] = (),
 ) -> Json:
     """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
 
     Args:
+        beside: further tasks of the same adapter, which learn together with it; batches are drawn from all pictures.
         chosen_on: the epoch that scores best on these pictures stays; None: the last one.
         weights: how much each picture counts in cross-entropy; None: all alike.
 
@@ -74,11 +101,18 @@ def train(
             f"{settings.method['name']}: its pictures cannot be weighed, for no plain cross-entropy trains it; "
             "leave the weights out, or use another method"
         )
-    kept, labels = KeptPictures(adapted.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
-    look_at(adapted, kept, labels, settings.crop if settings.augment else None)
+    methods, cap = [adapted, *(one for one, _ in beside)], settings.cache_gb
+    sets = [
+        (KeptPictures(adapted.encoder, one.pictures, cap), {"labels": torch.tensor(one.labels)})
+        for one in (data, *(other for _, other in beside))
+    ]
+    for method, (kept, facts) in zip(methods, sets, strict=True):
+        look_at(method, kept, facts["labels"], settings.crop if settings.augment else None)
     if not (learned := list(adapted.learned().values())):
         return {}
-    batches = _batches(adapted, kept, {"labels": labels} | ({} if weights is None else {"weights": weights}), settings)
+    if weights is not None:
+        sets[0][1]["weights"] = weights
+    batches = _batches(methods, sets, settings)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
 
@@ -94,7 +128,7 @@ def train(
         return {"selection": score}
 
     at = fit(
-        Task(adapted, best),
+        Tasks(methods) if beside else Task(adapted, best),
         batches,
         _how(settings, epochs, adapted.encoder.logit_scale.device),
         out,
@@ -115,12 +149,27 @@ def train(
     return facts
 
 
-def _batches(adapted: Adapted, kept: KeptPictures, facts: Facts, settings: AdaptSettings) -> Batches:
-    """Of kept states; with `augment`, of as many random views as the terms ask for."""
+def _batches(
+    methods: Sequence[Adapted], sets: Sequence[tuple[KeptPictures, Facts]], settings: AdaptSettings
+) -> Batches:
+    """Of kept states; with `augment`, of as many random views as the terms ask for. Of several tasks, by number."""
     assert settings.batch is not None
     crop = settings.crop if settings.augment else None
-    fetch = partial(_fetched, kept, facts, crop, max(cast(Term, term).views for term in adapted.terms))
-    return Batches(fetch=fetch, image_of=range(len(kept.pictures)), size=settings.batch, seed=settings.seed)
+    views = max(cast(Term, term).views for method in methods for term in method.terms)
+    parts = [partial(_fetched, kept, facts, crop, views) for kept, facts in sets]
+    counts = [len(kept.pictures) for kept, _ in sets]
+    fetch = parts[0] if len(parts) == 1 else partial(_by_task, parts, counts)
+    return Batches(fetch=fetch, image_of=range(sum(counts)), size=settings.batch, seed=settings.seed)
+
+
+def _by_task(parts: Sequence[Callable[[list[int]], Json]], counts: Sequence[int], items: list[int]) -> dict[int, Json]:
+    """The batch of each task that has items in it; tasks' pictures are counted one after the other."""
+    firsts = [sum(counts[:number]) for number in range(len(counts))]
+    own = [
+        [item - first for item in items if 0 <= item - first < count]
+        for first, count in zip(firsts, counts, strict=True)
+    ]
+    return {number: part(items) for number, (part, items) in enumerate(zip(parts, own, strict=True)) if items}
 
 
 def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:
