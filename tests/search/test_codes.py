@@ -1,5 +1,7 @@
 """Codes against the exact search: recall with and without weights, under filters of any width, and on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 from polyprompt.disk.rows import RowStore
 from polyprompt.errors import FileError
 from polyprompt.search import codes as module
-from polyprompt.search.codes import Codes, best, build, exact_best, recall
+from polyprompt.search.codes import Codes, best, build, exact_best, queries
 from polyprompt.search.vectors import Vectors
 
 pytest.importorskip("faiss")
@@ -27,15 +29,16 @@ def vectors(tmp_path_factory):
     return Vectors(store.pieces())
 
 
-@pytest.fixture
-def small(monkeypatch):
+@pytest.fixture(scope="module")
+def small():
     """What is many for a real collection is few here."""
-    monkeypatch.setattr(module, "REREADS", (100, 400))
-    monkeypatch.setattr(module, "KEPT", 100)
-    monkeypatch.setattr(module, "WIDTHS", (16, 24))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, few in {"MOST": 400, "STEP": 20, "KEPT": 100, "WIDTHS": (16, 24)}.items():
+            patch.setattr(module, name, few)
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def made(vectors, small):
     return build(vectors, SEGMENTS)
 
@@ -46,17 +49,45 @@ def asked(count=40):
     return F.normalize(draw * torch.linspace(2, 0.1, DIM), dim=-1)
 
 
+def recall(vectors, codes, asked, true):
+    """The share of the exact ten best that are found with codes."""
+    found = [set(best(vectors, codes, query, 10)[0].tolist()) for query in asked]
+    return sum(len(one & other) for one, other in zip(found, true, strict=True)) / sum(map(len, true))
+
+
 def test_recall_is_enough_for_queries_that_chose_nothing(vectors, made):
     codes, about = made
     assert min(about["recall"], about["weighted_recall"]) >= module.ENOUGH
-    assert codes.candidates(asked()[0], 400).shape == (400,)
-    queries = asked()
+    assert codes.nearest(asked()[0], 400).shape == (400,)
+    plain = asked()
     choices = torch.tensor([0.0, 0.5, 1.0, 1.25, 2.0])
-    weights = choices[torch.randint(5, (len(queries), SEGMENTS), generator=torch.Generator().manual_seed(3))]
+    weights = choices[torch.randint(5, (len(plain), SEGMENTS), generator=torch.Generator().manual_seed(3))]
     weights[(weights == 0).all(dim=1)] = 1.0
     weights = weights.repeat_interleave(DIM // SEGMENTS, dim=1)
-    for rows in (queries, queries * weights):
-        assert recall(vectors, codes, rows, exact_best(vectors, rows)) >= 0.97
+    for rows in (plain, plain * weights):
+        assert recall(vectors, codes, rows, exact_best(vectors, rows)) >= 0.98
+
+
+def test_the_cheapest_codes_that_are_enough_are_chosen(vectors, small, monkeypatch):
+    """Against a slow search over widths and counts, each asked as a user asks; codes that tie may fall either way."""
+    for name, value in {"SPARE": 1.0, "STEP": 100, "QUERIES": 16, "WIDTHS": (20,), "FETCHED": 20.0}.items():
+        monkeypatch.setattr(module, name, value)
+    chosen, about = build(vectors, SEGMENTS)
+    probes = queries(vectors, SEGMENTS, None)
+    true = {name: exact_best(vectors, rows) for name, rows in probes.items()}
+    costs = {}
+    for width in (20, DIM):
+        made = module._of_width(vectors, width)
+        for reread in (100, 200, 300, 400):
+            codes = replace(made, reread=reread)
+            found = {name: recall(vectors, codes, probes[name], true[name]) for name in probes}
+            if min(found.values()) >= module.ENOUGH + 0.005:
+                costs[width, reread] = COUNT * width / 4 + 20 * 2 * DIM * reread
+            if (width, reread) == (about["width"], about["reread"]):
+                assert found == pytest.approx({name: about[name] for name in probes}, abs=0.01)
+    assert len(chosen.matrix) * COUNT / 4 + 20 * 2 * DIM * chosen.reread <= min(costs.values())
+    assert len(chosen.matrix) == DIM, "narrower ones were enough, too, but read more rows"
+    assert any(width == 20 for width, _ in costs)
 
 
 def test_exact_best_is_a_slow_loops(vectors):
@@ -91,7 +122,7 @@ def test_on_disk(made, tmp_path):
     codes.write(tmp_path / "codes")
     again = Codes.read(tmp_path / "codes", 50)
     assert again.reread == 50
-    assert np.array_equal(again.candidates(asked()[0], 50), codes.candidates(asked()[0], 50))
+    assert np.array_equal(again.nearest(asked()[0], 50), codes.nearest(asked()[0], 50))
     (tmp_path / "codes").write_bytes((tmp_path / "codes").read_bytes()[:100])
     with pytest.raises(FileError, match="damaged"):
         Codes.read(tmp_path / "codes", 50)

@@ -2,12 +2,14 @@
 
 Rows are turned and cut to their first d principal directions, and coded in 4 bits for two numbers (faiss's PQ fast
 scan); the scan of all codes gives a few thousand candidates, which are scored from the rows themselves. d and how many
-candidates are chosen when the codes are made: the first whose recall@10 against the exact search is high enough, for
-queries as they are and for queries whose segments are weighted, which is the harder case.
+candidates are chosen when the codes are made: the cheapest whose recall@10 against the exact search is high enough,
+for queries as they are and for queries whose segments are weighted, which is the harder case.
 
 A query is turned by the matrix alone, without the mean: the mean shifts all scores of a query by the same number.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ from torch import Tensor
 from polyprompt.disk.files import whole_file
 from polyprompt.errors import FileError
 from polyprompt.progress import say, track
-from polyprompt.search.vectors import Best, Vectors, ranked
+from polyprompt.search.vectors import Best, Vectors, among
 
 if TYPE_CHECKING:
     import faiss
@@ -31,12 +33,16 @@ MANY = 200_000
 """Below so many rows all are scored exactly; codes would save nothing that is felt."""
 KEPT = 100_000
 """Up to so many rows that a filter leaves are scored exactly."""
-REREADS = (1000, 2000, 4000, 8000)
-"""How many candidates may be scored exactly; 8,000 cost as much as the scan of a million codes of 192 numbers."""
+MOST, STEP = 16_000, 500
+"""How many candidates may be scored exactly, and in which steps."""
 ENOUGH = 0.99
 """Recall@10 that codes must have."""
+SPARE = 1.25
+"""So many times the candidates that were needed are scored: the queries to come are others."""
+FETCHED = 3.5
+"""A byte of a candidate's row costs as much as so many of codes: 8,000 rows of 512 took 4 ms, 64 MB of codes 9."""
 WIDTHS = (128, 192, 256)
-QUERIES = 64
+QUERIES = 128
 PIECE = 100_000
 
 
@@ -49,13 +55,13 @@ class Codes:
     reread: int
     """Candidates that are scored exactly."""
 
-    def candidates(self, query: Float[Tensor, "D"], count: int) -> Int64[np.ndarray, "r"]:
-        """The places of the rows whose codes are nearest, ascending."""
+    def nearest(self, query: Float[Tensor, "D"], count: int) -> Int64[np.ndarray, "r"]:
+        """The places of the rows whose codes are nearest, the nearest first."""
         import faiss
 
         faiss.omp_set_num_threads(1)  # of this thread: requests run side by side, and a second one would only wait
         _, found = self.index.search((self.matrix @ query.numpy())[None], count)
-        return np.sort(found[0][found[0] >= 0])
+        return found[0][found[0] >= 0]
 
     def write(self, path: Path) -> None:
         """Writes one file, whole or not at all."""
@@ -102,46 +108,53 @@ def best(
         reread = reread * len(vectors) // len(rows)
     if reread > len(vectors) // 4:
         return vectors.best(query, top, rows)
-    found = codes.candidates(query, reread)
+    found = np.sort(codes.nearest(query, reread))
     if rows is not None:
-        found = np.intersect1d(found, rows, assume_unique=True)
+        found = found[among(found, rows)]
         if len(found) < least // 4:  # what the filter keeps lies far from the query
             return vectors.best(query, top, rows)
-    return ranked(vectors.take(found) @ query, top, found)
+    return vectors.best(query, top, found)
 
 
 def build(
     vectors: Vectors, segments: int, texts: Float[Tensor, "t D"] | None = None
 ) -> tuple[Codes, dict[str, int | float]]:
-    """Codes whose recall is enough, or else the most exact ones there are, and what was measured.
+    """The codes that answer soonest with recall enough, or else the most exact ones there are, and what was measured.
 
     Args:
         segments: K, parts of a row that queries may weight.
         texts: unit rows of some texts. Queries lie apart from the pictures, and rows asked in their place flatter.
     """
-    draw = torch.Generator().manual_seed(0)
-    plain = queries(vectors, texts, draw)
-    weights = torch.tensor([0.0, 0.5, 1.0, 1.25, 2.0])[torch.randint(5, (len(plain), segments), generator=draw)]
-    weights[(weights == 0).all(dim=1)] = 1.0  # a query of zeros has no best rows
-    weighted = (plain.unflatten(1, (segments, -1)) * weights[..., None]).flatten(1)
-    asked = {"recall": plain, "weighted_recall": weighted} if segments > 1 else {"recall": plain}
+    asked = queries(vectors, segments, texts)
     true = {name: exact_best(vectors, rows) for name, rows in asked.items()}
     widths = [width for width in WIDTHS if width < vectors.dim] + [vectors.dim - vectors.dim % 2]
-    while True:
-        codes, measured = _fewest(vectors, _of_width(vectors, widths.pop(0)), asked, true)
-        if min(measured.values()) >= ENOUGH or not widths:
+    chosen, measured, least = None, {}, math.inf
+    for width in widths:
+        if _cost(vectors, width, 0) >= least:  # wider ones only take longer
             break
-    about = {"rows": len(vectors), "width": len(codes.matrix), "reread": codes.reread, **measured}
+        codes, recalls = _with_reread(vectors, _of_width(vectors, width), asked, true)
+        cost = _cost(vectors, width, codes.reread) if min(recalls.values()) >= ENOUGH else math.inf
+        if cost < least or least == math.inf:
+            chosen, measured, least = codes, recalls, cost
+    assert chosen is not None
+    about = {"rows": len(vectors), "width": len(chosen.matrix), "reread": chosen.reread, **measured}
     say(f"Codes of {len(vectors):,} rows: " + ", ".join(f"{name} {value:g}" for name, value in about.items()))
-    return codes, about
+    return chosen, about
 
 
-def queries(vectors: Vectors, texts: Float[Tensor, "t D"] | None, draw: torch.Generator) -> Float[Tensor, "q D"]:
-    """Texts, and rows that were moved a little so that none finds itself."""
+def queries(vectors: Vectors, segments: int, texts: Float[Tensor, "t D"] | None) -> dict[str, Float[Tensor, "q D"]]:
+    """Texts, and rows that were moved a little so that none finds itself; where rows have segments, weighted too."""
+    draw = torch.Generator().manual_seed(0)
     picked = torch.randint(len(vectors), (QUERIES if texts is None else QUERIES // 2,), generator=draw).sort().values
     rows = vectors.take(picked.numpy())
     rows = rows + 0.3 * torch.randn(rows.shape, generator=draw) * rows.square().mean().sqrt()
-    return torch.nn.functional.normalize(rows if texts is None else torch.cat([texts.float(), rows]), dim=-1)
+    plain = torch.nn.functional.normalize(rows if texts is None else torch.cat([texts.float(), rows]), dim=-1)
+    if segments == 1:
+        return {"recall": plain}
+    weights = torch.tensor([0.0, 0.5, 1.0, 1.25, 2.0])[torch.randint(5, (len(plain), segments), generator=draw)]
+    weights[(weights == 0).all(dim=1)] = 1.0  # a query of zeros has no best rows
+    weighted = (plain.unflatten(1, (segments, -1)) * weights[..., None]).flatten(1)
+    return {"recall": plain, "weighted_recall": weighted}
 
 
 def exact_best(vectors: Vectors, queries: Float[Tensor, "q D"], top: int = 10) -> list[set[int]]:
@@ -156,22 +169,30 @@ def exact_best(vectors: Vectors, queries: Float[Tensor, "q D"], top: int = 10) -
     return [set(row) for row in places.tolist()]
 
 
-def recall(vectors: Vectors, codes: Codes, queries: Float[Tensor, "q D"], true: list[set[int]]) -> float:
-    """The share of the exact ten best that are found with codes."""
-    found = [set(best(vectors, codes, query, 10)[0].tolist()) for query in queries]
-    return sum(len(one & other) for one, other in zip(found, true, strict=True)) / sum(map(len, true))
+def _cost(vectors: Vectors, width: int, reread: int) -> float:
+    """What a query costs, in bytes of codes: all of these, and the rows that are read."""
+    return len(vectors) * width / 4 + FETCHED * 2 * vectors.dim * reread
 
 
-def _fewest(
-    vectors: Vectors, codes: Codes, asked: dict[str, Float[Tensor, "q D"]], true: dict[str, list[set[int]]]
+def _with_reread(
+    vectors: Vectors, codes: Codes, asked: Mapping[str, Float[Tensor, "q D"]], true: Mapping[str, Sequence[set[int]]]
 ) -> tuple[Codes, dict[str, float]]:
     """The codes with as few candidates as are enough, or else with the most, and their recalls."""
-    counts = list(REREADS)
-    while True:
-        codes = replace(codes, reread=counts.pop(0))
-        measured = {name: recall(vectors, codes, asked[name], true[name]) for name in asked}
-        if min(measured.values()) >= ENOUGH or not counts:
-            return codes, measured
+    most = min(MOST, len(vectors) // 4)
+    ranks = {name: _ranks(codes, asked[name], true[name], most) for name in asked}
+    needed = SPARE * max(np.quantile(found, ENOUGH, method="higher") + 1 for found in ranks.values())
+    reread = min(math.ceil(needed / STEP) * STEP, most)
+    return replace(codes, reread=reread), {name: float((found < reread).mean()) for name, found in ranks.items()}
+
+
+def _ranks(codes: Codes, queries: Float[Tensor, "q D"], true: Sequence[set[int]], most: int) -> Int64[np.ndarray, "n"]:
+    """Which candidate each of the exact ten best is; `most` if it is none of the first so many."""
+    found = [
+        np.flatnonzero(np.isin(codes.nearest(query, most), list(rows)))
+        for query, rows in zip(queries, true, strict=True)
+    ]
+    missed = sum(map(len, true)) - sum(map(len, found))
+    return np.concatenate([*found, np.full(missed, most)])
 
 
 def _of_width(vectors: Vectors, width: int) -> Codes:
@@ -187,4 +208,4 @@ def _of_width(vectors: Vectors, width: int) -> Codes:
         rows = np.arange(at, min(at + PIECE, len(vectors)))
         index.add(pca.apply(vectors.take(rows).numpy()))
     matrix = faiss.vector_to_array(pca.A).reshape(width, vectors.dim)
-    return Codes(np.ascontiguousarray(matrix), index, REREADS[0])
+    return Codes(np.ascontiguousarray(matrix), index, STEP)

@@ -39,7 +39,7 @@ from polyprompt.search import items
 from polyprompt.search.codes import MANY, Codes, build
 from polyprompt.search.items import File, Items, Line
 from polyprompt.search.models import Embedder
-from polyprompt.search.vectors import Vectors
+from polyprompt.search.vectors import Vectors, among
 
 CONFIG, INDEX = "collection.json", "index.json"
 FORMAT = "polyprompt-collection-1"
@@ -49,7 +49,12 @@ TEXTS = [
     *("a screenshot of a program", "a drawing", "a map", "a receipt", "two friends who laugh", "a train at a station"),
     *("a boat on a lake", "a bird in the sky", "a horse that runs", "an old house", "a kitchen", "a sunset"),
     *("rain in the street", "a bicycle", "a concert", "a portrait", "something to eat", "a sad face"),
-    *("an empty room", "black and white"),
+    *("an empty room", "black and white", "a black cat on a roof", "children who play football in the rain"),
+    *("a man with a beard", "a woman in a red dress", "a baby that sleeps", "a crowd in front of a stage", "a selfie"),
+    *("an old car by the road", "a plane in the clouds", "a bridge over a river", "a church", "a market with fruit"),
+    *("a cup of coffee on a table", "a pizza", "a glass of wine", "a bowl of soup", "a book", "a phone", "a computer"),
+    *("a tree without leaves", "a forest in fog", "the moon", "fireworks", "a waterfall", "a lake in the morning"),
+    *("a sheep on a meadow", "a snake", "a butterfly on a flower", "a logo", "a page of text"),
 ]
 """What people ask of their pictures: codes are chosen by such queries."""
 
@@ -165,6 +170,10 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __contains__(self, row: int) -> bool:
+        """Whether files have a row."""
+        return row < len(self) if self.live is None else bool(among(np.array([row]), self.live)[0])
 
     @cached_property
     def live(self) -> Int64[np.ndarray, "r"] | None:

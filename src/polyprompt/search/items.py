@@ -7,10 +7,12 @@ the columns below and nothing else, for a second at most.
 import contextlib
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,6 +47,8 @@ LONGEST = 2000
 """Letters of a condition."""
 SECONDS = 2.0
 """How long a condition may take."""
+TOGETHER = 1000
+"""Rows whose files are looked up by one statement."""
 
 Line = dict[str, object]
 """What the log has of a file."""
@@ -117,7 +121,7 @@ class Items:
     """The files of a collection, to be asked; any number of threads may."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._asking = path, threading.Lock()
 
     def where(self, condition: str) -> Int64[np.ndarray, "r"]:
         """The rows of the files that a condition holds for, sorted, each once.
@@ -144,13 +148,16 @@ class Items:
 
     def of_rows(self, rows: Sequence[int]) -> dict[int, list[File]]:
         """The files of each of these rows, by path."""
-        found: dict[int, list[File]] = {row: [] for row in rows}
-        with self._base() as base:
-            for row in found:
-                query = f"SELECT number, raw, {', '.join(COLUMNS)} FROM files WHERE row = ? ORDER BY path"
-                for number, raw, *values in base.execute(query, (row,)):
-                    facts = dict(zip(COLUMNS, values, strict=True))
-                    found[row].append(File(number, row, raw.decode("utf-8", "surrogateescape"), facts))
+        found: dict[int, list[File]] = {int(row): [] for row in rows}
+        names = list(found)
+        for at in range(0, len(names), TOGETHER):
+            part = names[at : at + TOGETHER]
+            query = f"SELECT number, row, raw, {', '.join(COLUMNS)} FROM files WHERE row IN ({{}}) ORDER BY path"
+            with self._asking:
+                lines = self._open.execute(query.format(", ".join("?" * len(part))), part).fetchall()
+            for number, row, raw, *values in lines:
+                facts = dict(zip(COLUMNS, values, strict=True))
+                found[row].append(File(number, row, raw.decode("utf-8", "surrogateescape"), facts))
         return found
 
     def rows(self) -> Int64[np.ndarray, "r"]:
@@ -170,14 +177,22 @@ class Items:
         with self._base() as base:
             return base.execute("SELECT path, why FROM bad ORDER BY path").fetchall()
 
+    @cached_property
+    def _open(self) -> sqlite3.Connection:
+        """Stays open, for what is asked at every question; one thread at a time."""
+        return self._connected(check_same_thread=False)
+
     @contextlib.contextmanager
     def _base(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(self._connected()) as base:
+            yield base
+
+    def _connected(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
         try:
-            base = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+            place = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+            return sqlite3.connect(place, uri=True, check_same_thread=check_same_thread)
         except sqlite3.Error as error:
             raise FileError(f"{self.path}: cannot be opened ({error}).") from None
-        with contextlib.closing(base):
-            yield base
 
 
 class _Authorizer:

@@ -96,12 +96,12 @@ def ask(collection: Collection, query: Query, top: int) -> list[Hit]:
         ConfigError: weights or a condition that cannot be.
     """
     vector = query.vector(collection.about.prompts)
-    rows = kept(collection, query)
+    rows = kept(collection, query.where)
     most = len(collection) if rows is None else len(rows)
-    wanted = top
+    wanted = top + len(query.without)
     while True:
         places, scores = best(collection.vectors, collection.codes, vector, wanted, rows, exact=query.exact)
-        groups = folded(collection, places, query.fold)
+        groups = folded(collection, [place for place in places.tolist() if place not in query.without], query.fold)
         if len(groups) >= top or wanted >= most:
             break
         wanted = min(4 * wanted, most)  # most of them looked alike
@@ -134,26 +134,23 @@ def row_of_picture(
     return over_frames(model.images(pixels), [len(frames)])[0], None
 
 
-def kept(collection: Collection, query: Query) -> Int64[np.ndarray, "r"] | None:
-    """The rows that may be shown, ascending; None: all."""
-    rows = collection.live
-    if query.where is not None:
-        found = collection.items.where(query.where)
-        live = np.arange(len(collection)) if rows is None else rows
-        rows = np.intersect1d(found, live, assume_unique=True)
-    if query.without:
-        rows = np.setdiff1d(np.arange(len(collection)) if rows is None else rows, list(query.without))
-    return rows
+def kept(collection: Collection, where: str | None) -> Int64[np.ndarray, "r"] | None:
+    """The rows of files that a condition holds for, ascending; None: all.
+
+    Raises:
+        ConfigError: a condition that cannot be.
+    """
+    return collection.live if where is None else collection.items.where(where)
 
 
-def folded(collection: Collection, places: Int64[np.ndarray, "r"], least: float | None) -> list[list[int]]:
+def folded(collection: Collection, places: Sequence[int], least: float | None) -> list[list[int]]:
     """Rows in groups, each led by its best; `least` is the cosine from which two look the same."""
     if least is None:
-        return [[int(place)] for place in places]
-    rows = collection.vectors.take(places)
+        return [[place] for place in places]
+    rows = collection.vectors.take(np.array(places, np.int64))
     groups: list[list[int]] = []
     leaders: list[int] = []
-    for at, place in enumerate(places.tolist()):
+    for at, place in enumerate(places):
         alike = rows[leaders] @ rows[at] if leaders else rows.new_empty(0)
         if len(alike) and float(alike.max()) > least:
             groups[int(alike.argmax())].append(place)

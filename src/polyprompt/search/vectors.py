@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from polyprompt.disk.pieces import Piece
 
-CHUNK = 2048
+CHUNK = 1024
 """Rows turned into float32 at a time: they stay in the processor's cache."""
 
 Best = tuple[Int64[np.ndarray, "_"], Float[Tensor, "_"]]
@@ -94,7 +94,14 @@ def ranked(scores: Float[Tensor, "r"], top: int, rows: Int64[np.ndarray, "r"] | 
     if top == 0:
         return np.empty(0, np.int64), scores[:0]
     least = scores.topk(top).values[-1]
-    among = torch.nonzero(scores >= least)[:, 0]  # all that tie with the last one, so that the order is always the same
-    order = torch.sort(scores[among], descending=True, stable=True).indices[:top]
-    places = among[order].numpy()
+    tied = torch.nonzero(scores >= least)[:, 0]  # all that tie with the last one, so that the order is always the same
+    order = torch.sort(scores[tied], descending=True, stable=True).indices[:top]
+    places = tied[order].numpy()
     return (places if rows is None else rows[places]), scores[torch.from_numpy(places)]
+
+
+def among(rows: Int64[np.ndarray, "r"], others: Int64[np.ndarray, "_"]) -> Bool[np.ndarray, "r"]:
+    """Which places are among some others, which ascend."""
+    if not len(others):
+        return np.zeros(len(rows), bool)
+    return others.take(np.searchsorted(others, rows), mode="clip") == rows

@@ -167,7 +167,7 @@ def _found(shelf: Shelf, query: Query, top: int) -> Json:
 
 def _listed(shelf: Shelf, asked: Ask) -> Json:
     """Pictures of the collection, in the order of its rows."""
-    rows = kept(shelf.collection, Query(wanted=torch.empty(0, 0), where=asked.where))
+    rows = kept(shelf.collection, asked.where)
     places = (np.arange(len(shelf.collection)) if rows is None else rows)[: asked.top].tolist()
     files = shelf.collection.items.of_rows(places)
     return _shown(shelf, [Hit(place, math.nan, files[place]) for place in places])
@@ -191,9 +191,7 @@ def there(shelf: Shelf, row: int) -> int:
     Raises:
         Refused: there is none.
     """
-    live = shelf.collection.live
-    there = row < len(shelf.collection) if live is None else bool(np.isin(row, live))
-    if not there:
+    if row not in shelf.collection:
         raise Refused(404, f"{shelf.id} has no row {row}", "row")
     return row
 
