@@ -152,7 +152,7 @@ def recognised(data: bytes, name: str) -> Image.Image:
     except Image.UnidentifiedImageError:
         raise ImageError(name, f"not a picture in a known format ({', '.join(formats)})") from None
     except Exception as error:  # Pillow's plugins raise all kinds on damaged headers
-        raise ImageError(name, f"cannot be read as a picture ({error})") from None
+        raise ImageError(name, f"cannot be read as a picture ({_in_one_line(error)})") from None
 
 
 def check_size(image: Image.Image, most: int, name: str) -> None:
@@ -181,7 +181,11 @@ def _whatever_is_raised(name: str) -> Iterator[None]:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # truncated data alone raises OSError, SyntaxError, struct.error, ...
-        raise ImageError(name, f"damaged or truncated ({error})") from None
+        raise ImageError(name, f"damaged or truncated ({_in_one_line(error)})") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())  # libheif says several
 
 
 @cache
