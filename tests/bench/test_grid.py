@@ -1,5 +1,6 @@
 """Grids: what is done and what is left, stale results, failures, workers that are killed or return late."""
 
+import itertools
 import json
 import os
 import random
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import polyprompt
 from polyprompt.bench import worker
 from polyprompt.bench.grid import planned, run
 from polyprompt.bench.plan import write_plan
+from polyprompt.bench.settings import GridSettings
+from polyprompt.data.domainbed import in_and_out
+from polyprompt.data.read import read_labelled
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.executors import start
 from polyprompt.runs import cells as module
@@ -22,6 +27,7 @@ from polyprompt.runs.cells import CELLS, Cell, done_in, read_result, results_in
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import evaluate
 from polyprompt.settings import checked
 
 SHORT = {"name": "coop", "context": 2}
@@ -256,3 +262,34 @@ def test_real_executors(settings, tmp_path, executor):
         assert done_in(tmp_path / "grid") == {cell.name for cell in plan.cells}
     else:
         assert run(plan.cells, tmp_path / "grid", executor=executor, workers=2) == []
+
+
+SOURCES = ("art_painting", "cartoon", "photo")
+
+
+def test_a_domainbed_cell_chooses_its_epoch_on_the_sources(place, here, tmp_path):
+    """What is drawn, held out and scored are DomainBed's parts; the epoch's score is the mean over the sources."""
+    for copies, domain in enumerate(("art_painting", "cartoon", "photo", "sketch"), 1):
+        for name, copy in itertools.product(("red", "blue"), range(copies)):
+            for path in (place / "plain" / name).iterdir():
+                folder = tmp_path / "pacs" / domain / name
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / f"{copy}-{path.name}")
+    grid = checked(
+        GridSettings,
+        {
+            "protocol": "domainbed", "methods": [SHORT], "data": [f"pacs@{tmp_path}"], "seeds": [0],
+            "encoders": [str(place / "toy.safetensors")], "settings": {"epochs": 2},
+        },
+    )  # fmt: skip
+    plan = planned(grid, tmp_path / "grid")
+    assert {cell.method for cell in plan.cells} == {"zeroshot", "nearest_mean", "linear_probe", "coop"}
+    (cell,) = [one for one in plan.cells if one.method == "coop" and one.data.startswith("pacs:art_painting+cartoon+p")]
+    assert run([cell], tmp_path / "grid") == []
+    (result,) = results_in(tmp_path / "grid")
+    assert result.figures["classification"]["test"]["pictures"] == 4 * 16 - int(0.2 * 4 * 16)
+    classifier = polyprompt.load(next((tmp_path / "grid" / "runs").iterdir()))
+    held = [in_and_out(read_labelled(one), one, 0)[1] for one in (f"pacs:{d}@{tmp_path}" for d in SOURCES)]
+    assert [len(one.pictures) for one in held] == [int(0.2 * copies * 16) for copies in (1, 2, 3)]
+    shares = [evaluate(classifier.method, one, 1.0)["accuracy"] for one in held]
+    assert result.figures["selected"]["accuracy"] == pytest.approx(sum(shares) / 3)

@@ -76,7 +76,7 @@ def _classified(
         same = resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training))))
         if same.precision == "auto":
             same = same.model_copy(update={"precision": choose_precision().precision})
-        once = method["name"] == "zeroshot"  # neither seeds nor pictures matter to it
+        once = method["name"] == "zeroshot" and not rules.seeded  # neither seeds nor pictures matter to it
         if once and count != shots[0]:
             continue
         for (one, read), seed in itertools.product(zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]):

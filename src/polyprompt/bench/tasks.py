@@ -36,7 +36,7 @@ def classify(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
     settings = checked(AdaptSettings, cell.settings)
     adapt(settings, folder, resume=True, encoder=encoder)
     found = read_results(folder)
-    kept = ("classification", "zero_shot", "harmonic_mean", "learned", "training_seconds")
+    kept = ("classification", "zero_shot", "harmonic_mean", "learned", "selected", "training_seconds")
     return {name: found[name] for name in kept if name in found}
 
 

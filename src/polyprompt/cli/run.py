@@ -30,7 +30,8 @@ def command(
     """Compare methods on many sets: a grid of results by one of the field's protocols.
 
     Protocols: zero-shot, aspects, few-shot, base-to-novel, cross-dataset, domain-generalization, single-source,
-    leave-one-domain-out, retrieval, sts. What has a result is not done again; the same command goes on after any stop.
+    leave-one-domain-out, domainbed, retrieval, sts. What has a result is not done again; the same command goes on
+    after any stop.
 
     Example: polyprompt run base-to-novel --methods coop,maple --data eurosat --encoders ViT-B-16/openai --out runs/grid
     """

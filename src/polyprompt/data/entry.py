@@ -52,7 +52,8 @@ class Entry:
     splits_of_part: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Those of parts that have others."""
     parts: tuple[str, ...] = ()
-    """What may stand behind the name and a colon: the domains of `pacs:photo`, the two protocols of `msrvtt:1k-a`."""
+    """What may stand behind the name and a colon: the domains of `pacs:photo`, in the order of DomainBed's folders; the
+    two protocols of `msrvtt:1k-a`."""
     default_part: str = ""
     """The part that is meant where none is named; "" where one must be."""
     counts: Mapping[str, int] = field(default_factory=dict)

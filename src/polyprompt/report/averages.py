@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from polyprompt.evaluate.classify import harmonic_mean
+from polyprompt.report.domainbed import chosen
 from polyprompt.runs.cells import Cell, Result
 from polyprompt.values import Values
 
@@ -94,6 +95,8 @@ def grids(results: Sequence[Result]) -> list[Grid]:
 def _grid(protocol: str, shots: int | None, results: Sequence[Result]) -> Grid:
     inside = [one for one in results if one.cell.protocol == protocol and one.cell.shots in (None, shots)]
     inside.sort(key=lambda one: _order(one.cell))
+    if protocol == "domainbed":
+        inside += chosen(inside)
     figures: dict[tuple[Row, Column], Figure] = {}
     for one in inside:
         for column, value in figures_of(one):

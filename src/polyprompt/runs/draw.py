@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from polyprompt.data.domainbed import in_and_out
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
@@ -43,8 +44,13 @@ def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
     """Few pictures of all classes, and the held-out ones."""
     splits = splits_of(settings.data)
     pool, held = read_labelled(settings.data, settings.train_split if splits else None), None
+    if settings.domainbed:
+        if settings.test is None:
+            raise ConfigError("domainbed: no domain is named that is left out; give it with --test pacs:sketch")
+        pool, _ = in_and_out(pool, settings.data, settings.seed)
     if settings.test is not None:
         held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
+        held = in_and_out(held, settings.test, settings.seed)[0] if settings.domainbed else held
     elif splits:
         try:
             held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
@@ -70,6 +76,8 @@ def _test_split(source: str, settings: AdaptSettings) -> str | None:
 
 def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled | None:
     """The validation pictures of the classes that are trained, where there are some, with the labels of training."""
+    if settings.domainbed:
+        return in_and_out(read_labelled(settings.data, class_names=class_names), settings.data, settings.seed)[1]
     if settings.val_split not in splits_of(settings.data):
         return None
     found = read_labelled(settings.data, settings.val_split)

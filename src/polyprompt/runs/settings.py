@@ -125,6 +125,8 @@ class AdaptSettings(Settings):
     """Other pictures of the same classes to score, instead of those of `data`."""
     held_out: float | None = Field(default=None, gt=0, lt=1)
     """Where `data` has no splits: the share of each class to hold out and score; else all that was not drawn."""
+    domainbed: bool = False
+    """Whether of domains (pacs:photo+sketch, test pacs:cartoon) DomainBed's parts are taken, drawn by the seed."""
     also: tuple[str, ...] = ()
     """One more labelled set to score, among its own class names; may come often."""
     descriptions: str | None = None

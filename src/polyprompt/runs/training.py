@@ -15,6 +15,7 @@ from polyprompt.adapt.classifier import probabilities, scorer
 from polyprompt.adapt.engine import Adapted
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
+from polyprompt.data.domainbed import by_domain
 from polyprompt.data.items import Labelled
 from polyprompt.data.transforms import crop_and_flip
 from polyprompt.errors import ConfigError
@@ -78,7 +79,7 @@ def train(
     *,
     resume: bool,
     since: float | None = None,
-    chosen_on: Labelled | None = None,
+    chosen_on: Sequence[Labelled] = (),
     weights: Float[Tensor, "n"] | None = None,
     beside: Sequence[tuple[Adapted, Labelled]] = (),
 ) -> Json:
@@ -86,7 +87,7 @@ def train(
 
     Args:
         beside: further tasks of the same adapter, which learn together with it; batches are drawn from all pictures.
-        chosen_on: the epoch that scores best on these pictures stays; None: the last one.
+        chosen_on: the epoch that scores best on these sets in the mean stays; none: the last one.
         weights: how much each picture counts in cross-entropy; None: all alike.
 
     Returns:
@@ -121,9 +122,9 @@ def train(
         return offered(epoch)
 
     def offered(epoch: int) -> Json:
-        if best is None or chosen_on is None:
+        if best is None:
             return {}
-        score = evaluate(adapted, chosen_on, settings.cache_gb)["accuracy"]
+        score = sum(evaluate(adapted, one, settings.cache_gb)["accuracy"] for one in chosen_on) / len(chosen_on)
         best.offer(adapted.adapter, epoch, score)
         return {"selection": score}
 
@@ -190,8 +191,8 @@ def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSet
     )
 
 
-def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Labelled]) -> Labelled | None:
-    """The pictures on which an epoch is chosen; None: the last one stays.
+def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Labelled]) -> list[Labelled]:
+    """The sets on which an epoch is chosen, each domain by itself for DomainBed; none: the last one stays.
 
     Raises:
         ConfigError: `select` is val and there are none.
@@ -199,9 +200,9 @@ def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Lab
     if settings.select == "authors-test":
         name = next(iter(tests))
         say(f"select=authors-test: the epoch is chosen on {name}, which is then scored; it says less than it seems to.")
-        return tests[name]
+        return [tests[name]]
     if settings.select != "val":
-        return None
+        return []
     found = validation(settings, adapted.class_names)
     if found is None and type(adapted.adapter).tune is Adapter.tune:
         raise ConfigError(
@@ -210,7 +211,8 @@ def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Lab
         )
     if found is None:
         say(f"{settings.data} has no split {settings.val_split!r} to choose on: the last epoch and the weights stay.")
-    return found
+        return []
+    return by_domain(found) if settings.domainbed else [found]
 
 
 def _fetched(kept: KeptPictures, facts: Facts, crop: float | None, views: int, items: list[int]) -> Json:

@@ -6,8 +6,8 @@ from polyprompt.data.layouts import domains
 PLACES = {
     "caltech": ("Caltech101",),
     "labelme": ("LabelMe",),
-    "pascal": ("VOC2007",),
     "sun": ("SUN09",),
+    "pascal": ("VOC2007",),
 }
 
 ENTRY = Entry(
