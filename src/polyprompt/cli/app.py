@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "export",
     "export-original": "export_original",
     "export-peft": "export_peft",
+    "export-lance": "export_lance",
 }
 """Each command and its file."""
 
