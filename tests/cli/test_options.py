@@ -41,7 +41,7 @@ ADAPT = {
     "schedule": ("cosine", "cosine"), "steps": ("30", 30), "eps": ("1e-3", 1e-3), "crop": ("0.5", 0.5),
     "val_split": ("held", "held"),
     "descriptions": ("said.json", "said.json"), "select": ("val", "val"), "budget": ("5m", 300.0),
-    "domainbed": ("true", True),
+    "domainbed": ("true", True), "task": ("[c, d]", ("c", "d")),
     "terms": ("promptsrc", {"promptsrc": {}}), "augment": ("true", True), "precision": ("bf16", "bf16"),
     "cache_gb": ("0", 0.0),
 }  # fmt: skip
