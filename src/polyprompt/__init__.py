@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from polyprompt.adapt.classifier import Classifier
     from polyprompt.campe.model import CAMPE
     from polyprompt.runs.load import load, load_classifier, load_encoder
+    from polyprompt.skins.hub import from_pretrained, push_to_hub
     from polyprompt.skins.mteb import to_mteb
     from polyprompt.skins.onnx import export_onnx
     from polyprompt.skins.onnx_towers import export_towers
@@ -22,9 +23,11 @@ __all__ = [
     "export_onnx",
     "export_peft",
     "export_towers",
+    "from_pretrained",
     "load",
     "load_classifier",
     "load_encoder",
+    "push_to_hub",
     "to_mteb",
     "to_sentence_transformer",
 ]
@@ -36,9 +39,11 @@ _HOMES = {
     "export_onnx": "skins.onnx",
     "export_peft": "skins.peft",
     "export_towers": "skins.onnx_towers",
+    "from_pretrained": "skins.hub",
     "load": "runs.load",
     "load_classifier": "runs.load",
     "load_encoder": "runs.load",
+    "push_to_hub": "skins.hub",
     "to_mteb": "skins.mteb",
     "to_sentence_transformer": "skins.sentence_transformers",
 }

@@ -28,6 +28,7 @@ COMMANDS = {
     "export-original": "export_original",
     "export-peft": "export_peft",
     "export-lance": "export_lance",
+    "push": "push",
 }
 """Each command and its file."""
 

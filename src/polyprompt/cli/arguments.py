@@ -10,7 +10,7 @@ import typer
 from polyprompt.errors import ConfigError
 from polyprompt.executors import Executor
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or what was saved of a run.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, what was saved of one, or hf:OWNER/NAME.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
 Encoder = Annotated[str | None, typer.Option(help="Where the encoder is, if it has moved.")]

@@ -8,6 +8,7 @@ from polyprompt.adapt.engine import build
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE, MOVED
 from polyprompt.disk.files import read_json
+from polyprompt.disk.hub import fetched, is_on_hub
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.methods import config_of
 from polyprompt.runs import saved
@@ -30,7 +31,7 @@ def load(
     said, and their fingerprints are compared.
 
     Args:
-        run: the folder.
+        run: the folder; or `hf:OWNER/NAME`, what `polyprompt push` put on the hub.
         encoder: for a Classifier, the encoder that it was trained on, open or by its name.
         text_tower: for a CAMPE, or an encoder that is one: where its text tower is now, if it has moved.
         image_tower: the same for its image tower.
@@ -67,9 +68,13 @@ def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
 def model_folder(run: str | Path) -> Path:
     """Where the model of a run lies; a saved model's own folder is one, too, and one that sentence-transformers wrote.
 
+    What is called `hf:OWNER/NAME` is fetched from the hub (disk/hub.py).
+
     Raises:
-        FileError: the run has no model yet.
+        FileError: the run has no model yet, or it cannot be fetched.
     """
+    if is_on_hub(run):
+        return fetched(run)
     run = Path(run)
     check_has_model(run)
     places = [run / "model", *sorted(run.glob("[0-9]_Towers/model"))]  # the latter: skins/sentence_transformers.py

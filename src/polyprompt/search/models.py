@@ -14,6 +14,7 @@ from polyprompt.campe.config import ImageSettings
 from polyprompt.campe.encoder import fingerprint
 from polyprompt.campe.model import CAMPE
 from polyprompt.disk.files import digest
+from polyprompt.disk.hub import is_on_hub
 from polyprompt.errors import ConfigError
 from polyprompt.inputs import list_of_texts
 from polyprompt.media.pictures import Preprocess
@@ -187,6 +188,8 @@ def embedder(found: CAMPE | Classifier, name: str) -> AlignedEmbedder | AdaptedE
 def is_of_the_zoo(name: str) -> bool:
     """Whether a name is an encoder's: of the zoo, a file of weights, a folder of transformers or open_clip."""
     folder = Path(name)
+    if is_on_hub(name):
+        return False
     if not folder.is_dir():
         return True
     if (folder / "open_clip_config.json").is_file():
