@@ -58,6 +58,15 @@ def test_the_text_function_gives_what_the_run_gives(way, toy_run_of):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("readout", ["prompts", pytest.param("end", marks=pytest.mark.slow)])
+def test_a_fresh_text_tower_has_its_own_input_rows(readout, toy_run_of, tmp_path):
+    model = pp.load(toy_run_of(tower=f"vanilla:32x2@{tmp_path / 'other' / 'llm'}", readout=readout))
+    assert model.text.llm.fresh
+    found = TextVectors(model.text)(*padded(model, BATCHES[1]))
+    torch.testing.assert_close(found, model.encode_text(BATCHES[1]), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_its_layout_is_that_of_sequences(aligned):
     model = pp.load(aligned / "run")
     ids, mask = padded(model, BATCHES[1])
