@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import polyprompt
-from polyprompt.serve import adapting, classify, errors, openai, page, search
+from polyprompt.serve import adapting, classify, docs, errors, openai, page, search
 from polyprompt.serve.guard import Guard
 from polyprompt.serve.shop import Shop
 
@@ -30,7 +30,7 @@ def make_app(shop: Shop, token: str | None = None) -> FastAPI:
     )  # fmt: skip
     app.state.shop, app.state.token = shop, token
     errors.add_to(app)
-    for room in (openai, search, classify, adapting, page):
+    for room in (openai, search, classify, adapting, page, docs):
         app.include_router(room.router)
     app.add_middleware(Guard, token=token)
     return app
