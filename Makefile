@@ -3,12 +3,13 @@
 # make check  formatting, lint, types    make fix         mend what can be mended
 # make bench  every speed claim, both sides in one run
 # make docs   the documentation as a site, in build/docs
+# make dist   sdist and wheel in dist, after the wheel worked in a bare environment
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-slow check fix bench docs install
+.PHONY: demo test test-slow check fix bench docs dist install
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -46,3 +47,11 @@ bench: install
 
 docs: install
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
+# a commit's date stands in the archives, so that it builds the same again
+dist: install
+	rm -rf dist build/bare
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir dist
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -I -m pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/bare/bin/python -I tests/smoke.py
