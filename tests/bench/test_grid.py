@@ -135,7 +135,7 @@ def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     assert len(run(plan.cells, tmp_path)) == 2
 
 
-@pytest.mark.parametrize("spoil", ["figure", "cell", "json", "name"])
+@pytest.mark.parametrize("spoil", ["figure", "cell", "json", "name", "version"])
 def test_altered_results_are_refused(settings, here, tmp_path, spoil):
     plan = planned(settings("zero-shot"), tmp_path)
     run(plan.cells, tmp_path)
@@ -145,6 +145,8 @@ def test_altered_results_are_refused(settings, here, tmp_path, spoil):
         content["figures"]["classification"]["test"]["accuracy"] = 0.99
     if spoil == "cell":
         content["cell"]["method"] = "maple"
+    if spoil == "version":
+        content["figures_version"] = 0
     path.write_text("{" if spoil == "json" else json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if spoil == "name":
         path = path.rename(path.with_name("0" * 32 + ".json"))

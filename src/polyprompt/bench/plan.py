@@ -11,8 +11,8 @@ from typing import NamedTuple
 from polyprompt.bench.protocols import Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
-from polyprompt.disk.files import digest, make_folder, read_json, write_text
-from polyprompt.errors import ConfigError
+from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
+from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import check_own
 from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import choose_precision
@@ -180,6 +180,8 @@ def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
 def read_plan(path: Path) -> list[Cell]:
     """The cells that were written down."""
     found = read_json(path)
+    if path.stem != digest(read_bytes(path))[:32]:
+        raise FileError(f"{path}: damaged or altered, it is not what its name says. Run the same again.")
     for one in found:
         check_own(one["settings"].get("method"), str(path))
     return [Cell(**one) for one in found]

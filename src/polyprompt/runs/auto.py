@@ -13,7 +13,8 @@ from pathlib import Path
 
 from polyprompt.data.fewshot import hold_out
 from polyprompt.data.items import Labelled
-from polyprompt.disk.files import make_folder, read_json, write_json
+from polyprompt.disk.files import make_folder
+from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
 from polyprompt.progress import say
 from polyprompt.runs.adapt import untrained
@@ -61,9 +62,9 @@ def choose(
             spent = sum(one.get("seconds", 0.0) for one in found)
             share = (FOR_TRIALS * (settings.budget or 0.0) - spent) / (len(CANDIDATES) - number)
             tried = _tried(name, settings, (kept, held), tests, encoder, trials / name, max(share, 0.001), resume)
-            on_main_process(lambda note=note, tried=tried: write_json(note, tried))
+            on_main_process(lambda note=note, tried=tried: write_sealed(note, tried))
             say(f"auto: {line(tried)}")
-        found.append(read_json(note))
+        found.append(read_sealed(note, "Remove it, and it is tried again."))
         if is_main_process():
             shutil.rmtree(trials / name, ignore_errors=True)
     best = max((one for one in found if "accuracy" in one), key=lambda one: one["accuracy"])  # the first of equals

@@ -80,7 +80,7 @@ def read_result(path: Path) -> Result:
             f"{path}: damaged, this is no result of a grid. Remove it; the next run makes it again."
         ) from None
     as_written = told == _hash(asdict(result)) and read_bytes(path) == _text(path, result, version).encode()
-    if not as_written or (version == FIGURES and path.stem != cell.name):
+    if not as_written or (version == FIGURES) != (path.stem == cell.name):  # a cell's name says the version, too
         raise FileError(f"{path}: damaged or altered, it has not the hash that it names. Remove it and run again.")
     return result
 

@@ -33,6 +33,7 @@ from polyprompt.disk.files import (
 )
 from polyprompt.disk.pieces import DamagedPieceError, Piece, Stamps
 from polyprompt.disk.rows import NAMES, RowStore, item_key
+from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import FileError
 from polyprompt.progress import say
 from polyprompt.search import items
@@ -233,7 +234,7 @@ def read_index(folder: Path) -> Shown | None:
     """What index.json says, if its files are what their names say."""
     place = folder / "index"
     try:
-        shown = Shown(**read_json(place / INDEX))
+        shown = Shown(**read_sealed(place / INDEX, "It is made again."))
         stamps = Stamps(place)
         for name in filter(None, (shown.files, shown.codes)):
             stamps.check(place / name)
@@ -279,7 +280,7 @@ def rebuild(folder: Path, stores: Stores, model: Embedder | None = None) -> Show
     items.write(place / "files.new", latest, row_of)
     name = _named(place / "files.new", ".sqlite")
     shown = Shown(stores.state, name, *_codes(place, vectors, stores.folder, model))
-    write_json(place / INDEX, shown._asdict())
+    write_sealed(place / INDEX, shown._asdict())
     for old in place.iterdir():
         if old.name not in (INDEX, shown.files, shown.codes, "checked.json"):
             old.unlink()

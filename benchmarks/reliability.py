@@ -1,0 +1,160 @@
+"""Counts what is survived, for docs/reliability.md: .venv/bin/python benchmarks/reliability.py NAME [--count N]
+
+    flips     bits flipped in every kind of file that is kept
+    kills     align, adapt, a grid and an index killed at random moments and started again
+    races     two processes on one cold cache, and into one folder
+    calls     every call of the system that writes fails once, in every writer and command
+    others    the same flips in a table of numbers as we and other libraries keep it
+
+Everything runs on toy towers. What is counted lies in tests/fire/, where slow tests count less of it.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/runs", "tests/fire"))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from measure import write
+
+
+def flips(count: int, place: Path, until: float) -> dict:
+    import bits
+    import toy_runs
+    from flips import OUTCOMES, flip, kinds
+
+    bits.photos(place / "photos")
+    bits.towers(place)
+    toy_runs.run(place / "run", place)
+    found, notes = [], []
+    made = kinds(place / "kinds", place / "run")
+    for number, kind in enumerate(made):
+        share = count // len(made) + (number < count % len(made))
+        counted, missed = flip(kind, share)
+        found.append({"kept": kind.name, "flips": share, **{name: counted[name] for name in OUTCOMES}})
+        notes += [f"Missed in {kind.name}: {one}." for one in missed[:3]]
+        print(found[-1], missed[:3], flush=True)
+    total = {name: sum(row[name] for row in found) for name in ("flips", *OUTCOMES)}
+    return {
+        "claim": "every bit that is flipped in a file that is kept is refused, mended, or without effect",
+        "found": [*found, {"kept": "all", **total}],
+        "notes": notes,
+    }
+
+
+def others(count: int, place: Path, until: float) -> dict:
+    from others import LIBRARIES, OUTCOMES, count_flips
+
+    found = []
+    for name in LIBRARIES:
+        counted = count_flips(name, count, place)
+        found.append({"kept by": name, "flips": count, **{ended: counted[ended] for ended in OUTCOMES}})
+        print(found[-1], flush=True)
+    return {
+        "claim": "what others do with flipped bits in the same 256 rows of 32 numbers, each as it reads by default",
+        "found": found,
+        "notes": [
+            "`wrong`: other numbers without a word. `harmless`: the right numbers, nothing said, of flips in what is "
+            "not read. `mended`: said, set aside and computed again. `crashed`: the reading process died, or did not "
+            "answer within a minute."
+        ],
+    }
+
+
+def kills(count: int, place: Path, until: float) -> dict:
+    from kills import count_kills
+    from toy_work import JOBS, make_place
+
+    make_place(place)
+    found, notes = [], []
+    for number, name in enumerate(JOBS):
+        share = count // len(JOBS) + (number < count % len(JOBS))
+        end = time.monotonic() + (until - time.monotonic()) / (len(JOBS) - number)
+        counted = count_kills(name, share, place, place, until=end)
+        found.append({"killed": name, "kills": counted.kills, "runs": counted.runs, "lost or wrong": counted.lost})
+        notes += counted.notes[:3]
+        if counted.kills < share:
+            notes.append(f"{name}: {counted.kills:,} of {share:,} kills, then its time was over.")
+        print(found[-1], counted.notes, flush=True)
+    total = {name: sum(row[name] for row in found) for name in ("kills", "runs", "lost or wrong")}
+    return {
+        "claim": "killed at any moment, work that is started again ends with the same bytes and figures, and leaves "
+        "nothing behind",
+        "found": [*found, {"killed": "all", **total}],
+        "notes": notes,
+    }
+
+
+def races(count: int, place: Path, until: float) -> dict:
+    from races import into_one_folder, on_one_cache
+    from toy_work import make_place
+
+    make_place(place)
+    third = (until - time.monotonic()) / 3
+    found = {"one cold cache of rows": on_one_cache(count, place, until=time.monotonic() + third)}
+    for name in ("adapt", "align"):
+        raced = into_one_folder(name, count, place, place, until=time.monotonic() + third)
+        found[f"{name} into one folder"] = raced
+    rows = [
+        {"two on": name, "pairs": one.pairs, "lost": one.lost, "doubled": one.doubled, "wrong": one.wrong}
+        for name, one in found.items()
+    ]
+    notes = [f"{name}: {note}" for name, one in found.items() for note in one.notes[:3]]
+    notes += [
+        f"{row['two on']}: {row['pairs']} of {count} pairs, then its time was over."
+        for row in rows
+        if row["pairs"] < count
+    ]
+    return {"claim": "of two processes at once nothing is lost, done twice or wrong", "found": rows, "notes": notes}
+
+
+def calls(count: int, place: Path, until: float) -> dict:
+    from calls import run_preloaded
+    from failing_work import COMMANDS, HEAVY, WRITERS
+
+    names = [*WRITERS, *HEAVY, *COMMANDS][:count]
+    rows = run_preloaded(place, names)
+    return {
+        "claim": "whichever call of the system fails, old files stay, one line says it, and nothing is left behind",
+        "found": [
+            {"writes": row["name"], "calls, each failed once": row["calls"]}
+            | {k: row[k] for k in ("told", "done", "wrong")}
+            for row in rows
+        ],
+        "notes": [note for row in rows for note in row["notes"][:3]]
+        + ["`told`: one line and exit code 2. `done`: it ended well without that call, as notes may be left out."],
+    }
+
+
+COUNTS: dict[str, tuple[Callable[[int, Path, float], dict], int]] = {
+    "flips": (flips, 100_000),
+    "kills": (kills, 2_000),
+    "races": (races, 200),
+    "calls": (calls, 100),
+    "others": (others, 1_000),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=COUNTS)
+    parser.add_argument("--count", type=int, help="how many; as many as the page promises if not given")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="kills, races: end then, and say how far")
+    given = parser.parse_args()
+    count, usual = COUNTS[given.name]
+    torch.set_num_threads(1)
+    memory = Path("/dev/shm")  # no disk is worn out
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+        os.environ["POLYPROMPT_CACHE"] = str(Path(place) / "cache")
+        until = time.monotonic() + 60 * given.minutes
+        write(f"reliability-{given.name}", count(usual if given.count is None else given.count, Path(place), until))
+
+
+if __name__ == "__main__":
+    main()
