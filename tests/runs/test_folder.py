@@ -128,6 +128,16 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
         assert sorted(os.listdir(tmp_path)) == [".holder.json", ".lock", ".mine.tmp"]
 
 
+def test_what_a_process_left_that_was_killed_behind_its_last_write_is_swept(tmp_path):
+    finish(tmp_path)
+    before = set(os.listdir(tmp_path))
+    for name in (".lock", ".holder.json", ".results.json.ba9876543210.tmp"):
+        (tmp_path / name).touch()
+    with opened(tmp_path, resume=True) as run:
+        assert run.finished
+    assert set(os.listdir(tmp_path)) == before
+
+
 def test_scores_are_added_and_the_rest_stays(tmp_path):
     finish(tmp_path, retrieval={"a test": {"recall": 1}})
     before = read_results(tmp_path)

@@ -152,6 +152,9 @@ def open_run(
             _check_place(out, outside)
             if os.path.exists(out / RESULTS):  # finished runs are looked at without a lock: nobody changes them
                 _check_settings(out, settings, resume)
+                if os.path.exists(out / LOCK):  # someone is at it, or was killed behind its last write
+                    with suppress(FileError), held(out):
+                        sweep(out)
                 return True, 0.0
             stack.enter_context(held(out))
             if os.path.exists(out / CONFIG):
