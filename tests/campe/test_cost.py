@@ -54,6 +54,16 @@ def test_the_papers_figure_for_clip():
     assert found.text_cache == found.image_cache == 0
 
 
+def test_a_fresh_tower_is_trained_whole():
+    """GPT-2's parts by hand: words, 1,024 places, attention and an MLP of four widths with biases, norms; two maps."""
+    found = counted(open_text_config("vanilla:16x2"), "test_efficientnet", **SMALL, **{"text.tower": "vanilla:16x2"})
+    block = 12 * 16**2 + 13 * 16
+    assert found.text_trained.parameters == 49152 * 16 + 1024 * 16 + 2 * block + 2 * 16 + 16 * 12
+    assert (found.text_frozen.parameters, found.text_frozen.multiply_adds, found.text_cache) == (0, 0, 0)
+    attention = 2 * 10 * 10 * 16  # scores and their sums
+    assert found.text_trained.multiply_adds == 2 * (10 * 12 * 16**2 + attention) + 2 * 16 * 6
+
+
 @pytest.mark.parametrize("last_n", [1, 3])
 def test_updates_counted_by_hand(last_n):
     """Rank 2 beside queries and output (32 to 32) and keys and values (32 to 16) of the last blocks, ten tokens."""

@@ -30,8 +30,10 @@ from polyprompt.campe.model import held_in
 from polyprompt.campe.text import branches_of, low_rank
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.decoder_places import layers_of, with_branches
+from polyprompt.towers.llm import PACKAGED
 from polyprompt.towers.pretrained import check_config, one_line, said_by
 from polyprompt.towers.timm import TimmTower, timm_name
+from polyprompt.towers.vanilla import config_of, sizes_of
 from polyprompt.types import Pixels, Tokens
 from polyprompt.values import Foreign
 
@@ -148,13 +150,15 @@ def open_text_config(name: str) -> "PretrainedConfig":
 
     Args:
         name: "gemma-2b" and "smollm2-135m" (known here), "clip-text" (CLIP's 12 blocks of width 768, the paper's
-            comparison), a folder with a `config.json`, or a hub id.
+            comparison), "vanilla:384x6" (a fresh tower), a folder with a `config.json`, or a hub id.
 
     Raises:
         TowerError: no such config here or on the hub.
     """
     from transformers import AutoConfig, CLIPTextConfig, GemmaConfig, LlamaConfig
 
+    if sizes := sizes_of(name):
+        return config_of(sizes, open_text_config(sizes.tokenizer or PACKAGED).vocab_size)
     match name:
         case "gemma-2b":  # GemmaConfig's own numbers are Gemma-7B's
             return GemmaConfig(
@@ -293,8 +297,10 @@ class _Text(nn.Module):
         from transformers import AutoModel
 
         super().__init__()
-        trained_blocks, config = settings.last_n, _cut(config.get_text_config(), settings.depth)
+        config = _cut(config.get_text_config(), settings.depth)
         count: int = config.num_hidden_layers
+        fresh = sizes_of(settings.tower) is not None
+        trained_blocks = count if fresh else settings.last_n
         if not 0 <= trained_blocks <= count:
             raise ConfigError(
                 f"trained blocks is {trained_blocks}; the text tower uses {count} blocks, so 0 to {count}"
@@ -308,6 +314,8 @@ class _Text(nn.Module):
         lists = [part for part in self.decoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
         if not lists:
             raise TowerError(f"{type(config).__name__} is not a decoder's: it has no list of {count} blocks")
+        if fresh:
+            self.decoder.requires_grad_(True)
         # Not a child of its own: the blocks' parameters would be counted twice.
         self.blocks, self.split = tuple(lists[0]), count - trained_blocks
         if settings.lora:

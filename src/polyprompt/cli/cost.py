@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Parameters, multiply-adds and memory for one pair, with and without caching; nothing is loaded.
 
-    The text tower may also be gemma-2b or clip-text, which are known here without their files.
+    The text tower may also be gemma-2b or clip-text, known here without their files, or a fresh one: vanilla:384x6.
 
     Example: polyprompt cost --text-tower gemma-2b --image-tower vit_base_patch16_224 --dim 768
     """

@@ -5,13 +5,16 @@ with GELU, no dropout, and the tokenizer of a pretrained tower, so that both rea
 """
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
 from polyprompt.errors import TowerError
 from polyprompt.nn.blocks import heads_for
 from polyprompt.values import Foreign
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config
 
 PREFIX = "vanilla:"
 LARGEST = 8192
@@ -42,10 +45,18 @@ def sizes_of(name: str) -> Sizes | None:
 
 def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:
     """The tower with random weights, drawn from torch's own generator."""
-    from transformers import GPT2Config, GPT2Model
+    from transformers import GPT2Model
 
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    return GPT2Model(config_of(sizes, len(tokenizer), **ends))
+
+
+def config_of(sizes: Sizes, vocabulary: int, **more: int | None) -> "GPT2Config":
+    """Its config, from the number of tokens and what else GPT-2's has."""
+    from transformers import GPT2Config
+
+    return GPT2Config(
+        vocab_size=vocabulary,
         n_embd=sizes.width,
         n_layer=sizes.blocks,
         n_head=heads_for(sizes.width),
@@ -53,7 +64,5 @@ def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **more,
     )
-    return GPT2Model(config)
