@@ -31,7 +31,7 @@ DATA: dict[Protocol, str] = {
     "cross-dataset": "imagenet.csv is a table of path, label, class_name and split (train, test); the others are "
     "CoOp's split files.",
 }
-KEPT = ("epochs", "steps", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop")
+KEPT = ("epochs", "steps", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop", "views")
 
 
 def recipes() -> dict[str, str]:

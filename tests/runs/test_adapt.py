@@ -19,7 +19,7 @@ from polyprompt.adapt.engine import build
 from polyprompt.adapt.frozen import ImageStates
 from polyprompt.adapt.view import FrozenText
 from polyprompt.data.read import read_labelled
-from polyprompt.data.transforms import crop_and_flip
+from polyprompt.data.transforms import crop_and_flip, rand_augment
 from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import adapt
@@ -412,6 +412,33 @@ def test_augmentation_equals_torchvisions_on_the_same_draws(encoder):
     assert flipped == {True, False}
 
 
+def test_randaugment_is_torchvisions_on_the_whole_picture(encoder):
+    from torchvision.transforms import RandAugment
+    from torchvision.transforms import functional as F
+
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8))
+    preprocess, seen = encoder.image.preprocess, set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        found = rand_augment(picture, preprocess)
+        torch.manual_seed(seed)
+        expected = RandAugment(2, 10)(picture.resize((16, 16), Image.Resampling.BICUBIC))
+        assert torch.equal(found, F.normalize(F.to_tensor(expected), preprocess.mean, preprocess.std))
+        seen.add(found.numpy().tobytes())
+    assert len(seen) > 4
+
+
+def test_coprompt_sees_two_draws_of_randaugment(encoder, photos, tmp_path, monkeypatch):
+    from polyprompt.runs import training
+
+    shown = []
+    monkeypatch.setattr(training, "rand_augment", lambda *given: shown.append(rand_augment(*given)) or shown[-1])
+    said = {"name": "coprompt", "depth": 2, "words": "a photo", "descriptions": {"{}": ("one {}.",)}}
+    adapt(quick(photos, said, augment=True, epochs=1), tmp_path / "run", encoder=encoder)
+    assert len(shown) == 2 * 12  # both views of three pictures of four classes
+    assert len({one.numpy().tobytes() for one in shown}) > 12
+
+
 def test_an_augmented_run_sees_other_pictures_in_each_epoch(encoder, photos, tmp_path, cache):
     adapt(quick(photos, augment=True), tmp_path / "run", encoder=encoder)
     adapt(quick(photos), tmp_path / "plain", encoder=encoder)
@@ -441,6 +468,7 @@ def test_settings_that_are_not_given_are_the_published_ones(photos):
     assert (found.epochs, found.batch, found.rate) == (5, 4, 0.0035)
     assert (found.method["depth"], found.method["context"]) == (9, 2)
     assert (found.optimizer, found.weight_decay, found.schedule) == ("sgd", 5e-4, "published")
+    assert (found.views, resolved(AdaptSettings(method="coprompt", **plain)).views) == ("crops", "randaugment")
     found = resolved(AdaptSettings(method="maple", protocol="cross-dataset", **plain))
     assert (found.epochs, found.rate, found.method["depth"]) == (2, 0.0026, 3)
     found = resolved(AdaptSettings(method="coop", **plain))

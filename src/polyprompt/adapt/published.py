@@ -48,6 +48,8 @@ class Published:
     """An epoch at 1e-5, then a cosine by epochs (train/schedule.py); the cosine alone; a cosine by steps; none."""
     crop: float = 0.08
     """The smallest share of a picture that a random crop shows; crops are mirrored half of the time."""
+    views: Literal["crops", "randaugment"] = "crops"
+    """How training pictures are changed at random; RandAugment: two operations, magnitude 10 of 30."""
     precision: str = "fp16"
     """The authors'; runs here are fp32 or bf16."""
     figures: Mapping[str, float] = field(default_factory=dict)

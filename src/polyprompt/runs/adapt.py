@@ -9,11 +9,10 @@ of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` br
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
-from polyprompt.adapt.engine import Adapted, build
+from polyprompt.adapt.engine import Adapted, MethodConfig, TermConfig, build
 from polyprompt.adapt.tasks import build_tasks
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
@@ -29,7 +28,7 @@ from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import evaluate, selection, train, tune
 from polyprompt.towers.base import DualEncoder
 from polyprompt.towers.encoder import Encoder
-from polyprompt.values import Json
+from polyprompt.values import Foreign, Json
 
 
 def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Encoder | None = None) -> Classifier:
@@ -77,7 +76,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
     run.start(inputs)
     chosen_on = selection(method, settings, tests)
-    trained = train(method, drawn, settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
+    trained = train([(method, drawn)], settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
     tune(method, settings)
     scored = {
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
@@ -98,15 +97,15 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
     """One adapter on several sets together; the first task is at work in what is saved."""
     drawn, tests = read_tasks(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
-    config, *terms = _configs(settings)
+    config, terms = _configs(settings)
     names = {task: data.class_names for task, data in drawn.items()}
     twins = [name for data in drawn.values() for name in data.twins]
     keep = bool(settings.cache_gb)
     methods = build_tasks(config, encoder, names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
     by_task = {task: _by_class(data) for task, data in drawn.items()}
     run.start({"encoder": encoder.fingerprint, "drawn": by_task} | _described(settings))
-    (first, data), *beside = ((methods[task], drawn[task]) for task in methods)
-    trained = train(first, data, settings, run.folder, resume=resume, since=run.since, beside=beside)
+    pairs, first = [(methods[task], drawn[task]) for task in methods], next(iter(methods.values()))
+    trained = train(pairs, settings, run.folder, resume=resume, since=run.since)
     scored = {task: evaluate(methods[task], data, settings.cache_gb) for task, data in tests.items()}
     zero_shot = {task: _zero_shot(encoder, data, settings.cache_gb) for task, data in tests.items()}
     if is_main_process():
@@ -151,17 +150,17 @@ def untrained(
     twins: Sequence[str] = (),
 ) -> Adapted:
     """The method of resolved settings, untrained."""
-    config, *terms = _configs(settings)
+    config, terms = _configs(settings)
     return build(config, encoder, class_names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
 
 
-def _configs(settings: AdaptSettings) -> list[Any]:
+def _configs(settings: AdaptSettings) -> tuple[MethodConfig, list[TermConfig]]:
     """That of the method, and those of terms beside its own."""
     named = dict(settings.method)
-    configs = [config_from(named.pop("name"), named), *terms_of(settings)]
-    if settings.descriptions is None:
-        return configs
-    return with_descriptions(configs, read_descriptions(settings.descriptions, settings.seed))
+    both: list[Foreign] = [config_from(named.pop("name"), named), *terms_of(settings)]
+    if settings.descriptions is not None:
+        both = with_descriptions(both, read_descriptions(settings.descriptions, settings.seed))
+    return both[0], both[1:]
 
 
 def _by_class(data: Labelled) -> dict[str, list[str]]:

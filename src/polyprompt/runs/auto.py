@@ -90,7 +90,7 @@ def _tried(
         method = untrained(own, encoder, kept.class_names, keep=bool(own.cache_gb), twins=kept.twins)
         for one in tests.values():
             method.for_classes(one.class_names, twins=one.twins)
-        facts = train(method, kept, own, folder, resume=resume)
+        facts = train([(method, kept)], own, folder, resume=resume)
     except (ConfigError, DataError, TowerError, TrainingError) as error:
         if name == CANDIDATES[0]:  # then nothing can be done with these classes
             raise

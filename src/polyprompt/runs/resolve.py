@@ -16,7 +16,7 @@ AUTO, AUTO_SECONDS = "auto", 600.0
 """Stands for the method that does best on held-out training pictures (auto.py); its time, if no budget is given."""
 
 
-TRAINING = ("epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop")
+TRAINING = ("epochs", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "crop", "views")
 
 
 def resolved(settings: AdaptSettings) -> AdaptSettings:
@@ -88,7 +88,14 @@ def _training(settings: AdaptSettings, name: str, published: Published | None) -
         counted = field == "epochs" and (settings.steps or values.get("steps"))
         if field in values and values[field] is None and not counted:
             raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
-    usual = {"optimizer": "sgd", "weight_decay": 5e-4, "eps": 1e-8, "schedule": "published", "crop": 0.08}
+    usual = {
+        "optimizer": "sgd",
+        "weight_decay": 5e-4,
+        "eps": 1e-8,
+        "schedule": "published",
+        "crop": 0.08,
+        "views": "crops",
+    }
     return {field: usual.get(field) if value is None else value for field, value in values.items()}
 
 

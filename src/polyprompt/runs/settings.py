@@ -151,10 +151,12 @@ class AdaptSettings(Settings):
     """Of the rate: CoOp's (an epoch of warm-up, a cosine by epochs), that cosine alone, a cosine by steps, or none."""
     crop: float | None = Field(default=None, gt=0, le=1)
     """The smallest share of a picture that a random crop shows."""
+    views: Literal["crops", "randaugment"] | None = None
+    """What augment does: crops, mirrored half of the time; or two operations on the whole picture (CoPrompt's)."""
     budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds_in)] = None
     """Time for the run, as 90s, 5m or 1h: training ends when it is over, and what stands is scored and saved."""
     augment: bool = False
-    """Random crops and flips, as the authors have; the frozen part is then computed anew in each step."""
+    """Pictures changed at random, as the authors do; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; scores are always computed in fp32."""
     tower_dtype: TowerDtype | None = None

@@ -17,7 +17,7 @@ from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.view import KeptPictures, NoPictures, PixelPictures
 from polyprompt.data.domainbed import by_domain
 from polyprompt.data.items import Labelled
-from polyprompt.data.transforms import crop_and_flip
+from polyprompt.data.transforms import View, crop_and_flip, rand_augment
 from polyprompt.errors import ConfigError
 from polyprompt.evaluate.classify import scores
 from polyprompt.nn.precision import Precision, choose_precision
@@ -30,7 +30,7 @@ from polyprompt.values import Json, Values
 
 BLOCK = 64
 """Pictures scored together."""
-Facts: TypeAlias = Mapping[str, Shaped[Tensor, "n"]]
+Facts: TypeAlias = Mapping[str, Shaped[Tensor, "_"]]
 """What is known of each training picture: `labels`, perhaps `weights`."""
 
 
@@ -72,8 +72,7 @@ class Task(nn.Module):
 
 
 def train(
-    adapted: Adapted,
-    data: Labelled,
+    tasks: Sequence[tuple[Adapted, Labelled]],
     settings: AdaptSettings,
     out: Path,
     *,
@@ -81,14 +80,13 @@ def train(
     since: float | None = None,
     chosen_on: Sequence[Labelled] = (),
     weights: Float[Tensor, "n"] | None = None,
-    beside: Sequence[tuple[Adapted, Labelled]] = (),
 ) -> Json:
     """Trains a method in place, from resolved settings; `out` and `since` as in `fit`.
 
     Args:
-        beside: further tasks of the same adapter, which learn together with it; batches are drawn from all pictures.
+        tasks: the method and its pictures; of several tasks, methods on one adapter, and batches drawn from all.
         chosen_on: the epoch that scores best on these sets in the mean stays; none: the last one.
-        weights: how much each picture counts in cross-entropy; None: all alike.
+        weights: how much each picture counts in cross-entropy, of one task; None: all alike.
 
     Returns:
         What results.json says of it: `selected`, which epoch stayed; `ended_early`, where a budget was over.
@@ -97,39 +95,21 @@ def train(
         ConfigError: weights for a method that learns by no cross-entropy of its own, or learns nothing.
         TrainingError: a loss or gradient is not finite. FileError, CacheError: no room.
     """
-    if weights is not None and not (adapted.learned() and any(isinstance(t, CrossEntropy) for t in adapted.terms)):
-        raise ConfigError(
-            f"{settings.method['name']}: its pictures cannot be weighed, for no plain cross-entropy trains it; "
-            "leave the weights out, or use another method"
-        )
-    methods, cap = [adapted, *(one for one, _ in beside)], settings.cache_gb
-    sets = [
-        (KeptPictures(adapted.encoder, one.pictures, cap), {"labels": torch.tensor(one.labels)})
-        for one in (data, *(other for _, other in beside))
-    ]
-    for method, (kept, facts) in zip(methods, sets, strict=True):
-        look_at(method, kept, facts["labels"], settings.crop if settings.augment else None)
+    methods, adapted = [method for method, _ in tasks], tasks[0][0]
+    sets = _shown(tasks, settings, weights)
     if not (learned := list(adapted.learned().values())):
         return {}
-    if weights is not None:
-        sets[0][1]["weights"] = weights
     batches = _batches(methods, sets, settings)
     epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
     best = Best(adapted.adapter) if chosen_on else None
+    offered = partial(_offered, adapted, best, chosen_on, settings.cache_gb)
 
     def every_epoch(epoch: int) -> Json:
         adapted.epoch_end(epoch, epochs)
         return offered(epoch)
 
-    def offered(epoch: int) -> Json:
-        if best is None:
-            return {}
-        score = sum(evaluate(adapted, one, settings.cache_gb)["accuracy"] for one in chosen_on) / len(chosen_on)
-        best.offer(adapted.adapter, epoch, score)
-        return {"selection": score}
-
     at = fit(
-        Tasks(methods) if beside else Task(adapted, best),
+        Tasks(methods) if len(methods) > 1 else Task(adapted, best),
         batches,
         _how(settings, epochs, adapted.encoder.logit_scale.device),
         out,
@@ -150,14 +130,44 @@ def train(
     return facts
 
 
+def _offered(adapted: Adapted, best: Best | None, chosen_on: Sequence[Labelled], cache_gb: float, epoch: int) -> Json:
+    """What the log says of an epoch that may be the best one."""
+    if best is None:
+        return {}
+    score = sum(evaluate(adapted, one, cache_gb)["accuracy"] for one in chosen_on) / len(chosen_on)
+    best.offer(adapted.adapter, epoch, score)
+    return {"selection": score}
+
+
+def _shown(
+    tasks: Sequence[tuple[Adapted, Labelled]], settings: AdaptSettings, weights: Float[Tensor, "n"] | None
+) -> list[tuple[KeptPictures, Facts]]:
+    """The training pictures of each task, once its method has looked at them, and what is known of them.
+
+    Raises:
+        ConfigError: weights, and no cross-entropy that could use them.
+    """
+    first = tasks[0][0]
+    if weights is not None and not (first.learned() and any(isinstance(t, CrossEntropy) for t in first.terms)):
+        raise ConfigError(
+            f"{settings.method['name']}: its pictures cannot be weighed, for no plain cross-entropy trains it; "
+            "leave the weights out, or use another method"
+        )
+    view, found = view_of(settings), list[tuple[KeptPictures, Facts]]()
+    for method, data in tasks:
+        kept, labels = KeptPictures(method.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
+        look_at(method, kept, labels, view)
+        found.append((kept, {"labels": labels} | ({} if weights is None else {"weights": weights})))
+    return found
+
+
 def _batches(
     methods: Sequence[Adapted], sets: Sequence[tuple[KeptPictures, Facts]], settings: AdaptSettings
 ) -> Batches:
     """Of kept states; with `augment`, of as many random views as the terms ask for. Of several tasks, by number."""
     assert settings.batch is not None
-    crop = settings.crop if settings.augment else None
     views = max(cast(Term, term).views for method in methods for term in method.terms)
-    parts = [partial(_fetched, kept, facts, crop, views) for kept, facts in sets]
+    parts = [partial(_fetched, kept, facts, view_of(settings), views) for kept, facts in sets]
     counts = [len(kept.pictures) for kept, _ in sets]
     fetch = parts[0] if len(parts) == 1 else partial(_by_task, parts, counts)
     return Batches(fetch=fetch, image_of=range(sum(counts)), size=settings.batch, seed=settings.seed)
@@ -215,39 +225,46 @@ def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Lab
     return by_domain(found) if settings.domainbed else [found]
 
 
-def _fetched(kept: KeptPictures, facts: Facts, crop: float | None, views: int, items: list[int]) -> Json:
-    """A batch: kept states, or with `crop` the pixels of one or two random views of each picture."""
+def view_of(settings: AdaptSettings) -> View | None:
+    """How training pictures are changed at random; None: not at all."""
+    if not settings.augment:
+        return None
+    return rand_augment if settings.views == "randaugment" else partial(crop_and_flip, least=settings.crop or 0.08)
+
+
+def _fetched(kept: KeptPictures, facts: Facts, view: View | None, views: int, items: list[int]) -> Json:
+    """A batch: kept states, or with `view` the pixels of one or two random views of each picture."""
     known = {name: of_all[items] for name, of_all in facts.items()}
-    if crop is None:
+    if view is None:
         return {"pictures": kept.of(items)} | known
-    pixels = [torch.stack([random_view(kept, item, crop) for item in items]) for _ in range(views)]
+    pixels = [seen(kept, items, view) for _ in range(views)]
     return {"pictures": PixelPictures(kept.encoder, *pixels)} | known
 
 
-def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], crop: float | None) -> None:
+def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], view: View | None) -> None:
     """Shows all training pictures at once to terms, their labels, and to a method that wants to see them: random views,
-    or, without `crop`, one."""
+    or, without `view`, one."""
     for term in adapted.terms:
         assert isinstance(term, Term)
         term.look_at(labels, adapted.class_names)
     if type(adapted.adapter).look_at is Adapter.look_at:
         return
-    views = [vectors_of(kept, crop) for _ in range(adapted.adapter.views if crop else 1)]
+    views = [vectors_of(kept, view) for _ in range(adapted.adapter.views if view else 1)]
     adapted.adapter.look_at(torch.stack(views), labels.to(views[0].device))
 
 
-def vectors_of(kept: KeptPictures, crop: float | None = None) -> Float[Tensor, "n D"]:
-    """The frozen vectors of a set; with `crop`, of a random view of each picture."""
+def vectors_of(kept: KeptPictures, view: View | None = None) -> Float[Tensor, "n D"]:
+    """The frozen vectors of a set; with `view`, of a random view of each picture."""
     encoder, count = kept.encoder, len(kept.pictures)
-    if crop is None:
+    if view is None:
         return torch.cat([kept.of(part).states(None) for part in in_parts(count)])
-    parts = (torch.stack([random_view(kept, item, crop) for item in part]) for part in in_parts(count))
+    parts = (seen(kept, part, view) for part in in_parts(count))
     return torch.cat([PixelPictures(encoder, pixels).states(None) for pixels in parts])
 
 
-def random_view(kept: KeptPictures, item: int, crop: float) -> Float[Tensor, "3 height width"]:
-    """A random crop of a picture, mirrored half of the time, preprocessed."""
-    return crop_and_flip(kept.pictures[item].open(), kept.encoder.image.preprocess, crop)
+def seen(kept: KeptPictures, items: Sequence[int], view: View) -> Float[Tensor, "b 3 height width"]:
+    """Random views of some pictures."""
+    return torch.stack([view(kept.pictures[item].open(), kept.encoder.image.preprocess) for item in items])
 
 
 @torch.no_grad()

@@ -143,7 +143,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         encoder.to(device())
         method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
         with TemporaryDirectory() as folder:
-            train(method, data, settings, Path(folder), resume=False, weights=weights)
+            train([(method, data)], settings, Path(folder), resume=False, weights=weights)
         self.classes_, self.classifier_ = classes, Classifier(method.eval())
         return self
 

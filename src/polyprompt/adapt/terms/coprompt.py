@@ -4,8 +4,8 @@ Roy and Etemad 2024, arXiv:2306.01195. Written from a description of the authors
 from its code; tests/test_golden.py compares both parts, step by step. In each step class vectors are compared with one
 sentence about each class, of the same number in all lists, and image vectors with the frozen encoder's of a second
 random view of the pictures, where they are augmented; else of the same pictures. What differs: classes may have
-different numbers of sentences, of which the same share is then gone through; views are this program's crops, where
-theirs are two draws of RandAugment on the whole picture.
+different numbers of sentences, of which the same share is then gone through. Their views are two draws of RandAugment
+on the whole picture: --augment with views=randaugment, as the method of that name has it.
 """
 
 import math
