@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from safetensors.torch import save_file
 
 import polyprompt as pp
+from polyprompt.executors.slurm import run as run_slurm
 from polyprompt.media.pictures import open_picture
 from polyprompt.search import shards
 
@@ -48,6 +50,7 @@ def test_index_search_and_check(collection, clip, photos, tmp_path, polyprompt):
 
 
 def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
+    (tmp_path / "empty").mkdir()
     for words, said in {
         ("search", collection): "there is nothing to look for",
         ("search", clip, "red"): "is no collection. For a run say which pictures: --images FOLDER",
@@ -57,11 +60,41 @@ def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
         ("search", collection, "--like", tmp_path / "none.png"): "none.png: ",
         ("check", photos): "no collection here",
         ("index", clip, photos / "none", "--out", tmp_path / "c"): "none: no such folder",
+        ("index", clip, tmp_path / "empty", "--out", tmp_path / "c"): "empty: no pictures in it",
         ("index", clip, photos, "--out", photos): "holds other things than a collection",
     }.items():
         code, _, err = polyprompt(*words)
         assert (code, err.count("Traceback")) == (2, 0), words
         assert said in err.splitlines()[-1], err
+
+
+@pytest.mark.parametrize("how", ["flipped", "deleted", "list"])
+def test_damaged_rows_are_refused_in_one_line(how, collection, clip, photos, polyprompt):
+    (piece,) = (collection / "rows").glob("*.safetensors")
+    if how == "deleted":
+        piece.unlink()
+    else:
+        damaged = piece if how == "flipped" else piece.with_name("pieces.json")
+        data = bytearray(damaged.read_bytes())
+        data[len(data) // 2] ^= 1
+        damaged.write_bytes(data)
+    for words in (
+        ("search", collection, "red"),
+        ("check", collection),
+        ("index", clip, photos, "--out", collection, "--precision", "fp32"),
+    ):
+        code, out, err = polyprompt(*words)
+        assert (code, out, err.count("Traceback")) == (2, "", 0), words
+        assert "rows/" in err.splitlines()[-1]
+        assert "Copy it again from where it came" in err.splitlines()[-1]
+
+
+def test_an_index_that_is_gone_is_made_again(collection, polyprompt):
+    first = polyprompt("search", collection, "red")
+    shutil.rmtree(collection / "index")
+    code, out, err = polyprompt("search", collection, "red")
+    assert (code, out) == first[:2]
+    assert "made again from them" in err
 
 
 def test_a_model_that_has_changed_since(collection, maple, clip, photos, polyprompt):
@@ -140,9 +173,9 @@ def test_shards_that_are_left_are_told_and_done_next_time(clip, photos, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
 def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_path, polyprompt, monkeypatch):
-    """Two workers, by each executor; the first that has claimed a shard is killed."""
+    """Two workers, by each executor; the first that has claimed a shard is killed. Slurm's is submitit's stand-in."""
     real, killed = shards.start, []
 
     def kill(place):
@@ -157,6 +190,8 @@ def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_p
 
     def start(executor, workers, job, what, watch):
         threading.Thread(target=kill, args=(what.parent,), daemon=True).start()
+        if executor == "slurm":
+            return run_slurm(workers, job, what, watch, cluster="local")
         return real(executor, workers, job, what, watch)
 
     spread_as(start, monkeypatch)

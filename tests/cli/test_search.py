@@ -56,6 +56,12 @@ def test_a_picture_whose_name_is_not_utf_8_is_found(run, photos, tmp_path, polyp
     assert len(out.splitlines()) == 24
 
 
+def test_weights_of_the_wrong_count(run, photos, polyprompt):
+    code, out, err = polyprompt("search", run, "red", "--images", photos, "--aspect-weights", "1,2")
+    assert (code, out) == (2, "")
+    assert f"2 aspect weights for {len(pp.load(run).prompts)} prompts; give one for each of: " in err.splitlines()[-1]
+
+
 def test_the_text_in_halves_is_refused(run, photos, polyprompt):
     code, _, err = polyprompt("search", run, "a \udce9", "--images", photos)
     assert (code, "letter 3 is not UTF-8" in err) == (2, True)

@@ -324,46 +324,60 @@ def test_no_collection(tmp_path):
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from test_collections import ToyModel
 from polyprompt.disk import files, pieces, rows
 from polyprompt.search import fill, found
 found.TOGETHER, fill.PIECE_BYTES = 2, 1
-writes = 0
-def counted(write):
+model, root, writes = ToyModel(), Path({root!r}), 0
+def counted(write, last):
     def call(*arguments, **options):
         global writes
         writes += 1
-        if writes == {at}:
+        if writes == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return write(*arguments, **options)
     return call
-rows.write_piece = counted(rows.write_piece)
-rows.write_json = counted(rows.write_json)
-root = Path({root!r})
-fill.index(ToyModel(), found.in_folder(root), str(root), Path({out!r}))
+def index(out, last):
+    rows.write_piece, rows.write_json = counted(rows.write_piece, last), counted(rows.write_json, last)
+    fill.index(model, found.in_folder(root), str(root), Path(out))
+ended = []
+for out, last in {kills!r}:
+    if (child := os.fork()) == 0:
+        index(out, last)
+        os._exit(0)
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(ended))
 """
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_write_loses_little_and_breaks_nothing(model, photos, fill, tmp_path):
-    """Each run is killed at another of its writes; the next ones end in the collection of an undisturbed one."""
+def test_fifty_kills_lose_little_and_break_nothing(model, photos, fill, filled, tmp_path):
+    """Ten collections, each killed in five runs one after the other, at any of their writes; then they are filled."""
     draw = random.Random(0)
-    for at in draw.sample(range(1, 60), 6):
-        out = tmp_path / f"killed {at}"
-        code = KILLED.format(path=[str(Path(__file__).parent), *sys.path], at=at, root=str(photos), out=str(out))
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
-        model.calls = 0
-        fill(out=out)
-        assert ended.returncode == 0 or at < 12 or model.calls < 12
-        found = Collection(out)
-        found.check()
-        assert paths(ask(found, Query(wanted=model.texts(["a dog"])), 99)) == [
-            path for path, _ in plain(model, photos, ["a dog"])
-        ]
+    kills = [(str(tmp_path / f"killed {number}"), draw.randint(1, 12)) for number in range(10) for _ in range(5)]
+    code = KILLED.format(path=[str(Path(__file__).parent), *sys.path], root=str(photos), kills=kills)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    codes = json.loads(ended.stdout)
+    assert set(codes) <= {0, -signal.SIGKILL}
+    assert codes.count(-signal.SIGKILL) >= 30, "a run after which nothing is left ends by itself"
+    expected = rows_of(filled)
+    for out in dict.fromkeys(out for out, _ in kills):
+        fill(out=Path(out))
+        Collection(out).check()
+        assert rows_of(out).keys() == expected.keys()
+        for path, row in rows_of(out).items():
+            torch.testing.assert_close(row, expected[path], rtol=0, atol=1e-3)  # in other batches
+
+
+def rows_of(folder):
+    """The row of each file."""
+    found = Collection(folder)
+    files = [file for some in found.items.of_rows(range(len(found))).values() for file in some]
+    return {file.raw: found.vectors.take(np.array([file.row]))[0] for file in files}
 
 
 def test_pieces_are_joined_and_places_stay(model, photos, fill, filled):

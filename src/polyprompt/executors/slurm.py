@@ -9,6 +9,7 @@ from pathlib import Path
 
 from polyprompt.errors import ConfigError
 from polyprompt.executors import Job, Watch
+from polyprompt.progress import say
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -21,7 +22,7 @@ def run(workers: int, job: Job, what: Path, watch: Watch, cluster: str = "slurm"
         cluster: submitit's; "local" runs the same jobs as processes of this machine.
 
     Raises:
-        ConfigError: no submitit, or no Slurm. SystemExit: a job failed; the others go on.
+        ConfigError: no submitit, or no Slurm.
     """
     try:
         import submitit
@@ -32,6 +33,7 @@ def run(workers: int, job: Job, what: Path, watch: Watch, cluster: str = "slurm"
     executor = submitit.AutoExecutor(folder=what.with_name("slurm"), cluster=cluster)
     executor.update_parameters(name="polyprompt", timeout_min=24 * 60, cpus_per_task=1)
     jobs = [executor.submit(job, what.resolve()) for _ in range(workers)]
+    say(f"Jobs {', '.join(one.job_id for one in jobs)}; what they write to their logs is in {executor.folder}")
     while not all(one.done() for one in jobs):
         time.sleep(EVERY)
         watch()

@@ -1,0 +1,102 @@
+"""Conditions as SQL has them, against the same ones in plain Python, drawn by hypothesis, on files of all kinds."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polyprompt.search.items import COLUMNS, Items, write
+
+NAMES = ("a.png", "B.PNG", "beach/dog_1.jpg", "beach/50% off.webp", "x/y/z.mp4", "it's.gif", "é/ß.png", "_.png")
+TEXTS = sorted(name for name, kind in COLUMNS.items() if kind == "TEXT" and name != "camera")
+NUMBERS = sorted(name for name, kind in COLUMNS.items() if kind == "INTEGER")
+COMPARED = {
+    "=": lambda a, b: a == b,
+    "<>": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    """Eight files of seven contents; two have a camera."""
+    lines = {}
+    for number, path in enumerate(NAMES):
+        line = {"path": path, "size": 10**number, "changed": (1_500 + 60 * number) * 10**15, "width": 100 * number}
+        line |= {"content": str(number % 7), "height": 7, "moves": path.endswith("mp4")}
+        lines[path] = line | ({"camera": "Box", "taken": "2019-05-06T07:08:09"} if number < 2 else {})
+    place = tmp_path_factory.mktemp("items") / "files"
+    write(place, lines, {str(row): row for row in range(7)})
+    items = Items(place)
+    return items, [file for some in items.of_rows(range(7)).values() for file in some]
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def like(pattern):
+    """SQL's LIKE: % is anything, _ one letter, large and small letters of ASCII alike."""
+    parts = {"%": ".*", "_": "."}
+    return re.compile(
+        "".join(parts.get(sign, re.escape(sign)) for sign in pattern), re.DOTALL | re.ASCII | re.IGNORECASE
+    )
+
+
+def compared(column, sign, value, said):
+    return f"{column} {sign} {said}", lambda file: COMPARED[sign](file[column], value)
+
+
+known = st.sampled_from(["", *NAMES, "beach", "picture", "video", ".png", "2019-05-06", "2020"])
+numbers = st.integers(-1, 10**8) | st.sampled_from([100, 700, 7, 2019, 5])
+patterns = st.text(st.sampled_from("ab%_.pngPNG5 "), max_size=6)
+simple = st.one_of(
+    st.builds(
+        lambda c, s, v: compared(c, s, v, quoted(v)), st.sampled_from(TEXTS), st.sampled_from(list(COMPARED)), known
+    ),
+    st.builds(lambda c, s, v: compared(c, s, v, v), st.sampled_from(NUMBERS), st.sampled_from(list(COMPARED)), numbers),
+    st.builds(
+        lambda c, p: (f"{c} like {quoted(p)}", lambda file: bool(like(p).fullmatch(file[c]))),
+        st.sampled_from(TEXTS),
+        patterns,
+    ),
+    st.builds(
+        lambda c, v: (f"{c} in ({', '.join(map(str, v))})", lambda file: file[c] in v),
+        st.sampled_from(NUMBERS),
+        st.lists(numbers, min_size=1, max_size=3),
+    ),
+    st.just(("camera is null", lambda file: file["camera"] is None)),
+)
+conditions = st.recursive(
+    simple,
+    lambda inner: st.one_of(
+        st.builds(lambda a: (f"not ({a[0]})", lambda file: not a[1](file)), inner),
+        st.builds(lambda a, b: (f"({a[0]}) and ({b[0]})", lambda file: a[1](file) and b[1](file)), inner, inner),
+        st.builds(lambda a, b: (f"({a[0]}) or ({b[0]})", lambda file: a[1](file) or b[1](file)), inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(conditions)
+def test_a_condition_keeps_what_python_keeps(items, condition):
+    (base, files), (said, holds) = items, condition
+    assert len(files) == len(NAMES)
+    assert base.where(said).tolist() == sorted({file.row for file in files if holds(file.facts)})
+
+
+def test_rows_are_looked_up_in_parts(items, monkeypatch):
+    base, _ = items
+    whole = base.of_rows(range(7))
+    monkeypatch.setattr("polyprompt.search.items.TOGETHER", 2)
+    again = base.of_rows(np.arange(7)[::-1].tolist())
+    assert list(again) == [6, 5, 4, 3, 2, 1, 0]
+    assert again == whole
