@@ -15,7 +15,7 @@ from polyprompt import report
 from polyprompt.cli.main import run as main
 from polyprompt.errors import FileError
 from polyprompt.report.apart import told_apart
-from polyprompt.report.averages import Column, Row, grids
+from polyprompt.report.averages import Column, Row, grids, label
 from polyprompt.report.grid import markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.report.significance import chance_like, compared
@@ -134,13 +134,27 @@ def test_published_rows_stand_beside_ours_and_differ_only_where_all_agree():
         for part, count in zip(("base", "novel"), pictures, strict=True):
             found.figures["classification"][part]["pictures"] = count
         (grid,) = grids([found])
-        return dict(shown(grid).rows)
+        table = shown(grid)
+        nothing = any("Nothing is subtracted" in note for note in table.notes)
+        assert nothing == ("maple, ours less published" not in dict(table.rows))
+        return dict(table.rows)
 
     ours = of("ViT-B-16/openai", (4200, 3900))
     assert ours["maple, published"][:2] == ["94.07", "73.23"]
     assert ours["maple, ours less published"][:2] == ["+0.93", "\N{MINUS SIGN}3.23"]
     assert "maple, ours less published" not in of("toy", (4200, 3900))
     assert "maple, ours less published" not in of("ViT-B-16/openai", (10, 10))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("data/eurosat/split_zhou_EuroSAT.json", "EuroSAT"), ("caltech101@data", "caltech101"), ("/a/pets/", "pets"),
+        ("pacs:photo@there", "pacs:photo"), ("ViT-B-16/openai", "ViT-B-16/openai"),
+    ],
+)  # fmt: skip
+def test_sets_are_called_shortly(source, name):
+    assert label(source) == name
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Base-to-novel has two harmonic means, both named: of the averages (CoCoOp, MaPLe
 own (RPO, HPT), which is smaller.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
@@ -159,8 +160,10 @@ def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, floa
 
 
 def label(source: str) -> str:
-    """A set or encoder as tables call it: a name of the catalogue, or the end of a path."""
+    """A set or encoder as tables call it: a name of the catalogue, that in a split file's name, the end of a path."""
     head = source.partition("@")[0]
+    if split_file := re.fullmatch(r"(?:.*/)?split_zhou_(.+)\.json", head):
+        return split_file[1]
     return head.rstrip("/").rpartition("/")[2] if head.startswith(("/", ".", "~")) else head
 
 

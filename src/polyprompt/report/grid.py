@@ -98,9 +98,13 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     if guessed := sorted({column.of for _, column in chance_like(grid)}):
         yield f"Zero-shot lies within two errors of chance on {', '.join(guessed)}: left out of the test."
     if theirs:
-        yield (
-            "Published: CLIP's ViT-B/16, 16 shots; " + "; ".join(f"{one.method}: {one.source}" for one in theirs) + "."
-        )
+        by_source: dict[str, list[str]] = {}
+        for one in theirs:
+            by_source.setdefault(one.source, []).append(one.method)
+        said = "; ".join(f"{', '.join(methods)}: {source}" for source, methods in by_source.items())
+        yield f"Published: CLIP's ViT-B/16, 16 shots; {said}."
+        if not any(one.differences for one in theirs):
+            yield "Nothing is subtracted from published figures: ours are of another encoder or of other pictures."
 
 
 def ranking(one: Shown) -> list[tuple[str, Sequence[str]]]:
