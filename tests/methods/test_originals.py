@@ -50,6 +50,8 @@ def read(case: Case, path, class_names=None, **options):
             "share",
             "temperature",
             "distance",
+            "shots",
+            "beside",
         ):
             if hasattr(config, field):
                 options["settings"][field] = getattr(config, field)
@@ -288,3 +290,22 @@ def test_names_off_the_list_are_refused(maple, written, name):
         archive.writestr("archive/data.pkl", trap)
     with pytest.raises(FileError, match=f"calls {re.escape(name)}"):
         import_original("maple", written, maple.encoder, maple.class_names)
+
+
+@pytest.mark.parametrize("name", [name for name in golden.names() if method_name(Case(name).config) == "lamm"])
+def test_lamm_in_its_three_forms_says_what_stands_around_its_tokens(name, tmp_path):
+    case = Case(name)
+    case.put(f"step{case.facts['steps']}", method := case.build())  # a context that moved tells itself from words
+    file = export_original(method, tmp_path, epoch=2)
+    whole = case.config.beside == "maple"
+    assert file.parent.name == ("MultiModalPromptLearner" if whole else "prompt_learner")
+    keys = set(torch.load(file, weights_only=True)["state_dict"])
+    alone = {"ctx", "token_classes", "fix_token"}
+    assert ({f"prompt_learner.{key}" for key in alone} if whole else alone) <= keys
+    back = import_original("lamm", tmp_path, case.encoder, case.class_names, settings={"shots": case.config.shots})
+    assert back.config.beside == method.config.beside
+    view = method.see(case.tensors["images"])
+    assert torch.equal(back.logits(view), method.logits(view))
+    case.close(back.logits(view), "after.logits")
+    with pytest.raises(FileError, match="its tokens did not start as those of zebra"):
+        import_original("lamm", tmp_path, case.encoder, ["zebra", *case.class_names[1:]])

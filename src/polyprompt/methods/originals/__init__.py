@@ -44,8 +44,9 @@ FOLDERS = {
     "tcp": "prompt_learner",
     "coprompt": "MultiModalPromptLearner",
     "bmip": "MultiModalPromptLearner",
+    "lamm": "prompt_learner",
 }
-"""The name under which each trainer registers what it saves."""
+"""The name under which each trainer registers what it saves; LAMM beside MaPLe as MaPLe does."""
 
 ALONE = {
     "coop": "prompt_learner.", "cocoop": "prompt_learner.", "clip_adapter": "adapter.", "taskres": "prompt_learner.",
@@ -193,6 +194,9 @@ def import_original(
         return FILES[name][0](Path(path), encoder, class_names or (), settings or {})
     file = find(Path(path), name, epoch)
     tensors = _state_of(file, name)
+    if name == "lamm":
+        settings = adapters.around_tokens(tensors, encoder, settings or {}, words)
+        words = None
     if name in adapters.KINDS:
         given = dict(settings or {}) | ({} if words is None else {"words": words})
         config = adapters.config_in(name, tensors, encoder.image.depth, given, file)
@@ -203,6 +207,8 @@ def import_original(
     method = build(config, encoder, class_names)
     if name == "taskres":
         adapters.check_base(method, tensors.pop(BASE, None), file)
+    if name == "lamm":
+        adapters.check_starts(method, tensors, file)
     _check_frozen(tensors, method, encoder, file)
     _fill(method, tensors, file)
     return method
@@ -214,7 +220,8 @@ def _state_of(file: Path, name: str) -> dict[str, Tensor]:
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FileError(f"{file}: no state_dict of tensors in it; a checkpoint of {name} has one")
-    return {ALONE.get(name, "") + key: value.float() for key, value in state.items()}
+    prefix = ALONE.get(name, "prompt_learner." if name == "lamm" and "token_classes" in state else "")
+    return {prefix + key: value.float() for key, value in state.items()}
 
 
 @torch.no_grad()
@@ -238,7 +245,8 @@ def find(path: Path, name: str, epoch: int | None) -> Path:
     """
     if path.is_file():
         return path
-    folder = path / FOLDERS[name] if (path / FOLDERS[name]).is_dir() else path
+    registered = [FOLDERS[name], *([FOLDERS["maple"]] if name == "lamm" else [])]
+    folder = next((path / one for one in registered if (path / one).is_dir()), path)
     files = {int(m[1]): file for file in folder.glob("model.pth.tar-*") if (m := re.search(r"-(\d+)$", file.name))}
     if not files or (epoch is not None and epoch not in files):
         wanted = f"model.pth.tar-{'N' if epoch is None else epoch}"
@@ -385,10 +393,15 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         _check_start(method, name)
     names = original_names(method)
     learned = {names[own]: value.detach().float().cpu() for own, value in method.learned().items()}
-    if name in ALONE:
+    alone, registered = ALONE.get(name), FOLDERS[name]
+    if name == "lamm":
+        learned |= adapters.beside_tokens(method)
+        whole = getattr(method.config, "beside", "") == "maple"
+        alone, registered = (None, FOLDERS["maple"]) if whole else ("prompt_learner.", registered)
+    if alone is not None:
         buffers = {} if name in adapters.KINDS else _token_buffers(method)
         buffers |= {BASE: adapters.base_vectors(method)} if name == "taskres" else {}
-        state = {key.removeprefix(ALONE[name]): value for key, value in {**learned, **buffers}.items()}
+        state = {key.removeprefix(alone): value for key, value in {**learned, **buffers}.items()}
     else:
         frozen = frozen_tensors(encoder)
         if name == "vpt":
@@ -397,7 +410,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
             frozen |= {TEACHER + k.removeprefix("image_encoder."): v for k, v in frozen.items() if "image_encoder" in k}
         state = {key: _narrow(value) for key, value in frozen.items()} | learned
         state |= {} if name in ("vpt", *adapters.KINDS) else _token_buffers(method)
-    file = Path(folder) / FOLDERS[name] / f"model.pth.tar-{epoch}"
+    file = Path(folder) / registered / f"model.pth.tar-{epoch}"
     file.parent.mkdir(parents=True, exist_ok=True)
     content = {"state_dict": state, "epoch": epoch, "optimizer": None, "scheduler": None, "val_result": None}
     with whole_file(file) as temporary:

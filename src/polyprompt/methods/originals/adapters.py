@@ -4,8 +4,8 @@ CLIP-LoRA writes one `lora_weights.pt`: {weights: {layer_i: {q_proj, k_proj, v_p
 metadata: {r, alpha, encoder, params, position}}, where i counts the chosen text blocks, then the chosen image blocks.
 Tip-Adapter writes three tensors into its cache folder, `keys_16shots.pt` [D N], `values_16shots.pt` [N c] and, for -F,
 `best_F_16shots.pt` [N D]; this layout is from memory of its program, no genuine file was at hand. Those of MMA, MMRL,
-KgCoOp, ProGrad, TCP, CoPrompt and BMIP are from reading their programs; unused layers of KgCoOp and BMIP and CoPrompt's
-frozen copy are passed over, and not written.
+KgCoOp, ProGrad, TCP, CoPrompt, BMIP and LAMM are from reading their programs; unused layers of KgCoOp and BMIP and
+CoPrompt's frozen copy are passed over, and not written.
 """
 
 import re
@@ -24,6 +24,7 @@ from polyprompt.methods import (
     clip_lora,
     coprompt,
     kgcoop,
+    lamm,
     mma,
     mmrl,
     prograd,
@@ -90,6 +91,10 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
                 "reduction": max(dim // max(middle, 1), 1),
             }
             return told | ({"words": ""} if context > 4 else {})
+        case "lamm":
+            context, _ = shape("prompt_learner.ctx")
+            deep = len(counted(r"prompt_learner\.compound_prompts_text\.(\d+)"))
+            return {"context": context, "depth": 1 + deep}
         case _:
             tokens, space = shape("representation_learner.compound_rep_tokens")
             count = len(counted(r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\."))
@@ -100,9 +105,10 @@ def settings_in(name: str, tensors: Mapping[str, Tensor], depth: int, file: Path
 KINDS = {
     "clip_adapter": clip_adapter, "taskres": taskres, "vdt_adapter": vdt_adapter, "mma": mma, "mmrl": mmrl,
     "kgcoop": kgcoop, "prograd": prograd, "tcp": tcp, "coprompt": coprompt,
+    "lamm": lamm,
 }  # fmt: skip
 LEFT = re.compile(
-    r"model_distill\.|prompt_learner\.(bias_vectors$|meta_net\.linear1\.|ctx_v$|proj_v\.|exchange_layer_[tv]\.)"
+    r"model_distill\.|prompt_learner\.(bias_vectors$|meta_net\.linear1\.|ctx_v$|fix_token$|token_suffix_test$|proj_v\.|exchange_layer_[tv]\.)"
     r"|(image|text)_encoder\.transformer\.resblocks\.\d+\.learnable_linear[12]\."
 )
 """What files hold beside what learns and the encoder: CoPrompt's frozen copy, and what KgCoOp and BMIP never use."""
@@ -113,6 +119,45 @@ def config_in(
 ) -> MethodConfig:
     """A config from a checkpoint and from what it does not hold."""
     return checked(KINDS[name].Config, settings_in(name, tensors, depth, file) | dict(given), str(file))
+
+
+def around_tokens(
+    tensors: Mapping[str, Tensor], encoder: DualEncoder, given: Mapping[str, object], words: str | None
+) -> dict[str, object]:
+    """What stands around LAMM's tokens: in a whole model MaPLe's prompts, else words, or a context that left them."""
+    said = str(given.get("words", words or lamm.Config().words))
+    if "prompt_learner.proj.weight" in tensors:
+        return {"beside": "maple", "words": said} | dict(given)
+    context, vectors = tensors.get("prompt_learner.ctx"), encoder.text.vectors(encoder.text.words(said)).float().cpu()
+    plain = context is not None and context.shape == vectors.shape and bool((context - vectors).abs().max() < 1e-3)
+    return {"beside": "words" if plain else "coop", "words": said} | dict(given)
+
+
+def check_starts(method: Adapted, tensors: dict[str, Tensor], file: Path) -> None:
+    """Compares what LAMM's tokens started from with the class names' own.
+
+    Raises:
+        FileError: other names, or another count of tokens.
+    """
+    assert isinstance(method.adapter, lamm.LAMM)
+    start, theirs = method.adapter.start, tensors.get("prompt_learner.fix_token")
+    if theirs is not None and (theirs.shape != start.shape or (theirs - start.cpu()).abs().max() > 1e-3):
+        raise FileError(
+            f"{file}: its tokens did not start as those of {', '.join(method.class_names[:3])}; other classes"
+        )
+    if method.adapter.config.beside == "words":
+        tensors.pop("prompt_learner.ctx", None)
+
+
+@torch.no_grad()
+def beside_tokens(method: Adapted) -> dict[str, Tensor]:
+    """What LAMM's program saves beside what learns: where the tokens began, the words of a context that stays."""
+    adapter, text = method.adapter, method.encoder.text
+    assert isinstance(adapter, lamm.LAMM)
+    found = {"prompt_learner.fix_token": adapter.start.detach().float().cpu()}
+    if adapter.config.beside == "words":
+        found["prompt_learner.ctx"] = text.vectors(text.words(adapter.config.words)).float().cpu()
+    return found
 
 
 def check_base(method: Adapted, base: Tensor | None, file: Path) -> None:
