@@ -22,8 +22,12 @@ $(STAMP): constraints.txt pyproject.toml
 demo: install
 	$(BIN)/polyprompt demo --out runs/demo
 
+# WORKERS=2: in two processes, a test file in one of them
+WORKERS ?= 1
+SIDE_BY_SIDE := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
+
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-slow: install
 	$(BIN)/pytest -m slow

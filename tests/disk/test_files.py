@@ -47,6 +47,11 @@ def test_what_is_written_is_read(tmp_path_factory, data):
     assert files.sha256(path) == hashlib.sha256(data).hexdigest()
 
 
+def test_a_text_with_a_name_that_is_not_utf_8_is_written(tmp_path):
+    files.write_text(tmp_path / "x", "caf\udce9 é")
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "caf\\udce9 é"
+
+
 def test_json_comes_back(tmp_path):
     value = {"recall@1": 0.5, "naïve": ["é", None, True], "nested": {"n": 3}}
     files.write_json(tmp_path / "a.json", value)

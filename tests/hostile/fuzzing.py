@@ -8,8 +8,10 @@ above what it held before the first file.
 import json
 import os
 import random
+import resource
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -199,6 +201,8 @@ def _read_all(there: Connection, place: Path, reads: Callable[[str, bytes, Path]
         for seed in SEEDS[kind]:
             read(kind, seed, place)
     idle = _held("VmRSS")
+    most = _held("VmSize") + 4 * MOST_BYTES  # what asks for more is told so, and the machine goes on
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     there.send("ready")
     while True:
         number = there.recv()
@@ -212,7 +216,9 @@ def _read_all(there: Connection, place: Path, reads: Callable[[str, bytes, Path]
                 ended = "refused" if str(error) and "\n" not in str(error) else "traceback"
                 said = "" if ended == "refused" else f"several lines: {error}"[:200]
             except Exception as error:
-                ended, said = "traceback", f"{type(error).__name__}: {error}"[:200]
+                place_of = traceback.extract_tb(error.__traceback__)[-1]
+                ended = "large" if isinstance(error, MemoryError) else "traceback"
+                said = f"{type(error).__name__}: {error}"[:200] + f" ({place_of.filename}:{place_of.lineno})"
         seconds, memory = time.process_time() - begun, _held("VmHWM") - idle
         if seen.events:
             ended, said = "reached out", seen.events[0]

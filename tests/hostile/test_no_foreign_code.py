@@ -22,7 +22,7 @@ from toy_encoders import toy_encoder
 
 from polyprompt.adapt.engine import build
 from polyprompt.disk.files import write_manifest
-from polyprompt.errors import ConfigError, TowerError
+from polyprompt.errors import ConfigError, FileError, TowerError
 from polyprompt.methods import config_of
 from polyprompt.runs.saved import load_adapter, save
 from polyprompt.towers.llm import open_llm
@@ -214,6 +214,16 @@ def test_a_saved_adapter_does_not_name_what_is_imported(adapter, monkeypatch):
 
 
 @pytest.mark.outside("import")
+@pytest.mark.parametrize("key", ["method", "base_model_name_or_path", "encoder_fingerprint"])
+@pytest.mark.parametrize("value", [5, None, [], {}], ids=repr)
+def test_what_is_no_text_in_the_place_of_one(adapter, key, value):
+    folder, encoder = adapter
+    spoil(folder, "adapter_config.json", **{"method": "coop", key: value})
+    write_manifest(folder)
+    with pytest.raises(FileError, match="stands in the place of a text"):
+        load_adapter(folder, encoder)
+
+
 def test_a_caller_may_name_it(adapter, monkeypatch):
     folder, encoder = adapter
     monkeypatch.syspath_prepend(folder.parent)

@@ -61,3 +61,7 @@ def test_png_is_written_and_other_names_are_refused(tmp_path):
         write_png(tmp_path / "out.jpg", image)
     with pytest.raises(FileError, match="cannot be written"):
         write_png(tmp_path / "no" / "such" / "out.png", image)
+
+
+def test_a_text_of_a_megabyte_is_cut_to_the_width():
+    assert fitted("a" * 1_000_000, 13, 200).endswith("…")

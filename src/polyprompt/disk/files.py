@@ -85,7 +85,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all; raises as `whole_file`."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # a name in it may not be UTF-8
 
 
 def write_json(path: str | Path, value: object) -> None:

@@ -97,6 +97,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def fitted(text: str, size: int, width: int) -> str:
     """The text on one line, without control characters, cut to the width with "…" at its end."""
+    text = text[:10_000]  # more than that no line takes, and Pillow refuses to measure it
     text = " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
     if font(size).getlength(text) <= width:
         return text

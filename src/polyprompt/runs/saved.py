@@ -71,6 +71,8 @@ def load_adapter(
         base, fingerprint = saved["base_model_name_or_path"], saved["encoder_fingerprint"]
     except KeyError as error:
         raise FileError(f"{folder / CONFIG}: lacks {error.args[0]}") from None
+    if odd := [one for one in (name, base, fingerprint) if not isinstance(one, str)]:
+        raise FileError(f"{folder / CONFIG}: damaged, {odd[0]!r:.60} stands in the place of a text")
     check_own(name, str(folder / CONFIG))
     config = config_from(name, settings)
     if encoder is None:

@@ -136,6 +136,8 @@ class LLM(nn.Module):
         super().__init__()
         blocks_name, blocks = _only_blocks(decoder, name)
         norm_name = _final_norm(decoder, name)
+        if not blocks:
+            raise TowerError(f"{name}: its config says that it has no blocks; a decoder has at least one.")
         if depth is not None and not 1 <= depth <= len(blocks):
             raise TowerError(
                 f"{name}: text depth is {depth}; the model has {len(blocks)} blocks, so 1 to {len(blocks)}."
