@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from polyprompt.search.items import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from lancedb.db import DBConnection
 
 TABLE, NEW = "files", "files-new"
 STAMP = b"polyprompt"
@@ -58,7 +59,7 @@ def write_table(collection: Collection, folder: Path) -> bool:
     return True
 
 
-def _is_whole(base: Any, place: Path, stamp: bytes, files: int) -> bool:
+def _is_whole(base: "DBConnection", place: Path, stamp: bytes, files: int) -> bool:
     """Whether a table is what would be written; a damaged one is set aside.
 
     Raises:
@@ -68,11 +69,11 @@ def _is_whole(base: Any, place: Path, stamp: bytes, files: int) -> bool:
         table = base.open_table(TABLE)
         found, count = (table.schema.metadata or {}).get(STAMP), table.count_rows()
     except Exception as error:  # whatever is broken in it, LanceDB's errors have no type of their own
-        said = str(error).splitlines()[0][:100]
+        said = str(error).partition("\n")[0][:100]
         say(f"{place}: damaged ({said}): set aside as {set_aside(place).name}, and written again.")
         return False
     if found is None:
-        raise ConfigError(f"{place}: is a table that polyprompt did not write; choose another --out.")
+        raise ConfigError(f"{place}: is a table that polyprompt did not write; choose another folder.")
     return (found, count) == (stamp, files)
 
 

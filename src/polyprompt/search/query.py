@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from polyprompt.search.codes import best
 from polyprompt.search.collection import Collection
 from polyprompt.search.items import File
 from polyprompt.search.models import Embedder
+from polyprompt.values import Json
 
 LARGEST_WEIGHT = 1e30
 """Of an aspect: scores stay finite in single precision."""
@@ -170,7 +170,7 @@ def aspects(collection: Collection, vector: Float[Tensor, "D"], rows: Sequence[i
     return [tuple(row) for row in scores.tolist()]
 
 
-def as_object(collection: Collection, hit: Hit) -> dict[str, Any]:
+def as_object(collection: Collection, hit: Hit) -> Json:
     """A hit as JSON has it: its first file, the others that have the same content, and what is known about it."""
     first = hit.files[0]
     return {
