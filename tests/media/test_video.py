@@ -1,4 +1,4 @@
-"""Videos as frames: the right ones, upright, in every container; damage in one line; the mean stands for the video."""
+"""Videos as frames: the right ones, upright, in every container; damage in one line."""
 
 import io
 import struct
@@ -8,17 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from polyprompt.data.items import Picture
 from polyprompt.errors import ImageError
-from polyprompt.media.frames import moves, open_frames, over_frames
+from polyprompt.media.frames import open_frames
 from polyprompt.media.pictures import open_picture
 from polyprompt.media.suffixes import VIDEOS
-from polyprompt.media.video import is_video, middles
+from polyprompt.media.video import middles
 
 CONTAINERS = [("mp4", "libx264"), ("mov", "mpeg4"), ("webm", "libvpx"), ("mkv", "libx264"), ("avi", "mpeg4")]
 
@@ -79,26 +77,6 @@ def test_a_turned_video_stands_upright():
     assert open_frames(bytes(data), 1)[0].size == (32, 48)
 
 
-def test_a_gif_moves_where_it_has_several_frames(tmp_path):
-    greys = [Image.new("L", (16, 8), shade).convert("P") for shade in (10, 60, 110, 160)]
-    greys[0].save(tmp_path / "moving.gif", save_all=True, append_images=greys[1:], duration=50)
-    greys[0].save(tmp_path / "still.gif")
-    moving, still = ((tmp_path / name).read_bytes() for name in ("moving.gif", "still.gif"))
-    assert (moves(moving), moves(still)) == (True, False)
-    assert shades(open_frames(tmp_path / "moving.gif", 2)) == pytest.approx([60, 160], abs=2)
-    assert shades(open_frames(still, 2)) == pytest.approx([10], abs=2)
-
-
-def test_pictures_are_their_own_only_frame(tmp_path):
-    picture = Image.new("RGB", (9, 7), "red")
-    for suffix in ("png", "avif", "webp"):
-        picture.save(tmp_path / f"a.{suffix}")
-        data = (tmp_path / f"a.{suffix}").read_bytes()
-        assert not is_video(data)
-        assert [frame.size for frame in open_frames(data, 4)] == [(9, 7)]
-    assert open_frames(picture, 4) == [picture]
-
-
 def test_only_what_is_called_like_a_video_is_looked_into(tmp_path, mp4):
     (tmp_path / "a.mp4").write_bytes(mp4)
 
@@ -128,13 +106,3 @@ def test_a_damaged_video_is_one_line(spoil, words, tmp_path, mp4):
         assert "\n" not in str(error.value)
     with pytest.raises(ImageError, match=r"no such file"):
         open_frames(tmp_path / "b.mp4", 4)
-
-
-def test_a_video_is_the_normalised_mean_of_its_frames():
-    draw = torch.Generator().manual_seed(0)
-    rows = torch.nn.functional.normalize(torch.randn(6, 5, generator=draw, dtype=torch.float64), dim=-1)
-    found = over_frames(rows, [1, 3, 2])
-    for row, part in zip(found, (rows[:1], rows[1:4], rows[4:]), strict=True):
-        mean = sum(part) / len(part)
-        torch.testing.assert_close(row, mean / mean.square().sum().sqrt())
-    assert over_frames(rows, [1] * 6) is rows
