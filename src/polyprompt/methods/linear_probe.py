@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyprompt.adapt.adapter import Closed, Names
-from polyprompt.adapt.published import UNTRAINED
+from polyprompt.adapt.published import Untrained
 from polyprompt.errors import ConfigError
 from polyprompt.towers.base import DualEncoder
 
@@ -48,13 +48,14 @@ class LinearProbe(Closed):
         self.register_buffer("weights", torch.zeros(len(names), dim))
         self.register_buffer("biases", torch.zeros(len(names)))
 
-    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
+    def fit(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Fits the map; each view counts as a picture."""
         self.check_seen(labels)
         rows = F.normalize(views, dim=-1).flatten(0, 1).double().cpu().numpy()
         of_rows = labels.repeat(len(views)).cpu().numpy()
         weights, biases = fitted(rows, of_rows, chosen_strength(rows, of_rows))
-        self.weights, self.biases = weights.to(self.weights), biases.to(self.biases)
+        # In rows, as a saved one opens: scikit-learn's lie in columns, of which products round otherwise.
+        self.weights, self.biases = weights.to(self.weights).contiguous(), biases.to(self.biases)
 
     def scores(
         self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
@@ -98,4 +99,4 @@ def fitted(rows: np.ndarray, labels: np.ndarray, strength: float) -> tuple[Float
     return weights, biases
 
 
-PUBLISHED = UNTRAINED
+PUBLISHED = Untrained()
