@@ -1,6 +1,7 @@
 """Imports point one way: a module may import its own room and the rooms above it."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,36 @@ ROWS = [
 ]
 HEIGHT = {name: height for height, names in enumerate(ROWS) for name in names}
 PACKAGE = Path(__file__).parents[1] / "src" / "polyprompt"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Late imports count: a cycle that is put off is one."""
+    modules = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: imports(path) & modules.keys() - {name} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+
+
+def test_a_cycle_is_seen():
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports to run; those for its types alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    types = {id(inner) for node in guarded for inner in ast.walk(node)}
+    found = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in types:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import) and id(node) not in types:
+            found |= {alias.name for alias in node.names}
+    return found
 
 
 def test_imports_point_one_way():

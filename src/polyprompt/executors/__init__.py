@@ -1,16 +1,12 @@
 """Where work runs: in processes here, as Ray tasks, or as Slurm jobs. All of them do the same work in one folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from polyprompt.errors import ConfigError
+from polyprompt.executors.job import Job, Watch
 
 Executor = Literal["local", "ray", "slurm"]
-Job = Callable[[Path], None]
-"""What each worker does with a file or folder that all see: a function of a module, so that other machines find it."""
-Watch = Callable[[], None]
-"""Called now and then while workers are at work."""
 
 
 def start(executor: Executor, workers: int, job: Job, what: Path, watch: Watch) -> None:

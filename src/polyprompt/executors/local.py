@@ -6,7 +6,7 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from polyprompt.executors import Job, Watch
+from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
 EVERY = 0.2

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from polyprompt.errors import ConfigError
-from polyprompt.executors import Job, Watch
+from polyprompt.executors.job import Job, Watch
 
 EVERY = 0.5
 """Seconds between two looks."""

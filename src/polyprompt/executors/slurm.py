@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from polyprompt.errors import ConfigError
-from polyprompt.executors import Job, Watch
+from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
 EVERY = 1.0

@@ -7,12 +7,11 @@ method's file). What differs by default: pictures are not changed at random, so 
 of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` brings the published crops back.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from polyprompt.adapt.classifier import Classifier
-from polyprompt.adapt.descriptions import RANDOM, read_descriptions, with_descriptions
-from polyprompt.adapt.engine import Adapted, MethodConfig, TermConfig, build
+from polyprompt.adapt.descriptions import RANDOM
+from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.tasks import build_tasks
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
@@ -22,13 +21,14 @@ from polyprompt.runs.draw import read_sets, read_tasks
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device, is_main_process
-from polyprompt.runs.resolve import AUTO, resolved, terms_of
-from polyprompt.runs.saved import config_from, load_adapter, save
+from polyprompt.runs.resolve import AUTO, resolved
+from polyprompt.runs.saved import load_adapter, save
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import evaluate, selection, train, tune
+from polyprompt.runs.untrained import configs_of, untrained
 from polyprompt.towers.base import DualEncoder
 from polyprompt.towers.encoder import Encoder
-from polyprompt.values import Foreign, Json
+from polyprompt.values import Json
 
 
 def adapt(settings: AdaptSettings, out: Path, *, resume: bool = False, encoder: Encoder | None = None) -> Classifier:
@@ -97,7 +97,7 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
     """One adapter on several sets together; the first task is at work in what is saved."""
     drawn, tests = read_tasks(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
-    config, terms = _configs(settings)
+    config, terms = configs_of(settings)
     names = {task: data.class_names for task, data in drawn.items()}
     twins = [name for data in drawn.values() for name in data.twins]
     keep = bool(settings.cache_gb)
@@ -139,28 +139,6 @@ def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> Json:
     """What the encoder scores as it is, with one sentence a class."""
     plain = build(config_of("zeroshot")(), encoder, data.class_names, twins=data.twins)
     return evaluate(plain, data, cache_gb)
-
-
-def untrained(
-    settings: AdaptSettings,
-    encoder: DualEncoder,
-    class_names: Sequence[str],
-    *,
-    keep: bool = False,
-    twins: Sequence[str] = (),
-) -> Adapted:
-    """The method of resolved settings, untrained."""
-    config, terms = _configs(settings)
-    return build(config, encoder, class_names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
-
-
-def _configs(settings: AdaptSettings) -> tuple[MethodConfig, list[TermConfig]]:
-    """That of the method, and those of terms beside its own."""
-    named = dict(settings.method)
-    both: list[Foreign] = [config_from(named.pop("name"), named), *terms_of(settings)]
-    if settings.descriptions is not None:
-        both = with_descriptions(both, read_descriptions(settings.descriptions, settings.seed))
-    return both[0], both[1:]
 
 
 def _by_class(data: Labelled) -> dict[str, list[str]]:

@@ -17,11 +17,11 @@ from polyprompt.disk.files import make_folder
 from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
 from polyprompt.progress import say
-from polyprompt.runs.adapt import untrained
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import evaluate, train
+from polyprompt.runs.untrained import untrained
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Json, Values
 
