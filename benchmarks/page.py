@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from goals import GOALS, rows_of
 from measure import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -48,7 +49,8 @@ KNOWN = ("command", "date", "machine", "versions", "claim", "notes")
 
 def page(results: Path) -> str:
     """All figures of speed and memory in a folder, one section each."""
-    return _page(HEAD, {name: found for name, found in _read(results).items() if not name.startswith(PREFIX)})
+    kept = {name: found for name, found in _read(results).items() if not name.startswith(PREFIX)}
+    return _page("\n".join([HEAD, *summary(kept)]), kept)
 
 
 def reliability_page(results: Path) -> str:
@@ -66,6 +68,18 @@ def _page(head: str, results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([head, *(section(name, result) for name, result in results.items())])
 
 
+def summary(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Every goal of the results that are there, and whether it was reached; results without one have their name."""
+    rows = [["claim", "figure", "goal", "reached"], [":---", "---:", "---:", ":---"]]
+    for goal in GOALS:
+        for which, value in goal.figures(found[goal.result]) if goal.result in found else ():
+            claim = f"[{goal.claim}](#{goal.result}){which and f', {which}'}"
+            rows.append([claim, f"{readable(value)}{goal.unit}", goal.said, "yes" if goal.met(value) else "**missed**"])
+    stated = {goal.result for goal in GOALS}
+    rows += [[f"[{name}](#{name})", "see there", "", ""] for name in found if name not in stated]
+    return ["## All claims\n", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
 def section(name: str, result: dict[str, Any]) -> str:
     """The claim, how it was measured, and a table of what was found."""
     machine = result["machine"]
@@ -74,8 +88,7 @@ def section(name: str, result: dict[str, Any]) -> str:
         f"threads used: {machine['threads']}, torch {result['versions']['torch']}; load at the end {machine['load']:g}"
     )
     rest = {key: value for key, value in result.items() if key not in KNOWN}
-    found = rest.get("found", rest)
-    rows = [dict(figures(row)) for row in (found if isinstance(found, list) else [found])]
+    rows = [dict(figures(row)) for row in rows_of(rest)]
     picture = [f"\n![seconds of a step by the number of classes]({PLOT})\n"] if name == CURVE else []
     notes = [f"\n{note}" for note in result.get("notes", ())]
     return "\n".join(

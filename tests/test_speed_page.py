@@ -18,7 +18,7 @@ def speed(monkeypatch):
     import page
 
     yield page
-    for name in ("page", "measure"):
+    for name in ("page", "measure", "goals"):
         sys.modules.pop(name)
 
 
@@ -31,7 +31,7 @@ def write(folder, name, **result):
 def test_medians_counts_and_bytes_are_readable(speed, tmp_path):
     write(tmp_path, "many", found=[{"classes": 2000, "time": TIME}, {"classes": 10, "peak_bytes": 3 << 29}])
     write(tmp_path, "one", share=0.12345, time=TIME)
-    many, one = speed.page(tmp_path).split("\n## ")[1:]
+    _, many, one = speed.page(tmp_path).split("\n## ")[1:]
     assert "Goal: twice as fast." in many
     assert "| classes | seconds, ours | seconds, theirs | ratio | peak |" in many
     assert "| 2,000 | 2 | 8 | 4 |  |" in many
@@ -62,7 +62,7 @@ def test_what_was_tried_to_break_it_has_a_page_of_its_own(speed, tmp_path):
     assert "| model | 12,345 | 12,345 |  |" in flips
     assert "\nEnded after an hour.\n\nNothing else ran.\n" in flips
     assert "`python benchmarks/toy.py`, 2026-01-02" in flips
-    assert speed.page(tmp_path).split("\n## ")[1].startswith("contrast\n")
+    assert speed.page(tmp_path).split("\n## ")[2].startswith("contrast\n")
 
 
 def test_every_result_kept_here_can_be_shown(speed):
@@ -72,4 +72,33 @@ def test_every_result_kept_here_can_be_shown(speed):
     apart = [[name for name in kept if name.startswith(speed.PREFIX) == broken] for broken in (False, True)]
     for page, names in zip(pages, apart, strict=True):
         shown = [line[3:] for line in page.splitlines() if line.startswith("## ")]
-        assert shown == [name.removeprefix(speed.PREFIX) for name in names]
+        summary = ["All claims"] if page is pages[0] else []
+        assert shown == summary + [name.removeprefix(speed.PREFIX) for name in names]
+
+
+def test_a_goal_is_reached_or_missed_row_by_row(speed, tmp_path):
+    rows = [{"precision": "fp32", "time": TIME | {"ratio": 3.0}}, {"precision": "bf16", "time": TIME | {"ratio": 2.99}}]
+    write(tmp_path, "align-last-block", found=rows)
+    write(tmp_path, "align-start", found={"import": 0.2, "help": 0.51})
+    write(tmp_path, "grid-deciding", found=[{"seconds": [5.0, 0.25, 1.0]}])
+    write(tmp_path, "other", found={"help": 1.0})
+    table = speed.page(tmp_path).split("\n## ")[1].splitlines()[4:-1]
+    assert table == [
+        "| [the last block for read-out rows](#align-last-block), fp32 | 3 times | >= 3 times | yes |",
+        "| [the last block for read-out rows](#align-last-block), bf16 | 2.99 times | >= 3 times | **missed** |",
+        "| [import polyprompt](#align-start) | 0.2 s | <= 0.2 s | yes |",
+        "| [polyprompt --help](#align-start) | 0.51 s | <= 0.5 s | **missed** |",
+        "| [what is left of 10,000 cells](#grid-deciding) | 1 s | <= 1 s | yes |",
+        "| [other](#other) | see there |  |  |",
+    ]
+
+
+def test_goals_are_those_that_the_results_state(speed):
+    """Each bound stands among the numbers of its claim; each goal finds its figure."""
+    other = {0.2: "1/5", 0.1: "1/10", 0.05: "50 ms"}
+    for goal in speed.GOALS:
+        result = json.loads((speed.RESULTS / f"{goal.result}.json").read_text())
+        bound = goal.least if goal.most is None else goal.most
+        words = result["claim"].replace(",", " ").split()
+        assert f"{bound:g}" in words or other.get(bound, "-") in result["claim"], goal
+        assert list(goal.figures(result)), goal
