@@ -5,15 +5,21 @@ PolypromptError            one line for the user, exit code 2
 │   ├── UnknownNameError   a name that does not exist; near names are offered
 │   └── DependsOnPicturesError   class vectors that hold for no picture but one
 ├── DataError              captions, labels, tables
-│   └── ImageError         one picture that cannot be read
+│   ├── ImageError         one picture that cannot be read
+│   ├── BadPicturesError   more such pictures than allowed
+│   ├── ShotsError         fewer labelled pictures than a draw asks for
+│   └── NoLabelsError      pictures without labels (scikit-learn's, so a ValueError too)
 ├── TowerError             a backbone that cannot be opened, or not used this way
 ├── FileError              a file that is damaged, foreign or in the way
 │   └── CacheError         a cache that cannot be written
 └── TrainingError          a run that cannot go on
+
+Other exceptions in the package are signals within one module, caught there; their names begin with an underscore, but
+for `DamagedPieceError` of disk/pieces.py, which a store answers by making the piece again.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PolypromptError(Exception):
@@ -49,6 +55,32 @@ class ImageError(DataError):
         super().__init__(f"{source}: {why}")
         self.source = source
         self.why = why
+
+
+class BadPicturesError(DataError):
+    """More pictures are missing or unreadable than allowed; `lines` says of each what is wrong, one line each."""
+
+    def __init__(self, name: str, lines: Sequence[str], allowed: int) -> None:
+        more = f" (and {len(lines) - 1:,} more)" if len(lines) > 1 else ""
+        super().__init__(
+            f"{name}: {lines[0]}{more}. Mend or remove it, or let up to {max(len(lines), 10)} pictures "
+            f"be skipped (max_bad, now {allowed})."
+        )
+        self.lines = tuple(lines)
+
+
+class ShotsError(DataError):
+    """Fewer labelled pictures than the draw asks for."""
+
+    def __init__(self, name: str, class_name: str, have: int, want: int) -> None:
+        super().__init__(
+            f"{name}: class {class_name!r} has {have} pictures, {want} shots were asked for. "
+            f"Ask for {have} or fewer, add pictures, or take what there is: --set take_fewer=true."
+        )
+
+
+class NoLabelsError(DataError, ValueError):
+    """Pictures without labels; a ValueError, since scikit-learn wants one."""
 
 
 class TowerError(PolypromptError):

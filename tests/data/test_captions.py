@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from polyprompt.data.captions import BadPicturesError
 from polyprompt.data.items import Pairs
 from polyprompt.data.read import read_pairs
-from polyprompt.errors import DataError, ImageError, PolypromptError, UnknownNameError
+from polyprompt.errors import BadPicturesError, DataError, ImageError, PolypromptError, UnknownNameError
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 STRANGE = [

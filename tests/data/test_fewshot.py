@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyprompt.data.fewshot import ShotsError, base_and_novel, few_shot, hold_out, without
+from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled, Picture
-from polyprompt.errors import ConfigError, DataError
+from polyprompt.errors import ConfigError, DataError, ShotsError
 
 
 def labelled(labels: list[int], classes: int) -> Labelled:

@@ -13,20 +13,8 @@ from polyprompt.data.items import Pairs, Picture
 from polyprompt.data.names import refuse_half_characters
 from polyprompt.data.rows import Row
 from polyprompt.data.told import count, say_once, some
-from polyprompt.errors import DataError, ImageError
+from polyprompt.errors import BadPicturesError, DataError, ImageError
 from polyprompt.progress import track
-
-
-class BadPicturesError(DataError):
-    """More pictures are missing or unreadable than allowed; `lines` says of each what is wrong, one line each."""
-
-    def __init__(self, name: str, lines: Sequence[str], allowed: int) -> None:
-        more = f" (and {len(lines) - 1:,} more)" if len(lines) > 1 else ""
-        super().__init__(
-            f"{name}: {lines[0]}{more}. Mend or remove it, or let up to {max(len(lines), 10)} pictures "
-            f"be skipped (max_bad, now {allowed})."
-        )
-        self.lines = tuple(lines)
 
 
 def pairs_of(name: str, place: str, rows: Iterable[Row], max_bad: int) -> Pairs:

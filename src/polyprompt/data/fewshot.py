@@ -10,17 +10,7 @@ import random
 from dataclasses import replace
 
 from polyprompt.data.items import Labelled
-from polyprompt.errors import ConfigError, DataError
-
-
-class ShotsError(DataError):
-    """Fewer labelled pictures than the draw asks for."""
-
-    def __init__(self, name: str, class_name: str, have: int, want: int) -> None:
-        super().__init__(
-            f"{name}: class {class_name!r} has {have} pictures, {want} shots were asked for. "
-            f"Ask for {have} or fewer, add pictures, or take what there is: --set take_fewer=true."
-        )
+from polyprompt.errors import ConfigError, DataError, ShotsError
 
 
 def few_shot(data: Labelled, shots: int, draw: random.Random, *, take_fewer: bool = False) -> Labelled:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from polyprompt.data.captions import BadPicturesError, missing_line
+from polyprompt.data.captions import missing_line
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.data.names import LIST, check_class_names, is_code, refuse_half_characters
 from polyprompt.data.odd import is_list
 from polyprompt.data.rows import Row
 from polyprompt.data.told import count, say_once, some
-from polyprompt.errors import DataError
+from polyprompt.errors import BadPicturesError, DataError
 
 
 @dataclass

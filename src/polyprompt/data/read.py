@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from polyprompt.data.captions import BadPicturesError, pairs_of, readable_ones, skip_unreadable, tell_skipped
+from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, tell_skipped
 from polyprompt.data.items import Labelled, Pairs, Scored
 from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
 from polyprompt.data.readers import Reader
@@ -16,7 +16,7 @@ from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
 from polyprompt.data.splits import in_split, merged, own_name, tell_leaks
 from polyprompt.data.told import say_once
-from polyprompt.errors import DataError
+from polyprompt.errors import BadPicturesError, DataError
 
 
 def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None) -> Pairs:
