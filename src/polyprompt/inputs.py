@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from jaxtyping import Float
 from PIL import Image
@@ -12,6 +12,9 @@ from polyprompt.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image
 """A path, the bytes of a file, or a PIL picture."""
+
+LETTERS = 8_000
+"""Of a text that someone types or sends; towers read far fewer, and some tokenizers take minutes for a longer word."""
 
 Frames: TypeAlias = Sequence[Image.Image]
 """A video as some of its frames."""
@@ -32,7 +35,15 @@ def list_of_texts(given: object, what: str = "text") -> list[str]:
     return texts
 
 
-def list_of_pictures(given: object, *, frames: bool = False) -> list[Picture | Frames]:
+@overload
+def list_of_pictures(given: object) -> list[Picture]: ...
+
+
+@overload
+def list_of_pictures(given: object, *, frames: bool) -> list[Picture | Frames]: ...
+
+
+def list_of_pictures(given: object, *, frames: bool = False) -> list[Picture] | list[Picture | Frames]:
     """The pictures as a list; one picture is a list of one.
 
     Args:

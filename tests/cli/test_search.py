@@ -1,12 +1,14 @@
 """search from end to end, and the query as it is read."""
 
 import os
+import time
 
 import pytest
 
 import polyprompt as pp
 from polyprompt.cli.search import numbers
 from polyprompt.errors import ConfigError
+from polyprompt.report.grids import fitted
 from polyprompt.search.query import LARGEST_WEIGHT
 
 
@@ -29,6 +31,32 @@ def test_a_query_that_is_cut_is_told(run, photos, tmp_path, polyprompt):
         assert f"the text {long!r:.60} is longer than the 40 tokens that the model reads; the rest was cut off." in err
     code, _, err = polyprompt("search", run, "red", "--images", photos)
     assert (code, "cut off" in err) == (0, False)
+
+
+def test_a_text_that_nobody_types_is_one_line_in_no_time(run, photos, polyprompt):
+    """A megabyte of one word: some tokenizers would take hours."""
+    huge = "x" * 2**20
+    for words in (
+        ["search", run, huge, "--images", photos],
+        ["search", run, "red", "--not", huge, "--images", photos],
+        ["explain", run, photos / "1.png", huge],
+    ):
+        began = time.process_time()
+        code, out, err = polyprompt(*words)
+        assert (code, out) == (2, "")
+        line = err.strip().splitlines()[-1]
+        assert "the text 'xxxxx" in line
+        assert line.endswith("has 1,048,576 letters; give at most 8,000.")
+        assert len(line) < 200
+        assert time.process_time() - began < 5
+
+
+def test_a_long_text_is_drawn_cut_to_its_line():
+    began = time.process_time()
+    assert fitted("a " * 2**19, 20, 300).endswith("…")
+    assert fitted("i" * 300, 20, 300).endswith("…")
+    assert fitted("a cat", 20, 300) == "a cat"
+    assert time.process_time() - began < 5
 
 
 def test_data_is_a_folder_a_table_or_class_folders(run, photos, polyprompt, tmp_path):

@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn.functional import cosine_similarity
 from toy_encoders import FAMILIES, SIZE, toy_encoder, toy_images
 
-from polyprompt.errors import ImageError, UnknownNameError
+from polyprompt.errors import DataError, ImageError, UnknownNameError
 from polyprompt.media.pictures import together
 from polyprompt.nn.precision import products_in
 
@@ -48,6 +48,24 @@ def test_a_bad_file_among_many_is_named(files):
     files[40].write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"40\.png"):
         toy_encoder("clip").encode_image(files)
+
+
+def test_one_is_a_list_of_one_as_everywhere(files):
+    encoder = toy_encoder("clip")
+    row = encoder.encode_image(files[:1])
+    for one in (files[0], str(files[0]), files[0].read_bytes(), Image.open(files[0])):
+        assert torch.equal(encoder.encode_image(one), row)
+    torch.testing.assert_close(encoder.encode_image(encoder.image.preprocess(Image.open(files[0]))), row)
+    assert torch.equal(encoder.encode_text("a cat"), encoder.encode_text(["a cat"]))
+    assert encoder.encode_image(path for path in files[:2]).shape == (2, encoder.dim)
+
+
+@pytest.mark.parametrize("given", [[], 5, ["a.png", 5]], ids=str)
+def test_what_is_none_is_refused_in_one_line(given, unchecked):
+    for encode in (toy_encoder("clip").encode_image, toy_encoder("clip").encode_text):
+        with pytest.raises(DataError, match=r"were given|got a int|2 is of type int") as error:
+            encode(given)
+        assert "\n" not in str(error.value)
 
 
 def test_large_pictures_go_through_fewer_at_a_time():

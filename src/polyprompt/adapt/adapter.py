@@ -27,7 +27,7 @@ class Adapter(nn.Module):
     scale: float | None = None
     """The factor on cosines; None: the encoder's own, exp(logit_scale)."""
     views: int = 1
-    """Random views of each training picture that `look_at` is given, where pictures are augmented."""
+    """Random views of each training picture that `fit` is given, where pictures are augmented."""
     names_classes: bool = True
     """Whether `class_vectors` are of the classes, so that a term can compare them with the frozen encoder's."""
 
@@ -61,7 +61,7 @@ class Adapter(nn.Module):
         """The whole loss: terms are added up. Called once, when training is set up."""
         return [CrossEntropy()]
 
-    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
+    def fit(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Called once before training, with the frozen vectors of all training pictures (Tip-Adapter's cache)."""
 
     def tune(

@@ -36,7 +36,7 @@ class ClassWeights:
         told = weights if isinstance(weights, Mapping) else {}
         self.by_name = {spelt(name): float(weight) for name, weight in told.items()}
 
-    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+    def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Counts the classes, or finds those that have weights.
 
         Raises:

@@ -11,7 +11,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.errors import DependsOnPicturesError
 from polyprompt.inputs import list_of_texts
 from polyprompt.media.pictures import Preprocess
-from polyprompt.towers.encoder import Images, listed, pixel_batches
+from polyprompt.towers.encoder import Images, pixel_batches
 
 
 class Classifier:
@@ -37,7 +37,7 @@ class Classifier:
         Raises:
             DataError: names that are empty, read the same, or are too long for the text tower; fewer than two.
         """
-        return Classifier(self.method.for_classes(list_of_texts(listed(class_names, "class names"), "class name")))
+        return Classifier(self.method.for_classes(list_of_texts(class_names, "class name")))
 
     def for_task(self, task: str) -> "Classifier":
         """The same adapter at work on another task that it was trained for, over the classes of that.
@@ -51,9 +51,9 @@ class Classifier:
         """Class probabilities of pictures: paths, PIL pictures, or preprocessed pixels.
 
         Raises:
-            ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
+            ImageError: a picture that cannot be read. DataError: none was given, or something that is none.
         """
-        parts = pixel_batches(listed(images, "pictures"), self.preprocess)
+        parts = pixel_batches(images, self.preprocess)
         return torch.cat([probabilities(self._scorer, self.method.see(pixels)) for pixels in parts])
 
 

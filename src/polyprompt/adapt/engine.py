@@ -45,6 +45,19 @@ class TermConfig(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsEpochs(Protocol):
+    """Settings of a method or a term that do not go with every number of epochs."""
+
+    def check_epochs(self, epochs: int) -> None:
+        """Says so before anything is trained.
+
+        Raises:
+            ConfigError: they do not go with this one.
+        """
+        ...
+
+
 class Adapted(nn.Module):
     """A frozen encoder as an adapter changes it, over some classes.
 

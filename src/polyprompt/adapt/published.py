@@ -11,9 +11,6 @@ Protocol: TypeAlias = Literal["few-shot", "base-to-novel", "cross-dataset"]
 """Few-shot: all classes. Base-to-novel: trained on the first half of the classes, scored on both halves apart (Zhou et
 al. 2022, arXiv:2203.05557). Cross-dataset: trained on all classes of one set, scored on others too."""
 
-UNTRAINED: "Mapping[Protocol, Published]" = {}
-"""What a method that nothing is trained of has in place of records."""
-
 NEAREST: Mapping[Protocol, tuple[Protocol, ...]] = {
     "few-shot": ("few-shot", "base-to-novel", "cross-dataset"),
     "base-to-novel": ("base-to-novel", "few-shot", "cross-dataset"),
@@ -46,6 +43,8 @@ class Published:
     """Of Adam and AdamW."""
     schedule: Literal["published", "by-epoch", "cosine", "constant"] = "published"
     """An epoch at 1e-5, then a cosine by epochs (train/schedule.py); the cosine alone; a cosine by steps; none."""
+    select: Literal["last", "val"] = "last"
+    """Which epoch stays: the last one, or the one that scores best on validation pictures."""
     crop: float = 0.08
     """The smallest share of a picture that a random crop shows; crops are mirrored half of the time."""
     views: Literal["crops", "randaugment"] = "crops"
@@ -64,3 +63,15 @@ class Published:
     def steps_for(self, shots: int | None) -> int | None:
         """Steps for so many pictures a class, where steps are counted; of all there are, as for 16."""
         return None if self.steps_a_shot is None else self.steps_a_shot * (shots or 16)
+
+
+Records: TypeAlias = Mapping[Protocol, Published]
+"""Of one method."""
+
+
+class Untrained(dict[Protocol, Published]):
+    """In place of records, for a method that nothing is trained of; `figures` as in a record of base-to-novel."""
+
+    def __init__(self, figures: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.figures = figures or {}

@@ -324,6 +324,10 @@ class CampeEncoder(Encoder):
         self._fingerprint, self.dtype = own, model.text.llm.dtype
         self.aspects = model.text.num_segments
 
+    def hashed(self) -> str:
+        """Taken at the start, before all was frozen."""
+        return self._fingerprint
+
     def saving(self, savings: Savings) -> None:
         """Turns off the last block for the readouts alone, or sets how many tokens are computed at a time."""
         assert isinstance(self.text, CampeText)

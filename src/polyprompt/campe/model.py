@@ -231,7 +231,7 @@ class CAMPE(nn.Module):
             TowerError: a backbone cannot be opened.
         """
         folder = Path(folder)
-        settings, fingerprints = read_config(folder)
+        settings, _ = read_config(folder)
         places = {"text": text_tower, "image": image_tower}
         moved = {
             side: getattr(settings, side).model_copy(update={"tower": str(place)})
@@ -242,20 +242,28 @@ class CAMPE(nn.Module):
             model = build(settings.model_copy(update=moved | ({"tower_dtype": tower_dtype} if tower_dtype else {})))
         except (TowerError, UnknownNameError) as error:
             raise TowerError(f"{folder}: {error} If it has moved, say where: {MOVED}.") from None
-        found = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
-        for side, expected in fingerprints.items():
+        return model.restored(folder)
+
+    def restored(self, folder: Path) -> "CAMPE":
+        """This model with what a saved one had learned, in evaluation.
+
+        Raises:
+            FileError: a file is missing or damaged, a backbone is not the one it was trained on, tensors do not fit.
+        """
+        found = {"text": self.text.llm.fingerprint, "image": self.image.tower.fingerprint}
+        for side, expected in read_config(folder)[1].items():
             if found[side] != expected:
-                name = getattr(model.settings, side).tower
+                name = getattr(self.settings, side).tower
                 raise FileError(
                     f"{folder}: trained on a {side} tower {name!r} ({expected[:12]}), the one found here is "
                     f"another ({found[side][:12]}). Use the same weights."
                 )
-        tensors, own = load_file(folder / TENSORS), model.learned()
+        tensors, own = load_file(folder / TENSORS), self.learned()
         odd = sorted(set(tensors) ^ set(own))
         if odd or any(tensors[name].shape != own[name].shape for name in own):
             raise FileError(f"{folder / TENSORS}: does not fit its config ({', '.join(odd[:3]) or 'other shapes'}).")
-        model.load_state_dict(tensors, strict=False)
-        return model.eval()
+        self.load_state_dict(tensors, strict=False)
+        return self.eval()
 
     def _batches(self, images: Pictures, frames: list[int]) -> Iterator[Pixels]:
         """Pixels of all pictures and frames; `frames` is told how many each item has."""

@@ -9,6 +9,7 @@ import typer
 
 from polyprompt.errors import ConfigError
 from polyprompt.executors import Executor
+from polyprompt.inputs import LETTERS
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, what was saved of one, or hf:OWNER/NAME.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run.")]
@@ -56,8 +57,10 @@ def whole(text: str, what: str) -> str:
     """A text that can be tokenised and written.
 
     Raises:
-        ConfigError: it holds what is not UTF-8.
+        ConfigError: it holds what is not UTF-8, or more letters than anyone types.
     """
+    if len(text) > LETTERS:
+        raise ConfigError(f"{what} {text[:40]!r}... has {len(text):,} letters; give at most {LETTERS:,}.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

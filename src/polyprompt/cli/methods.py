@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.values import Plain
+
 HEAD = ("method", "paper", "what learns", "numbers", "trained", "base", "novel", "HM", "step", "what it is")
 PAPER = re.compile(r" *\(([^()]*\d{4}[^()]*)\)")
 """Where the first line of a method's file names its paper."""
@@ -37,32 +39,32 @@ def method_rows() -> list[tuple[str, ...]]:
 
 def facts(name: str) -> tuple[str, ...]:
     """A method's row."""
-    from polyprompt.adapt.published import UNTRAINED
-    from polyprompt.methods import module_of
+    from polyprompt.adapt.published import Untrained
+    from polyprompt.methods import records
 
-    module = module_of(name)
-    published = getattr(module, "PUBLISHED", {})
-    figures = published["base-to-novel"].figures if "base-to-novel" in published else getattr(module, "FIGURES", {})
+    published = records(name)
+    told = published if isinstance(published, Untrained) else published.get("base-to-novel")
+    figures = {} if told is None else told.figures
     shown = [f"{figures[key]:.2f}" if key in figures else "-" for key in ("base", "novel", "harmonic mean")]
     paper, what = described(name)
-    return paper or "-", *learned(name), "no" if published is UNTRAINED else "yes", *shown, cost(name), what
+    return paper or "-", *learned(name), "no" if told is published else "yes", *shown, cost(name), what
 
 
 def learned(name: str) -> tuple[str, str]:
     """The parts of a method that learn, and how many numbers they are: 100 classes, 16 pictures each, as published."""
     import torch
 
-    from polyprompt.methods import module_of
+    from polyprompt.methods import config_of, records
     from polyprompt.towers.sizes import Sizes
 
-    module, encoder = module_of(name), Sizes()
-    known = getattr(module, "PUBLISHED", {})
-    config = next((one.config for one in known.values()), None) or module.Config()
+    encoder: Plain = Sizes()
+    kind: Plain = config_of(name)
+    config = next((one.config for one in records(name).values()), None) or kind()
     if "descriptions" in {field.name for field in dataclasses.fields(config)}:
         config = dataclasses.replace(config, descriptions={"{}": ("a photo of a {}.",)})
     adapter = config.build(encoder, [f"class {number}" for number in range(100)], torch.Generator())
     if any(True for _ in adapter.parameters()):
-        adapter.look_at(torch.zeros(1, 1600, encoder.dim), torch.arange(1600) % 100)  # Tip-Adapter's keys
+        adapter.fit(torch.zeros(1, 1600, encoder.dim), torch.arange(1600) % 100)  # Tip-Adapter's keys
     found = {key: one.numel() for key, one in adapter.named_parameters() if one.requires_grad}
     parts = dict.fromkeys(key.partition(".")[0] for key in found)
     return ", ".join(parts) or "-", f"{sum(found.values()):,}"

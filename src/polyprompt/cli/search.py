@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from polyprompt.search.collection import Collection
     from polyprompt.search.models import Embedder
+    from polyprompt.search.query import Hit
 
 
 def command(
@@ -62,54 +63,65 @@ def command(
     weights = numbers(aspect_weights)
     if not text and not like:
         raise ConfigError("there is nothing to look for: give a text, or a picture with --like.")
-    from polyprompt.search.collection import Collection, is_collection
-    from polyprompt.search.query import Query, as_object, ask
+    from polyprompt.search.query import Query, ask
 
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
-    if is_collection(where_from):
-        if images is not None:
-            raise ConfigError(f"{where_from}: is a collection and has its own pictures; leave --images out.")
-        collection = Collection(where_from)
-        model, root = model_of(collection, where_from, encoder, towers), collection.about.root
-    elif images is None:
-        raise ConfigError(f"{where_from}: is no collection. For a run say which pictures: --images FOLDER.")
-    else:
+    if images is not None:
         model, collection, root = of_run(where_from, images, max_bad, encoder, towers)
+    else:
+        model, collection, root = of_collection(where_from, encoder, towers)
     rows, own = wanted(collection, model, text, like or [])
     away = model.texts([whole(one, "the text") for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
     hits = ask(collection, query, top)
-    if as_json:
-        for hit in hits:
-            found = as_object(collection, hit)
-            typer.echo(json.dumps({"file": os.path.join(root, found["path"])} | found))
-    else:  # a line for each file, also of those that have the same content
-        lines = [
-            f"{hit.score:.4f}  {os.path.join(root, str(file.facts['path']))}" for hit in hits for file in hit.files
-        ]
-        typer.echo("\n".join(lines[:top]))
+    for line in objects(collection, hits, root) if as_json else lines(hits, root)[:top]:
+        typer.echo(line)
     if grid:
-        from polyprompt.media.pictures import open_picture
-        from polyprompt.report.grids import Hit, write_png
-        from polyprompt.report.grids import grid as picture_grid
-
-        tiles = [
-            Hit(open_picture(collection.thumbnail(hit.row)), hit.score, str(hit.files[0].facts["name"])) for hit in hits
-        ]
-        write_png(grid, picture_grid([(text or "", tiles)]))
+        write_grid(grid, collection, hits, text or "")
 
 
-def model_of(collection: "Collection", name: str, encoder: str | None, towers: dict[str, str | None]) -> "Embedder":
-    """The model that a collection was made with.
+def objects(collection: "Collection", hits: "Sequence[Hit]", root: str) -> list[str]:
+    """Each hit as JSON."""
+    from polyprompt.search.query import as_object
+
+    found = [as_object(collection, hit) for hit in hits]
+    return [json.dumps({"file": os.path.join(root, fields["path"])} | fields) for fields in found]
+
+
+def lines(hits: "Sequence[Hit]", root: str) -> list[str]:
+    """A line for each file, also of those that have the same content."""
+    return [f"{hit.score:.4f}  {os.path.join(root, str(file.facts['path']))}" for hit in hits for file in hit.files]
+
+
+def write_grid(out: Path, collection: "Collection", hits: "Sequence[Hit]", title: str) -> None:
+    """The hits' thumbnails as one picture."""
+    from polyprompt.media.pictures import open_picture
+    from polyprompt.report import grids
+
+    tiles = [
+        grids.Hit(open_picture(collection.thumbnail(hit.row)), hit.score, str(hit.files[0].facts["name"]))
+        for hit in hits
+    ]
+    grids.write_png(out, grids.grid([(title, tiles)]))
+
+
+def of_collection(
+    name: str, encoder: str | None, towers: dict[str, str | None]
+) -> tuple["Embedder", "Collection", str]:
+    """The model that a collection was made with, the collection, and what its paths are below.
 
     Raises:
-        ConfigError: it has changed since.
+        ConfigError: it is no collection, or the model has changed since.
     """
+    from polyprompt.search.collection import Collection, is_collection
     from polyprompt.search.models import check_model, open_model
 
+    if not is_collection(name):
+        raise ConfigError(f"{name}: is no collection. For a run say which pictures: --images FOLDER.")
+    collection = Collection(name)
     model = open_model(collection.about.model, encoder, **towers)
     check_model(model, collection.about.model, collection.about.fingerprint, name)
-    return model
+    return model, collection, collection.about.root
 
 
 def of_run(
@@ -118,14 +130,17 @@ def of_run(
     """A run's model, its pictures as a collection in the cache, and what their paths are below.
 
     Raises:
+        ConfigError: it is a collection.
         DataError: more than `max_bad` pictures cannot be read, or all.
     """
     from polyprompt.cli.pictures import pictures_of
-    from polyprompt.search.collection import Collection
+    from polyprompt.search.collection import Collection, is_collection
     from polyprompt.search.fill import in_cache
     from polyprompt.search.found import in_folder, listed
     from polyprompt.search.models import open_model
 
+    if is_collection(run):
+        raise ConfigError(f"{run}: is a collection and has its own pictures; leave --images out.")
     folder = Path(data).is_dir()
     found = in_folder(Path(data)) if folder else listed(pictures_of(data))
     model = open_model(run, encoder, **towers)

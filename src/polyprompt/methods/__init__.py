@@ -3,19 +3,19 @@
     build(config_of("maple")(depth=3), encoder, class_names)
 
 A method's file holds `Config`, frozen and checking itself, whose `build` gives an `Adapter` (adapt/adapter.py); and
-`PUBLISHED`, what its authors did, by protocol (adapt/published.py); with `SELECT = "val"` the epoch that stays is
-chosen on validation pictures unless a run says otherwise. The first line of its docstring says what it is.
+`PUBLISHED`, what its authors did, by protocol (adapt/published.py). The first line of its docstring says what it is.
 """
 
 import os
 import sys
-from collections.abc import Mapping
+import typing
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import runtime_checkable
 
 from polyprompt.adapt.engine import MethodConfig
-from polyprompt.adapt.published import Protocol, Published
+from polyprompt.adapt.published import Protocol, Published, Records
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.values import Plain
 
@@ -74,13 +74,30 @@ def method_name(config: object) -> str:
     return type(config).__module__.removeprefix(f"{__name__}.")
 
 
+@runtime_checkable
+class Recorded(typing.Protocol):
+    """A method's file that says what its authors did; one of your own need not."""
+
+    PUBLISHED: Records
+
+
+def records(name: str) -> Records:
+    """What is recorded of how a method's authors trained it; nothing, if its file does not say.
+
+    Raises:
+        UnknownNameError, ConfigError: as `module_of`.
+    """
+    module = module_of(name)
+    return module.PUBLISHED if isinstance(module, Recorded) else {}
+
+
 def published(name: str, protocol: Protocol) -> Published:
     """The authors' settings of a method for one protocol.
 
     Raises:
         UnknownNameError: no such method, or its authors published nothing for the protocol.
     """
-    known: Mapping[Protocol, Published] = getattr(module_of(name), "PUBLISHED", {})
+    known = records(name)
     if protocol not in known:
         raise UnknownNameError(f"published setting of {name}", protocol, known)
     return known[protocol]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyprompt.adapt.adapter import Closed, Names, class_logits
-from polyprompt.adapt.published import UNTRAINED
+from polyprompt.adapt.published import Untrained
 from polyprompt.towers.base import DualEncoder
 
 
@@ -36,7 +36,7 @@ class NearestMean(Closed):
         self.means: Tensor
         self.register_buffer("means", torch.zeros(len(names), dim))
 
-    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
+    def fit(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Takes the means, over views too."""
         self.check_seen(labels)
         one_hot = F.one_hot(labels, len(self.names)).to(views.dtype)
@@ -49,4 +49,4 @@ class NearestMean(Closed):
         return {"logits": class_logits(images, self.means, scale)}
 
 
-PUBLISHED = UNTRAINED
+PUBLISHED = Untrained()

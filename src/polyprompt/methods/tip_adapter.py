@@ -83,7 +83,7 @@ class TipAdapter(Adapter):
         """Unit vectors: the mean of each template's unit vectors."""
         return class_means(out.vectors.unflatten(0, (-1, len(self.config.templates))), unit_first=True)
 
-    def look_at(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
+    def fit(self, views: Float[Tensor, "g n D"], labels: Int[Tensor, "n"]) -> None:
         """Fills the cache: the unit mean of each picture's raw views."""
         one_hot = F.one_hot(labels, len(self.names)).to(views.dtype)
         if missing := [name for name, count in zip(self.names, one_hot.sum(dim=0), strict=True) if not count]:
@@ -123,10 +123,6 @@ class TipAdapter(Adapter):
         other.names = tuple(names)
         other.values = self.values[:, places]
         return other
-
-
-SELECT = "val"
-"""Which epoch stays unless `select` says otherwise."""
 
 
 class Found(NamedTuple):
@@ -180,6 +176,7 @@ PUBLISHED: Mapping[Protocol, Published] = {
         weight_decay=0.01,
         eps=1e-4,
         schedule="cosine",
+        select="val",
         crop=0.5,
         figures={"16 shots (ResNet-50)": 75.83, "8 shots": 72.45, "4 shots": 69.67, "2 shots": 66.65, "1 shot": 64.6},
         note="On a ResNet-50, the epoch chosen on test (select: authors-test); EuroSAT takes 100 epochs; alpha and "

@@ -99,8 +99,9 @@ def fitted(text: str, size: int, width: int) -> str:
     """The text on one line, without control characters, cut to the width with "…" at its end."""
     text = text[:10_000]  # more than that no line takes, and Pillow refuses to measure it
     text = " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
-    if font(size).getlength(text) <= width:
+    if len(text) <= width and font(size).getlength(text) <= width:
         return text
+    text = text[:width]  # hardly a letter is narrower than a pixel
     while text and font(size).getlength(text + "…") > width:
         text = text[: max(len(text) - max(len(text) // 20, 1), 0)]
     return text.rstrip() + "…"

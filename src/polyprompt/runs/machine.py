@@ -10,12 +10,11 @@ import torch
 def machine() -> str:
     """ "Intel(R) Xeon(R) Processor, 2 cores, 2 threads"; with GPUs their names too."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([_processor(), f"{os.cpu_count()} cores", f"{torch.get_num_threads()} threads", *gpus])
+    return ", ".join([processor(), f"{os.cpu_count()} cores", f"{torch.get_num_threads()} threads", *gpus])
 
 
-def _processor() -> str:
+def processor(listed: Path = Path("/proc/cpuinfo")) -> str:
     """The model's name where Linux tells it, else the architecture."""
-    listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())

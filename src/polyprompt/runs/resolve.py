@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 
-from polyprompt.adapt.engine import TermConfig
-from polyprompt.adapt.published import NEAREST, UNTRAINED, Protocol, Published
+from polyprompt.adapt.engine import CountsEpochs, TermConfig
+from polyprompt.adapt.published import NEAREST, Protocol, Published, Untrained
 from polyprompt.adapt.tasks import takes_tasks
 from polyprompt.errors import ConfigError
-from polyprompt.methods import module_of
+from polyprompt.methods import records
 from polyprompt.runs.saved import config_from, term_from
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import merged
@@ -41,15 +41,15 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         term: asdict(term_from(term, values))  # pyright: ignore[reportArgumentType]
         for term, values in settings.terms.items()
     }
-    select = settings.select or getattr(module_of(name), "SELECT", "last")
+    select = settings.select or (published.select if published else "last")
     update = {"method": {"name": name} | asdict(config), "terms": terms, "select": select}
     resolved = settings.model_copy(update=update)
-    if getattr(module_of(name), "PUBLISHED", None) is UNTRAINED:
+    if isinstance(records(name), Untrained):
         return resolved
     resolved = resolved.model_copy(update=_training(resolved, name, published))
     for one in (config, *terms_of(resolved)):
-        if (check := getattr(one, "check_epochs", None)) and resolved.epochs:
-            check(resolved.epochs)
+        if resolved.epochs and isinstance(one, CountsEpochs):
+            one.check_epochs(resolved.epochs)
     return resolved
 
 
@@ -101,7 +101,7 @@ def _training(settings: AdaptSettings, name: str, published: Published | None) -
 
 def nearest(name: str, protocol: Protocol) -> Published | None:
     """The authors' settings for a protocol, or for the nearest that they published."""
-    known = getattr(module_of(name), "PUBLISHED", {})
+    known = records(name)
     return next((known[one] for one in NEAREST[protocol] if one in known), None)
 
 

@@ -156,7 +156,7 @@ def _shown(
     view, found = view_of(settings), list[tuple[KeptPictures, Facts]]()
     for method, data in tasks:
         kept, labels = KeptPictures(method.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
-        look_at(method, kept, labels, view)
+        fit_untrained(method, kept, labels, view)
         found.append((kept, {"labels": labels} | ({} if weights is None else {"weights": weights})))
     return found
 
@@ -241,16 +241,16 @@ def _fetched(kept: KeptPictures, facts: Facts, view: View | None, views: int, it
     return {"pictures": PixelPictures(kept.encoder, *pixels)} | known
 
 
-def look_at(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], view: View | None) -> None:
+def fit_untrained(adapted: Adapted, kept: KeptPictures, labels: Int[Tensor, "n"], view: View | None) -> None:
     """Shows all training pictures at once to terms, their labels, and to a method that wants to see them: random views,
     or, without `view`, one."""
     for term in adapted.terms:
         assert isinstance(term, Term)
-        term.look_at(labels, adapted.class_names)
-    if type(adapted.adapter).look_at is Adapter.look_at:
+        term.fit(labels, adapted.class_names)
+    if type(adapted.adapter).fit is Adapter.fit:
         return
     views = [vectors_of(kept, view) for _ in range(adapted.adapter.views if view else 1)]
-    adapted.adapter.look_at(torch.stack(views), labels.to(views[0].device))
+    adapted.adapter.fit(torch.stack(views), labels.to(views[0].device))
 
 
 def vectors_of(kept: KeptPictures, view: View | None = None) -> Float[Tensor, "n D"]:

@@ -42,5 +42,5 @@ def learned(shelf: Shelf, marks: Marks) -> Float[Tensor, "D"]:
     rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in (*marks.right, *marks.wrong)]))
     labels = torch.tensor([0] * len(marks.right) + [1] * len(marks.wrong))
     method = NearestMean(("right", "wrong"), rows.shape[1])
-    method.look_at(rows[None], labels)
+    method.fit(rows[None], labels)
     return RIGHT * method.means[0] - WRONG * method.means[1]

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from polyprompt.inputs import LETTERS
 from polyprompt.search.query import LARGEST_WEIGHT
 
-LETTERS = 8_000
-"""Of a text; models read far fewer."""
 ITEMS = 256
 """Texts and pictures of one request."""
 PICTURES = 64

@@ -21,15 +21,15 @@ from PIL import Image
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
-from polyprompt.errors import ConfigError, DataError
+from polyprompt.errors import ConfigError, DataError, NoLabelsError
 from polyprompt.media.pictures import file_bytes, open_picture
-from polyprompt.runs.adapt import untrained
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.saved import load_adapter, save
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import train
+from polyprompt.runs.untrained import untrained
 from polyprompt.settings import checked
 from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Foreign, Json, Values
@@ -40,10 +40,6 @@ try:
     from sklearn.utils.validation import check_is_fitted, column_or_1d
 except ImportError:
     raise ConfigError("PromptClassifier needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
-
-
-class NoLabelsError(DataError, ValueError):
-    """Pictures without labels; a ValueError, since scikit-learn wants one."""
 
 
 Samples: TypeAlias = Sequence[object] | np.ndarray

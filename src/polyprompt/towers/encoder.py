@@ -1,16 +1,15 @@
 """A dual encoder as users call it: pictures and sentences in, unit rows out."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
-from polyprompt.errors import DataError
+from polyprompt.inputs import Picture, checked_pixels, list_of_pictures, list_of_texts
 from polyprompt.media.ahead import made_ahead
 from polyprompt.media.pictures import Preprocess, open_picture, together
 from polyprompt.nn.memory import kept_memory
@@ -18,11 +17,11 @@ from polyprompt.nn.precision import Choosing, of_pictures, products_in
 from polyprompt.progress import say
 from polyprompt.towers.base import ImageTower, TextTower
 
-Images = Sequence[str | Path | Image.Image] | Float[Tensor, "b 3 height width"]
-"""Pictures as users have them: paths, PIL pictures, or preprocessed pixels."""
+Images: TypeAlias = Picture | Iterable[Picture] | Float[Tensor, "*b 3 height width"]
+"""A picture or several as users have them: paths, bytes of files, PIL pictures, or preprocessed pixels."""
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Two towers into one space, frozen (`DualEncoder` in base.py).
 
     Args:
@@ -60,9 +59,9 @@ class Encoder(nn.Module):
             self._fingerprint = self.hashed()
         return self._fingerprint
 
+    @abstractmethod
     def hashed(self) -> str:
         """The fingerprint, computed."""
-        raise NotImplementedError
 
     @kept_memory()
     @torch.no_grad()
@@ -77,10 +76,10 @@ class Encoder(nn.Module):
             precision: of products; "auto" takes bf16 where it is much faster, the cosine to fp32's vectors is 0.999.
 
         Raises:
-            ImageError: a picture that cannot be read. DataError: none was given, or one that is not in a list.
+            ImageError: a picture that cannot be read. DataError: none was given, or something that is none.
         """
         device = self.logit_scale.device
-        parts = pixel_batches(listed(images, "pictures"), self.image.preprocess)
+        parts = pixel_batches(images, self.image.preprocess)
         with products_in(of_pictures(self.get_submodule("image"), precision), device):
             vectors = torch.cat([self.image.below(pixels.to(device), None).float() for pixels in parts])
         return unit(vectors) if normalize else vectors
@@ -88,17 +87,17 @@ class Encoder(nn.Module):
     @kept_memory()
     @torch.no_grad()
     def encode_text(
-        self, texts: Sequence[str], *, normalize: bool = True, precision: Choosing = "fp32"
+        self, texts: str | Iterable[str], *, normalize: bool = True, precision: Choosing = "fp32"
     ) -> Float[Tensor, "t D"]:
         """Vectors of sentences; those that are longer than the tower reads are cut, which is said.
 
         `normalize` and `precision` as in `encode_image`.
 
         Raises:
-            DataError: none was given, one that is not in a list, or one that is empty.
+            DataError: none was given, something that is none, or one that is empty.
         """
         most = self.text.max_tokens
-        rows = [self.text.words(text) for text in listed(texts, "texts")]
+        rows = [self.text.words(text) for text in list_of_texts(texts)]
         if cut := sum(len(row) > most for row in rows):
             say(f"{cut} of {len(rows)} texts were cut to {most} tokens.")
         rows = [row[:most] for row in rows]
@@ -111,29 +110,16 @@ def pixel_batches(images: Images, preprocess: Preprocess) -> Iterator[Float[Tens
     """Pixels of pictures, a few at a time.
 
     Raises:
-        ImageError: a picture that cannot be read.
+        ImageError: a picture that cannot be read. DataError: none was given, or something that is none.
     """
     most = together(preprocess.size)
     if isinstance(images, Tensor):
-        yield from images.split(most)
+        yield from checked_pixels(images).split(most)
         return
-    for part in made_ahead(lambda picture: preprocess(open_picture(picture)), images, most):
+    for part in made_ahead(lambda picture: preprocess(open_picture(picture)), list_of_pictures(images), most):
         yield torch.stack(part)
 
 
 def unit(vectors: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
     """Rows of length 1."""
     return F.normalize(vectors, dim=-1)
-
-
-def listed(items: Any, what: str) -> Any:
-    """What a user gave, once it is clear that it is a list and not one of its items.
-
-    Raises:
-        DataError: one text, path or picture by itself, or nothing at all.
-    """
-    if isinstance(items, str | Path | Image.Image):
-        raise DataError(f"{items!r:.60} stands by itself; give a list of {what}, as in [{items!r:.20}]")
-    if not len(items):
-        raise DataError(f"no {what} were given; give a list of at least one")
-    return items

@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.branches import Place
 from polyprompt.towers.base import NO_PLAN, Change, Out, Plan, Prepared, States
+
+NOTHING_THERE = "ViT-B/16 without weights: it has sizes and encodes nothing; open an encoder (load_encoder)"
 
 
 class TowerSizes:
@@ -38,13 +41,13 @@ class TowerSizes:
 
     def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Prepared:
         """Nothing is laid out."""
-        raise NotImplementedError
+        raise TowerError(NOTHING_THERE)
 
     below = prepare
 
     def above(self, texts: Prepared, states: States, change: Change) -> Out:
         """Nothing is encoded."""
-        raise NotImplementedError
+        raise TowerError(NOTHING_THERE)
 
 
 class Sizes:

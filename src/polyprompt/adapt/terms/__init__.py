@@ -4,6 +4,7 @@ A file here with a class `Config`, whose `build` makes a `Term`, can be added to
 `adapt`'s settings). `CrossEntropy` is what a method has unless it says otherwise.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,19 +45,19 @@ class Result:
     """How much each picture counts in cross-entropy; None: all alike."""
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """Named scalars of a result, weighted; they are added up. Buffers are its memory between epochs."""
 
+    @abstractmethod
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
         """The scalars."""
-        raise NotImplementedError
 
     instead: bool = False
     """Whether it takes the place of the method's cross-entropy, where it is added to a method."""
     views: int = 1
     """Random views of each picture that it compares, where pictures are augmented: 2 for `FrozenView.images_again`."""
 
-    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+    def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Called once before training, with the labels of all training pictures and the classes they count."""
 
     def epoch_end(self, adapter: "Adapter", epoch: int, epochs: int) -> None:

@@ -36,9 +36,9 @@ class ClassWeighted(Term):
         super().__init__()
         self.weights = ClassWeights(config.weights)
 
-    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+    def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Counts the training pictures."""
-        self.weights.look_at(labels, names)
+        self.weights.fit(labels, names)
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
         """class_weighted."""

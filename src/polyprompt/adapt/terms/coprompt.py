@@ -57,7 +57,7 @@ class Consistency(Term):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self._rows: dict[tuple[str, ...], list[list[list[int]]]] = {}
 
-    def look_at(self, labels: Int[Tensor, "n"], names: Names) -> None:
+    def fit(self, labels: Int[Tensor, "n"], names: Names) -> None:
         """Checks that every class is described.
 
         Raises:

@@ -42,9 +42,9 @@ class Focal(Term):
         super().__init__()
         self.gamma, self.weights = config.gamma, ClassWeights(config.weights)
 
-    def look_at(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
+    def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Counts the training pictures."""
-        self.weights.look_at(labels, names)
+        self.weights.fit(labels, names)
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
         """focal."""
