@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import jaxtyping
 import pytest
 import torch
 from outside import Watched, watch
@@ -44,6 +45,25 @@ def outside() -> Watched:
     """What the test's own reading did, to be looked at."""
     with watch(set()) as seen:
         yield seen
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The test has a cache of its own, and this is its folder."""
+    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Shapes are not checked: compilers and exporters read the code that runs, and choke on the checks."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """`typed("adapt", "photos")`: what a user is taken to have typed."""
+    return lambda *words: monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, words)])
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from polyprompt.data.items import Labelled
+
 
 def picture(colour=(200, 30, 30), kind="JPEG", mode="RGB", size=(3, 2), **save) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).convert(mode).save(buffer, kind, **save)
     return buffer.getvalue()
+
+
+def labelled(data: Labelled) -> list[tuple[str, str]]:
+    """Each picture's key and class name."""
+    return [(p.key, data.class_names[label]) for p, label in zip(data.pictures, data.labels, strict=True)]
 
 
 class Root:

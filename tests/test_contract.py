@@ -2,7 +2,6 @@
 
 import multiprocessing
 
-import jaxtyping
 import pytest
 import torch
 from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
@@ -81,24 +80,19 @@ def encoder(request):
     return toy_encoder(request.param)
 
 
-@pytest.fixture(params=VARIANTS)
-def method(request, encoder):
-    name, settings, *extra = VARIANTS[request.param]
-    return trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1, extra=extra))
-
-
-def trainable(method):
-    """A method that has seen its training pictures, if it wants to."""
-    vectors = method.see(pictures(method)).images
-    method.adapter.look_at(vectors[None], labels(len(vectors)))
-    return method
-
-
+UNTRAINED = ("zeroshot", "zeroshot, described", "nearest_mean", "linear_probe")
+"""Of which nothing learns."""
+PER_PICTURE = ("cocoop", "cocoop with consistency", "defo", "defo, random")
+"""Whose class vectors depend on the picture."""
+BRANCHED = ("clip_lora", "mma")
+"""With maps beside the towers' layers."""
 CLOSED = {
     "coop, per class": "no context was learned for class 'zebra'",
+    "kgcoop, per class": "no context was learned for class 'zebra'",
     "nearest_mean": "no mean was taken of class 'zebra'",
     "linear_probe": "nothing was fitted to class 'zebra'",
     "defo": "its layer has no row for class 'zebra'",
+    "defo, random": "its layer has no row for class 'zebra'",
     "taskres": "no residual was learned for class 'zebra'",
     "tip_adapter": "the cache holds no picture of class 'zebra'",
 }
@@ -109,8 +103,29 @@ BY_BATCH = ("bmip",)
 """While training, what they make of a picture depends on the others in the batch."""
 
 
-def methods_name(method) -> str:
-    return "coop, per class" if getattr(method.config, "per_class", False) else method_name(method.config)
+def those(chosen):
+    """For a test of these methods alone."""
+    return pytest.mark.parametrize("method", list(chosen), indirect=True)
+
+
+learns = those(name for name in VARIANTS if name not in UNTRAINED)
+
+
+@pytest.fixture(params=VARIANTS)
+def method(request, encoder):
+    return made(request.param, encoder)
+
+
+def made(variant, encoder):
+    name, settings, *extra = VARIANTS[variant]
+    return trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1, extra=extra))
+
+
+def trainable(method):
+    """A method that has seen its training pictures, if it wants to."""
+    vectors = method.see(pictures(method)).images
+    method.adapter.fit(vectors[None], labels(len(vectors)))
+    return method
 
 
 def pictures(method) -> torch.Tensor:
@@ -131,15 +146,28 @@ def test_towers_keep_the_promise(encoder):
     assert isinstance(encoder.image, ImageTower)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_methods_stand_in_the_lists_they_belong_to(name):
+    method = made(name, toy_encoder("clip"))
+    view = method.see(pictures(method))
+    changes = method.adapter.text_change(view), method.adapter.image_change(view)
+    assert (name in UNTRAINED) == (not method.learned())
+    assert (name in PER_PICTURE) == (method.class_features(view).ndim == 3)
+    assert (name in BRANCHED) == any(change.branches for change in changes)
+
+
+@those(UNTRAINED)
+def test_what_does_not_learn_has_no_gradient(method):
+    assert not method.losses(method.see(pictures(method)), labels())["loss"].requires_grad
+
+
+@learns
 def test_gradients_reach_all_that_is_learned_and_nothing_else(method):
     for parameter in method.learned().values():
         parameter.data += 0.01  # from where nothing stands still: LoRA starts at zero
     frozen = method.see(pictures(method))
     loss = method.losses(frozen, labels())["loss"]
     learned = {id(parameter) for parameter in method.learned().values()}
-    if not learned:
-        assert not loss.requires_grad
-        return
     loss.backward()
     for name, parameter in method.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
@@ -170,13 +198,18 @@ def test_permuting_classes_permutes_logits(method):
     torch.testing.assert_close(permuted.logits(frozen), method.logits(frozen)[:, order], atol=1e-5, rtol=1e-5)
 
 
+UNSEEN = ("zebra", "cat", "large striped horse")
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_new_class_names_are_refused_where_classes_were_learned(name, encoder):
+    with pytest.raises(DataError, match=CLOSED[name]):
+        made(name, encoder).for_classes(UNSEEN)
+
+
+@those(name for name in VARIANTS if name not in CLOSED)
 def test_new_class_names(method):
-    names = ("zebra", "cat", "large striped horse")
-    if closed := CLOSED.get(methods_name(method)):
-        with pytest.raises(DataError, match=closed):
-            method.for_classes(names)
-        return
-    new = method.for_classes(names)
+    new = method.for_classes(UNSEEN)
     view = method.see(pictures(method))
     assert new.logits(view).shape == (6, 3)
     scores = method.adapter.scores(method.image_features(view), method.class_features(view), method.scale)
@@ -206,9 +239,8 @@ def test_saved_and_loaded_to_the_last_bit(method, encoder, tmp_path):
         assert set(method.learned()) <= set(file.keys())
 
 
+@learns
 def test_twenty_steps_lower_the_loss(method):
-    if not method.learned():
-        return
     frozen, target = method.see(pictures(method)), labels()
     optimizer = torch.optim.Adam(list(method.learned().values()), lr=0.01)
     method.train()
@@ -221,15 +253,18 @@ def test_twenty_steps_lower_the_loss(method):
     assert method.losses(frozen, target)["loss"] < first - 0.003
 
 
+@those(PER_PICTURE)
+def test_class_vectors_of_a_picture_are_no_head(method):
+    with pytest.raises(DependsOnPicturesError, match="depend on the picture"):
+        method.head()
+
+
 @torch.no_grad()  # as a head computes: where a gradient is wanted, attention is written out on a CPU
+@those(name for name in VARIANTS if name not in PER_PICTURE)
 def test_a_head_gives_the_same_logits_and_stays_as_it_is(method):
     """Class vectors and image change as constants; what is learned afterwards does not move them."""
     view = method.eval().see(pictures(method))
     expected = method.logits(view)
-    if method.class_features(view).ndim == 3:
-        with pytest.raises(DependsOnPicturesError, match="depend on the picture"):
-            method.head()
-        return
     head = method.head()
     assert torch.equal(head.logits(view), expected)
     assert torch.equal(head(pictures(method)), expected)
@@ -239,16 +274,16 @@ def test_a_head_gives_the_same_logits_and_stays_as_it_is(method):
     assert torch.equal(method.head().logits(view), expected) != bool(method.learned())
 
 
+@those(name for name in VARIANTS if name not in BY_BATCH)
 def test_a_validation_loss_is_the_training_loss(method):
     """Nothing is asked of the mode: teachers are there in evaluation as well."""
-    if method_name(method.config) in BY_BATCH:
-        return
     view = method.see(pictures(method))
     trained = method.train().losses(view, labels())
     validated = method.eval().losses(view, labels())
     torch.testing.assert_close(validated, trained, atol=0, rtol=0)
 
 
+@those(BRANCHED)
 def test_branches_are_maps_of_single_rows(method):
     """All savings rest on it: a branch of two rows together is the branch of each."""
     view = method.see(pictures(method))
@@ -338,10 +373,9 @@ def step(method, frozen) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     return loss.detach(), torch.autograd.grad(loss, list(method.learned().values()))
 
 
+@learns
 def test_checkpointed_parts_give_the_same_loss_and_gradients(method):
     """Texts a few at a time, their inner states computed again for the gradient."""
-    if not method.learned():
-        return
     frozen = method.see(pictures(method))
     expected = step(method, frozen)
     method.encoder.saving(Savings(nodes=20))
@@ -351,9 +385,8 @@ def test_checkpointed_parts_give_the_same_loss_and_gradients(method):
         method.encoder.saving(Savings())
 
 
+@learns
 def test_autocast_gradients_point_the_same_way(method):
-    if not method.learned():
-        return
     draw = torch.Generator().manual_seed(0)
     for parameter in method.learned().values():  # away from a start where what little gradient there is cancels out
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
@@ -377,19 +410,15 @@ def compiled_step_is_the_plain_one(method, backend: str) -> None:
 # torch 2.14 warns about itself while it compiles: of profiler's, autograd's and its own old names.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("unchecked")
 class TestCompiled:
-    @pytest.fixture(autouse=True)
-    def unchecked(self, monkeypatch):
-        """The compiler reads all code that runs; reading the checks of shapes takes it minutes."""
-        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
     def test_the_smallest_one(self):
         compiled_step_is_the_plain_one(build(vpt.Config(context=1, depth=1), toy_encoder("clip"), NAMES), "aot_eager")
 
     @pytest.mark.slow
+    @learns
     def test_every_one(self, method):
-        if method.learned():
-            compiled_step_is_the_plain_one(method, "aot_eager")
+        compiled_step_is_the_plain_one(method, "aot_eager")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["coop", "maple"])
@@ -404,9 +433,9 @@ def small_methods():
     for family in FAMILIES:
         encoder = toy_encoder(family)
         for name, settings in SMALL.items():
-            method = trainable(build(methods.config_of(name)(**settings), encoder, NAMES, seed=1))
-            if method.learned() and name not in BY_BATCH:
-                yield f"{family}, {name}", method
+            if name not in (*UNTRAINED, *BY_BATCH):
+                config = methods.config_of(name)(**settings)
+                yield f"{family}, {name}", trainable(build(config, encoder, NAMES, seed=1))
     for term in (focal.Config(weights={"cat": 3.0}), class_weighted.Config(weights={"cat": 3.0})):
         weighted = build(vpt.Config(context=1, depth=1), toy_encoder("clip"), NAMES, seed=1, extra=[term])
         yield f"clip, {type(term).__module__}", weighted
@@ -520,7 +549,7 @@ def test_settings_from_a_file_are_checked(settings, message):
         config_from("coop", settings)
 
 
-PUBLISHED = [(name, protocol) for name in methods.names() for protocol in methods.module_of(name).PUBLISHED]
+PUBLISHED = [(name, protocol) for name in methods.names() for protocol in methods.records(name)]
 
 
 @pytest.mark.parametrize(("name", "protocol"), PUBLISHED)

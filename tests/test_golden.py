@@ -95,14 +95,12 @@ def check_outputs(case: Case, method, when: str) -> None:
         if f"{when}.adapter_output" in case.tensors:
             case.close(adapter_output(method, view), f"{when}.adapter_output")
             images = view.images
+        classes = method.class_features(view)
         if case.facts["trainer"] == "CoPrompt":  # whose features are those before its maps
-            case.close(method._image_out(view).vectors, f"{when}.image_features")
-            case.close(method.text_out(view).vectors, f"{when}.text_features")
-            return
+            images, classes = method._image_out(view).vectors, method.text_out(view).vectors
         if f"{when}.image_features" in case.tensors:
             case.close(images[0] if images.ndim == 3 else images, f"{when}.image_features")
         if f"{when}.text_features" in case.tensors:
-            classes = method.class_features(view)
             case.close(classes.transpose(0, 1) if classes.ndim == 3 else classes, f"{when}.text_features")
 
 
@@ -282,7 +280,7 @@ def test_tip_adapter(name):
     adapter, facts = method.adapter, case.facts
     views = ["images", *sorted(key for key in case.tensors if key.startswith("images.view"))]
     vectors = torch.stack([method.see(case.tensors[view]).images for view in views])
-    adapter.look_at(vectors, labels)
+    adapter.fit(vectors, labels)
     test, val = method.see(case.tensors["test.images"]), method.see(case.tensors["val.images"])
     with torch.no_grad():
         case.close(adapter.keys.T, "cache.keys")

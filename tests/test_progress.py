@@ -1,5 +1,5 @@
 import io
-import sys
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -55,8 +55,8 @@ class Terminal(io.StringIO):
 def test_on_a_terminal_there_is_a_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
+    with redirect_stderr(terminal):
+        assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
     said = terminal.getvalue()
     assert "Outer" in said
     assert "Inner 2" in said
@@ -65,11 +65,11 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
 
 def test_only_the_first_of_several_processes_speaks(monkeypatch):
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("RANK", "1")
-    assert list(track(range(3), "Reading")) == [0, 1, 2]
-    with progress.progress("Reading", 2) as advance:
-        advance(2, note="x")
+    with redirect_stderr(terminal):
+        assert list(track(range(3), "Reading")) == [0, 1, 2]
+        with progress.progress("Reading", 2) as advance:
+            advance(2, note="x")
     assert terminal.getvalue() == ""
 
 

@@ -97,8 +97,7 @@ def run(recipe, encoder, photos, out, **settings) -> dict:
     return json.loads((out / "results.json").read_text())
 
 
-def test_a_recipe_runs_for_an_epoch(recipe, encoder, photos, tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+def test_a_recipe_runs_for_an_epoch(recipe, encoder, photos, tmp_path, cache):
     settings = {} if read(recipe).method["name"] == "zeroshot" else {"epochs": 1}
     results = run(recipe, encoder, photos, tmp_path / "run", **settings)
     sets = {"base-to-novel": ["base", "novel"], "few-shot": ["test"], "cross-dataset": ["test", str(photos)]}
@@ -107,7 +106,6 @@ def test_a_recipe_runs_for_an_epoch(recipe, encoder, photos, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_recipe_runs_to_its_end(recipe, encoder, photos, tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+def test_a_recipe_runs_to_its_end(recipe, encoder, photos, tmp_path, cache):
     results = run(recipe, encoder, photos, tmp_path / "run")
     assert results["config"]["epochs"] == read(recipe).epochs

@@ -77,7 +77,7 @@ def test_weighted_cross_entropy_equals_a_slow_loop_and_torch(b, c):
 def test_balanced_weights_are_scikit_learns():
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
     weights = ClassWeights("balanced")
-    weights.look_at(labels, ["cat", "big_dog", "fox"])
+    weights.fit(labels, ["cat", "big_dog", "fox"])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
     assert weights.of(["cat", "Big dog", "fox"], torch.zeros(1)).tolist() == pytest.approx(expected.tolist())
     assert weights.of(["fox", "newt"], torch.zeros(1)).tolist() == [1.0, 1.0]
@@ -113,7 +113,7 @@ def test_weights_that_cannot_be(weight):
 
 def test_other_bad_input():
     with pytest.raises(UnknownNameError, match=r"no class to have a weight is called 'cats'\. Did you mean 'cat'"):
-        ClassWeights({"cats": 2.0}).look_at(torch.tensor([0, 1]), ["cat", "dog"])
+        ClassWeights({"cats": 2.0}).fit(torch.tensor([0, 1]), ["cat", "dog"])
     encoder = toy_encoder("clip")
     with pytest.raises(ConfigError, match="class_weighted and focal each take the place of cross-entropy"):
         build(coop.Config(), encoder, NAMES, extra=[class_weighted.Config(), focal.Config()])

@@ -51,6 +51,6 @@ def test_what_is_refused():
     with pytest.raises(ConfigError, match="weight is nan"):
         Config(weight=float("nan"))
     with pytest.raises(ConfigError, match="no descriptions are given; it learns from sentences: --descriptions FILE"):
-        described_coop().terms[1].look_at(torch.zeros(1, dtype=torch.long), NAMES)
+        described_coop().terms[1].fit(torch.zeros(1, dtype=torch.long), NAMES)
     with pytest.raises(DataError, match="no description of class 'tabby_cat'"):
-        described_coop(descriptions={"cat": ("It purrs.",)}).terms[1].look_at(torch.zeros(1, dtype=torch.long), NAMES)
+        described_coop(descriptions={"cat": ("It purrs.",)}).terms[1].fit(torch.zeros(1, dtype=torch.long), NAMES)

@@ -26,8 +26,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+def own_cache(cache):
+    """Of each test."""
 
 
 @pytest.fixture

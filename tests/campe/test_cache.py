@@ -13,10 +13,7 @@ from polyprompt.nn.tree import sequences
 
 TEXTS = ["two dogs play", "a cat", "a red car on a road", "snow"]
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_losses_from_the_cache_are_those_without_it(toy_campe, toy_pictures):

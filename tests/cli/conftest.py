@@ -133,12 +133,12 @@ def program(tmp_path):
 
 
 @pytest.fixture
-def polyprompt(monkeypatch, capsys, tmp_path):
+def polyprompt(monkeypatch, typed, capsys, tmp_path):
     """Runs a command as the shell would: its exit code, and what it printed on both streams."""
 
     def run(*words, cache=tmp_path / "cache"):
         monkeypatch.setenv("POLYPROMPT_CACHE", str(cache))
-        monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, words)])
+        typed(*words)
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from run_files import learned, same
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -54,14 +55,6 @@ def done(polyprompt):
         return out + err
 
     return run
-
-
-def learned(run):
-    return load_file(run / "model" / "model.safetensors")
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
 def flip_a_bit(path):

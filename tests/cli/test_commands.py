@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from run_files import log_of
 from safetensors.torch import load_file
 
 import polyprompt as pp
@@ -28,7 +29,7 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
     (found,) = results["retrieval"].values()
     assert found["images"] == found["captions"] == 4
     assert 0 <= found["image_to_text"]["recall@1"] <= 1
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    lines = log_of(run)
     assert {"loss", "contrast", "diversity", "negation", "scale"} <= set(lines[0])
     assert "dev" in lines[-1]
 

@@ -2,7 +2,6 @@
 
 import json
 
-import jaxtyping
 import onnxruntime
 import pytest
 
@@ -13,9 +12,8 @@ from polyprompt.runs.saved import save
 
 
 @pytest.fixture
-def run(tmp_path, clip, monkeypatch):
+def run(tmp_path, clip, unchecked):
     """A saved CoOp, whose encoder is opened by name."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
     save(build(coop.Config(context=2), pp.load_encoder(str(clip)), ["cat", "dog"]), tmp_path / "run")
     return tmp_path / "run"
 

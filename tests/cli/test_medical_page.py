@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_files import log_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "medical.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", PAGE, re.DOTALL)
@@ -54,6 +55,6 @@ def test_the_page_runs_in_turn(folders, clip, polyprompt, monkeypatch, capsys):
     assert {json.loads(line)["class"] for line in single.splitlines()} <= {"healthy lungs", "lungs with pneumonia"}
     results = json.loads((folders / "runs" / "scans" / "results.json").read_text())
     assert results["config"]["terms"]["focal"]["weights"] == "balanced"
-    log = [json.loads(line) for line in (folders / "runs" / "scans" / "log.jsonl").read_text().splitlines()]
+    log = log_of(folders / "runs" / "scans")
     assert "focal" in log[0]
     assert "cross_entropy" not in log[0]

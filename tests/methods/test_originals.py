@@ -155,7 +155,7 @@ def _walk(content, name):
 def test_tip_adapters_cache_goes_out_and_comes_back(learn, tmp_path):
     case = next(Case(name) for name in golden.names() if Case(name).facts["trainer"] == "TipAdapter")
     method = build(replace(case.config, learn=learn), case.encoder, case.class_names)
-    method.adapter.look_at(method.see(case.tensors["images"]).images[None], case.tensors["labels"])
+    method.adapter.fit(method.see(case.tensors["images"]).images[None], case.tensors["labels"])
     export_original(method, tmp_path / "caches", epoch=1)
     shots = {path.name for path in (tmp_path / "caches").iterdir()}
     assert shots == {"keys_2shots.pt", "values_2shots.pt"} | ({"best_F_2shots.pt"} if learn else set())

@@ -192,8 +192,8 @@ def test_markdown_rows_have_as_many_cells_as_the_header():
     assert dict(ranking(tables[0]))["maple"][1] == "12 of 12"
 
 
-def test_the_page_and_the_command(folder, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["polyprompt", "report", str(folder), "--out", str(folder / "page.html")])
+def test_the_page_and_the_command(folder, capsys, typed):
+    typed("report", folder, "--out", folder / "page.html")
     assert main() == 0
     assert "| maple |" in capsys.readouterr().out
     page = (folder / "page.html").read_text()

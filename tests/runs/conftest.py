@@ -14,6 +14,5 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def own_cache(cache):
+    """Of each test."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import log_of
 from safetensors.torch import load_file
 from toy_encoders import toy_encoder
 
@@ -52,12 +53,6 @@ def photos(tmp_path_factory):
             pixels = np.clip(np.array(colour) + draw.integers(-60, 60, (20, 24, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def quick(photos, method=MAPLE, **settings) -> AdaptSettings:
@@ -108,8 +103,7 @@ def test_training_helps(photos, tmp_path):
     maple = MAPLE | {"depth": 3, "context": 4}
     settings = quick(photos, maple, epochs=40, batch=16, rate=0.03, shots=4, optimizer="adamw", schedule="cosine")
     adapt(settings, tmp_path / "after", encoder=encoder)
-    lines = [json.loads(line) for line in (tmp_path / "after" / "log.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
+    losses = [line["loss"] for line in log_of(tmp_path / "after") if "loss" in line]
     assert losses[-1] < losses[0] / 2
     accuracy = [
         read(tmp_path / run / "results.json")["classification"]["test"]["accuracy"] for run in ("before", "after")
@@ -152,7 +146,7 @@ def test_other_sets_are_scored_among_their_own_classes(encoder, photos, tmp_path
 def test_maple_with_promptsrcs_losses_is_a_setting(encoder, photos, tmp_path):
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 1.0, "text": 5.0}
     adapt(quick(photos, MAPLE, terms={"promptsrc": soft}), tmp_path / "run", encoder=encoder)
-    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    first = log_of(tmp_path / "run")[0]
     assert {"cross_entropy", "text_drift", "image_drift", "logit_drift"} < set(first)
     saved = read(tmp_path / "run" / "config.json")["terms"]["promptsrc"]
     assert (saved["text"], saved["image"]) == (5.0, 10.0)
@@ -239,8 +233,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_
     adapt(settings, tmp_path / "killed", encoder=encoder, resume=True)
     tensors = [(tmp_path / run / "model" / "adapter_model.safetensors").read_bytes() for run in ("whole", "killed")]
     assert tensors[0] == tensors[1]
-    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
-    assert steps == [1, 3, 6, 9, 9]
+    assert [line["step"] for line in log_of(tmp_path / "killed")] == [1, 3, 6, 9, 9]
 
 
 @pytest.mark.slow
@@ -442,10 +435,7 @@ def test_coprompt_sees_two_draws_of_randaugment(encoder, photos, tmp_path, monke
 def test_an_augmented_run_sees_other_pictures_in_each_epoch(encoder, photos, tmp_path, cache):
     adapt(quick(photos, augment=True), tmp_path / "run", encoder=encoder)
     adapt(quick(photos), tmp_path / "plain", encoder=encoder)
-    losses = [
-        [json.loads(line).get("loss") for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
-        for run in ("run", "plain")
-    ]
+    losses = [[line.get("loss") for line in log_of(tmp_path / run)] for run in ("run", "plain")]
     assert losses[0] != losses[1]
 
 

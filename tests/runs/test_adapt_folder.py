@@ -7,7 +7,7 @@ import shutil
 import time
 
 import pytest
-from safetensors.torch import load_file
+from run_files import content, gone, learned, log_of, same
 from toy_encoders import toy_encoder
 from toy_runs import adapt_settings, run_adapt
 
@@ -29,29 +29,13 @@ def whole(place, tmp_path_factory):
     return folder / "run"
 
 
-def learned(out):
-    return load_file(out / "model" / "adapter_model.safetensors")
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
-
-
-def content(folder):
-    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
-
-
-def log_of(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def test_finished_before_is_said_of_the_same_settings_only(whole, place, tmp_path, monkeypatch, capsys):
+def test_finished_before_is_said_of_the_same_settings_only(whole, place, tmp_path, typed, capsys):
     out = shutil.copytree(whole, tmp_path / "run")
     add_scores(out, "classification", "another set", {"accuracy": 0.5})
     before = content(out)
-    monkeypatch.setattr("sys.argv", ["polyprompt", "adapt", "--resume"])
-    monkeypatch.setattr(module, "read_sets", None)  # no data is read
-    classifier = adapt(adapt_settings(place), out, resume=True, encoder=toy_encoder("clip"))
+    typed("adapt", "--resume")
+    with gone(place / "photos"):  # no data is read
+        classifier = adapt(adapt_settings(place), out, resume=True, encoder=toy_encoder("clip"))
     assert "finished before" in capsys.readouterr().err
     assert classifier.class_names == ("blue", "green", "red", "white")
     for other in ({"shots": 2}, {"seed": 2}, {"rate": 0.5}, {"method": {"name": "coop", "context": 3}}):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_files import content, gone, learned, log_of, same
 from toy_runs import run, toy_settings
 
 import polyprompt
@@ -33,22 +33,6 @@ def whole(place, tmp_path_factory):
     return folder / "run"
 
 
-def learned(out):
-    return load_file(out / "model" / "model.safetensors")
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
-
-
-def content(folder):
-    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
-
-
-def log_of(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
 class StoppedError(Exception):
     """Ends a run in the middle."""
 
@@ -69,16 +53,15 @@ def stop(call, settings, out, monkeypatch):
             align(settings, out)
 
 
-def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, monkeypatch):
+def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, typed):
     out = shutil.copytree(whole, tmp_path / "run")
     results = read_results(out)
     assert results["command"] == "polyprompt align captions"
     add_scores(out, "retrieval", "another set", {"recall": 0.5})
     before = content(out)
-    monkeypatch.setattr("sys.argv", ["polyprompt", "align", "captions", "--resume"])
-    monkeypatch.setattr(module, "build", None)  # no tower is opened to be trained, no data read
-    monkeypatch.setattr(module, "read_pairs", None)
-    model = align(toy_settings(place), out, resume=True)
+    typed("align", "captions", "--resume")
+    with gone(place / "captions"):  # no data is read
+        model = align(toy_settings(place), out, resume=True)
     assert content(out) == before
     assert same(dict(model.learned()), learned(whole))
     with pytest.raises(FileError, match=r"other settings \(epochs: 2 there, 3 here\)"):

@@ -1,10 +1,10 @@
 """A text side trained on scored pairs of sentences: what it learns, what stays, and what its scores are."""
 
-import json
 import shutil
 
 import pytest
 import torch
+from run_files import log_of
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from toy_runs import toy_settings
@@ -60,7 +60,7 @@ def test_a_run_learns_the_order_of_its_pairs(trained, table):
     ((name, found),) = results["sentences"].items()
     assert (name, found["pairs"]) == (f"{table} test", 6)
     assert found["spearman"] == pytest.approx(by_hand(trained, table, "test"))
-    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    lines = log_of(trained)
     assert all(line["loss"] >= line["cosent"] > 0 for line in lines if "loss" in line)
     dev = [line["dev"]["spearman"] for line in lines if "dev" in line]
     assert len(dev) == 6

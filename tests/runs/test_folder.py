@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from run_files import content
 from toy_runs import ToySettings, hold, train_alone
 
 from polyprompt.errors import FileError
 from polyprompt.report.runs import read_run
 from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_results
 from polyprompt.runs.load import model_folder
+from polyprompt.train import checkpoint
 from polyprompt.train.checkpoint import Cursor
 
 
@@ -26,10 +29,6 @@ def finish(out, inputs=(), **figures):
         run.finish(run.head() | figures, lambda folder: folder.mkdir())
 
 
-def content(folder):
-    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
-
-
 def wait_for(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -40,14 +39,14 @@ def wait_for(condition, seconds=20.0):
 # New, resumed, finished
 
 
-def test_new_then_resumed_then_finished(tmp_path, monkeypatch):
+def test_new_then_resumed_then_finished(tmp_path, typed):
     out = tmp_path / "runs" / "run"
-    monkeypatch.setattr("sys.argv", ["polyprompt", "toy", "--out", "a b"])
+    typed("toy", "--out", "a b")
     with opened(out) as run:
         assert not run.finished
         assert not (out / "config.json").exists()
         run.start({"encoder": "e", "drawn": {"cat": ["1.png"]}})
-    monkeypatch.setattr("sys.argv", ["polyprompt", "toy", "--resume"])
+    typed("toy", "--resume")
     with pytest.raises(FileError, match=r"holds a run already\. Resume it with --resume"), opened(out):
         pass
     with opened(out, resume=True) as run:
@@ -189,8 +188,9 @@ def test_a_run_that_was_altered_meanwhile_does_not_go_on(name, tmp_path):
             read(tmp_path)
 
 
-def test_seconds_count_every_stretch(tmp_path, monkeypatch):
-    monkeypatch.setattr("polyprompt.train.checkpoint.newest", lambda folder: Cursor(step_seconds=40.0, elapsed=100.0))
+def test_seconds_count_every_stretch(tmp_path):
+    earlier, task = Cursor(step_seconds=40.0, elapsed=100.0), torch.nn.Linear(1, 1)
+    checkpoint.save(tmp_path / "checkpoints", earlier, task, torch.optim.SGD(task.parameters()), {}, {})
     with opened(tmp_path) as run:
         run.start({})
         time.sleep(0.05)

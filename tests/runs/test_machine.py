@@ -4,17 +4,21 @@ import platform
 
 import torch
 
-from polyprompt.runs.machine import machine
+from polyprompt.runs.machine import machine, processor
 
 
 def test_the_machine_is_told_by_processor_cores_and_threads():
-    processor, cores, threads, *_ = machine().rsplit(", ", 2 + torch.cuda.device_count())
-    assert processor
-    assert processor != "unknown"
+    name, cores, threads, *_ = machine().rsplit(", ", 2 + torch.cuda.device_count())
+    assert name
+    assert name != "unknown"
     assert cores.endswith(" cores")
     assert threads == f"{torch.get_num_threads()} threads"
 
 
-def test_without_linux_it_is_the_architecture(monkeypatch):
-    monkeypatch.setattr("polyprompt.runs.machine.Path.exists", lambda _: False)
-    assert machine().startswith(platform.machine())
+def test_where_linux_does_not_tell_it_is_the_architecture(tmp_path):
+    listed = tmp_path / "cpuinfo"
+    assert processor(listed) == platform.machine()
+    listed.write_text("processor : 0\n")
+    assert processor(listed) == platform.machine()
+    listed.write_text("processor : 0\nmodel name : Toy: 9000\nmodel name : other\n")
+    assert processor(listed) == "Toy: 9000"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_files import learned
 from toy_runs import toy_settings
 
 from polyprompt.campe.model import build
@@ -26,10 +26,6 @@ def first(place, tmp_path_factory):
 
 def text_of(place, **settings):
     return {"tower": str(place / "llm"), "prompts": 3, **settings}
-
-
-def learned(run):
-    return load_file(run / "model" / "model.safetensors")
 
 
 def test_a_run_that_hardly_moves_ends_where_the_first_one_did(first, place, tmp_path, monkeypatch):
@@ -91,13 +87,13 @@ def test_other_towers_are_refused(first, place, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_says_from(first, place, tmp_path, monkeypatch, capsys):
+def test_the_command_says_from(first, place, tmp_path, typed, capsys):
     from polyprompt.cli.main import main
 
     (tmp_path / "a.yaml").write_text(f"start_from: elsewhere\ntext: {{tower: {place / 'llm'}, adaptive: words}}\n")
     words = ["align", place / "captions", "--config", tmp_path / "a.yaml", "--from", first, "--out", tmp_path / "run"]
     small = ["--text-prompts", 3, "--dim", 24, "--image-tower", place / "cnn", "--set", "image.width=32", "--epochs", 1]
-    monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, [*words, *small, "--batch", 4, "--precision", "fp32"])])
+    typed(*words, *small, "--batch", 4, "--precision", "fp32")
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0, capsys.readouterr().err

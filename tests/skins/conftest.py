@@ -9,8 +9,8 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+def own_cache(cache):
+    """Of each test."""
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 
-import jaxtyping
 import numpy as np
 import onnx
 import onnxruntime
@@ -37,10 +36,7 @@ def classifier(family: str, name: str, settings: dict) -> Classifier:
     return Classifier(build(methods.config_of(name)(**settings), toy_encoder(family), NAMES, seed=1))
 
 
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch):
-    """torch.export reads the code it runs, and cannot read the checks of shapes."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 @pytest.mark.parametrize(("family", "name", "settings"), CASES)

@@ -3,7 +3,6 @@
 import pickle
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -270,9 +269,8 @@ CHECKS = (
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_scikit_learns_own_checks(name, monkeypatch):
+def test_scikit_learns_own_checks(name, unchecked):
     """Without checks of types: scikit-learn gives settings that cannot be, which `fit` alone has to refuse."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     getattr(checks, name)("PromptClassifier", PromptClassifier())
 
 

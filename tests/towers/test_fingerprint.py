@@ -39,10 +39,7 @@ from polyprompt.towers.words import Words
 FAMILIES = ("clip", "siglip", "resnet")
 Change = Callable[[], None]
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 # What can be changed

@@ -21,10 +21,7 @@ TREE = grow([Branch((20, 30 + k, 21), adaptive=1) for k in range(3)], [])
 CAPTIONS = [[5, 6, 7, 8, 9], [12, 13]]
 READ = [family for family in FAMILIES if family != "opt"]  # whose blocks AutoModel puts one level deeper
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def saved(folder: Path, tokenizer, family="llama", dtype=torch.float32, shard="100MB", blocks=3) -> Path:

@@ -1,12 +1,12 @@
 """Whatever stops a run, at any moment: it goes on to the same weights, to the last bit, and logs each step once."""
 
-import json
 import os
 import random
 import signal
 import time
 
 import pytest
+from run_files import log_of, same
 from safetensors.torch import load_file
 from toy_contrast import noisy, record_shares, train
 
@@ -16,14 +16,13 @@ TIMINGS = ("seconds", "pairs_per_second", "sha256")
 """What differs from run to run: times, and the hash of a line with times."""
 
 
-def log_of(folder) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+def timeless(folder) -> list[dict]:
+    """A log without what differs from run to run."""
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in log_of(folder)]
 
 
 def same_bits(left, right) -> bool:
-    left, right = load_file(left / "final.safetensors"), load_file(right / "final.safetensors")
-    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+    return same(load_file(left / "final.safetensors"), load_file(right / "final.safetensors"))
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(6, 24), pytest.param(20, 60, marks=pytest.mark.slow)])
@@ -41,8 +40,8 @@ def test_a_run_killed_at_random_times_ends_with_the_same_bits(kills, epochs, tmp
         assert process.exitcode == -signal.SIGKILL  # not yet at its end, and not failed
     assert run_processes(train, folder=killed, resume=True, **options) == [0]
     assert same_bits(killed, whole)
-    assert log_of(killed) == log_of(whole)
-    assert [line["step"] for line in log_of(killed) if "loss" in line] == list(range(1, 3 * epochs + 1))
+    assert timeless(killed) == timeless(whole)
+    assert [line["step"] for line in timeless(killed) if "loss" in line] == list(range(1, 3 * epochs + 1))
     assert len(checkpoint.found(killed / "checkpoints")) == 2
     assert not list((killed / "checkpoints").glob(".*"))
 
@@ -69,7 +68,7 @@ def test_ctrl_c_ends_the_step_saves_and_goes_on_with_the_same_bits(optimizer, tm
     assert names == ["epoch-0002-batch-000002", "epoch-0002-batch-000000"]
     assert run_processes(record_shares, folder=stopped, resume=True, **options) == [0]
     assert same_bits(stopped, whole)
-    assert log_of(stopped) == log_of(whole)
+    assert timeless(stopped) == timeless(whole)
     assert (stopped / "items-0.jsonl").read_text() == (whole / "items-0.jsonl").read_text()
 
 

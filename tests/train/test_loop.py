@@ -1,4 +1,3 @@
-import json
 import math
 import os
 import resource
@@ -6,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from run_files import log_of
 from safetensors.torch import load_file
 from torch import nn
 from toy_contrast import Contrast, fetch, seeded, toy_batches, train
@@ -15,10 +15,6 @@ from polyprompt.train import checkpoint
 from polyprompt.train.batches import Batches
 from polyprompt.train.loop import TrainSettings, fit
 from polyprompt.train.schedule import cosine_rate, published_rate
-
-
-def log_of(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def at_step(number, change):
@@ -220,25 +216,31 @@ def test_checkpoints_come_after_minutes_too(tmp_path, monkeypatch):
     def slow(items):
         nonlocal now
         now += 40.0
+        saved.update(names_in(tmp_path))
         return fetch(items)
 
     monkeypatch.setattr("polyprompt.train.loop.time.monotonic", lambda: now)
-    saved = []
-    monkeypatch.setattr(checkpoint, "save", lambda folder, at, *rest: saved.append((at.epoch, at.batch)))
+    saved: set[str] = set()
     train(tmp_path, fetch=slow, epochs=1, size=2, checkpoint_minutes=2.0)
-    assert saved == [(1, 3), (1, 6), (1, 9), (1, 12), (2, 0)]
+    places = [(1, 3), (1, 6), (1, 9), (1, 12), (2, 0)]
+    assert saved | names_in(tmp_path) == {f"epoch-{epoch:04}-batch-{batch:06}" for epoch, batch in places}
+
+
+def names_in(run) -> set[str]:
+    """Its checkpoints, of which only the newest stay."""
+    return {path.name for path in checkpoint.found(run / "checkpoints")}
 
 
 def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr("polyprompt.train.loop.time.monotonic", lambda: now)
-    saved = []
+    saved: set[str] = set()
 
     def slow(items):
         nonlocal now
         now += 1.0
+        saved.update(names_in(tmp_path))
         return fetch(items)
 
-    monkeypatch.setattr(checkpoint, "save", lambda folder, at, *rest: saved.append(at.epoch))
     train(tmp_path, fetch=slow, epochs=6, size=13, epoch_seconds=3.0)  # two batches an epoch
-    assert saved == [3, 5, 7]
+    assert saved | names_in(tmp_path) == {f"epoch-{epoch:04}-batch-000000" for epoch in (3, 5, 7)}

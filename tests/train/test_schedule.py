@@ -8,9 +8,9 @@ from polyprompt.train.schedule import cosine_rate, published_rate
     ("epoch", "epochs", "rate", "printed"),
     [
         (1, 5, 0.0035, 1e-5),
-        (4, 5, 0.0035, 2.2908e-03),  # log in muzairkhattak/multimodal-prompt-learning, issue 17
+        (4, 5, 0.0035, 2.2908e-03),  # as muzairkhattak/multimodal-prompt-learning logs it
         (5, 5, 0.0035, 1.2092e-03),
-        (3, 50, 0.002, 1.998027e-03),  # log in KaiyangZhou/CoOp, issue 26
+        (3, 50, 0.002, 1.998027e-03),  # as KaiyangZhou/CoOp logs it
     ],
 )
 def test_published_rates_are_those_the_authors_logs_print(epoch, epochs, rate, printed):

@@ -6,7 +6,7 @@ import lzma
 from pathlib import Path
 
 import pytest
-from miniatures import Root, picture
+from miniatures import Root, labelled, picture
 from PIL import Image
 
 from polyprompt.data import catalog
@@ -40,10 +40,6 @@ def root(tmp_path, monkeypatch) -> Root:
     """An empty folder of data sets, which POLYPROMPT_DATA names."""
     monkeypatch.setenv("POLYPROMPT_DATA", str(tmp_path))
     return Root(tmp_path)
-
-
-def content(data: Labelled) -> list[tuple[str, str]]:
-    return [(p.key, data.class_names[label]) for p, label in zip(data.pictures, data.labels, strict=True)]
 
 
 def captions(pairs: Pairs) -> list[tuple[str, str]]:
@@ -91,7 +87,7 @@ def test_the_root_is_in_the_name_or_in_the_environment(root, monkeypatch, tmp_pa
     root.pictures("eurosat/2750/Forest/1.jpg", "eurosat/2750/River/1.jpg")
     root.json("eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]})
     for source in ("eurosat", f"eurosat@{root.path}", f"EuroSAT@{root.path / 'eurosat'}"):
-        assert content(read_labelled(source, "test")) == [("Forest/1.jpg", "Forest"), ("River/1.jpg", "River")]
+        assert labelled(read_labelled(source, "test")) == [("Forest/1.jpg", "Forest"), ("River/1.jpg", "River")]
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(DataError, match=rf"eurosat: not there; looked for {empty}/eurosat"):
         read_labelled(f"eurosat@{empty}", "test")
@@ -135,7 +131,7 @@ def test_coops_sets(root, name, layout, capsys):
     root.json(f"{own}/{file}", {"train": [["b/1.jpg", 1, "a"], ["a/1.jpg", 0, "b"]], "test": [["b/2.jpg", 1, "a"]]})
     train, test = read_labelled(name, "train"), read_labelled(name, "test")
     assert train.class_names == test.class_names == ("b", "a")  # by label, not by name
-    assert content(train) == [("b/1.jpg", "a"), ("a/1.jpg", "b")]
+    assert labelled(train) == [("b/1.jpg", "a"), ("a/1.jpg", "b")]
     assert (train.name, test.labels) == (f"{name}:train", (1,))
     assert test.pictures[0].open().size == (3, 2)
     assert splits_of(name) == ("test", "train", "val")
@@ -181,7 +177,7 @@ def test_aircraft_has_lists_of_variants(root):
     root.pictures(*(f"{folder}/images/{name}.jpg" for name in ("0034309", "0034310", "1", "2")))
     train = read_labelled("fgvc-aircraft", "train")
     assert train.class_names == ("F-16A/B", "707-320")
-    assert content(train) == [("images/0034309.jpg", "707-320"), ("images/0034310.jpg", "F-16A/B")]
+    assert labelled(train) == [("images/0034309.jpg", "707-320"), ("images/0034310.jpg", "F-16A/B")]
     root.file(f"{folder}/images_variant_test.txt", "2 Concorde")
     with pytest.raises(DataError, match=r"images_variant_test.txt, line 1: 'Concorde' is not in variants.txt"):
         read_labelled("fgvc-aircraft", "test")
@@ -211,7 +207,7 @@ def test_imagenet_keeps_its_twins_and_scores_val(root):
     assert len(test.class_names) == 1000
     assert test.twins == TWINS
     assert test.labels == tuple(range(1000))
-    assert content(test)[744] == ("images/val/n04008634/n04008634_1.JPEG", "missile")
+    assert labelled(test)[744] == ("images/val/n04008634/n04008634_1.JPEG", "missile")
     second = read_labelled("imagenet", "val", class_names=test.class_names)
     assert second.labels == test.labels  # by number: two names are the same
     with pytest.raises(DataError, match=r"imagenet: its pictures are not there; looked for .*images/train or .*/train"):
@@ -249,7 +245,7 @@ def test_v2_counts_its_folders_as_numbers(root):
         root.pictures(*(f"{place}/{number}/x.jpeg" for number in (0, 1, 2, 10, 100)))
     data = read_labelled("imagenet-v2", "test")
     assert data.class_names == tuple(list(imagenet_names().values())[number] for number in (0, 1, 2, 10, 100))
-    assert [(Path(key).parent.name, name) for key, name in content(data)][2] == ("10", "brambling")
+    assert [(Path(key).parent.name, name) for key, name in labelled(data)][2] == ("10", "brambling")
 
 
 @pytest.mark.parametrize(("name", "place"), [("a", "imagenet-adversarial/imagenet-a"), ("r", "imagenet-r")])
@@ -293,7 +289,7 @@ def test_a_domain_is_a_part(root, source, place, capsys):
     root.pictures(f"{place}/dog/1.jpg", f"{place}/The_Eiffel_Tower/1.JPG")
     data = read_labelled(source)
     part = source.split(":")[1]
-    assert content(data) == [(f"{part}/The_Eiffel_Tower/1.JPG", "The_Eiffel_Tower"), (f"{part}/dog/1.jpg", "dog")]
+    assert labelled(data) == [(f"{part}/The_Eiffel_Tower/1.JPG", "The_Eiffel_Tower"), (f"{part}/dog/1.jpg", "dog")]
     assert data.name == source
     assert splits_of(source) == ()
     assert f"{source}: 2 pictures, the published set has " in capsys.readouterr().err

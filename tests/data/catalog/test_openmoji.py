@@ -48,14 +48,13 @@ DRAWINGS = {
 
 
 @pytest.fixture
-def svgs(tmp_path, monkeypatch):
+def svgs(tmp_path, monkeypatch, cache):
     """A few drawings in the place of OpenMoji's, and a cache of the test's own."""
     folder = tmp_path / "svgs"
     folder.mkdir()
     for code, text in DRAWINGS.items():
         (folder / f"{code}.svg").write_text(text)
     write_manifest(folder)
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(catalog, "openmoji_svgs", lambda: folder)
     return folder
 
