@@ -35,12 +35,12 @@ class Goal:
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def figures(self, result: dict[str, Any]) -> Iterator[tuple[str, float]]:
-        """What tells the rows apart, and the figure of each; of a list the median."""
+        """What tells the rows apart, and the figure of each that has it; of a list the median."""
         for row in rows_of(result):
-            if all(row.get(key) == value for key, value in self.rows.items()):
-                value: Any = row
-                for key in self.figure:
-                    value = value[key]
+            value: Any = row if all(row.get(key) == wanted for key, wanted in self.rows.items()) else {}
+            for key in self.figure:
+                value = value.get(key, {})
+            if value != {}:
                 which = ", ".join(str(row[key]) for key in ("precision", "questions") if key in row)
                 yield which, float(statistics.median(value) if isinstance(value, list) else value) / self.per
 

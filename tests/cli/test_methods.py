@@ -24,6 +24,9 @@ def test_every_method_is_listed_with_its_paper(polyprompt):
     assert zeroshot[2:8] == ["-", "0", "no", "69.34", "74.22", "71.70"]
     for row in rows:  # published averages follow from each other
         base, novel, both = re.split(r"  +", row)[5:8]
+        if row.startswith("bmip "):  # whose table has another one, as its record notes
+            assert both == "79.04"
+            continue
         assert both == "-" or abs(2 / (1 / float(base) + 1 / float(novel)) - float(both)) < 0.02
 
 
