@@ -82,7 +82,7 @@ def encoder(request):
 
 UNTRAINED = ("zeroshot", "zeroshot, described", "nearest_mean", "linear_probe")
 """Of which nothing learns."""
-PER_PICTURE = ("cocoop", "cocoop with consistency", "defo", "defo, random")
+PER_PICTURE = ("cocoop", "cocoop with consistency")
 """Whose class vectors depend on the picture."""
 BRANCHED = ("clip_lora", "mma")
 """With maps beside the towers' layers."""
