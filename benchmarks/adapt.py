@@ -369,7 +369,7 @@ def tip(rounds: int, classes: int = 100, shots: int = 16) -> list[dict]:
 
     def ours() -> torch.Tensor:
         adapter = method.adapter
-        adapter.look_at(train[None], labels)
+        adapter.fit(train[None], labels)
         adapter.tune(val, val_labels, names, float(method.scale))
         return adapter.scores(test, names, method.scale)["logits"]
 
