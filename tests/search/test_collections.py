@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from polyprompt.data.files import readable
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
-from polyprompt.search import codes
+from polyprompt.search import codes, items
 from polyprompt.search import collection as module
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
@@ -290,7 +291,7 @@ def flip(path: Path, at: float = 0.5) -> None:
 
 def test_a_damaged_truth_is_refused(filled, tmp_path):
     stores = [path for name in ("rows", "thumbnails", "files") for path in (filled / name).glob("[!.]*")]
-    for path in [*stores, filled / "collection.json", filled / "manifest.json"]:
+    for path in [*stores, filled / "collection.json"]:
         if path.name == "checked.json":
             continue
         copy = shutil.copytree(filled, tmp_path / "copy")
@@ -378,6 +379,32 @@ def rows_of(folder):
     found = Collection(folder)
     files = [file for some in found.items.of_rows(range(len(found))).values() for file in some]
     return {file.raw: found.vectors.take(np.array([file.row]))[0] for file in files}
+
+
+def test_what_a_killed_process_left_is_swept_and_filled_up(model, photos, fill, tmp_path):
+    """Killed before its head was whole: the folder holds a temporary file and nothing else."""
+    out = tmp_path / "collection"
+    out.mkdir()
+    (out / ".collection.json.0123456789ab.tmp").write_text("{")
+    fill()
+    (out / "rows" / ".pieces.json.0123456789ab.tmp").write_text("{")
+    picture(photos / "more.png", 60)
+    fill()
+    assert len(Collection(out)) == 13
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_full_disk_while_the_index_is_made_is_one_line(filled, monkeypatch):
+    def full(path):
+        base = sqlite3.connect(path, isolation_level=None)
+        base.execute("PRAGMA max_page_count = 1")
+        return base
+
+    monkeypatch.setattr(items, "_new", full)
+    shutil.rmtree(filled / "index")
+    with pytest.raises(FileError, match=r"cannot be written \(database or disk is full\)\. Free some room"):
+        Collection(filled)
+    assert not list((filled / "index").glob("*.new"))
 
 
 def test_pieces_are_joined_and_places_stay(model, photos, fill, filled):

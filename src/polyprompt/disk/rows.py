@@ -37,6 +37,7 @@ from polyprompt.disk.files import (
     one_process_at_a_time,
     read_json,
     set_aside,
+    sweep,
     write_json,
 )
 from polyprompt.disk.numbers import RowDtype, encode
@@ -220,10 +221,8 @@ class RowStore:
         self._stamps.keep(set(self._pieces))
 
     def clear_left_over(self) -> None:
-        """Removes the pieces that killed writers left unfinished; for who holds the lock."""
-        for path in self.folder.glob(f".*{SUFFIX}.*.tmp"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        """Removes what killed writers left unfinished; for who holds the lock."""
+        sweep(self.folder)
 
     def _open(self, path: Path, *, again: bool = False) -> Piece | None:
         try:

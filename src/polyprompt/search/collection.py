@@ -11,6 +11,7 @@ A place among the rows is what the index and all answers name; places never chan
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -28,12 +29,11 @@ from polyprompt.disk.files import (
     read_json,
     sha256,
     sweep,
-    write_json,
-    write_manifest,
+    writing,
 )
 from polyprompt.disk.pieces import DamagedPieceError, Piece, Stamps
 from polyprompt.disk.rows import NAMES, RowStore, item_key
-from polyprompt.disk.sealed import read_sealed, write_sealed
+from polyprompt.disk.sealed import HASH, read_sealed, write_sealed
 from polyprompt.errors import FileError
 from polyprompt.progress import say
 from polyprompt.search import items
@@ -80,8 +80,7 @@ def is_collection(folder: str | Path) -> bool:
 def write_about(folder: Path, about: About) -> None:
     """Begins a collection, or says where its pictures lie now."""
     make_folder(folder)
-    write_json(folder / CONFIG, {"format": FORMAT, **vars(about)})
-    write_manifest(folder, [CONFIG])
+    write_sealed(folder / CONFIG, {"format": FORMAT, **vars(about)})
 
 
 def read_about(folder: Path) -> About:
@@ -92,8 +91,11 @@ def read_about(folder: Path) -> About:
     """
     if not is_collection(folder):
         raise FileError(f"{folder}: no collection here ({CONFIG} is missing). Make one with `polyprompt index`.")
-    check_manifest(folder)
     saved = read_json(folder / CONFIG)
+    if isinstance(saved, dict) and HASH in saved:
+        saved = read_sealed(folder / CONFIG, "Copy it again from where it came.")
+    else:  # of an earlier version
+        check_manifest(folder)
     try:
         form, root, model, fingerprint = (saved[key] for key in ("format", "root", "model", "fingerprint"))
         if form != FORMAT:
@@ -260,7 +262,8 @@ def _codes(place: Path, vectors: Vectors, folder: Path, model: Embedder | None) 
 def _named(path: Path, ending: str) -> str:
     """Gives a file the hash of its bytes for a name."""
     name = sha256(path) + ending
-    path.replace(path.with_name(name))
+    with writing(path.with_name(name)):
+        path.replace(path.with_name(name))
     return name
 
 
@@ -272,6 +275,16 @@ def rebuild(folder: Path, stores: Stores, model: Embedder | None = None) -> Show
     """
     place = make_folder(folder / "index")
     sweep(place)
+    try:
+        return _rebuilt(place, stores, model)
+    except FileError:
+        for new in place.glob("*.new"):
+            with suppress(OSError):
+                new.unlink()
+        raise
+
+
+def _rebuilt(place: Path, stores: Stores, model: Embedder | None) -> Shown:
     vectors = Vectors(stores.rows.pieces())
     places = vectors.places()
     latest = stores.latest()

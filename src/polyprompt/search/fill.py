@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from polyprompt.data.files import readable
-from polyprompt.disk.files import cache_folder, digest, make_folder, one_process_at_a_time, set_aside
+from polyprompt.disk.files import cache_folder, digest, make_folder, one_process_at_a_time, set_aside, sweep
 from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore
 from polyprompt.errors import CacheError, ConfigError, FileError
 from polyprompt.media.frames import over_frames
@@ -66,6 +66,7 @@ def index(model: Embedder, found: Sequence[Found], root: str, folder: Path, else
     """
     make_folder(folder.parent)
     with one_process_at_a_time(folder):
+        sweep(folder)
         _begin(model, root, folder)
         stores = Stores(folder)
         for store in (stores.rows, stores.thumbnails, stores.files):

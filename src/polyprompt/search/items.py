@@ -5,6 +5,7 @@ the columns below and nothing else, for a second at most.
 """
 
 import contextlib
+import errno
 import re
 import sqlite3
 import threading
@@ -74,7 +75,7 @@ def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> N
         files: what the log has last of each path.
         row_of: the place of each content among the rows.
     """
-    with whole_file(path) as temporary, contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as base:
+    with whole_file(path) as temporary, _said_by_the_system(), contextlib.closing(_new(temporary)) as base:
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         base.execute("PRAGMA journal_mode = OFF")
         base.execute("PRAGMA synchronous = OFF")  # whole_file brings it to the disk
@@ -95,6 +96,19 @@ def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> N
         base.execute("CREATE TABLE live (rows BLOB)")  # read at once where millions of numbers take a second
         base.execute("INSERT INTO live VALUES (?)", (rows.tobytes(),))
         base.execute("COMMIT")
+
+
+def _new(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+@contextlib.contextmanager
+def _said_by_the_system() -> Iterator[None]:
+    """SQLite's words for what the system refuses, as the system's own error."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.ENOSPC if "full" in str(error) else errno.EIO, str(error)) from error
 
 
 def _raw(line: Line) -> bytes:
