@@ -103,7 +103,8 @@ def checked(kind: type[S], values: object, where: str = "") -> S:
     try:
         return _made(kind, found)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+        said = str(error)
+        raise ConfigError(f"{where}: {said}" if where and not said.startswith(f"{where}: ") else said) from None
 
 
 def check(kind: type, values: Plain, where: str = "", prefix: str = "") -> Json:

@@ -245,6 +245,25 @@ def test_bad_input_is_one_line_and_exit_code_2(adapt, polyprompt, squares, clip,
         assert "Traceback" not in err
 
 
+def test_what_newer_methods_refuse_is_one_line(adapt, tmp_path):
+    (tmp_path / "cat.json").write_text('{"cat": ["It purrs."]}')
+    said = ["--set", "method.depth=2", "--descriptions", tmp_path / "cat.json"]
+    cases = [
+        ("coprompt", said, "no description of class"),
+        ("vdt_adapter", [], "no descriptions are given"),
+        ("clip_lora", ["--set", "method.rank=999"], "rank is 999, above the text tower's width"),
+        ("mma", ["--set", "method.start=5", "--set", "method.end=9"], "the change reaches block 8"),
+        ("bmip", ["--set", "method.depth=9"], "bmip: depth is 9, but the text tower has"),
+        ("kgcoop", ["--set", "method.weight=-1"], "polyprompt: kgcoop: weight is -1.0; a weight is 0 or more"),
+        ("kgcoop", ["--set", "method.weight=.nan"], "method.weight is nan; it should be a finite number"),
+        ("maple", ["--set", "terms.focal.gamma=-1"], "polyprompt: focal: gamma is -1.0; it is 0 or more"),
+    ]
+    for number, (method, words, expected) in enumerate(cases):
+        code, _, err = adapt(*words, "--out", tmp_path / str(number), method=method)
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert expected in err
+
+
 def test_what_cannot_be_predicted(adapt, polyprompt, squares, tmp_path):
     run = tmp_path / "run"
     assert adapt("--out", run, "--set", "method.context=1")[0] == 0
