@@ -14,13 +14,13 @@ TOKEN = "a-long-enough-token"
 def test_every_call_and_every_field_is_there(client):
     said, answer = client.get("/openapi.json").json(), client.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    page = html.unescape(answer.text)
+    page = html.unescape(re.sub("</?code>", "`", answer.text))
     for path, operations in said["paths"].items():
         for method, operation in operations.items():
-            assert f"<span>{method.upper()}</span> <code>{path}</code>" in page
+            assert f"<span>{method.upper()}</span> `{path}`" in page
             assert operation["description"] in page
     for name in ("Embed", "Ask", "Classify", "Sort", "Marks"):
-        assert all(f"<dt><code>{field}</code>" in page for field in said["components"]["schemas"][name]["properties"])
+        assert all(f"<dt>`{field}`" in page for field in said["components"]["schemas"][name]["properties"])
     assert "/docs" not in said["paths"]
 
 

@@ -1,16 +1,19 @@
 """The API as a page to read, /docs: what /openapi.json says, laid out by the server, without a script or a network."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import jinja2
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup, escape
 
 from polyprompt.values import Foreign, Values
 
 router = APIRouter(include_in_schema=False)
 PAGES = jinja2.Environment(loader=jinja2.PackageLoader("polyprompt.serve", "page_files"), autoescape=True)
+PAGES.filters["code"] = lambda text: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 LIMITS = {
     "minimum": "at least {}",
     "maximum": "at most {}",
