@@ -9,7 +9,6 @@ from tuning import mean_recall
 from polyprompt.report.averages import grids
 from polyprompt.report.grid import name_of, shown
 from polyprompt.report.tables import Figure
-from polyprompt.report.words import printed
 from polyprompt.runs.cells import results_in
 
 
@@ -138,14 +137,18 @@ def adapted() -> Iterator[Claim]:
 
 
 def gridded() -> Iterator[Claim]:
-    """Every method of a grid against zero-shot, by the paired test of its table."""
+    """The methods of a grid against zero-shot, by the paired test of its table."""
     for folder in sorted(RESULTS.glob("grids/*")):
         for grid in grids(results_in(folder)):
-            seeds = len({one.cell.seed for one in grid.results} - {None})
-            for one in shown(grid).compared:
-                if one.pairs:
-                    p = printed(None, "") if one.p is None else f"p = {printed(one.p, '.3f')}"
-                    figure = f"better in {one.better} of {one.pairs} figures"
-                    shots = f", {grid.shots} shots" if grid.shots else ""
-                    name = f"{folder.name}{shots}: {name_of(one.row, grid)} against zero-shot"
-                    yield Claim(name, figure, seeds, p)
+            tested = [one for one in shown(grid).compared if one.pairs]
+            if not tested:
+                continue
+            best = min(tested, key=lambda one: one.rank)
+            shots = f", {grid.shots} shots" if grid.shots else ""
+            clear = sum(one.p is not None and one.p < 0.05 for one in tested)
+            yield Claim(
+                f"{folder.name}{shots}: methods against zero-shot",
+                f"best: {name_of(best.row, grid)}, better in {best.better} of {best.pairs} figures",
+                len({one.cell.seed for one in grid.results} - {None}),
+                f"p < 0.05 for {clear} of {len(tested)}",
+            )
