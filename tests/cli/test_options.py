@@ -42,7 +42,8 @@ ADAPT = {
     "val_split": ("held", "held"),
     "descriptions": ("said.json", "said.json"), "select": ("val", "val"), "budget": ("5m", 300.0),
     "domainbed": ("true", True), "task": ("[c, d]", ("c", "d")),
-    "terms": ("promptsrc", {"promptsrc": {}}), "augment": ("true", True), "precision": ("bf16", "bf16"),
+    "terms": ("promptsrc", {"promptsrc": {}}), "augment": ("true", True), "views": ("randaugment", "randaugment"),
+    "precision": ("bf16", "bf16"),
     "cache_gb": ("0", 0.0),
 }  # fmt: skip
 """A setting, a value as the user writes it, and what it is then."""

@@ -215,6 +215,22 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page):
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_the_page_of_the_api_reads_well_on_a_phone(browser, shop):
+    with listening(make_app(shop)) as address:
+        severe(browser)
+        page = Page(browser, f"{address}/docs")
+        size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            assert len(page("section")) == len(make_app(shop).openapi()["paths"])
+            assert page.run("return document.documentElement.scrollWidth") == 400
+            assert page.run("return getComputedStyle(document.querySelector('.api dd')).marginLeft") != "40px"  # styled
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            browser.get("about:blank")
+        assert not severe(browser)
+
+
 def test_the_token_is_asked_for_once(browser, shop):
     with listening(make_app(shop, TOKEN)) as address:
         page = Page(browser, address)

@@ -7,6 +7,8 @@ from toy_encoders import toy_encoder
 
 from polyprompt.adapt.engine import build
 from polyprompt.disk.files import write_json
+from polyprompt.disk.sealed import write_sealed
+from polyprompt.errors import FileError
 from polyprompt.methods import maple
 from polyprompt.runs.saved import save
 from polyprompt.skins.card import card_of, hub_id, public
@@ -72,6 +74,19 @@ def test_a_model_without_its_run_says_that_nothing_is_known(run):
     card = card_of(run / "model", "me/pets")
     assert "None were measured" in card
     assert "What it was trained on was not noted." in card
+
+
+def test_altered_figures_are_not_published(run, tmp_path):
+    """results.json is sealed by whoever wrote it."""
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "model").symlink_to(run / "model")
+    write_sealed(place / "results.json", HEAD | {"classification": {"test": HALF}, "config": {"data": "pets"}})
+    assert "| pets, test | accuracy | 0.750 |" in card_of(place, "me/pets")
+    text = (place / "results.json").read_text()
+    (place / "results.json").write_text(text.replace("0.75", "0.95", 1))
+    with pytest.raises(FileError, match="damaged or altered"):
+        card_of(place, "me/pets")
 
 
 def test_what_the_hub_calls_a_tower():

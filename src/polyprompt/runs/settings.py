@@ -92,7 +92,7 @@ class AdaptSettings(Settings):
 
     SHOWN: ClassVar[tuple[str, ...]] = (
         "data", "task", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions",
-        "epochs", "batch", "rate", "budget", "augment", "precision",
+        "epochs", "batch", "rate", "budget", "precision",
     )  # fmt: skip
 
     name: str = "adapted"

@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from polyprompt.disk.files import read_json
 from polyprompt.methods import module_of
 from polyprompt.methods import names as methods
-from polyprompt.runs.folder import RESULTS
+from polyprompt.runs.folder import RESULTS, read_results
 from polyprompt.runs.load import model_folder
 from polyprompt.runs.saved import CONFIG
 from polyprompt.skins.peft import BASES
@@ -85,11 +85,11 @@ def card_of(run: str | Path, repo: str, licence: str | None = None) -> str:
         licence: as the hub calls it: apache-2.0, cc-by-4.0.
 
     Raises:
-        FileError: there is no model, or a file is damaged.
+        FileError: there is no model, or a file is damaged or altered.
     """
     own = model_folder(run)
     adapted = (own / CONFIG).is_file()
-    results: Values = read_json(Path(run) / RESULTS) if (Path(run) / RESULTS).is_file() else {}
+    results: Values = read_results(Path(run)) if (Path(run) / RESULTS).is_file() else {}
     config: Values = read_json(own / (CONFIG if adapted else "config.json"))
     bases = [public(base) for base in bases_of(config)]
     figures = list(figures_in(results))

@@ -5,7 +5,7 @@ from its code; tests/test_golden.py compares both parts, step by step. In each s
 sentence about each class, of the same number in all lists, and image vectors with the frozen encoder's of a second
 random view of the pictures, where they are augmented; else of the same pictures. What differs: classes may have
 different numbers of sentences, of which the same share is then gone through. Their views are two draws of RandAugment
-on the whole picture: --augment with views=randaugment, as the method of that name has it.
+on the whole picture: augment=true with views=randaugment, as the method of that name has it.
 """
 
 import math
