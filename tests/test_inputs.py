@@ -18,7 +18,9 @@ def test_one_text_is_a_list_of_one(one):
     assert list_of_texts(one) == list_of_texts([one]) == [one]
 
 
-@pytest.mark.parametrize("several", [("a", "b"), np.array(["a", "b"]), {"a": 1, "b": 2}, iter("ab")], ids=str)
+@pytest.mark.parametrize(
+    "several", [("a", "b"), np.array(["a", "b"]), {"a": 1, "b": 2}, iter("ab")], ids=lambda one: type(one).__name__
+)
 def test_whatever_can_be_gone_through_is_a_list_of_texts(several):
     assert list_of_texts(several) == ["a", "b"]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.wording import begun, context_rows
-from polyprompt.disk.files import whole_file, write_text
+from polyprompt.disk.files import write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import bmip, cocoop, coop, ivlp, language, maple, method_name, promptsrc, vpt
@@ -411,10 +411,8 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         state = {key: _narrow(value) for key, value in frozen.items()} | learned
         state |= {} if name in ("vpt", *adapters.KINDS) else _token_buffers(method)
     file = Path(folder) / registered / f"model.pth.tar-{epoch}"
-    file.parent.mkdir(parents=True, exist_ok=True)
     content = {"state_dict": state, "epoch": epoch, "optimizer": None, "scheduler": None, "val_result": None}
-    with whole_file(file) as temporary:
-        torch.save(content, temporary)
+    adapters.written(file, content)
     write_text(file.parent / "checkpoint", f"{file.name}\n")
     return file
 

@@ -8,6 +8,7 @@ KgCoOp, ProGrad, TCP, CoPrompt, BMIP and LAMM are from reading their programs; u
 CoPrompt's frozen copy are passed over, and not written.
 """
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from polyprompt.adapt.engine import Adapted, MethodConfig, build
-from polyprompt.disk.files import whole_file
+from polyprompt.disk.files import make_folder, write_bytes
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import (
@@ -331,8 +332,12 @@ def put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, object], e
 
 
 def written(file: Path, content: object) -> Path:
-    """A torch file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as temporary:
-        torch.save(content, temporary)
+    """A torch file, whole or not at all.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    data = io.BytesIO()  # torch's own writer has another error for a full disk
+    torch.save(content, data)
+    write_bytes(make_folder(file.parent) / file.name, data.getvalue())
     return file
