@@ -33,6 +33,7 @@ def test_a_recipe_is_a_grid_of_known_methods(recipe):
     for method in grid.methods:
         settings = {"name": method} if isinstance(method, str) else dict(method)
         config = config_of(settings.pop("name"))
+        check(AdaptSettings, settings.pop("training", {}), recipe.name)
         assert settings.keys() <= set(config.__dataclass_fields__)
         if grid.protocol == "base-to-novel":
             assert config.__module__.rpartition(".")[2] not in ("linear_probe", "nearest_mean")  # know no novel class
