@@ -236,12 +236,12 @@ def read_index(folder: Path) -> Shown | None:
     """What index.json says, if its files are what their names say."""
     place = folder / "index"
     try:
-        shown = Shown(**read_sealed(place / INDEX, "It is made again."))
+        shown = Shown(**read_sealed(place / INDEX, "It is made again.")["index"])
         stamps = Stamps(place)
         for name in filter(None, (shown.files, shown.codes)):
             stamps.check(place / name)
         stamps.keep({shown.files, shown.codes} - {""})
-    except (FileError, TypeError, DamagedPieceError, OSError):
+    except (FileError, KeyError, TypeError, DamagedPieceError, OSError):
         return None
     return shown
 
@@ -293,7 +293,7 @@ def _rebuilt(place: Path, stores: Stores, model: Embedder | None) -> Shown:
     items.write(place / "files.new", latest, row_of)
     name = _named(place / "files.new", ".sqlite")
     shown = Shown(stores.state, name, *_codes(place, vectors, stores.folder, model))
-    write_sealed(place / INDEX, shown._asdict())
+    write_sealed(place / INDEX, {"index": shown._asdict()})  # a seal has `files` of its own
     for old in place.iterdir():
         if old.name not in (INDEX, shown.files, shown.codes, "checked.json"):
             old.unlink()
