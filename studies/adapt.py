@@ -14,17 +14,16 @@ training pictures, 16 to train on and the others to score.
 PACS is expected in data/pacs (folders of domains), Caltech101 in data/caltech101 (images/ and CoOp's split file).
 """
 
-import csv
 import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuning import best_settings, try_rates
+from tuning import best_settings, try_rates, write_pool
 
 from polyprompt.campe.encoder import CampeEncoder
-from polyprompt.disk.files import read_json, whole_file, write_json
+from polyprompt.disk.files import read_json, write_json
 from polyprompt.progress import say
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load_encoder
@@ -60,14 +59,7 @@ BATCH, SEEDS = 16, (1, 2, 3)
 
 def tune(encoder: CampeEncoder) -> None:
     """Every method at every rate, on pictures that no table scores."""
-    pool = RUNS / "tune.csv"
-    split = read_json(Path(CALTECH))["train"]
-    pool.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(pool) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label"])
-        images = (Path(CALTECH).parent / "images").resolve()
-        writer.writerows([images / path, name] for path, label, name in split if label < 20)
+    write_pool(RUNS / "tune.csv", Path(CALTECH))
     for name in trained():
         try_rates(partial(tuned, encoder, name), partial(chosen_rate, name), RATES, step=5)
 

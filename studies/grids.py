@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tuning import write_pool
 
 from polyprompt.bench.grid import planned, run
 from polyprompt.bench.settings import GridSettings
-from polyprompt.disk.files import make_folder, read_json, write_text
+from polyprompt.disk.files import make_folder, write_text
 from polyprompt.disk.yaml import read_yaml
 from polyprompt.runs.cells import CELLS, done_in, results_in
 from polyprompt.runs.resolve import nearest
@@ -91,9 +92,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 def tune() -> None:
     """Every method at every rate, and beyond, while the largest is the best."""
-    images = (CALTECH.parent / "images").resolve()
-    lines = [f"{images / path},{name}" for path, label, name in read_json(CALTECH)["train"] if label < 20]
-    write_text(POOL, "\n".join(["path,label", *lines]) + "\n")
+    write_pool(POOL, CALTECH)
     factors: list[int] = list(FACTORS)
     waiting = list(METHODS)
     while waiting:
@@ -120,13 +119,19 @@ def method(name: str, factor: int) -> dict[str, Any]:
 
 def chosen(name: str) -> int:
     """The factor with the best accuracy in `tune`; of equals the smallest."""
-    found: dict[int, float] = {}
-    for one in results_in(RATES):
-        called, _, factor = one.cell.method.partition(" ")
-        if called == name:
-            figures: Any = one.figures
-            found[int(factor)] = figures["classification"]["test"]["accuracy"]
+    found = tried()[name]
     return max(found, key=lambda factor: (found[factor], -factor))
+
+
+def tried() -> dict[str, dict[int, float]]:
+    """The accuracy that each method had in `tune`, by factor."""
+    found: dict[str, dict[int, float]] = {}
+    for one in results_in(RATES):
+        name, _, factor = one.cell.method.partition(" ")
+        if factor:
+            figures: Any = one.figures
+            found.setdefault(name, {})[int(factor)] = figures["classification"]["test"]["accuracy"]
+    return found
 
 
 def recipes() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flickr8k import BESIDE, STEPS
+from grids import tried
 from kept import CHOSEN, NAMES, RESULTS, ZERO_SHOT, compared, earlier, results, row, runs
 from summary import summary
 from tuning import mean_recall
@@ -250,17 +251,12 @@ def gridded() -> list[str]:
 
 def factors() -> list[str]:
     """How the rates of the grids were chosen."""
-    tried: dict[str, dict[int, float]] = {}
-    for one in results_in(RESULTS / "grid-rates"):
-        name, _, factor = one.cell.method.partition(" ")
-        if factor:
-            found: Any = one.figures
-            tried.setdefault(name, {})[int(factor)] = 100 * found["classification"]["test"]["accuracy"]
-    columns = sorted({factor for found in tried.values() for factor in found})
+    accuracies = tried()
+    columns = sorted({factor for found in accuracies.values() for factor in found})
     lines = [row(["", *map(str, columns)]), row(["---", *["---:"] * len(columns)])]
     lines += [
-        row([name, *(f"{found[factor]:.1f}" if factor in found else "" for factor in columns)])
-        for name, found in sorted(tried.items())
+        row([name, *(f"{100 * found[factor]:.1f}" if factor in found else "" for factor in columns)])
+        for name, found in sorted(accuracies.items())
     ]
     return [
         "Each method learns at one factor on its published rate in all grids, chosen on training pictures of "

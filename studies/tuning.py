@@ -1,10 +1,11 @@
 """How every study chooses learning rates, so that all rows of a table were tuned with the same care."""
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyprompt.disk.files import read_json
+from polyprompt.disk.files import make_folder, read_json, whole_file
 
 
 def try_rates(run: Callable[[float], object], best: Callable[[], float], rates: Sequence[float], step: float) -> None:
@@ -26,6 +27,16 @@ def try_rates(run: Callable[[float], object], best: Callable[[], float], rates: 
             tried.append(found / step)
         elif found == max(tried):
             tried.append(found * step)
+
+
+def write_pool(table: Path, split_file: Path) -> None:
+    """A table of the training pictures of the first 20 classes of a split file of CoOp's, which no page scores."""
+    make_folder(table.parent)
+    with whole_file(table) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"])
+        images = (split_file.parent / "images").resolve()
+        writer.writerows([images / path, name] for path, label, name in read_json(split_file)["train"] if label < 20)
 
 
 def best_settings(folder: Path, figure: Callable[[dict[str, Any]], float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from polyprompt.bench.protocols import Protocol, protocol
+from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
@@ -26,8 +26,6 @@ from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
 Opened = Callable[[str], Encoder]
-RAISED, TUNED = "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"
-"""Rows of the protocol `aspects`: weights fixed beforehand, and weights chosen on validation pictures."""
 
 
 def cells_of(settings: GridSettings, encoder: Opened) -> list[Cell]:

@@ -80,6 +80,8 @@ class Protocol:
 
 
 ANCHORS = ("zeroshot", "nearest_mean", "linear_probe")
+RAISED, TUNED = "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"
+"""Rows of the protocol `aspects`: weights fixed beforehand, and weights chosen on validation pictures."""
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "zero-shot": Protocol(
@@ -93,7 +95,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         says="zero-shot with weights of aspects, fixed beforehand or chosen on val once, against equal ones (CAMPE)",
         sets=whole,
         usual=ELEVEN,
-        anchors=("zeroshot", "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"),
+        anchors=("zeroshot", RAISED, TUNED),
         trains=False,
     ),
     "few-shot": Protocol(

@@ -29,6 +29,7 @@ def write_sealed(path: Path, content: Values, beside: Iterable[str] = ()) -> Non
     Raises:
         FileError: it cannot be said in JSON or cannot be written, or a file beside it cannot be read.
     """
+    assert not content.keys() & {FILES, HASH}, "the seal's own names, under which nothing else could be read again"
     write_text(path, _sealed(path, content, {name: _hash(path.with_name(name)) for name in beside}))
 
 

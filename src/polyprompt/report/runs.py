@@ -129,8 +129,11 @@ def read_run(folder: Path) -> Run:
     results, log = folder / "results.json", folder / "log.jsonl"
     if not results.is_file() and not log.is_file():
         raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")
-    check_truth(folder)
-    found = as_checked(Results, read_results(folder), results) if results.is_file() else Results()
+    if results.is_file():
+        found = as_checked(Results, read_results(folder), results)
+    else:
+        check_truth(folder)
+        found = Results()
     config = read_checked(Json, folder / "config.json") if (folder / "config.json").is_file() else {}
     lines = read_log(log) if log.is_file() else []
     return Run(

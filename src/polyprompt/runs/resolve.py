@@ -1,6 +1,6 @@
 """What a user leaves open of a run of `adapt`, as the method's authors have it (`PUBLISHED` in each method's file)."""
 
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 
 from polyprompt.adapt.engine import CountsEpochs, TermConfig
 from polyprompt.adapt.published import NEAREST, Protocol, Published, Untrained
@@ -88,14 +88,7 @@ def _training(settings: AdaptSettings, name: str, published: Published | None) -
         counted = field == "epochs" and (settings.steps or values.get("steps"))
         if field in values and values[field] is None and not counted:
             raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
-    usual = {
-        "optimizer": "sgd",
-        "weight_decay": 5e-4,
-        "eps": 1e-8,
-        "schedule": "published",
-        "crop": 0.08,
-        "views": "crops",
-    }
+    usual = {field.name: field.default for field in fields(Published) if field.default is not MISSING}
     return {field: usual.get(field) if value is None else value for field, value in values.items()}
 
 
