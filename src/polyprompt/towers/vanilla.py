@@ -47,12 +47,13 @@ def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:
     """The tower with random weights, drawn from torch's own generator."""
     from transformers import GPT2Model
 
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    return GPT2Model(config_of(sizes, len(tokenizer), **ends))
+    config = config_of(sizes, len(tokenizer))
+    config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    return GPT2Model(config)
 
 
-def config_of(sizes: Sizes, vocabulary: int, **more: int | None) -> "GPT2Config":
-    """Its config, from the number of tokens and what else GPT-2's has."""
+def config_of(sizes: Sizes, vocabulary: int) -> "GPT2Config":
+    """Its config, from the number of tokens."""
     from transformers import GPT2Config
 
     return GPT2Config(
@@ -64,5 +65,4 @@ def config_of(sizes: Sizes, vocabulary: int, **more: int | None) -> "GPT2Config"
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        **more,
     )
