@@ -1,5 +1,6 @@
 # make demo   CAMPE on real weights and pictures, from a bare machine to one HTML report
 # make test   the quick tests            make test-slow   the long ones, real weights among them
+# make test-cuda  what needs a GPU
 # make check  formatting, lint, types    make fix         mend what can be mended
 # make bench  every speed claim, both sides in one run
 # make docs   the documentation as a site, in build/docs
@@ -9,7 +10,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-slow check fix bench docs dist install
+.PHONY: demo test test-slow test-cuda check fix bench docs dist install
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -31,6 +32,9 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+test-cuda: install
+	$(BIN)/pytest -m cuda -rs
 
 check: install
 	$(BIN)/ruff format --check .

@@ -190,6 +190,26 @@ def test_folders_called_by_numbers_or_codes_need_names(root, name, said):
     assert "1 class is called by numbers or signs (7); prompts say them as they are" in said()
 
 
+@pytest.mark.parametrize("name", ["class_1", "Class 02", "cls-3", "label7", "c4", "category_10"])
+def test_folders_that_only_count_are_told_with_a_way_to_name_them(root, name, said):
+    red(root, f"{name}/1.png", "cat/1.png", "mig29/1.png", "area 51/1.png")
+    assert name in read_labelled(str(root.path)).class_names
+    told = said()
+    assert f"1 class has a number in the place of a name ({name}), which says nothing to a text model" in told
+    root.file("classnames.txt", f"{name} tench\ncat cat\nmig29 mig29\narea 51 area 51\n".replace(" 5", "_5"))
+    (root.path / "area 51").rename(root.path / "area_51")
+    if " " not in name:
+        assert "tench" in read_labelled(str(root.path)).class_names
+        assert "in the place of a name" not in said()
+
+
+def test_a_caption_in_two_splits_is_told(root, said):
+    red(root, "1.png", "2.png", "3.png")
+    root.file("captions.csv", "file,caption,split\n1.png,a dog,train\n2.png,a dog,test\n3.png,a cat,test\n")
+    assert captions(read_pairs(str(root.path), "test")) == [("2.png", "a dog"), ("3.png", "a cat")]
+    assert "1 caption stands word for word in two splits: 'a dog' in train and test." in said()
+
+
 def test_a_list_of_names_has_to_be_whole(root):
     red(root, "0/1.png", "1/1.png")
     for text, words in (

@@ -10,6 +10,8 @@ import pytest
 import timm
 import torch
 import transformers as hf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -201,19 +203,41 @@ def test_a_clip_folder_with_tokenizer_and_image_processor(tmp_path):
     assert encoder.text.words(SENTENCES[2]) == openai_words().encode(SENTENCES[2])
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_transformers_pixels(kind):
-    config = huggingface_model(kind).config
-    module = getattr(hf.models, kind)
-    if kind == "clip":
-        make = module.image_processing_pil_clip.CLIPImageProcessorPil
-        processor = make(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32})
-    else:
-        processor = module.image_processing_pil_siglip.SiglipImageProcessorPil(size={"height": 32, "width": 32})
-    preprocess = preprocess_of(processor, config)
-    for picture in pictures():
-        theirs = torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0]))
-        torch.testing.assert_close(preprocess(picture), theirs.float(), atol=1e-6, rtol=0)
+CONFIGS = {kind: huggingface_model(kind).config for kind in ("clip", "siglip")}
+PROCESSORS = {
+    "clip": (hf.CLIPImageProcessor, hf.models.clip.image_processing_pil_clip.CLIPImageProcessorPil),
+    "siglip": (hf.SiglipImageProcessor, hf.models.siglip.image_processing_pil_siglip.SiglipImageProcessorPil),
+}
+
+
+@given(
+    kind=st.sampled_from(sorted(PROCESSORS)),
+    backend=st.integers(0, 1),
+    width_height=st.tuples(st.integers(8, 120), st.integers(8, 120)),
+    short=st.integers(32, 43),
+    resample=st.sampled_from([1, 2, 3]),
+)
+@settings(max_examples=150, deadline=None)
+def test_transformers_pixels_at_every_size(kind, backend, width_height, short, resample):
+    """Of pictures of noise, where a cut that is half a pixel off changes everything; both of its ways to resize."""
+    sides = {"size": {"shortest_edge": short}, "crop_size": {"height": 32, "width": 32}}
+    sizes = sides if kind == "clip" else {"size": {"height": short, "width": short}}
+    processor = PROCESSORS[kind][backend](**sizes, resample=resample)
+    noise = np.random.default_rng(sum(width_height)).integers(0, 256, (*width_height, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    theirs = torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0])).float()
+    ours = preprocess_of(processor, CONFIGS[kind])(picture)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("resample", [4, 5])
+def test_a_way_to_resize_that_transformers_cannot_use_itself(resample):
+    """Box and Hamming have no tensors to work on."""
+    make, make_pil = PROCESSORS["clip"]
+    sides = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}, "resample": resample}
+    with pytest.raises(TowerError, match=f"resample is {resample}, which is not read here"):
+        preprocess_of(make(**sides), CONFIGS["clip"])
+    assert preprocess_of(make_pil(**sides), CONFIGS["clip"]).rules == "transformers-pil"
 
 
 def test_other_models_and_folders_are_named(tmp_path):

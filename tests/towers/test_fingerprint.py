@@ -65,7 +65,7 @@ def other(value):
 
 
 def other_preprocess(preprocess: Preprocess) -> Iterator[tuple[str, Preprocess]]:
-    values = {"interpolation": "nearest", "resize": "squash", "crop": 0.5}
+    values = {"interpolation": "nearest", "resize": "squash", "crop": 0.5, "rules": "transformers"}
     for field in fields(preprocess):
         value = values.get(field.name) or other(getattr(preprocess, field.name))
         yield field.name, replace(preprocess, **{field.name: value})
@@ -215,6 +215,7 @@ CHANGES = {
     "interpolation": lambda image: setattr(image, "preprocess", replace(image.preprocess, interpolation="nearest")),
     "resize": lambda image: setattr(image, "preprocess", replace(image.preprocess, resize="squash")),
     "crop": lambda image: setattr(image, "preprocess", replace(image.preprocess, crop=0.5)),
+    "rules": lambda image: setattr(image, "preprocess", replace(image.preprocess, rules="transformers")),
 }
 
 

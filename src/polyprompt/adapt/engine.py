@@ -63,7 +63,7 @@ class Adapted(nn.Module):
 
     Args:
         encoder: stays as it is, statistics of its normalisation layers included.
-        adapter: what learns.
+        adapter: what learns; goes to where the encoder is.
         class_names: in the order of the scores.
         config: what the adapter was built from.
         terms: the loss, added up.
@@ -86,9 +86,10 @@ class Adapted(nn.Module):
         twins: Names = (),
     ) -> None:
         super().__init__()
-        self.config, self.encoder, self.adapter = config, encoder, adapter
+        device = encoder.logit_scale.device
+        self.config, self.encoder, self.adapter = config, encoder, adapter.to(device)
         self.class_names, self.twins = check_class_names(class_names, twins=twins), tuple(twins)
-        self.terms = nn.ModuleList(terms)
+        self.terms = nn.ModuleList(terms).to(device)
         self.frozen_text = FrozenText(encoder, self.class_names, keep=keep)
         rows = adapter.rows(encoder.text, self.class_names)
         with torch.no_grad():

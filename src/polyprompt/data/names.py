@@ -55,6 +55,13 @@ def is_code(name: str) -> bool:
     return not any(letter.isalpha() for letter in name) or re.fullmatch(r"n\d{8}", name) is not None
 
 
+def is_placeholder(name: str) -> bool:
+    """Whether a name only counts: class_1, "Label 03", cls-2, c7."""
+    return (
+        re.fullmatch(r"(class|category|cat|cls|c|label|lbl|l|group|type|id|folder|y)[\W_]*\d+", spelt(name)) is not None
+    )
+
+
 def refuse_half_characters(text: str, what: str) -> None:
     """Text that cannot be written as UTF-8 is refused.
 

@@ -91,17 +91,24 @@ def merged(name: str, place: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def tell_leaks(name: str, place: str, rows: Iterable[Row]) -> None:
-    """Says how many pictures lie in two splits."""
-    split_of: dict[str, str] = {}
-    leaks: dict[str, str] = {}
-    for row in rows:
-        if row.split and split_of.setdefault(row.key, row.split) != row.split:
-            leaks.setdefault(row.key, f"{row.key} in {split_of[row.key]} and {row.split}")
-    if leaks:
+    """Says how many pictures lie in two splits, and how many captions stand in two."""
+    rows = [row for row in rows if row.split]
+    if leaks := _in_two((row.key, row.split) for row in rows):
         number = count(len(leaks), "picture lies", "pictures lie")
-        say_once(
-            place, f"{name}: {number} in two splits, so what is scored was seen before: {some(list(leaks.values()))}."
-        )
+        say_once(place, f"{name}: {number} in two splits, so what is scored was seen before: {some(leaks)}.")
+    if leaks := _in_two((repr(row.caption.strip()), row.split) for row in rows if row.caption):
+        number = count(len(leaks), "caption stands", "captions stand")
+        say_once(place, f"{name}: {number} word for word in two splits: {some(leaks)}.")
+
+
+def _in_two(pairs: Iterable[tuple[str, str | None]]) -> list[str]:
+    """What stands in two splits, with the first two of them."""
+    split_of: dict[str, str | None] = {}
+    leaks: dict[str, str] = {}
+    for thing, split in pairs:
+        if split_of.setdefault(thing, split) != split:
+            leaks.setdefault(thing, f"{thing} in {split_of[thing]} and {split}")
+    return list(leaks.values())
 
 
 def _drawn(name: str, place: str, keys: Iterable[str]) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """From a file to pixels: opening pictures, and the preprocessing a pretrained image tower expects.
 
-`Preprocess` gives the pixels of open_clip's and timm's evaluation transforms, bit for bit; the tests compare.
+`Preprocess` gives the pixels of open_clip's and timm's evaluation transforms, or of transformers' image processors, bit
+for bit; the tests compare.
 """
 
 import errno
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -50,6 +51,7 @@ TOGETHER = 64
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 RESIZES = ("short", "squash")
+RULES = (None, "transformers", "transformers-pil")
 
 STRIP = 512
 """Rows that are worked on together."""
@@ -249,6 +251,9 @@ class Preprocess:
     """"short": resize the shorter side, cut the middle out; "squash": resize both sides, aspect ratio lost."""
     crop: float = 1.0
     """Share of the resized side that the cut-out middle keeps (timm's `crop_pct`): 224 of 256 is 0.875."""
+    rules: str | None = None
+    """Whose way: None, open_clip's and timm's. "transformers-pil" cuts half a pixel less where the rest is odd;
+    "transformers" does too, and resizes tensors, where nothing is rounded between the two directions."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -261,6 +266,10 @@ class Preprocess:
             raise UnknownNameError("interpolation", self.interpolation, INTERPOLATIONS)
         if self.resize not in RESIZES:
             raise UnknownNameError("way to resize", self.resize, RESIZES)
+        if self.rules not in RULES:
+            raise ConfigError(
+                f"preprocess: rules is {self.rules!r}; allowed are None, {', '.join(map(repr, RULES[1:]))}"
+            )
         if not 0 < self.crop <= 1:
             raise ConfigError(f"preprocess: crop is {self.crop}; a share above 0, at most 1")
 
@@ -272,6 +281,7 @@ class Preprocess:
         """
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms import functional as F
+        from torchvision.transforms.v2 import functional as of_tensors
 
         if picture.mode != "RGB":
             picture = open_picture(picture)
@@ -282,10 +292,18 @@ class Preprocess:
                 "picture", f"{picture.width} x {picture.height} pixels is too long and thin to resize; crop it"
             )
         target = [enlarged] if self.resize == "short" else [enlarged, enlarged]
-        pixels: Any = picture  # torchvision's annotations know tensors only
-        pixels = F.resize(pixels, target, InterpolationMode(self.interpolation))
-        pixels: Any = F.center_crop(pixels, [self.size, self.size])
-        return F.normalize(F.to_tensor(pixels), list(self.mean), list(self.std))
+        method, pixels = InterpolationMode(self.interpolation), cast(Any, picture)  # its annotations know tensors only
+        if self.rules == "transformers":
+            pixels = of_tensors.resize(F.pil_to_tensor(pixels), target, method)
+        else:
+            pixels = F.resize(pixels, target, method)
+        if self.rules is None:
+            pixels = F.center_crop(pixels, [self.size, self.size])
+        else:
+            _, height, width = F.get_dimensions(pixels)
+            pixels = F.crop(pixels, (height - self.size) // 2, (width - self.size) // 2, self.size, self.size)
+        numbers = pixels.float() / 255 if isinstance(pixels, Tensor) else F.to_tensor(pixels)
+        return F.normalize(numbers, list(self.mean), list(self.std))
 
     def to_json(self) -> Json:
         """Plain numbers, strings and lists, for a config file."""
@@ -299,7 +317,7 @@ class Preprocess:
             ConfigError: a key is missing, unknown, or its value is of another type.
         """
         known = {field.name for field in fields(cls)}
-        if set(saved) != known:
+        if not known - {"rules"} <= set(saved) <= known:
             raise ConfigError(f"preprocess: has the keys {sorted(saved)}, needs {sorted(known)}")
         try:
             mean, std = (tuple(float(number) for number in saved[key]) for key in ("mean", "std"))

@@ -94,7 +94,7 @@ class DeFo(Adapter):
                     f"class name {name!r} makes a prompt of {len(row)} tokens, the text tower reads at most "
                     f"{text.max_tokens}; shorten the name or the template"
                 )
-        return [text.vectors(row).detach() for row in rows]
+        return [text.vectors(row).detach().cpu() for row in rows]
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """The sentences; class names are nowhere in them."""

@@ -13,6 +13,7 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.descriptions import RANDOM
 from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.tasks import build_tasks
+from polyprompt.data.copies import tell_copies
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
 from polyprompt.evaluate.classify import harmonic_mean
@@ -75,6 +76,8 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
     for data in tests.values():
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
     run.start(inputs)
+    if is_main_process():
+        tell_copies(settings.data, drawn.pictures, {name: data.pictures for name, data in tests.items()})
     chosen_on = selection(method, settings, tests)
     trained = train([(method, drawn)], settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
     tune(method, settings)
@@ -102,6 +105,9 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
     twins = [name for data in drawn.values() for name in data.twins]
     keep = bool(settings.cache_gb)
     methods = build_tasks(config, encoder, names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
+    if is_main_process():
+        for task, data in tests.items():
+            tell_copies(settings.data, drawn[task].pictures, {task: data.pictures})
     by_task = {task: _by_class(data) for task, data in drawn.items()}
     run.start({"encoder": encoder.fingerprint, "drawn": by_task} | _described(settings))
     pairs, first = [(methods[task], drawn[task]) for task in methods], next(iter(methods.values()))

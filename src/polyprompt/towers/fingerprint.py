@@ -93,5 +93,6 @@ def _said(value: object) -> str | None:
         case type() | FunctionType() | BuiltinFunctionType() | MethodType():
             return value.__qualname__
         case _ if is_dataclass(value):
-            return f"{type(value).__name__}{_said([getattr(value, field.name) for field in fields(value)])}"
+            said = [one for field in fields(value) if (one := getattr(value, field.name)) is not None]
+            return f"{type(value).__name__}{_said(said)}"
     return None

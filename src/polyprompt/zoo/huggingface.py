@@ -80,11 +80,13 @@ def open_huggingface(source: str, name: str) -> CLIP:
 
 
 def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
-    """The settings of an image processor.
+    """The settings of an image processor; pixels are resized as the processor itself resizes them.
 
     Raises:
         TowerError: a setting that `Preprocess` has no place for, named.
     """
+    from transformers.image_processing_backends import TorchvisionBackend
+
     said: Json = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
         key: value for key, value in vars(processor).items() if key in SETTINGS and value is not None
     }
@@ -101,12 +103,15 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
         return Preprocess(
             naflex_grid(config.vision_config) * config.vision_config.patch_size, mean, std, interpolation, "squash"
         )
+    rules = "transformers" if isinstance(processor, TorchvisionBackend) else "transformers-pil"
+    wanted = interpolation not in ("box", "hamming") or rules == "transformers-pil"
+    check_setting(wanted, "resample", resample, "transformers' own processor has 0 to 3 for tensors")
     pixels, short = _sizes(said, config.vision_config.image_size)
     if short is None:
-        return Preprocess(pixels, mean, std, interpolation, "squash")
+        return Preprocess(pixels, mean, std, interpolation, "squash", rules=rules)
     crop = pixels / short
     crop = crop if math.floor(pixels / crop) == short else math.nextafter(crop, 0)  # rounding must not lose a pixel
-    return Preprocess(pixels, mean, std, interpolation, "short", crop)
+    return Preprocess(pixels, mean, std, interpolation, "short", crop, rules)
 
 
 def check_setting(fits: bool, name: str, value: object, allowed: str) -> None:

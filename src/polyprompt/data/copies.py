@@ -1,0 +1,36 @@
+"""Pictures that are trained on and scored: the same bytes, whatever they are called."""
+
+from collections.abc import Mapping, Sequence
+
+from polyprompt.data.items import Picture
+from polyprompt.data.told import count, say_once, some
+from polyprompt.errors import ImageError
+
+
+def tell_copies(place: str, trained: Sequence[Picture], scored: Mapping[str, Sequence[Picture]]) -> None:
+    """Says of each set that is scored how many of its pictures are byte for byte trained on.
+
+    Args:
+        place: the source, for what is told.
+        trained: the pictures to train on.
+        scored: those of each set, by what it is called.
+    """
+    known: dict[str, str] = {}
+    for picture in trained:
+        if digest := _digest(picture):
+            known.setdefault(digest, picture.key)
+    for name, pictures in scored.items():
+        same = [f"{one.key} is {known[digest]}" for one in pictures if (digest := _digest(one)) in known]
+        if same:
+            number = count(len(same), "picture is", "pictures are")
+            say_once(
+                place, f"{name}: {number} trained on as well, byte for byte, so its figures flatter: {some(same)}."
+            )
+
+
+def _digest(picture: Picture) -> str:
+    """Nothing of a picture that cannot be read; whoever opens it says so."""
+    try:
+        return picture.digest()
+    except ImageError:
+        return ""
