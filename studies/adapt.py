@@ -20,12 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kept import keep
 from tuning import best_settings, try_rates, write_pool
 
 from polyprompt.campe.encoder import CampeEncoder
-from polyprompt.disk.files import read_json, write_json
+from polyprompt.disk.files import read_json
 from polyprompt.progress import say
 from polyprompt.runs.adapt import adapt
+from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
@@ -101,9 +103,8 @@ def once(encoder: CampeEncoder, run: str, method: str, **values: Any) -> dict[st
     if method in trained():
         given["batch"] = BATCH
     adapt(checked(AdaptSettings, given | values), RUNS / folder, resume=True, encoder=encoder)
-    results = read_json(RUNS / folder / "results.json") | {"command": f"python studies/adapt.py {sys.argv[1]}"}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, results)
+    results = read_results(RUNS / folder) | {"command": f"python studies/adapt.py {sys.argv[1]}"}
+    keep(kept, results)
     return results
 
 

@@ -26,16 +26,18 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
+from kept import keep
 from tuning import best_settings, mean_recall, try_rates
 
 from polyprompt.campe.cache import TextStates, fill_together
 from polyprompt.campe.config import WORDS
 from polyprompt.campe.text import prompt_tree, token_row
 from polyprompt.data.read import read_pairs
-from polyprompt.disk.files import read_json, write_json, write_text
+from polyprompt.disk.files import make_folder, read_json, write_json, write_text
 from polyprompt.nn.tree import spanning
 from polyprompt.progress import say
 from polyprompt.runs.align import AlignSettings, align
+from polyprompt.runs.folder import read_results
 from polyprompt.settings import checked
 from polyprompt.towers.llm import open_llm
 
@@ -255,10 +257,9 @@ def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     say(f"Run {name}")
     usual = COMMON | {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]}
     align(checked(AlignSettings, merged(usual, part) | values), RUNS / folder, resume=True)
-    results = read_json(RUNS / folder / "results.json") | {"command": f"python studies/flickr8k.py {sys.argv[1]}"}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept.with_name("config.json"), results["config"])
-    write_json(kept, results)
+    results = read_results(RUNS / folder) | {"command": f"python studies/flickr8k.py {sys.argv[1]}"}
+    write_json(make_folder(kept.parent) / "config.json", results["config"])
+    keep(kept, results)
     return results
 
 

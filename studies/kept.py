@@ -1,11 +1,18 @@
-"""What the pages read: the runs kept under studies/results, their figures, what has changed since they were made."""
+"""What the pages read: the runs kept under studies/results, their figures, what has changed since they were made.
+
+    python studies/kept.py      seals anew what a program of an earlier version has kept
+
+Kept results have a seal of their own, since a study notes its command in them, and keeps no log.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyprompt.disk.files import read_json
+from polyprompt.disk.files import make_folder, read_json
+from polyprompt.disk.sealed import FILES, HASH, write_sealed
 from polyprompt.report.tables import Figure
+from polyprompt.runs.folder import CONFIG
 
 RESULTS = Path(__file__).parent / "results"
 CHOSEN, ZERO_SHOT = "prompts-6", "zero-shot"
@@ -32,6 +39,13 @@ MOVED: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
 def runs(*parts: str) -> list[Path]:
     """The folders of finished runs under some part of the results."""
     return sorted(path.parent for path in RESULTS.joinpath(*parts).rglob("results.json"))
+
+
+def keep(path: Path, results: dict[str, Any]) -> None:
+    """Writes a run's results down, sealed with the config.json beside them, if there is one."""
+    make_folder(path.parent)
+    said = {key: value for key, value in results.items() if key not in (FILES, HASH)}
+    write_sealed(path, said, beside=[CONFIG] if path.with_name(CONFIG).exists() else [])
 
 
 def results(*parts: str) -> list[dict[str, Any]]:
@@ -67,3 +81,10 @@ def earlier(found: Iterable[dict[str, Any]], what: str = "Made") -> list[str]:
 def row(cells: Sequence[str]) -> str:
     """A row of a markdown table."""
     return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    for run in runs():
+        found = read_json(run / "results.json")
+        if found.get("kind") in ("align", "adapt"):
+            keep(run / "results.json", found)

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kept import keep
 from tuning import best_settings, mean_recall, try_rates
 
-from polyprompt.disk.files import read_json, write_json
+from polyprompt.disk.files import read_json
 from polyprompt.progress import say
 from polyprompt.runs.align import AlignSettings, align
 from polyprompt.runs.folder import read_results
@@ -72,8 +73,7 @@ def once(name: str, readout: str, seed: int = 0, **values: Any) -> None:
     say(f"Run {name}")
     before = read_json(STARTS / readout / str(seed) / "config.json")
     align(checked(AlignSettings, settings_of(before, readout, seed, **values)), RUNS / name, resume=True)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, read_results(RUNS / name) | {"command": f"python studies/msrvtt.py {sys.argv[1]}"})
+    keep(kept, read_results(RUNS / name) | {"command": f"python studies/msrvtt.py {sys.argv[1]}"})
 
 
 def settings_of(before: dict[str, Any], readout: str, seed: int, **values: Any) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kept import keep
 from tuning import best_settings, try_rates
 
-from polyprompt.disk.files import write_json
 from polyprompt.progress import say
 from polyprompt.runs.align import AlignSettings, align
 from polyprompt.runs.evaluate import evaluate
@@ -72,7 +72,7 @@ def zero_shot() -> None:
     for run in sorted(CAPTIONED.glob("*/*/results.json")):
         kept = RESULTS / "zero-shot" / run.parent.relative_to(CAPTIONED) / "results.json"
         if not kept.exists():
-            keep(kept, scored(run.parent, (TRAINED_ON, *OTHERS)))
+            noted(kept, scored(run.parent, (TRAINED_ON, *OTHERS)))
 
 
 def once(name: str, readout: str, others: tuple[str, ...] = (), **values: Any) -> None:
@@ -83,7 +83,7 @@ def once(name: str, readout: str, others: tuple[str, ...] = (), **values: Any) -
     say(f"Run {name}")
     given = {"test_split": "dev", "name": name.split("/")[1], "text": READ_OUTS[readout]} | values
     align(checked(AlignSettings, COMMON | given), RUNS / name, resume=True)
-    keep(kept, scored(RUNS / name, others))
+    noted(kept, scored(RUNS / name, others))
 
 
 def scored(run: Path, sets: tuple[str, ...]) -> dict[str, Any]:
@@ -94,10 +94,9 @@ def scored(run: Path, sets: tuple[str, ...]) -> dict[str, Any]:
     return read_results(run)
 
 
-def keep(path: Path, results: dict[str, Any]) -> None:
-    """Writes down a cell of the study, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, results | {"command": f"python studies/sts.py {sys.argv[1]}"})
+def noted(path: Path, results: dict[str, Any]) -> None:
+    """Keeps a cell of the study, with its command."""
+    keep(path, results | {"command": f"python studies/sts.py {sys.argv[1]}"})
 
 
 def best_rate(name: str) -> float:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from toy_place import toy_place
 
-from polyprompt.disk.files import write_json
+from polyprompt.disk.files import read_json, write_json
+from polyprompt.disk.sealed import write_sealed
 from polyprompt.runs.align import AlignSettings
+from polyprompt.runs.folder import read_results
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
@@ -30,6 +32,19 @@ def study(monkeypatch):
 def test_the_page_of_results_is_what_its_program_writes(study):
     page = study("page")
     assert page.PAGE.read_text() == page.page()
+
+
+def test_kept_results_are_sealed(study, tmp_path, capsys):
+    """As they were kept; what a study notes in them comes with another seal, not with the run's own."""
+    kept = study("kept")
+    for run in kept.runs():
+        if "kind" in read_json(run / "results.json"):
+            read_results(run)
+    assert capsys.readouterr().err == ""
+    write_sealed(tmp_path / "results.json", {"command": "polyprompt align", "seed": 0}, beside=["log.jsonl"])
+    (tmp_path / "log.jsonl").write_text("{}")
+    kept.keep(tmp_path / "results.json", read_json(tmp_path / "results.json") | {"command": "python studies/x.py"})
+    assert read_results(tmp_path) == {"command": "python studies/x.py", "seed": 0}
 
 
 def test_every_variant_has_settings_that_align_takes(study):
