@@ -1,16 +1,11 @@
-"""Grids: what is done and what is left, stale results, failures, workers that are killed or return late."""
+"""Grids: what is done and what is left, stale results, failures, executors."""
 
 import itertools
 import json
-import os
-import random
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pytest
-import torch
 
 import polyprompt
 from polyprompt.bench import worker
@@ -23,7 +18,7 @@ from polyprompt.errors import ConfigError, FileError
 from polyprompt.executors import start
 from polyprompt.runs import cells as module
 from polyprompt.runs.adapt import adapt
-from polyprompt.runs.cells import CELLS, Cell, done_in, read_result, results_in
+from polyprompt.runs.cells import CELLS, done_in, read_result, results_in
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.settings import AdaptSettings
@@ -188,68 +183,11 @@ def test_executors_that_are_not_there(tmp_path, monkeypatch):
         start("ray", 1, print, tmp_path, print)
 
 
-# Kills
-
-
-def toy_task(cell, encoder, folder):
-    time.sleep(random.uniform(0, 0.03))
-    return {"figure": int(cell.name, 16) % 1000}
-
-
-def toy_work(plan, lease):
-    """A worker whose cells take a moment and need no encoder."""
-    torch.set_num_threads(1)
-    worker.TASKS = {"classify": toy_task}
-    worker.load_encoder = lambda name: None
-    worker.WAIT = 0.02
-    worker.work(plan, lease)
-
-
-def toy_cells(count):
-    same = {"protocol": "few-shot", "task": "classify", "method": "toy", "encoder": "", "data": ""}
-    return [Cell(**same, seed=seed, settings={"encoder": "", "seed": seed}) for seed in range(count)]
-
-
-@pytest.mark.parametrize(("kills", "count"), [(12, 60), pytest.param(200, 1000, marks=pytest.mark.slow)])
-def test_workers_killed_and_stopped_at_random(tmp_path, start_processes, kills, count):
-    """Nothing is lost, nothing is kept twice; a worker that was stopped beyond its lease changes nothing."""
-    draw = random.Random(0)
-    cells = toy_cells(count)
-    plan = write_plan(tmp_path / "killed", cells)
-    living, stopped = [], []
-
-    def begin():
-        living.extend(start_processes(toy_work, plan=plan, lease=0.6))
-
-    for _ in range(3):
-        begin()
-    for kill in range(kills):
-        time.sleep(draw.uniform(0.0, 0.15))
-        victim = living.pop(draw.randrange(len(living)))
-        if kill % 4 == 3 and victim.is_alive():
-            os.kill(victim.pid, signal.SIGSTOP)
-            stopped.append(victim)
-        else:
-            victim.kill()
-            victim.join()
-        begin()
-    for one in living:
-        one.join(60)
-        assert one.exitcode == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "killed" / CELLS).glob("*.json")}
-    for one in stopped:
-        os.kill(one.pid, signal.SIGCONT)
-        one.join(60)
-    after = {path.name: path.read_bytes() for path in (tmp_path / "killed" / CELLS).glob("*.json")}
-    assert before == after
-    assert done_in(tmp_path / "killed") == {cell.name for cell in cells}
-    toy_plan = write_plan(tmp_path / "quiet", cells)
-    (one,) = start_processes(toy_work, plan=toy_plan, lease=60.0)
-    one.join(60)
-    assert figures(tmp_path / "killed") == figures(tmp_path / "quiet")
+# Executors
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
 def test_real_executors(settings, tmp_path, executor):
     """Two workers by each, the same results."""

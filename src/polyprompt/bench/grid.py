@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
 from polyprompt.bench.plan import cells_of, write_plan
+from polyprompt.bench.precision import decided
 from polyprompt.bench.settings import GridSettings
 from polyprompt.bench.worker import failure_of, title, work
 from polyprompt.disk.files import read_json
@@ -27,13 +28,18 @@ class Planned(NamedTuple):
     """How long these should take, by those that are done; None where none is."""
 
 
-def planned(settings: GridSettings, folder: Path) -> Planned:
+def planned(settings: GridSettings, folder: Path, *, keep: bool = True) -> Planned:
     """What is to be done.
 
+    Args:
+        settings: the grid.
+        folder: where its results are, or will be.
+        keep: whether the precision that is decided for it is kept there, too (precision.py); nothing else is written.
+
     Raises:
-        PolypromptError: as `cells_of`; or a result in the folder is damaged.
+        PolypromptError: as `cells_of`; or what is in the folder is damaged.
     """
-    cells = cells_of(settings, cache(load_encoder))
+    cells = cells_of(settings, cache(load_encoder), cache(partial(decided, folder, keep=keep)))
     done = done_in(folder)
     left = [cell for cell in cells if cell.name not in done]
     return Planned(cells, left, _seconds(folder, left) if done and left else None)

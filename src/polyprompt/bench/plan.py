@@ -15,9 +15,10 @@ from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, wr
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import check_own
 from polyprompt.methods.zeroshot import raised_weights
-from polyprompt.nn.precision import choose_precision
+from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
+from polyprompt.runs.draw import read_sets
 from polyprompt.runs.folder import absolute
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -26,14 +27,24 @@ from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
 Opened = Callable[[str], Encoder]
+Cells = Callable[[str, Encoder], Iterator[Cell]]
+"""The cells of an encoder, by its name."""
 
 
-def cells_of(settings: GridSettings, encoder: Opened) -> list[Cell]:
+def measured() -> Precision:
+    """What this machine multiplies fastest."""
+    return choose_precision().precision
+
+
+def cells_of(settings: GridSettings, encoder: Opened, precision: Callable[[], Precision] = measured) -> list[Cell]:
     """All cells of a grid, in the order in which they are best done: those of an encoder together.
+
+    Names, settings and data are looked at before an encoder is opened.
 
     Args:
         settings: the grid.
         encoder: opens an encoder by its name, once.
+        precision: what "auto" stands for; asked where it is needed.
 
     Raises:
         UnknownNameError: a protocol, method, set or encoder that there is not. ConfigError: settings that do not fit.
@@ -42,8 +53,8 @@ def cells_of(settings: GridSettings, encoder: Opened) -> list[Cell]:
     rules = protocol(settings.protocol)
     _check(settings, rules)
     data = settings.data or rules.usual
-    made = _classified if rules.task == "classify" else _scored
-    return [cell for name in settings.encoders for cell in made(settings, rules, data, name, encoder(name))]
+    made = _classified(settings, rules, data, precision) if rules.task == "classify" else _scored(settings, rules, data)
+    return [cell for name in settings.encoders for cell in made(name, encoder(name))]
 
 
 def _check(settings: GridSettings, rules: Protocol) -> None:
@@ -61,37 +72,52 @@ def _check(settings: GridSettings, rules: Protocol) -> None:
 # Classification
 
 
-def _classified(
-    grid: GridSettings, rules: Protocol, data: Sequence[str], name: str, encoder: Encoder
-) -> Iterator[Cell]:
+def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precision: Callable[[], Precision]) -> Cells:
     shots = grid.shots or rules.shots
+    methods = [_named(one) for one in (*rules.anchors, *(one for one in grid.methods if one not in rules.anchors))]
+    ways = [
+        (called, count, _settings(grid, rules, method, training, count))
+        for (called, method, training), count in itertools.product(methods, shots)
+    ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
-    wanted = [*rules.anchors, *(method for method in grid.methods if method not in rules.anchors)]
-    methods = [_named(method, encoder) for method in wanted]
+    for one in sets:
+        read_sets(ways[0][2].model_copy(update=one | {"seed": grid.seeds[0]}))
     prints = [_prints(one) for one in track(sets, "Reading sets")]
-    for (called, method, training), count in itertools.product(methods, shots):
-        given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
-        same = resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training))))
-        if same.precision == "auto":
-            same = same.model_copy(update={"precision": choose_precision().precision})
-        once = method["name"] == "zeroshot" and not rules.seeded  # neither seeds nor pictures matter to it
-        if once and count != shots[0]:
-            continue
-        for (one, read), seed in itertools.product(zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]):
-            if called == TUNED and same.val_split not in splits_of(str(one["data"])):
-                continue  # nothing to choose on
-            cell = Cell(
-                protocol=grid.protocol,
-                task="classify",
-                method=called,
-                encoder=name,
-                data=str(one["data"]),
-                shots=None if once else count,
-                seed=None if once else seed,
-                settings=same.model_dump(mode="json") | one | {"encoder": absolute(name), "name": called, "seed": seed},
-                inputs={"encoder": encoder.fingerprint} | read,
-            )
-            yield cell
+
+    def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
+        for called, count, same in ways:
+            once = same.method["name"] == "zeroshot" and not rules.seeded  # neither seeds nor pictures matter to it
+            if once and count != shots[0]:
+                continue
+            if same.precision == "auto":
+                same = same.model_copy(update={"precision": precision()})
+            if called == RAISED:
+                same = same.model_copy(update={"method": same.method | {"aspect_weights": _weights(encoder)}})
+            for (one, read), seed in itertools.product(
+                zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]
+            ):
+                if called == TUNED and same.val_split not in splits_of(str(one["data"])):
+                    continue  # nothing to choose on
+                own = one | {"encoder": absolute(name), "name": called, "seed": seed}
+                yield Cell(
+                    protocol=grid.protocol,
+                    task="classify",
+                    method=called,
+                    encoder=name,
+                    data=str(one["data"]),
+                    shots=None if once else count,
+                    seed=None if once else seed,
+                    settings=same.model_dump(mode="json") | own,
+                    inputs={"encoder": encoder.fingerprint} | read,
+                )
+
+    return cells
+
+
+def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:
+    """What all cells of a method and a number of shots run with."""
+    given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
+    return resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training))))
 
 
 class Wanted(NamedTuple):
@@ -105,12 +131,11 @@ class Wanted(NamedTuple):
     """Settings of `adapt` for it alone."""
 
 
-def _named(method: str | Values, encoder: Encoder) -> Wanted:
+def _named(method: str | Values) -> Wanted:
     """A method as a grid names it."""
     if isinstance(method, str):
         if method in (RAISED, TUNED):
-            weights = {"aspect_weights": _weights(encoder)} if method == RAISED else {"tune_aspects": True}
-            return Wanted(method, {"name": "zeroshot"} | weights, {})
+            return Wanted(method, {"name": "zeroshot", "tune_aspects": method == TUNED}, {})
         return Wanted(method, {"name": method}, {})
     settings = dict(method)
     called, training = str(settings.pop("called", settings.get("name"))), settings.pop("training", {})
@@ -142,22 +167,30 @@ def _print(source: str, split: str | None) -> str:
 # Captions and sentences
 
 
-def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str], name: str, encoder: Encoder) -> Iterator[Cell]:
-    for source in track(data, "Reading sets"):
-        if rules.task == "retrieve":
-            found = read_pairs(source, grid.split).fingerprint()
-        else:
-            scored = read_scored(source, grid.split)
-            found = digest(*scored.first, *scored.second, *map(str, scored.scores))
-        yield Cell(
-            protocol=grid.protocol,
-            task=rules.task,
-            method="as it is",
-            encoder=name,
-            data=source,
-            settings={"split": grid.split, "encoder": absolute(name)},
-            inputs={"encoder": encoder.fingerprint, "data": found},
-        )
+def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
+    found = {source: _scored_print(rules, source, grid.split) for source in track(data, "Reading sets")}
+
+    def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
+        for source, read in found.items():
+            yield Cell(
+                protocol=grid.protocol,
+                task=rules.task,
+                method="as it is",
+                encoder=name,
+                data=source,
+                settings={"split": grid.split, "encoder": absolute(name)},
+                inputs={"encoder": encoder.fingerprint, "data": read},
+            )
+
+    return cells
+
+
+def _scored_print(rules: Protocol, source: str, split: str) -> str:
+    """The fingerprint of captioned pictures, or of scored sentences."""
+    if rules.task == "retrieve":
+        return read_pairs(source, split).fingerprint()
+    scored = read_scored(source, split)
+    return digest(*scored.first, *scored.second, *map(str, scored.scores))
 
 
 # On disk

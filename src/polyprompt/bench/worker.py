@@ -5,6 +5,7 @@ import datetime
 import shutil
 import time
 import traceback
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def work(plan: Path, lease: float = LEASE) -> None:
     opened = cache(load_encoder)
     for place in (CELLS, "failures", "logs", "runs"):
         make_folder(folder / place)
-    while left := [name for name in cells if name not in done_in(folder) and not failure_of(folder, name).exists()]:
+    while left := _left(folder, cells):
         busy = True
         for name in left:
             if (folder / CELLS / f"{name}.json").exists():
@@ -43,6 +44,12 @@ def work(plan: Path, lease: float = LEASE) -> None:
                 _do(folder, cells[name], claim, opened(str(cells[name].settings["encoder"])))
         if busy:
             time.sleep(WAIT)
+
+
+def _left(folder: Path, names: Iterable[str]) -> list[str]:
+    """What has neither a result nor failed; both folders are listed once, since a grid may have thousands of cells."""
+    done = done_in(folder) | {path.stem for path in failure_of(folder, "").parent.iterdir()}
+    return [name for name in names if name not in done]
 
 
 def failure_of(folder: Path, name: str) -> Path:

@@ -41,9 +41,11 @@ def command(
     where = executor_of(executor)
     from polyprompt.bench.grid import planned, run
     from polyprompt.bench.worker import title
+    from polyprompt.executors import check
     from polyprompt.progress import duration
 
-    cells, left, seconds = planned(settings, out)
+    check(where)
+    cells, left, seconds = planned(settings, out, keep=not dry_run)
     how_long = "no cell has run yet, so how long is not known" if seconds is None else f"about {duration(seconds)}"
     if dry_run:
         for cell in left:

@@ -90,7 +90,9 @@ class Entry:
             looked.append(root)
         if (found := next((place for place in looked if place.is_dir()), None)) is None:
             places = " or ".join(str(place) for place in looked)
-            raise DataError(f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it.")
+            raise DataError(
+                f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it, or says how."
+            )
         return found
 
     def part(self, name: str, part: str) -> str:

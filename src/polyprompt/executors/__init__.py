@@ -1,5 +1,7 @@
 """Where work runs: in processes here, as Ray tasks, or as Slurm jobs. All of them do the same work in one folder."""
 
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -7,16 +9,34 @@ from polyprompt.errors import ConfigError
 from polyprompt.executors.job import Job, Watch
 
 Executor = Literal["local", "ray", "slurm"]
+NEEDED = {"ray": "ray", "slurm": "submitit"}
+"""The package that each needs."""
+
+
+def check(executor: Executor) -> None:
+    """Refuses an executor that cannot be used here.
+
+    Raises:
+        ConfigError: it is not installed, or there is nothing that it could run on.
+    """
+    if executor in NEEDED and find_spec(NEEDED[executor]) is None:
+        raise ConfigError(
+            f"--executor {executor} needs {NEEDED[executor]}, which is not installed; pip install "
+            f"'polyprompt[{executor}]', or use --executor local"
+        )
+    if executor == "slurm" and not shutil.which("sbatch"):
+        raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")
 
 
 def start(executor: Executor, workers: int, job: Job, what: Path, watch: Watch) -> None:
     """Runs `job(what)` in so many workers, and returns when all have ended.
 
     Raises:
-        ConfigError: the executor is not installed, or there is nothing that it could run on.
+        ConfigError: as `check`, or no worker.
     """
     if workers < 1:
         raise ConfigError(f"workers is {workers}; give 1 or more")
+    check(executor)
     if executor == "local":
         from polyprompt.executors.local import run
     elif executor == "ray":

@@ -6,8 +6,8 @@ Each has a core, and a GPU where there are some.
 import os
 from pathlib import Path
 
-from polyprompt.errors import ConfigError
 from polyprompt.executors.job import Job, Watch
+from polyprompt.progress import say
 
 EVERY = 0.5
 """Seconds between two looks."""
@@ -17,10 +17,9 @@ RETRIES = 3
 
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     """See `executors.start`. What they work on has to lie where all machines of the cluster see it."""
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ConfigError("--executor ray needs Ray; pip install 'polyprompt[ray]'") from None
+    import ray
+    from ray.exceptions import RayError
+
     begun = not ray.is_initialized()
     if begun:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
@@ -30,7 +29,11 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
         left = [task.remote(what.resolve()) for _ in range(workers)]
         while left:
             ready, left = ray.wait(left, timeout=EVERY)
-            ray.get(ready)
+            for one in ready:
+                try:
+                    ray.get(one)
+                except RayError as error:  # the others go on; what it leaves undone is told at the end
+                    say(f"A worker was lost: {str(error).strip().splitlines()[-1]}")
             watch()
     finally:
         if begun:

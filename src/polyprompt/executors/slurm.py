@@ -3,11 +3,9 @@
 Partition, time and the like are Slurm's own variables: SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_ACCOUNT.
 """
 
-import shutil
 import time
 from pathlib import Path
 
-from polyprompt.errors import ConfigError
 from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
@@ -20,16 +18,9 @@ def run(workers: int, job: Job, what: Path, watch: Watch, cluster: str = "slurm"
 
     Args:
         cluster: submitit's; "local" runs the same jobs as processes of this machine.
-
-    Raises:
-        ConfigError: no submitit, or no Slurm.
     """
-    try:
-        import submitit
-    except ModuleNotFoundError:
-        raise ConfigError("--executor slurm needs submitit; pip install 'polyprompt[slurm]'") from None
-    if cluster == "slurm" and not shutil.which("sbatch"):
-        raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")
+    import submitit
+
     executor = submitit.AutoExecutor(folder=what.with_name("slurm"), cluster=cluster)
     executor.update_parameters(name="polyprompt", timeout_min=24 * 60, cpus_per_task=1)
     jobs = [executor.submit(job, what.resolve()) for _ in range(workers)]

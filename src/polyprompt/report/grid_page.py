@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from polyprompt.disk.files import write_text
+from polyprompt.errors import FileError
 from polyprompt.report import grid_plots
 from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import Grid, grids
@@ -21,9 +22,13 @@ def write_report(folder: Path, out: Path) -> str:
         its tables in Markdown, for the terminal.
 
     Raises:
-        FileError: no grid, a damaged result, or the report cannot be written.
+        FileError: no grid, no result, a damaged one, or the report cannot be written.
     """
     results = told_apart(results_in(folder))
+    if not results:
+        raise FileError(
+            f"{folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
+        )
     found = grids(results)
     tables = [shown(grid) for grid in found]
     text = markdown(tables, results)
@@ -41,7 +46,7 @@ def write_report(folder: Path, out: Path) -> str:
             sections=list(_sections(found)),
             test=TEST,
             hardest=hardest(results),
-            made_by=made_by(results) if results else [],
+            made_by=made_by(results),
             widest=0,
         )
         write_text(out, page)

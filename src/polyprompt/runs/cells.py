@@ -12,6 +12,7 @@ from pathlib import Path
 
 from polyprompt.disk.files import digest, json_text, read_bytes, read_json, write_text
 from polyprompt.errors import FileError
+from polyprompt.progress import say
 
 FIGURES = 1
 """Raised by hand with every change that means to move figures: results from before it are then no results."""
@@ -86,7 +87,7 @@ def read_result(path: Path) -> Result:
 
 
 def results_in(folder: Path) -> list[Result]:
-    """All results of a grid that are of this figures version; others are no results.
+    """All results of a grid that are of this figures version; others are no results, and are told.
 
     Raises:
         FileError: there is no grid here, or a result is damaged.
@@ -94,7 +95,11 @@ def results_in(folder: Path) -> list[Result]:
     if not (folder / CELLS).is_dir():
         raise FileError(f"{folder}: not the folder of a grid, it has no {CELLS}/. Give the one that --out named.")
     read = [(path, read_result(path)) for path in sorted((folder / CELLS).glob("*.json"))]
-    return [result for path, result in read if path.stem == result.cell.name]
+    found = [result for path, result in read if path.stem == result.cell.name]
+    if other := len(read) - len(found):
+        which = "1 result is" if other == 1 else f"{other} results are"
+        say(f"{folder}: {which} of another figures version and left out; the same command makes what is missing.")
+    return found
 
 
 def done_in(folder: Path) -> set[str]:

@@ -1,0 +1,241 @@
+"""`polyprompt run` and `report` of a grid, as a shell runs them: bad input in one line before anything is opened, kept
+results, two runs at once."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from threading import Timer
+
+import pytest
+from miniatures import Root, picture
+
+from polyprompt.bench import grid as grid_module
+from polyprompt.bench import precision as kept_precision
+from polyprompt.bench.precision import KEPT
+from polyprompt.executors.claims import take
+from polyprompt.nn.precision import choice
+from polyprompt.runs import cells
+from polyprompt.runs.cells import CELLS, results_in
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 190, 40), "blue": (30, 40, 210)}
+NOWHERE = "no/encoder"
+"""It cannot be opened: whatever is told of another thing was told before."""
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Workers run in this process, but for those of programs of their own."""
+    monkeypatch.setattr(grid_module, "start", lambda executor, workers, job, plan, watch: job(plan))
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Two pictures of each of three colours, in train, in test."""
+    root = Root(tmp_path_factory.mktemp("squares"))
+    for split in ("train", "test"):
+        for name, colour in COLOURS.items():
+            for shade in range(2):
+                shaded = tuple(max(0, one - 9 * shade) for one in colour)
+                root.file(f"{split}/{name}/{shade}.png", picture(shaded, "PNG", size=(24, 24)))
+    return root.path
+
+
+@pytest.fixture
+def grid(polyprompt, squares, tmp_path):
+    """`run` with what is said over few-shot on `squares`: code, what it printed, the line of its error."""
+
+    def run(protocol="few-shot", *words, encoder=NOWHERE, data=squares, methods="coop", out=tmp_path / "grid"):
+        own = ["--methods", methods] if methods else []
+        code, printed, said = polyprompt(
+            "run", protocol, *own, "--data", data, "--encoders", encoder, "--out", out, *words
+        )
+        lines = [line for line in said.splitlines() if line.startswith("polyprompt: ")]
+        assert "Traceback" not in said
+        return code, printed, lines[-1] if lines else ""
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "said"),
+    [
+        (["few-short"], {}, "no protocol is called 'few-short'. Did you mean 'few-shot'"),
+        ([], {"methods": "mapel"}, "no method is called 'mapel'. Did you mean 'maple'"),
+        ([], {"data": "eurosatt@/data"}, "Did you mean 'eurosat'?"),
+        ([], {"data": "eurosat@/nowhere"}, "eurosat: not there; looked for /nowhere/eurosat"),
+        ([], {"data": "pacs:foto@/nowhere"}, "'photo'"),
+        (["zero-shot"], {}, "give no methods"),
+        (["few-shot", "--set", "epoch=3"], {}, "no setting is called 'epoch'. Did you mean epochs"),
+        (["few-shot", "--set", "epochs=0"], {}, "epochs is 0"),
+        (["few-shot", "--set", "train_split=trian"], {}, "no split of"),
+        (["few-shot", "--set", "test_split=tset"], {}, "no split of"),
+        (["few-shot", "--seeds", "one"], {}, "--seeds is one; give whole numbers"),
+        (["few-shot", "--executor", "rai"], {}, "--executor is 'rai'; choose from local, ray, slurm"),
+        (["retrieval"], {"methods": ""}, "no captions found in it"),
+        (["sts"], {"methods": "", "data": "stsc"}, "Did you mean 'stsb'"),
+        (["single-source"], {}, "give a set with domains"),
+    ],
+)
+def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words, given, said):
+    code, printed, line = grid(*words, **given)
+    assert (code, printed) == (2, "")
+    assert said in line
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_wrong_encoder_is_told_last(grid):
+    code, _, line = grid()
+    assert code == 2
+    assert NOWHERE in line
+
+
+@pytest.mark.parametrize(("executor", "module"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_executor_that_is_not_installed(grid, monkeypatch, executor, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    code, _, line = grid("few-shot", "--executor", executor)
+    assert code == 2
+    assert f"needs {module}, which is not installed; pip install 'polyprompt[{executor}]'" in line
+
+
+def test_a_recipe_with_a_wrong_key(polyprompt, tmp_path):
+    recipe = tmp_path / "grid.yaml"
+    recipe.write_text("protocol: few-shot\nencoder: no/encoder\n")
+    code, _, said = polyprompt("run", recipe, "--out", tmp_path / "grid")
+    assert code == 2
+    assert f"{recipe}: no setting is called 'encoder'. Did you mean encoders" in said
+
+
+# Published sets
+
+
+@pytest.fixture
+def pacs(tmp_path):
+    """Two classes of two domains, of 9,990 pictures."""
+    root = Root(tmp_path / "data")
+    for domain in ("photo", "sketch"):
+        for name, colour in (("dog", (200, 30, 30)), ("horse", (30, 190, 40))):
+            root.file(f"pacs/{domain}/{name}/1.png", picture(colour, "PNG", size=(24, 24)))
+    return root.path
+
+
+def test_wrong_counts_are_told_and_run(polyprompt, pacs, clip, tmp_path):
+    words = ["--data", f"pacs:photo@{pacs}", "--encoders", clip, "--out", tmp_path / "grid", "--dry-run"]
+    code, out, said = polyprompt("run", "zero-shot", *words)
+    assert code == 0
+    assert "1 cells, 1 to do" in out
+    assert "pacs:photo: 2 pictures, the published set has 1,670; figures are not comparable with its." in said
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_domain_that_is_missing(grid, pacs):
+    code, _, line = grid("single-source", data=f"pacs@{pacs}")
+    assert code == 2
+    assert f"its pictures are not there; looked for {pacs}/pacs/art_painting" in line
+
+
+def test_a_partial_download(grid, tmp_path):
+    """The split file is there, one of its pictures is not."""
+    rows = {
+        split: [[f"{name}/{split}.jpg", i, name] for i, name in enumerate(("a", "b"))] for split in ("train", "test")
+    }
+    root = Root(tmp_path / "data").json("eurosat/split_zhou_EuroSAT.json", rows | {"val": rows["train"]})
+    root.pictures("eurosat/2750/a/train.jpg", "eurosat/2750/b/train.jpg", "eurosat/2750/a/test.jpg")
+    code, _, line = grid(data=f"eurosat@{root.path}")
+    assert code == 2
+    assert "b/test.jpg" in line
+
+
+# Results
+
+
+@pytest.fixture
+def done(polyprompt, squares, clip, tmp_path):
+    """A grid of one cell that is done: its folder, and its words."""
+    words = ["run", "zero-shot", "--data", squares, "--encoders", clip, "--out", tmp_path / "done"]
+    code, out, _ = polyprompt(*words)
+    assert (code, "1 of 1 cells have results" in out) == (0, True)
+    return tmp_path / "done", words
+
+
+def test_what_is_done_is_not_done_again(polyprompt, done):
+    folder, words = done
+    before = {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}
+    assert polyprompt(*words)[:2] == (0, "1 cells, 0 to do\n")
+    assert {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
+
+
+def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done, monkeypatch):
+    folder, words = done
+    (kept,) = (folder / CELLS).iterdir()
+    before = kept.read_bytes()
+    monkeypatch.setattr(cells, "FIGURES", cells.FIGURES + 1)
+    code, _, said = polyprompt("report", folder, "--out", folder / "report.md")
+    assert code == 2
+    assert f"{folder}: 1 result is of another figures version and left out" in said
+    assert said.splitlines()[-1] == (
+        f"polyprompt: {folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
+    )
+    code, out, said = polyprompt(*words, "--dry-run")
+    assert (code, "1 cells, 1 to do" in out) == (0, True)
+    assert kept.read_bytes() == before
+
+
+def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path, monkeypatch):
+    """The other one brings its result while this one waits; it is taken, and not made again."""
+    folder, words = done
+    (kept,) = (folder / CELLS).iterdir()
+    shutil.rmtree(folder / "claims")
+    aside = kept.rename(tmp_path / kept.name)
+    claim = take(folder / "claims" / kept.stem)
+    brought = Path(shutil.copy(aside, folder / CELLS / f".{kept.stem}"))
+    late = Timer(1.0, claim.publish, (brought, kept))
+    monkeypatch.setattr(grid_module, "start", lambda executor, workers, job, plan, watch: [late.start(), job(plan)])
+    code, out, _ = polyprompt(*words)
+    assert (code, "1 of 1 cells have results" in out) == (0, True)
+    assert kept.read_bytes() == aside.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_runs_share_their_cells(program, squares, clip, tmp_path):
+    """Both end well; no cell is done twice."""
+    words = [
+        "run", "few-shot", "--methods", "coop", "--shots", "1,2", "--seeds", "1,2", "--set", "epochs=1",
+        "--data", squares, "--encoders", clip, "--out", tmp_path / "grid",
+    ]  # fmt: skip
+    both = [program(*words) for _ in range(2)]
+    for one in both:
+        out, said = one.communicate(timeout=250)
+        assert (one.returncode, "13 of 13 cells have results" in out) == (0, True), said
+    assert len(results_in(tmp_path / "grid")) == 13
+    assert [len(list(claim.iterdir())) for claim in (tmp_path / "grid" / "claims").iterdir()] == [1] * 13
+
+
+# Precision
+
+
+def test_precision_is_decided_once_for_a_grid(polyprompt, squares, clip, tmp_path, monkeypatch):
+    """Another moment, another machine: what was decided stays, also where results alone say it."""
+
+    folder = tmp_path / "grid"
+    words = ["run", "zero-shot", "--data", squares, "--encoders", clip, "--out", folder]
+
+    def measured(bf16):
+        monkeypatch.setattr(kept_precision, "choose_precision", lambda: choice(1.0, bf16))
+
+    measured(9.0)
+    assert polyprompt(*words, "--dry-run")[1].endswith(
+        "1 cells, 1 to do: no cell has run yet, so how long is not known\n"
+    )
+    assert not folder.exists()
+    assert polyprompt(*words)[0] == 0
+    assert json.loads((folder / KEPT).read_text()) == {"precision": "bf16"}
+    (result,) = results_in(folder)
+    assert result.cell.settings["precision"] == "bf16"
+    measured(1.0)
+    assert polyprompt(*words)[1] == "1 cells, 0 to do\n"
+    (folder / KEPT).unlink()  # as earlier versions left a grid
+    assert polyprompt(*words)[1] == "1 cells, 0 to do\n"
+    (folder / KEPT).write_text('{"precision": "fp8"}\n')
+    code, _, said = polyprompt(*words)
+    assert (code, "damaged, it names no precision" in said) == (2, True)
