@@ -107,3 +107,17 @@ def test_pairs_on_one_cache_and_in_one_folder(place, tmp_path):
     raced = [on_one_cache(20, tmp_path), *(into_one_folder(name, 20, place, tmp_path) for name in ("adapt", "align"))]
     for one in raced:
         assert (one.pairs, one.lost, one.doubled, one.wrong) == (20, 0, 0, 0), json.dumps(vars(one))
+
+
+@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1800)
+def test_workers_of_one_grid_killed_and_stopped(tmp_path, monkeypatch, kills):
+    """Nothing is lost, nothing is kept twice; whoever was stopped beyond the lease changes nothing."""
+    from leases import count_leases
+
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    counted = count_leases(kills, tmp_path)
+    assert counted.notes == []
+    assert (counted.kills, counted.stopped) == (kills, kills // 4)
+    assert (counted.lost, counted.twice, counted.other) == (0, 0, 0)
+    assert counted.results == counted.grids * 60
