@@ -1,11 +1,23 @@
 """Drawings of a grid: base against novel, accuracy against shots, each set against zero-shot."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
+from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.report.averages import AVERAGE, Column, Grid, Row
-from polyprompt.report.plots import INK, LINE, MUTED, as_svg, canvas, cut, series
+from polyprompt.report.plots import INK, LINE, MUTED, SERIES, as_svg, canvas, cut, series
+
+MARKS = ("o", "s", "^", "D")
+"""Of the first eight rows, the next eight, and so on; colours begin again there."""
+SIGN = 0.6 * 7, 1.3 * 7
+"""Width and height of a letter of a row's name, in points."""
+
+
+def mark(number: int) -> str:
+    """How the points of a row are drawn; with its colour it is told from all others."""
+    return MARKS[number // SERIES % len(MARKS)]
 
 
 def base_against_novel(grid: Grid, names: Mapping[Row, str]) -> str | None:
@@ -21,25 +33,63 @@ def base_against_novel(grid: Grid, names: Mapping[Row, str]) -> str | None:
     figure, axes = canvas(3.5, 3.0)
     for number, row in enumerate(grid.rows):
         if row in dots:
-            axes.plot(*dots[row], "o", color=series(number), markersize=6)
-            axes.annotate(cut(names[row]), dots[row], (5, 4), textcoords="offset points", fontsize=7, color=INK)
+            axes.plot(*dots[row], mark(number), color=series(number), markersize=6)
     _equal_means(axes, list(dots.values()))
     axes.set_xlabel("base", color=MUTED, fontsize=8)
     axes.set_ylabel("novel", color=MUTED, fontsize=8)
+    figure.draw_without_rendering()  # places are known from now on
+    _named(axes, {cut(names[row]): dot for row, dot in dots.items()})
     return as_svg(figure, "Accuracy on novel classes against that on base classes, in per cent")
 
 
+def _named(axes: Axes, dots: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside their dots, where one finds room; the legend has all of them."""
+    inch = 72 / axes.figure.dpi
+    points = {name: [inch * at for at in axes.transData.transform(dot)] for name, dot in dots.items()}
+    left, low, right, high = [inch * side for side in axes.bbox.extents]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points.values()]
+    for name, (x, y) in points.items():
+        width, height = SIGN[0] * len(name), SIGN[1]
+        for side, dy in itertools.product(("left", "right"), (-3, 4, -11)):
+            dx = 6 if side == "left" else -6
+            begin = x + dx if side == "left" else x + dx - width
+            box = (begin, y + dy, begin + width, y + dy + height)
+            inside = left <= box[0] and box[2] <= right and low <= box[1] and box[3] <= high
+            if inside and not any(_overlap(box, other) for other in taken):
+                where = {"xytext": (dx, dy), "textcoords": "offset points", "ha": side}
+                axes.annotate(name, dots[name], **where, fontsize=7, color=INK, parse_math=False)
+                taken.append(box)
+                break
+
+
+Box = tuple[float, float, float, float]
+"""Left, low, right, high."""
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def _equal_means(axes: Axes, dots: Sequence[tuple[float, float]]) -> None:
-    """Room around the dots, and lines on which the harmonic mean is the same, a few points apart."""
-    xs, ys = zip(*dots, strict=True)
-    room = max(2.0, 0.25 * max(max(xs) - min(xs), max(ys) - min(ys)))
-    left, right, low, high = min(xs) - room, max(xs) + room, min(ys) - room, max(ys) + room
-    step = max(1, round((right - left) / 4))
-    for mean in range(step, 101, step):
-        line = [left + (right - left) * i / 100 for i in range(101)]
-        line = [x for x in line if 2 * x > mean + 1e-6]
-        axes.plot(line, [mean * x / (2 * x - mean) for x in line], color=LINE, linewidth=0.7, zorder=0)
+    """Room around the dots, and some lines on which the harmonic mean is the same, each with its number."""
+    (left, right), (low, high) = (_with_room(values) for values in zip(*dots, strict=True))
+    least, most = harmonic_mean(left, low), harmonic_mean(right, high)
+    step = max(1, round((most - least) / 6))
+    for mean in range(step * (int(least / step) + 1), int(most) + 1, step):
+        xs = [x for x in (left + (right - left) * i / 100 for i in range(101)) if 2 * x > mean + 1e-6]
+        line = [(x, mean * x / (2 * x - mean)) for x in xs]
+        shown = [(x, y) for x, y in line if low <= y <= high]
+        axes.plot(*zip(*line, strict=True), color=LINE, linewidth=0.7, zorder=0)
+        if shown:
+            axes.annotate(
+                str(mean), shown[-1], xytext=(-1, 1), textcoords="offset points", ha="right", color=MUTED, fontsize=6
+            )
     axes.set(xlim=(left, right), ylim=(low, high))
+
+
+def _with_room(values: Sequence[float]) -> tuple[float, float]:
+    room = max(2.0, 0.2 * (max(values) - min(values)))
+    return max(0.0, min(values) - room), min(100.0, max(values) + room)
 
 
 def curves(grids: Sequence[Grid], rows: Sequence[Row]) -> str | None:
@@ -52,7 +102,7 @@ def curves(grids: Sequence[Grid], rows: Sequence[Row]) -> str | None:
         if not points:
             continue
         shots, means, spreads = zip(*points, strict=True)
-        axes.plot(shots, means, "o-", color=series(number), linewidth=1.3, markersize=3.5)
+        axes.plot(shots, means, f"{mark(number)}-", color=series(number), linewidth=1.3, markersize=3.5)
         below, above = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
         axes.fill_between(shots, below, above, color=series(number), alpha=0.18, linewidth=0)
     axes.set_xscale("log", base=2)
