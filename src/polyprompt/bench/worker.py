@@ -93,6 +93,6 @@ def _put(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
 
 def title(cell: Cell) -> str:
     """A cell in words."""
-    shots = f", {cell.shots} shots" if cell.shots else ""
+    shots = f", {cell.shots} shot{'s' * (cell.shots > 1)}" if cell.shots else ""
     seed = "" if cell.seed is None else f", seed {cell.seed}"
     return f"{cell.method} on {cell.encoder}, {cell.data}{shots}{seed}"

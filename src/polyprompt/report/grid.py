@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from polyprompt.progress import duration
 from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, figures_of
 from polyprompt.report.published import Printed, published
 from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
@@ -42,7 +43,7 @@ def shown(grid: Grid) -> Shown:
             rows.append((f"{one.method}, ours less published", [_signed(one.differences.get(c)) for c in columns]))
     known = any(cell != printed(None, "") for cell in rows[0][1])
     shots = f", {grid.shots} shot{'s' * (grid.shots > 1)}" if grid.shots else ""
-    tested = compared(grid) if known else []
+    tested = compared(grid) if known and len(grid.rows) > 1 else []
     return Shown(f"{grid.protocol}{shots}", columns, rows if known else rows[1:], list(_notes(grid, theirs)), tested)
 
 
@@ -51,6 +52,14 @@ def name_of(row: Row, grid: Grid) -> str:
     if len({other.encoder for other in grid.rows}) == 1:
         return row.method if row.method != "as it is" else row.encoder
     return row.encoder if row.method == "as it is" else f"{row.method}, {row.encoder}"
+
+
+def title_of(column: Column) -> str:
+    """A column in one line: its set and what stands in it; of an average what it is."""
+    if column.of != AVERAGE:
+        return f"{column.of} {column.name}".strip()
+    said = {"mean": "average", "targets": "average over targets"}
+    return said.get(column.name, column.name if "average" in column.name else f"average {column.name}")
 
 
 def _cell(grid: Grid, row: Row, column: Column, means: Mapping[Column, float]) -> str:
@@ -130,7 +139,7 @@ def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
     """All tables in GitHub's Markdown, and how they were made."""
     parts = []
     for one in tables:
-        names = [f"{column.of} {column.name}".strip() for column in one.columns]
+        names = [title_of(column) for column in one.columns]
         parts += [f"## {one.title}", "", *_markdown([("", names), *one.rows]), ""]
         parts += [f"{note}\n" for note in one.notes]
         if one.compared:
@@ -148,9 +157,9 @@ def made_by(results: Sequence[Result]) -> list[str]:
     """Machines, dates and time, in a line each."""
     dates = sorted({one.date for one in results})
     machines = dict.fromkeys(one.machine for one in results)
-    hours = sum(one.seconds for one in results) / 3600
+    seconds = sum(one.seconds for one in results)
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return [f"{len(results)} results, {days}, {hours:.2f} hours of work, on {'; '.join(machines)}."]
+    return [f"{len(results)} results, {days}, {duration(seconds)} of work, on {'; '.join(machines)}."]
 
 
 def comma_separated(results: Sequence[Result]) -> str:

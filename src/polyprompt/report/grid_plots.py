@@ -45,8 +45,8 @@ def base_against_novel(grid: Grid, names: Mapping[Row, str]) -> str | None:
 def _named(axes: Axes, dots: Mapping[str, tuple[float, float]]) -> None:
     """Names beside their dots, where one finds room; the legend has all of them."""
     inch = 72 / axes.figure.dpi
-    points = {name: [inch * at for at in axes.transData.transform(dot)] for name, dot in dots.items()}
-    left, low, right, high = [inch * side for side in axes.bbox.extents]
+    points = {name: [inch * float(at) for at in axes.transData.transform(dot)] for name, dot in dots.items()}
+    left, low, right, high = [inch * float(side) for side in axes.bbox.extents]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points.values()]
     for name, (x, y) in points.items():
         width, height = SIGN[0] * len(name), SIGN[1]
