@@ -123,7 +123,7 @@ def test_wrong_counts_are_told_and_run(polyprompt, pacs, clip, tmp_path):
     words = ["--data", f"pacs:photo@{pacs}", "--encoders", clip, "--out", tmp_path / "grid", "--dry-run"]
     code, out, said = polyprompt("run", "zero-shot", *words)
     assert code == 0
-    assert "1 cells, 1 to do" in out
+    assert "1 cell, 1 to do" in out
     assert "pacs:photo: 2 pictures, the published set has 1,670; figures are not comparable with its." in said
     assert not (tmp_path / "grid").exists()
 
@@ -161,7 +161,7 @@ def done(polyprompt, squares, clip, tmp_path):
 def test_what_is_done_is_not_done_again(polyprompt, done):
     folder, words = done
     before = {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}
-    assert polyprompt(*words)[:2] == (0, "1 cells, 0 to do\n")
+    assert polyprompt(*words)[:2] == (0, "1 cell, 0 to do\n")
     assert {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
 
 
@@ -177,7 +177,7 @@ def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done, 
         f"polyprompt: {folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
     )
     code, out, said = polyprompt(*words, "--dry-run")
-    assert (code, "1 cells, 1 to do" in out) == (0, True)
+    assert (code, "1 cell, 1 to do" in out) == (0, True)
     assert kept.read_bytes() == before
 
 
@@ -225,7 +225,7 @@ def test_precision_is_decided_once_for_a_grid(polyprompt, squares, clip, tmp_pat
 
     measured(9.0)
     assert polyprompt(*words, "--dry-run")[1].endswith(
-        "1 cells, 1 to do: no cell has run yet, so how long is not known\n"
+        "1 cell, 1 to do: no cell has run yet, so how long is not known\n"
     )
     assert not folder.exists()
     assert polyprompt(*words)[0] == 0
@@ -233,9 +233,9 @@ def test_precision_is_decided_once_for_a_grid(polyprompt, squares, clip, tmp_pat
     (result,) = results_in(folder)
     assert result.cell.settings["precision"] == "bf16"
     measured(1.0)
-    assert polyprompt(*words)[1] == "1 cells, 0 to do\n"
+    assert polyprompt(*words)[1] == "1 cell, 0 to do\n"
     (folder / KEPT).unlink()  # as earlier versions left a grid
-    assert polyprompt(*words)[1] == "1 cells, 0 to do\n"
+    assert polyprompt(*words)[1] == "1 cell, 0 to do\n"
     (folder / KEPT).write_text('{"precision": "fp8"}\n')
     code, _, said = polyprompt(*words)
     assert (code, "damaged, it names no precision" in said) == (2, True)

@@ -15,7 +15,7 @@ from polyprompt import report
 from polyprompt.cli.main import run as main
 from polyprompt.errors import FileError
 from polyprompt.report.apart import told_apart
-from polyprompt.report.averages import Column, Row, grids, label
+from polyprompt.report.averages import Column, Row, grids, label, set_label
 from polyprompt.report.grid import markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.report.grid_plots import base_against_novel, mark
@@ -157,6 +157,33 @@ def test_published_rows_stand_beside_ours_and_differ_only_where_all_agree():
 )  # fmt: skip
 def test_sets_are_called_shortly(source, name):
     assert label(source) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("data/pacs/photo", "photo"), ("/a/pets/", "pets"), ("pacs:photo@there", "pacs:photo"), ("hf:a/b", "hf:a/b")],
+)
+def test_folders_of_ones_own_are_called_by_their_end(source, name):
+    assert set_label(source) == name
+
+
+@pytest.mark.parametrize(("source", "own"), [("pacs:photo@there", "pacs:photo"), ("data/pacs/photo", "photo")])
+def test_targets_beside_their_source(source, own):
+    """A domain without its set's name; the source itself stands apart."""
+    target = source.replace("photo", "sketch")
+    (grid,) = grids([result("coop", source, 1, {"test": 0.9, target: 0.5}, protocol="single-source")])
+    assert grid.columns == [Column(own, "→ photo"), Column(own, "→ sketch")]
+    assert grid.means(Row("coop", "toy"))[Column("average", "targets")] == pytest.approx(0.5)
+
+
+def test_folders_with_one_end_and_other_pictures_are_two_sets():
+    """Else the figures of one would stand in the other's place."""
+    found = [result("zeroshot", data, None, {"test": share}) for data, share in (("/a/x", 0.2), ("/b/x", 0.7))]
+    (grid,) = grids(told_apart(found))
+    assert {column.of: figure.mean for (_, column), figure in grid.figures.items()} == {
+        "x (pictures 1)": 0.2,
+        "x (pictures 2)": 0.7,
+    }
 
 
 @pytest.fixture

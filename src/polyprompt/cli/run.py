@@ -51,7 +51,7 @@ def command(
         for cell in left:
             typer.echo(title(cell))
     if not left or dry_run:
-        typer.echo(f"{len(cells)} cells, {len(left)} to do" + (f": {how_long}" if left else ""))
+        typer.echo(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(left)} to do" + (f": {how_long}" if left else ""))
         return
     failed = run(cells, out, executor=where, workers=workers)
     typer.echo(f"{len(cells) - len(failed)} of {len(cells)} cells have results. See: polyprompt report {out}")

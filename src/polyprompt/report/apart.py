@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from polyprompt.disk.files import digest
+from polyprompt.report.averages import set_label
 from polyprompt.runs.cells import Result
 
 PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
@@ -27,9 +28,12 @@ def told_apart(results: Sequence[Result]) -> list[Result]:
 
 
 def _group(result: Result, what: str) -> tuple[object, ...]:
-    """Results that should agree. Published settings depend on the shots, so methods agree within their number."""
+    """Results that should agree: of one method, whose published settings depend on the shots, or of sets that tables
+    call alike, wherever they lie."""
     cell = result.cell
-    return cell.protocol, cell.encoder, cell.shots if what == "method" else None, getattr(cell, what)
+    if what == "data":
+        return cell.protocol, cell.encoder, set_label(cell.data)
+    return cell.protocol, cell.encoder, cell.shots, cell.method
 
 
 def _settings(result: Result) -> str:

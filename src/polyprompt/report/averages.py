@@ -113,7 +113,7 @@ def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
 
 def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
     """What a cell measured."""
-    data, found = label(result.cell.data), result.figures
+    data, found = set_label(result.cell.data), result.figures
     match result.cell.task:
         case "retrieve":
             for way, figures in _mapping(found["retrieval"]).items():
@@ -132,8 +132,8 @@ def column_of(result: Result, data: str, part: str) -> Column:
         return Column(data, part)
     target = result.cell.settings.get("test") if part == "test" else part
     if result.cell.protocol == "single-source":
-        return Column(data, f"→ {data if part == 'test' else label(part)}")
-    return Column(label(str(target)) if target else data, "accuracy")
+        return Column(data, f"→ {_within(data, data if part == 'test' else set_label(part))}")
+    return Column(set_label(str(target)) if target else data, "accuracy")
 
 
 def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, float]) -> Iterator[tuple[str, float]]:
@@ -154,7 +154,7 @@ def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, floa
     if protocol in ("cross-dataset", "domain-generalization"):
         wanted = wanted[1:]  # the source stands apart
     if protocol == "single-source":
-        wanted = [column for column in columns if column.name != f"→ {column.of}"]
+        wanted = [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]
     if wanted and all(column in own for column in wanted):
         yield "targets" if wanted != list(columns) else "mean", mean(own[column] for column in wanted)
 
@@ -165,6 +165,18 @@ def label(source: str) -> str:
     if split_file := re.fullmatch(r"(?:.*/)?split_zhou_(.+)\.json", head):
         return split_file[1]
     return head.rstrip("/").rpartition("/")[2] if head.startswith(("/", ".", "~")) else head
+
+
+def set_label(source: str) -> str:
+    """A set as tables call it: a folder or file of one's own by the end of its path, wherever it lies."""
+    short = label(source)
+    return short if ":" in short else short.rstrip("/").rpartition("/")[2]
+
+
+def _within(source: str, target: str) -> str:
+    """A target as it is called beside its source: a domain of the same set without the set's name."""
+    name, colon, domain = target.partition(":")
+    return domain if colon and source.partition(":")[0] == name else target
 
 
 def _mapping(value: object) -> Mapping[str, Values]:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.report.averages import AVERAGE, Column, Grid, Row
@@ -140,7 +141,8 @@ def against_zero_shot(grid: Grid, row: Row, number: int) -> str | None:
     axes.barh(places, gains, color=series(number), alpha=0.85, height=0.7)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.set_yticks(
-        places, [cut(f"{column.of} {column.name}") for column in both], fontsize=7, color=INK, parse_math=False
+        places, [cut(f"{column.of} {column.name}", 32) for column in both], fontsize=7, color=INK, parse_math=False
     )
     axes.set_ylim(len(both) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     return as_svg(figure, f"{row.method}: points of accuracy above zero-shot, set by set")

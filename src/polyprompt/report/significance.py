@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from polyprompt.report.averages import Column, Grid, Row, column_of, label
+from polyprompt.report.averages import Column, Grid, Row, column_of, label, set_label
 
 LEAST = 6
 """Pairs with which the test can come below 0.05 at all."""
@@ -81,7 +81,7 @@ def grid_sizes(grid: Grid) -> list[tuple[Row, Column, tuple[int, int]]]:
         assert isinstance(scored, Mapping)
         row = Row(one.cell.method, label(one.cell.encoder))
         for part, scores in scored.items():
-            column = column_of(one, label(one.cell.data), part)
+            column = column_of(one, set_label(one.cell.data), part)
             found.append((row, column, (scores["pictures"], scores["classes"])))
     return found
 
