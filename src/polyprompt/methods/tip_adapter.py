@@ -10,6 +10,7 @@ pictures as `adapt` shows them, where the authors' draws new crops in each epoch
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -50,7 +51,8 @@ class Config:
         check_counts("tip_adapter", views=self.views, search_steps=min(self.search_steps))
         if not self.templates:
             raise ConfigError("tip_adapter: templates is empty; at least one sentence with {} is needed")
-        if min(self.alpha, self.beta) < 0 or min(self.search) <= 0.1:
+        kept = all(0 <= weight < math.inf for weight in (self.alpha, self.beta))
+        if not (kept and all(0.1 < end < math.inf for end in self.search)):
             raise ConfigError("tip_adapter: alpha and beta are 0 or more, and the ends of the search above 0.1")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "TipAdapter":
@@ -111,8 +113,7 @@ class TipAdapter(Adapter):
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """A cache of the saved size."""
         if len(shapes.get("keys", ())) == 2 and len(shapes.get("values", ())) == 2:
-            new = self.weights.new_zeros
-            self._set(new(shapes["keys"], dtype=torch.float32), new(shapes["values"], dtype=torch.float32))
+            self._set(torch.zeros(*shapes["keys"]), torch.zeros(*shapes["values"]))
 
     def for_names(self, names: Names) -> "TipAdapter":
         """The same classes in another order, or some of them; the cache holds no others."""
