@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import method_name
-from polyprompt.methods.originals import FILES, FOLDERS, export_original, import_original
-from polyprompt.methods.originals.adapters import KINDS
+from polyprompt.methods.originals import LAYOUTS, export_original, import_original
+from polyprompt.methods.originals.layout import Files
 
 NAMES = {"CoOp": "coop", "CoCoOp": "cocoop", "VPT": "vpt", "MaPLe": "maple", "PromptSRC": "promptsrc"}
-TRAINED = [name for name in golden.names() if method_name(Case(name).config) in (*FOLDERS, "clip_lora")]
+TRAINED = [name for name in golden.names() if method_name(Case(name).config) in LAYOUTS.keys() - {"tip_adapter"}]
 
 
 def sample(folder: str) -> Case:
@@ -31,7 +31,7 @@ def read(case: Case, path, class_names=None, **options):
     name = NAMES.get(case.facts["trainer"]) or method_name(case.config)
     config = case.config
     position = getattr(config, "position", "end")
-    if name in (*KINDS, *FILES):
+    if isinstance(LAYOUTS[name], Files) or LAYOUTS[name].told:
         options = {"settings": {}}
         for field in (
             "template",
