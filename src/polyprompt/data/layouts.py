@@ -226,8 +226,18 @@ def lines_of(file: Path) -> list[str]:
     Raises:
         DataError: missing, or not UTF-8.
     """
+    return [line for _, line in numbered_lines(file)]
+
+
+def numbered_lines(file: Path) -> list[tuple[int, str]]:
+    """The same, each with its number, counted from 1; empty lines count.
+
+    Raises:
+        DataError: missing, or not UTF-8.
+    """
     try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     except UnicodeDecodeError as error:
@@ -294,7 +304,7 @@ def tab_separated(file: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
     Raises:
         DataError: missing, not UTF-8, or a line with fewer fields.
     """
-    for number, line in enumerate(lines_of(file), 1):
+    for number, line in numbered_lines(file):
         where = f"{file.name}, line {number}"
         fields = line.split("\t")
         if len(fields) < columns:

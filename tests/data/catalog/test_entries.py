@@ -388,8 +388,8 @@ def test_lsmdc_has_six_fields(root):
     root.file("lsmdc/LSMDC16_challenge_1000_publictect.csv", line + "\n")
     root.file(f"lsmdc/0001_American_Beauty/{line.split(chr(9))[0]}.avi", b"clip")
     assert captions(read_pairs("lsmdc", "test")) == [(line.split("\t")[0], "SOMEONE sits.")]
-    root.file("lsmdc/LSMDC16_challenge_1000_publictect.csv", "clip\tSOMEONE sits.\n")
-    with pytest.raises(DataError, match="line 1: 2 fields, needs 6 with tabs"):
+    root.file("lsmdc/LSMDC16_challenge_1000_publictect.csv", "\n\nclip\tSOMEONE sits.\n")
+    with pytest.raises(DataError, match="line 3: 2 fields, needs 6 with tabs"):
         read_pairs("lsmdc", "test")
 
 

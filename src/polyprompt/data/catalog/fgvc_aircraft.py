@@ -5,7 +5,7 @@ from pathlib import Path
 
 from polyprompt.data.entry import Download, Entry
 from polyprompt.data.files import Places, key_of
-from polyprompt.data.layouts import lines_of
+from polyprompt.data.layouts import lines_of, numbered_lines
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 
@@ -19,7 +19,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     places = Places(folder / "variants.txt")
     for own in SPLITS if split is None else [split]:
         file = folder / f"images_variant_{own}.txt"
-        for number, line in enumerate(lines_of(file), 1):
+        for number, line in numbered_lines(file):
             picture, _, name = line.partition(" ")
             where = f"{file.name}, line {number}"
             if name not in label_of:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from polyprompt.data.entry import Entry
 from polyprompt.data.files import Places
-from polyprompt.data.layouts import lines_of, video_of
+from polyprompt.data.layouts import lines_of, numbered_lines, video_of
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 
@@ -27,7 +27,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         raise DataError(
             f"{folder}: raw-captions.pkl is a pickle, and none is opened; put AllVideoDescriptions.txt there"
         )
-    for number, line in enumerate(lines_of(captions), 1):
+    for number, line in numbered_lines(captions):
         name, _, caption = line.partition(" ")
         if name in split_of:  # the head of the file is a comment
             yield Row(f"{captions.name}, line {number}", name, pictures[name], caption, split_of[name])
