@@ -304,6 +304,33 @@ def test_a_damaged_truth_is_refused(filled, tmp_path):
         shutil.rmtree(copy)
 
 
+@pytest.mark.parametrize("store", ["rows", "thumbnails"])
+def test_a_whole_store_that_is_gone_is_missed(store, fill, filled):
+    """Also when it is indexed again: all its files are known, so nothing would be embedded."""
+    shutil.rmtree(filled / store)
+    if store == "rows":
+        with pytest.raises(FileError, match="rows: 12 missing"):
+            fill()
+    with pytest.raises(FileError, match=f"{store}: 12 missing"):
+        Collection(filled).check()
+
+
+def test_what_another_process_adds_before_it_is_opened_is_there(photos, fill, filled, monkeypatch):
+    """The index is missing and the other one holds the lock, so opening waits for it."""
+    shutil.rmtree(filled / "index")
+    picture(photos / "more.png", 60)
+    lock = module.one_process_at_a_time
+
+    def after_the_other(folder):
+        monkeypatch.setattr(module, "one_process_at_a_time", lock)
+        fill()
+        return lock(folder)
+
+    monkeypatch.setattr(module, "one_process_at_a_time", after_the_other)
+    found = Collection(filled)
+    assert (len(found), found.items.counts()["files"]) == (13, 13)
+
+
 @pytest.mark.parametrize("how", ["flip", "gone", "cut", "folder"])
 def test_a_damaged_index_is_made_again(how, model, filled, capsys):
     before = paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99))

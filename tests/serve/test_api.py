@@ -117,6 +117,15 @@ def test_a_file_that_changed_since_is_not_shown(client, shop, tmp_path, monkeypa
     assert np.asarray(open_picture(shown)).mean() > 40  # the thumbnail
 
 
+def test_damage_that_a_server_meets_is_told_to_its_log_alone(client, shop, monkeypatch, capsys):
+    collection = shop.shelves["photos"].collection
+    monkeypatch.setattr(collection, "_thumbnails", {})  # as when their store is gone
+    answer = client.get("/collections/photos/thumbnails/0")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert str(collection.folder) not in answer.text
+    assert f"{collection.folder / 'thumbnails'}: 1 missing" in capsys.readouterr().err
+
+
 def test_classes_are_zero_shots(client, shop, photos):
     encoder = toy_encoder("campe")
     names = ["red_square", "a blue thing", "nothing"]

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from polyprompt.serve.app import make_app
-from polyprompt.serve.run import bound
+from polyprompt.serve.run import IDLE, bound
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = (
@@ -29,7 +29,7 @@ pytestmark = [
 def listening(app):
     """The app on a free port of this machine: its address."""
     with bound("127.0.0.1", 0) as at:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=IDLE))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
         thread.start()
         try:

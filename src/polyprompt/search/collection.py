@@ -190,8 +190,14 @@ class Collection:
         return {key.tobytes(): (piece, number) for piece in pieces for number, key in enumerate(piece.keys)}
 
     def thumbnail(self, row: int) -> bytes:
-        """A small JPEG."""
-        piece, number = self._thumbnails[self.vectors.key(row)]
+        """A small JPEG.
+
+        Raises:
+            FileError: it is damaged or gone.
+        """
+        if (key := self.vectors.key(row)) not in self._thumbnails:
+            raise _lacking(self.folder, "thumbnails", 1)
+        piece, number = self._thumbnails[key]
         return piece.raw(number)
 
     def place(self, file: File) -> Path:
@@ -217,6 +223,8 @@ class Collection:
         """
         for store in (self.stores.rows, self.stores.thumbnails, self.stores.files):
             store.check()
+        if lacking := len(self.vectors.places().keys() - self._thumbnails.keys()):
+            raise _lacking(self.folder, "thumbnails", lacking)
         folder = self.folder / "index"
         for name in filter(None, (self.shown.files, self.shown.codes)):
             if not (folder / name).is_file() or sha256(folder / name) != (folder / name).stem:
@@ -228,6 +236,10 @@ class Collection:
         if found is not None and found.state == self.stores.state:
             return found
         with one_process_at_a_time(self.folder):
+            self.stores = Stores(self.folder)  # whoever held the lock may have added to them
+            found = read_index(self.folder)
+            if found is not None and found.state == self.stores.state:
+                return found
             say(f"{self.folder / 'index'}: missing, damaged or older than the rows; made again from them.")
             return rebuild(self.folder, self.stores)
 
@@ -267,6 +279,11 @@ def _named(path: Path, ending: str) -> str:
     return name
 
 
+def _lacking(folder: Path, store: str, count: int) -> FileError:
+    """Rows and thumbnails are written before the log names them, so one that is not there was lost."""
+    return FileError(f"{folder / store}: {count:,} missing. Copy it again from where it came.")
+
+
 def rebuild(folder: Path, stores: Stores, model: Embedder | None = None) -> Shown:
     """Makes the index from the truth; for who holds the lock.
 
@@ -290,6 +307,8 @@ def _rebuilt(place: Path, stores: Stores, model: Embedder | None) -> Shown:
     latest = stores.latest()
     contents = {str(line["content"]) for line in latest.values() if "content" in line}
     row_of = {content: places[key] for content in contents if (key := item_key(content)) in places}
+    if lacking := len(contents) - len(row_of):
+        raise _lacking(stores.folder, "rows", lacking)
     items.write(place / "files.new", latest, row_of)
     name = _named(place / "files.new", ".sqlite")
     shown = Shown(stores.state, name, *_codes(place, vectors, stores.folder, model))

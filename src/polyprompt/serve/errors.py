@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from polyprompt.errors import ConfigError, DataError, PolypromptError
+from polyprompt.progress import say
 
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "too_large", 503: "busy"}
 
@@ -50,9 +51,10 @@ def of_invalid(errors: Sequence[dict[str, object]]) -> JSONResponse:
 
 
 def of_polyprompt(error: PolypromptError) -> JSONResponse:
-    """A user's mistake is told; what is wrong with our own files is not theirs to know."""
+    """A user's mistake is told; what is wrong with our own files is not theirs to know, and goes to the log."""
     if isinstance(error, ConfigError | DataError):
         return answer(400, str(error).removeprefix("--"))
+    say(str(error))
     return answer(500, "the server cannot read what this needs; its log says more")
 
 

@@ -11,6 +11,8 @@ from polyprompt.serve.guard import LOOPBACK
 
 SHORTEST = 12
 """Letters of a token."""
+IDLE = 30
+"""Seconds that an idle connection is kept: longer than clients keep theirs, so that none is closed under a request."""
 
 
 def check_host(host: str, token: str | None) -> None:
@@ -55,5 +57,5 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, at: socket.socket) -> None:
     """Answers until Ctrl-C."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30, server_header=False)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=IDLE, server_header=False)
     uvicorn.Server(config).run(sockets=[at])
