@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-NAMED = re.compile(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|md))(?:`|,)")
+NAMED = re.compile(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|md|yaml|ipynb))(?:`|,)")
 LINKED = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 
