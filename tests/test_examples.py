@@ -28,7 +28,7 @@ def test_the_notebooks_run(tmp_path, monkeypatch):
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert len(BOOKS) == 3
+    assert len(BOOKS) == 4
     for path in BOOKS:
         book = nbformat.read(path, as_version=4)
         NotebookClient(book, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
