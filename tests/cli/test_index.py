@@ -49,6 +49,15 @@ def test_index_search_and_check(collection, clip, photos, tmp_path, polyprompt):
     assert "bad.png: not a picture" in out
 
 
+@pytest.mark.parametrize(("working", "shown"), [("photos", "{}"), (".", "photos/{}"), ("elsewhere", "{photos}/{}")])
+def test_paths_are_shown_as_one_would_type_them(working, shown, collection, photos, tmp_path, polyprompt, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / working)
+    code, out, err = polyprompt("search", collection, "red", "--where", "name = '1.png'")
+    assert code == 0, err
+    assert out.split()[1:] == [shown.format("1.png", photos=photos)]
+
+
 def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
     (tmp_path / "empty").mkdir()
     for words, said in {

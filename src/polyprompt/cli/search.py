@@ -121,7 +121,13 @@ def of_collection(
     collection = Collection(name)
     model = open_model(collection.about.model, encoder, **towers)
     check_model(model, collection.about.model, collection.about.fingerprint, name)
-    return model, collection, collection.about.root
+    return model, collection, as_typed(collection.about.root)
+
+
+def as_typed(root: str) -> str:
+    """A whole path as one would type it: from the working folder, if it lies below."""
+    below = os.path.relpath(root)
+    return root if below.split(os.sep)[0] == os.pardir else "" if below == os.curdir else below
 
 
 def of_run(
