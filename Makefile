@@ -4,13 +4,14 @@
 # make check  formatting, lint, types    make fix         mend what can be mended
 # make bench  every speed claim, both sides in one run
 # make docs   the documentation as a site, in build/docs
+# make lock   what CI installs, each file by its hash; make install-locked, audit and sbom read it
 # make dist   sdist and wheel in dist, after the wheel worked in a bare environment
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-slow test-cuda check fix bench docs dist install
+.PHONY: demo test test-slow test-cuda check fix bench docs dist install lock install-locked audit sbom
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -63,3 +64,30 @@ dist: install
 	$(PYTHON) -m venv build/bare
 	build/bare/bin/python -I -m pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
 	build/bare/bin/python -I tests/smoke.py
+
+# What is installed, known to the byte
+
+LOCK := .ci/lock.txt
+TOOLS := build/tools/bin
+
+$(TOOLS)/uv:
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/pip install -qq --disable-pip-version-check uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
+
+lock: install $(TOOLS)/uv
+	$(TOOLS)/uv pip compile pyproject.toml --extra dev -c constraints.txt --python $(BIN)/python --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o $(LOCK)
+
+install-locked:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+audit: $(TOOLS)/uv
+	$(TOOLS)/pip-audit -r $(LOCK) --require-hashes --disable-pip --strict --progress-spinner off
+
+sbom: $(TOOLS)/uv
+	mkdir -p build
+	$(TOOLS)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o build/sbom.json

@@ -1,0 +1,97 @@
+"""What is installed is known to the byte: the lock of CI, the list of parts, the oldest versions that are allowed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / ".ci" / "lock.txt"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def locked() -> dict[str, tuple[str, list[str]]]:
+    """Version and hashes of each package in the lock."""
+    found = {}
+    for entry in LOCK.read_text().replace("\\\n", " ").splitlines():
+        words = entry.split()
+        name, version = words[0].split("==")
+        found[canonicalize_name(name)] = (version, words[1:])
+    return found
+
+
+def test_every_file_is_pinned_by_its_hash():
+    for name, (version, hashes) in locked().items():
+        assert Version(version), name
+        assert hashes, name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), name
+    assert not re.search(r"://|index|find-links|@", LOCK.read_text())
+
+
+def test_the_lock_is_of_the_versions_that_are_tested():
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    versions = {name: version for name, (version, _) in locked().items()}
+    assert {name: pinned.get(name) for name in versions} == versions
+
+
+def test_all_that_the_project_names_is_locked():
+    extras = PROJECT["optional-dependencies"]
+    wanted = [Requirement(line) for line in [*PROJECT["dependencies"], *chain(*extras.values())]]
+    versions = {name: version for name, (version, _) in locked().items()}
+    for one in wanted:
+        if one.name != "polyprompt":
+            assert one.specifier.contains(versions[canonicalize_name(one.name)]), str(one)
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+TOOLS = ROOT / "build" / "tools" / "bin"
+
+
+@needs_make
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_list_of_parts_has_each_package_with_its_hashes():
+    """Fetches the tools: a minute."""
+    subprocess.run(["make", "sbom"], cwd=ROOT, check=True)
+    parts = json.loads((ROOT / "build" / "sbom.json").read_text())
+    assert parts["bomFormat"] == "CycloneDX"
+    assert parts["metadata"]["component"]["name"] == "polyprompt"
+    found = {canonicalize_name(one["name"]): one for one in parts["components"]}
+    assert found.keys() == locked().keys()
+    for name, (version, hashes) in locked().items():
+        assert found[name]["purl"] == f"pkg:pypi/{name}@{version}"
+        (files,) = (place["hashes"] for place in found[name]["externalReferences"])
+        assert {f"--hash=sha256:{one['content']}" for one in files} == set(hashes)
+
+
+@needs_make
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_oldest_versions_that_are_allowed_work(tmp_path):
+    """Fetches 5 GB: minutes. A floor that something else keeps from being reached says too little, so none may be."""
+    subprocess.run(["make", str((TOOLS / "uv").relative_to(ROOT))], cwd=ROOT, check=True)
+    uv, python = str(TOOLS / "uv"), str(tmp_path / "oldest" / "bin" / "python")
+    project = tmp_path / "project"  # what a build leaves behind stays there
+    shutil.copytree(ROOT / "src", project / "src")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, project / name)
+    subprocess.run([uv, "venv", "-q", "--python", "3.11", str(tmp_path / "oldest")], check=True)
+    install = [uv, "pip", "install", "-q", "--python", python, "--resolution", "lowest-direct", str(project)]
+    subprocess.run(install, check=True)
+    listed = json.loads(subprocess.check_output([uv, "pip", "list", "--python", python, "--format", "json"], text=True))
+    versions = {canonicalize_name(one["name"]): one["version"] for one in listed}
+    for one in map(Requirement, PROJECT["dependencies"]):
+        (floor,) = one.specifier
+        assert Version(versions[canonicalize_name(one.name)]) == Version(floor.version), str(one)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([python, "-I", str(ROOT / "tests" / "smoke.py")], check=True, env=environment)
