@@ -46,8 +46,8 @@ fix: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# reliability.py and fuzz.py count for hours; their slow tests count less
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,measure.py page.py reliability.py fuzz.py),$(wildcard benchmarks/*.py))
+# reliability.py, fuzz.py and mutants.py count for hours; their slow tests count less
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,measure.py page.py reliability.py fuzz.py mutants.py),$(wildcard benchmarks/*.py))
 
 bench: install
 	for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark || exit 1; done
