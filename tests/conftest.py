@@ -14,8 +14,10 @@ from outside import Watched, watch
 from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
 
-READS = ("data", "hostile", "media", "towers")
+READS = ("data", "disk", "hostile", "media", "runs", "search", "towers")
 """Folders of tests that read foreign files."""
+STARTERS = {"processes", "program", "run_processes", "start_processes"}
+"""Fixtures that start processes; a test that asks for one starts them itself."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts the tests in the background
 
@@ -34,6 +36,8 @@ def nothing_from_outside_runs(request):
         yield
         return
     allowed = {name for mark in request.node.iter_markers("outside") for name in mark.args}
+    if STARTERS & set(request.fixturenames):
+        allowed |= {"process", "socket"}
     with watch(allowed) as seen:
         yield
     if seen.events:

@@ -27,7 +27,8 @@ EVENTS = {
     "exec": "import",
 }
 """Each event and the word by which a test allows it."""
-OURS = str(Path(__file__).parents[1])
+OURS = str(Path(__file__).parents[1]), sys.prefix
+"""Where code may lie, even below the folder of temporary files."""
 
 
 @dataclass

@@ -54,6 +54,7 @@ def test_all_that_the_project_names_is_locked():
 
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+TESTERS = ("beartype", "hypothesis", "pytest", "pytest-timeout")
 TOOLS = ROOT / "build" / "tools" / "bin"
 
 
@@ -95,3 +96,7 @@ def test_the_oldest_versions_that_are_allowed_work(tmp_path):
         assert Version(versions[canonicalize_name(one.name)]) == Version(floor.version), str(one)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([python, "-I", str(ROOT / "tests" / "smoke.py")], check=True, env=environment)
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, *TESTERS], check=True)
+    tests = [str(ROOT / "tests" / test) for test in ("towers/test_llm.py", "campe/test_model.py")]
+    plain = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "filterwarnings=ignore", "-m", "not slow"]
+    subprocess.run([python, "-m", "pytest", *plain, *tests], check=True, env=environment)

@@ -96,6 +96,7 @@ for i in itertools.count():
 """
 
 
+@pytest.mark.outside("process")
 def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.bin"
     files.write_bytes(path, b"old")
@@ -105,6 +106,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
     assert any(name.endswith(".tmp") for name in os.listdir(tmp_path))  # it was in the middle indeed
 
 
+@pytest.mark.outside("process")
 def test_kills_at_any_moment_leave_a_whole_file(tmp_path):
     path = tmp_path / "a.bin"
     for wait in (0.001, 0.013, 0.029, 0.047):
@@ -334,6 +336,7 @@ files.built_once(files.cache_folder("x") / "thing", build, "Building")
 """
 
 
+@pytest.mark.outside("process")
 def test_of_several_processes_one_builds(tmp_path):
     log = tmp_path / "log"
     builders = [subprocess.Popen([sys.executable, "-c", BUILDS, str(log)]) for _ in range(3)]
@@ -364,6 +367,7 @@ def index(tmp_path, monkeypatch):
     return folder / "toy-1.0-py3-none-any.whl"
 
 
+@pytest.mark.outside("process")
 def test_a_wheel_is_fetched_once_and_again_when_damaged(index, capsys):
     expected = files.sha256(index)
     wheel = files.pinned_wheel("toy", "1.0", expected)
@@ -380,6 +384,7 @@ def test_a_wheel_is_fetched_once_and_again_when_damaged(index, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.outside("process")
 def test_a_wheel_with_another_sha256_is_refused_and_set_aside(index, cache):
     with pytest.raises(FileError, match=r"toy 1\.0: refused") as error:
         files.pinned_wheel("toy", "1.0", "0" * 64)
@@ -389,6 +394,7 @@ def test_a_wheel_with_another_sha256_is_refused_and_set_aside(index, cache):
     assert kept == ["toy-1.0-py3-none-any.whl.damaged"]
 
 
+@pytest.mark.outside("process")
 def test_a_wheel_that_pip_cannot_get(index):
     index.unlink()
     with pytest.raises(FileError, match=r"toy 1\.0: pip could not download it \(No matching distribution") as error:

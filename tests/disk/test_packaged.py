@@ -105,6 +105,7 @@ def smollm2(tmp_path_factory):
     return folder
 
 
+@pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
 def test_smollm2_speaks(smollm2, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -128,6 +129,7 @@ def test_smollm2_speaks(smollm2, monkeypatch):
     assert tokenizer.decode(following) == " Paris"
 
 
+@pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
 def test_smollm2_weights_are_the_wheels_unpacked_by_hand(smollm2):
     """Q4_1: 32 numbers in 20 bytes, a step and a least value in float16, then low and high halves of 16 bytes."""
@@ -146,6 +148,7 @@ def test_smollm2_weights_are_the_wheels_unpacked_by_hand(smollm2):
     torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-7)
 
 
+@pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "pieces"),
@@ -163,6 +166,7 @@ def test_smollm2_cuts_digits_off_one_by_one(smollm2, text, pieces):
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
+@pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
 def test_efficientnet_gives_its_authors_logits():
     """Expected: what the code these weights were made for, efficientnet-lite-pytorch 0.1.0, gives for this input."""
@@ -176,6 +180,7 @@ def test_efficientnet_gives_its_authors_logits():
     assert logits.topk(3).indices.tolist() == [905, 753, 549]
 
 
+@pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
 def test_openmoji_is_complete():
     assert len(list(packaged.openmoji_svgs().glob("*.svg"))) == 4495

@@ -406,6 +406,7 @@ def test_two_hundred_pairs_on_cold_stores(processes, tmp_path):
     assert ends.count(-signal.SIGKILL) >= 50
 
 
+@pytest.mark.outside("process")
 def test_where_nobody_may_write_what_is_kept_is_read(processes, filled, tmp_path):
     for folder in [filled.folder, *filled.folder.parents][:-2]:
         folder.chmod(0o755)

@@ -37,7 +37,8 @@ def test_what_pyyaml_writes_is_read_again(value):
             return True
 
     text = yaml.dump(value, Dumper=Dumper, allow_unicode=True)
-    assume(not re.search(r"\d[eE][-+]?\d", text))  # YAML 1.1, which it writes, takes 0E0 for a text; 1.2 for a number
+    # YAML 1.1, which it writes, takes 0E0 and 08 for texts; 1.2 for numbers
+    assume(not re.search(r"\d[eE][-+]?\d|\b0\d", text))
     assert parse_yaml(text) == value
 
 

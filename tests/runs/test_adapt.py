@@ -472,6 +472,7 @@ def test_settings_that_are_not_given_are_the_published_ones(photos):
     assert (found.epochs, found.method["templates"]) == (None, ("a photo of a {}.",))
 
 
+@pytest.mark.outside("import")
 def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, encoder):
     (tmp_path / "my_lab.py").write_text("from polyprompt.methods.coop import Config\n\n__all__ = ['Config']\n")
     (tmp_path / "my").mkdir()

@@ -90,7 +90,7 @@ def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, 
     read, batch = module.read_pairs, Prepared.batch
 
     def slow_read(*arguments, **options):
-        time.sleep(0.25)  # train and dev in each stretch, test in the last one
+        time.sleep(0.25)  # train, dev and test in each stretch, test once more in the last one
         return read(*arguments, **options)
 
     def slow_batch(self, captions):

@@ -381,6 +381,7 @@ print(json.dumps(ended))
 """
 
 
+@pytest.mark.outside("process")
 @pytest.mark.slow
 def test_fifty_kills_lose_little_and_break_nothing(model, photos, fill, filled, tmp_path):
     """Ten collections, each killed in five runs one after the other, at any of their writes; then they are filled."""
