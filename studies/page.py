@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flickr8k import BESIDE, STEPS
-from grids import tried
+from grids import LEFT_OUT, tried
 from kept import CHOSEN, NAMES, RESULTS, ZERO_SHOT, compared, earlier, results, row, runs
 from summary import summary
 from tuning import mean_recall
@@ -263,6 +263,7 @@ def factors() -> list[str]:
         "Caltech101's first 20 classes, 4 a class to train on and the others to score; and at larger ones, while the "
         "largest was the best (studies/grids.py). Accuracy in % by factor, one seed:",
         "\n".join(lines),
+        LEFT_OUT,
     ]
 
 

@@ -6,7 +6,7 @@ from toy_encoders import NAMES, toy_encoder, toy_images
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
-from polyprompt.errors import ConfigError, DependsOnPicturesError
+from polyprompt.errors import ConfigError, DependsOnPicturesError, UnknownNameError
 from polyprompt.methods import config_of
 from polyprompt.search.models import AdaptedEmbedder, PlainEmbedder, is_of_the_zoo, open_model
 
@@ -59,6 +59,6 @@ def test_what_a_name_is(tmp_path):
     assert not is_of_the_zoo(str(tmp_path))
 
 
-def test_a_towers_dtype_is_handed_on_and_refused_where_there_is_no_llm():
-    with pytest.raises(ConfigError, match="no LLM whose blocks could be held in bf16"):
-        open_model("RN50/openai", tower_dtype="bf16")
+def test_a_towers_dtype_is_handed_on():
+    with pytest.raises(UnknownNameError, match="tower dtype is called 'fp8'"):
+        open_model("RN50/openai", tower_dtype="fp8")

@@ -361,6 +361,19 @@ def test_gradients_reach_prompts_alone_and_parts_do_not_change_them(openai_state
     assert all(parameter.grad is None for parameter in encoder.parameters())
 
 
+@pytest.mark.parametrize(("last_row", "image", "text"), [(True, 1, 1), (False, 17, 4)])
+def test_savings_reach_both_towers(openai_state, last_row, image, text):
+    """Rows that the last block's MLP sees: those read out, or all."""
+    encoder = from_openai(openai_state, "toy")
+    encoder.saving(Savings(last_row=last_row))
+    seen = []
+    for tower in (encoder.image, encoder.text):
+        tower.transformer.resblocks[-1].mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoder.encode_image(torch.randn(1, 3, encoder.image.preprocess.size, encoder.image.preprocess.size))
+    encoder.text.below(encoder.text.prepare([[320, 539]]), None)
+    assert [len(rows.flatten(0, -2)) for rows in seen] == [image, text]
+
+
 @pytest.mark.parametrize("start", [1, 2])
 def test_prompts_that_enter_late_are_unseen_below(openai_state, start):
     """Slow and plain: the blocks below run on the words alone, which have the places they have without slots."""

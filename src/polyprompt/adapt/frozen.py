@@ -17,8 +17,13 @@ from polyprompt.progress import say
 from polyprompt.towers.base import DualEncoder
 
 
+def kept_by(encoder: DualEncoder) -> list[str]:
+    """What rows are kept under: the encoder, and the precision where it is not full."""
+    return [encoder.fingerprint, *([] if encoder.dtype == torch.float32 else [str(encoder.dtype)])]
+
+
 class ImageStates:
-    """States of pictures at the input of a block of the image tower, in fp32; with None as block, finished vectors.
+    """States of pictures at the input of a block of the image tower; with None as block, finished vectors.
 
     Args:
         encoder: its image tower makes them, on the device where it is.
@@ -30,7 +35,7 @@ class ImageStates:
         self.encoder, self.pictures, self.block = encoder, pictures, block
         self._kept: Rows | None = None
         if cap_gb and pictures:
-            self._kept = self._fill(RowStore(kept_folder("pictures", encoder.fingerprint, str(block))), cap_gb)
+            self._kept = self._fill(RowStore(kept_folder("pictures", *kept_by(encoder), str(block))), cap_gb)
 
     def read(self, items: Sequence[int]) -> Float[Tensor, "b ..."]:
         """The states of some pictures, on the CPU.

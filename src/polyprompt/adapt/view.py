@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.adapt.frozen import ImageStates
+from polyprompt.adapt.frozen import ImageStates, kept_by
 from polyprompt.adapt.wording import filled
 from polyprompt.data.items import Picture
 from polyprompt.disk.rows import RowStore, kept_folder
@@ -154,14 +154,10 @@ class FrozenText:
             return torch.cat(list(text.below(text.prepare(rows), None)))
 
     def _kept(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "t D"]:
-        store = RowStore(kept_folder("sentences", self.encoder.fingerprint, *self._low()))
+        store = RowStore(kept_folder("sentences", *kept_by(self.encoder)))
         what = f"{len(rows):,} sentences about {len(self.names):,} classes, read together by the frozen text tower"
         (vectors,) = store.get([repr(rows)], lambda _: [self._compute(rows)], what)
         return vectors
-
-    def _low(self) -> list[str]:
-        """The precision of what is kept, where it is not full."""
-        return [] if self.encoder.dtype == torch.float32 else [str(self.encoder.dtype)]
 
 
 class FrozenView:

@@ -19,7 +19,7 @@ TextTower = Annotated[str | None, typer.Option(help="Where the run's text tower 
 ImageTower = Annotated[str | None, typer.Option(help="Where the run's image tower is, if it has moved.")]
 TowerDtype = Annotated[
     Literal["auto", "fp32", "bf16"] | None,
-    typer.Option(help="Of the text tower's frozen blocks, if not as the run was trained."),
+    typer.Option(help="Of frozen blocks; as align's run was trained, or fp32, if not given."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="How many work side by side.")]
 Where = Annotated[str, typer.Option(help="local, ray or slurm.")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
 from polyprompt.campe.encoder import CampeEncoder
-from polyprompt.campe.model import CAMPE, MOVED
+from polyprompt.campe.model import CAMPE, MOVED, held_in
 from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import fetched, is_on_hub
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
@@ -132,7 +132,7 @@ def zero_shot(
 def load_encoder(
     name: str, *, text_tower: str | None = None, image_tower: str | None = None, tower_dtype: str | None = None
 ) -> Encoder:
-    """A dual encoder by name, frozen, on the CPU; in float32, but for an LLM's blocks held in bf16.
+    """A dual encoder by name, frozen, on the CPU.
 
     A folder that `polyprompt align` wrote, a run or its model; else as in zoo/load.py: open_clip's zoo
     ("ViT-B-16/openai", "hf-hub:..."), transformers' CLIP and SigLIP (folder or hub id), OpenAI's own files.
@@ -141,7 +141,8 @@ def load_encoder(
         name: noted with its whole path if it is a file or folder.
         text_tower: of what `align` wrote, where its text tower is now, if it has moved.
         image_tower: the same for its image tower.
-        tower_dtype: of what `align` wrote, as for `load`.
+        tower_dtype: auto, fp32 or bf16, of frozen blocks: of what `align` wrote as for `load`, of others fp32 if none
+            is given.
 
     Raises:
         UnknownNameError: no such model in open_clip's zoo. ConfigError: towers for one that align did not write.
@@ -160,6 +161,4 @@ def load_encoder(
             return CampeEncoder(CAMPE.from_pretrained(own, **towers), name)
     if text_tower is not None or image_tower is not None:
         raise ConfigError(f"{name}: was not made by align, so it has no towers with places of their own.")
-    if tower_dtype == "bf16":
-        raise ConfigError(f"{name}: was not made by align, so it has no LLM whose blocks could be held in bf16.")
-    return open_encoder(name)
+    return open_encoder(name, held_in(tower_dtype or "fp32"))

@@ -160,7 +160,7 @@ class AdaptSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; scores are always computed in fp32."""
     tower_dtype: TowerDtype | None = None
-    """Of the LLM's frozen blocks, where the encoder is a run of align; as it was trained, if not given."""
+    """Of the encoder's frozen blocks: of a run of align as it was trained, of others fp32, if not given."""
     cache_gb: float = Field(default=20.0, ge=0)
     """The largest size of the states of one set of pictures; larger ones are not kept."""
 

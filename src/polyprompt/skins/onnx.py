@@ -91,8 +91,10 @@ def check_size(module: nn.Module, path: Path) -> None:
     """Refuses what does not fit one file.
 
     Raises:
-        FileError: it does not.
+        FileError: it does not. ConfigError: weights in bf16.
     """
+    if any(tensor.dtype == torch.bfloat16 for tensor in module.parameters()):
+        raise ConfigError(f"{path}: the encoder is held in bf16, an ONNX file is fp32; open it without tower_dtype.")
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     if size > LARGEST:
         raise FileError(f"{path}: would hold {size / 1e9:.1f} GB, an ONNX file at most 2.1; use a smaller tower.")

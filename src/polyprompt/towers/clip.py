@@ -438,7 +438,41 @@ def _ends(states: Float[Tensor, "b n d"], count: int) -> Float[Tensor, "b r d"]:
 
 
 class CLIP(Encoder):
-    """A frozen dual encoder (`DualEncoder` in base.py)."""
+    """A frozen dual encoder (`DualEncoder` in base.py).
+
+    Args:
+        image, text, logit_scale, name: as for `Encoder`; tensors may lie in any dtype, mapped from a file.
+        dtype: in which the blocks' matrices are held: fp32, bf16, or with None as they lie where that is one of the
+            two. In bf16 only they are, and products of theirs; states between blocks, norms and all else stay fp32.
+            With None they stay mapped where they are; with fp32 all is in memory of its own.
+    """
+
+    def __init__(
+        self,
+        image: nn.Module,
+        text: nn.Module,
+        logit_scale: Tensor,
+        name: str,
+        dtype: torch.dtype | None = torch.float32,
+    ) -> None:
+        super().__init__(image, text, logit_scale, name)
+        stacks = [part for part in self.modules() if isinstance(part, Stack)]
+        matrices = [matrix for stack in stacks for matrix in stack.matrices()]
+        if dtype == torch.bfloat16 and not matrices:
+            raise TowerError(
+                f"{name}: neither tower is a plain transformer, whose blocks could be held in bf16; use fp32"
+            )
+        lie_low = all(matrix.dtype == torch.bfloat16 for matrix in matrices)
+        if matrices and (dtype == torch.bfloat16 or (dtype is None and lie_low)):
+            if not lie_low:
+                self._fingerprint = self.hashed()  # what it is stays what its file says
+            self.dtype = torch.bfloat16
+        held = set(map(id, matrices))
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.is_floating_point():
+                # what lies mapped is not aligned, and would round otherwise than a copy of it
+                own = dtype == torch.float32
+                tensor.data = tensor.data.to(self.dtype if id(tensor) in held else torch.float32, copy=own)
 
     def hashed(self) -> str:
         """A hash of weights and structure, tokenizer and preprocessing (towers/fingerprint.py)."""

@@ -27,9 +27,9 @@ from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.branches import NONE, Branches, both
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
-from polyprompt.towers.pretrained import check_config, check_weights, check_whole, one_line, said_by
+from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
 from polyprompt.towers.vanilla import sizes_of, untrained
-from polyprompt.towers.weights import Checkpoint, Table, Unread, find_checkpoint, one_by_one, put, taken
+from polyprompt.towers.weights import Checkpoint, Table, Unread, built, one_by_one, put, taken
 from polyprompt.types import Hidden, Mask, Tokens
 from polyprompt.values import Foreign, Json, Values
 
@@ -466,22 +466,11 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
 
 
 def _built(path: str) -> tuple[nn.Module, Checkpoint | None]:
-    """A model without its tensors, and where these lie; or whole, in fp32, where that is not known."""
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     check_config(said_by(config), path)
-    if getattr(config, "quantization_config", None) is None:
-        with init_empty_weights(include_buffers=False):
-            decoder = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        if checkpoint := find_checkpoint(path, decoder):
-            return decoder, checkpoint
-    whole, read = AutoModel.from_pretrained(
-        path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-    )
-    check_whole(read["missing_keys"], path)
-    return whole, None
+    return built(path, config, path)
 
 
 def _read_rest(decoder: nn.Module, blocks_name: str, checkpoint: Checkpoint) -> None:

@@ -6,6 +6,7 @@ row alone), and which branches stand beside its layers. A branch is given just t
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import torch
@@ -118,6 +119,16 @@ class Block(nn.Module):
         self, states: Float[Tensor, "*n d"], attend: Attend, rows: Rows | None = None, branches: Branches = NONE
     ) -> Float[Tensor, "*q d"]:
         """Token states after the block: of all tokens, or of `rows(states)` alone."""
+        with self._products(states):
+            return self._run(states, attend, rows, branches)
+
+    def _products(self, states: Tensor) -> torch.autocast | nullcontext[None]:
+        """Matrices that are held in bf16 are multiplied in it; states and norms stay fp32."""
+        if self.attn.in_proj_weight.dtype == torch.bfloat16:
+            return torch.autocast(states.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _run(self, states: Tensor, attend: Attend, rows: Rows | None, branches: Branches) -> Tensor:
         entering = self.ln_1(states)
         kept, wanted = (states, entering) if rows is None else (rows(states), rows(entering))
         kept = kept + self.ls_1(self.attn(entering, wanted, attend, branches))
@@ -129,7 +140,8 @@ class Block(nn.Module):
     def paid(self, states: Float[Tensor, "b n d"], count: int, heads: int) -> Float[Tensor, "b p"]:
         """The attention that the other tokens would pay here to the last `count` (nn/attention.py)."""
         width, entering = states.shape[-1], self.ln_1(states)
-        both = F.linear(entering, self.attn.in_proj_weight[: 2 * width], self.attn.in_proj_bias[: 2 * width])
+        with self._products(states):
+            both = F.linear(entering, self.attn.in_proj_weight[: 2 * width], self.attn.in_proj_bias[: 2 * width])
         queries, keys = both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
         return paid(queries[:, :, : states.shape[1] - count], keys, count)
 
@@ -143,6 +155,10 @@ class Stack(nn.Module):
 
     def __len__(self) -> int:
         return len(self.resblocks)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that are multiplied, which are nearly all there is."""
+        return [parameter for parameter in self.resblocks.parameters() if parameter.ndim > 1]
 
 
 def attend_all(queries: Float[Tensor, "b q d"], both: Float[Tensor, "b m e"], heads: int) -> Float[Tensor, "b q d"]:

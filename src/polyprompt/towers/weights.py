@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from polyprompt.disk.files import cache_folder, digest, read_json, write_json
 from polyprompt.errors import FileError, TowerError
 from polyprompt.towers.fingerprint import tensor_said
+from polyprompt.towers.pretrained import check_whole
 from polyprompt.types import Tokens
+from polyprompt.values import Foreign
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -131,6 +133,23 @@ def find_checkpoint(path: str, model: nn.Module) -> Checkpoint | None:
             return None
         places[name], shapes[name] = (files[own], own), tensor.shape
     return Checkpoint(places, shapes)
+
+
+def built(path: str, config: Foreign, name: str) -> tuple[nn.Module, Checkpoint | None]:
+    """A model without its tensors, and where these lie; or whole, in fp32, where that is not known."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModel
+
+    if getattr(config, "quantization_config", None) is None:
+        with init_empty_weights(include_buffers=False):
+            model = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        if checkpoint := find_checkpoint(path, model):
+            return model, checkpoint
+    whole, read = AutoModel.from_pretrained(
+        path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+    )
+    check_whole(read["missing_keys"], name)
+    return whole, None
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ the same numbers for square pictures.
 import math
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from torch import Tensor
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
-from polyprompt.towers.pretrained import check_config, check_weights, check_whole, one_line, said_by
+from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
 from polyprompt.towers.transformer import Block
+from polyprompt.towers.weights import built
 from polyprompt.towers.words import Words, huggingface_words
 from polyprompt.values import Foreign, Json, Values
 from polyprompt.zoo.openai import fill, under
@@ -54,13 +56,13 @@ COMMON = {
 """Their names, piece by piece, and OpenAI's."""
 
 
-def open_huggingface(source: str, name: str) -> CLIP:
-    """A model of one of `KINDS` from a local folder or the hub.
+def open_huggingface(source: str, name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
+    """A model of one of `KINDS` from a local folder or the hub, mapped from its files; `dtype` as for `CLIP`.
 
     Raises:
         TowerError: not there, or of another kind.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
     check_weights(source, name)
     with one_line(f"{name}:"):
@@ -70,13 +72,12 @@ def open_huggingface(source: str, name: str) -> CLIP:
                 f"{name}: a {config.model_type} model; dual encoders read from transformers: {', '.join(KINDS)}"
             )
         check_config(said_by(config), name)
-        model, read = AutoModel.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
-        check_whole(read["missing_keys"], name)
+        model, checkpoint = built(source, config, name)
+        state = checkpoint.read(list(checkpoint.places)) if checkpoint else None
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
-        return from_huggingface(model, huggingface_words(tokenizer), preprocess_of(processor, config), name)
+        words, preprocess = huggingface_words(tokenizer), preprocess_of(processor, config)
+        return from_huggingface(model, words, preprocess, name, dtype, state)
 
 
 def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
@@ -161,13 +162,22 @@ def naflex_grid(vision: Foreign) -> int:
     return round(vision.num_patches**0.5)
 
 
-def from_huggingface(model: Foreign, words: Words, preprocess: Preprocess, name: str) -> CLIP:
-    """The dual encoder of a transformers model.
+def from_huggingface(
+    model: Foreign,
+    words: Words,
+    preprocess: Preprocess,
+    name: str,
+    dtype: torch.dtype | None = torch.float32,
+    state: Mapping[str, Tensor] | None = None,
+) -> CLIP:
+    """The dual encoder of a transformers model; `dtype` as for `CLIP`, and `state` its tensors, if it is without them.
 
     Raises:
         TowerError: a setting or tensor that this form has no place for.
     """
-    config, state = model.config, model.state_dict()
+    config = model.config
+    if state is None:
+        state = cast(dict[str, Tensor], model.state_dict())
     is_clip = config.model_type == "clip"
     text, image = _text(config, is_clip, words), _image(config, is_clip, preprocess)
     text_state = renamed(under(state, "text_model."))
@@ -184,7 +194,7 @@ def from_huggingface(model: Foreign, words: Words, preprocess: Preprocess, name:
         image_state["conv1.weight"] = flat.unflatten(1, (patch, patch, -1)).permute(0, 3, 1, 2)
     fill(text, text_state, f"{name} (text)")
     fill(image, image_state, f"{name} (image)")
-    return CLIP(image, text, state["logit_scale"], name)
+    return CLIP(image, text, state["logit_scale"], name, dtype)
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

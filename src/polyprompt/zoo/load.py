@@ -8,6 +8,8 @@ open_encoder("RN50.pt")                         OpenAI's own files: TorchScript 
 
 from pathlib import Path
 
+import torch
+
 from polyprompt.disk.foreign import tensors_of
 from polyprompt.errors import TowerError, UnknownNameError
 from polyprompt.towers.clip import CLIP
@@ -18,8 +20,8 @@ from polyprompt.zoo.openai import from_openai
 FILES = (".pt", ".pth", ".safetensors", ".bin")
 
 
-def open_encoder(name: str) -> CLIP:
-    """Opens a dual encoder, frozen, in float32 on the CPU.
+def open_encoder(name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
+    """Opens a dual encoder, frozen, on the CPU; `dtype` as for `CLIP`.
 
     Raises:
         UnknownNameError: no such model in open_clip's zoo.
@@ -29,22 +31,22 @@ def open_encoder(name: str) -> CLIP:
     import open_clip
 
     if name.startswith(("hf-hub:", "local-dir:")):
-        return open_open_clip(name, None, name)
+        return open_open_clip(name, None, name, dtype)
     if name.endswith(FILES) or Path(name).is_file():
-        return from_openai(tensors_of(name), name)
+        return from_openai(tensors_of(name), name, dtype)
     if Path(name).is_dir():
         if (Path(name) / "open_clip_config.json").exists():
-            return open_open_clip(f"local-dir:{name}", None, name)
+            return open_open_clip(f"local-dir:{name}", None, name, dtype)
         if not (Path(name) / "config.json").exists():
             raise TowerError(f"{name}: a folder without config.json or open_clip_config.json; not a model's")
-        return open_huggingface(name, name)
+        return open_huggingface(name, name, dtype)
     architecture, _, pretrained = name.partition("/")
     known = open_clip.list_models()
     if architecture in known:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if pretrained not in tags:
             raise UnknownNameError("pretrained model", name, [f"{architecture}/{tag}" for tag in tags])
-        return open_open_clip(architecture, pretrained, name)
+        return open_open_clip(architecture, pretrained, name, dtype)
     if pretrained:
-        return open_huggingface(name, name)
+        return open_huggingface(name, name, dtype)
     raise UnknownNameError("encoder", name, known)

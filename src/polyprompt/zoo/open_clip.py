@@ -27,12 +27,15 @@ TOLERANCE = 1e-3
 """Largest difference from upstream, relative to the largest number: rounding stays a hundred times below."""
 
 
-def open_open_clip(architecture: str, pretrained: str | None, name: str) -> CLIP:
+def open_open_clip(
+    architecture: str, pretrained: str | None, name: str, dtype: torch.dtype | None = torch.float32
+) -> CLIP:
     """A model of open_clip's zoo with its weights.
 
     Args:
         architecture: "ViT-B-16", "hf-hub:timm/ViT-B-16-SigLIP" or "local-dir:/somewhere".
         pretrained: a tag of open_clip's or a file of weights; None where the architecture brings its own.
+        dtype: as for `CLIP`; open_clip reads its weights as fp32, and what is held is what is kept.
 
     Raises:
         TowerError: not there, or not readable.
@@ -43,7 +46,7 @@ def open_open_clip(architecture: str, pretrained: str | None, name: str) -> CLIP
     with one_line(f"{name}:"):
         options = _tokenizer_options(architecture, name)
         model = open_clip.create_model_from_pretrained(architecture, pretrained, return_transform=False)
-        return from_open_clip(model, open_clip.get_tokenizer(architecture, **options), name)
+        return from_open_clip(model, open_clip.get_tokenizer(architecture, **options), name, dtype)
 
 
 def _tokenizer_options(architecture: str, name: str) -> Json:
@@ -77,14 +80,14 @@ def _tokenizer_options(architecture: str, name: str) -> Json:
     return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
 
 
-def from_open_clip(model: Foreign, tokenizer: Foreign, name: str) -> CLIP:
-    """The dual encoder of an open_clip model.
+def from_open_clip(model: Foreign, tokenizer: Foreign, name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
+    """The dual encoder of an open_clip model; `dtype` as for `CLIP`.
 
     Raises:
         TowerError: its texts cannot be read, even as a whole.
     """
     model.eval()
-    return CLIP(_image(model, name), _text(model, tokenizer, name), model.logit_scale, name)
+    return CLIP(_image(model, name), _text(model, tokenizer, name), model.logit_scale, name, dtype)
 
 
 class _OtherKindError(Exception):

@@ -27,8 +27,8 @@ Fill = Callable[[nn.Module, Mapping[str, Tensor], str], None]
 """`fill`, or `check` alone."""
 
 
-def from_openai(state: Mapping[str, Tensor], name: str) -> CLIP:
-    """The dual encoder of a state dict in OpenAI's layout, in float32.
+def from_openai(state: Mapping[str, Tensor], name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
+    """The dual encoder of a state dict in OpenAI's layout; `dtype` as for `CLIP`.
 
     Raises:
         TowerError: a tensor is missing, unknown or of another size.
@@ -40,14 +40,14 @@ def from_openai(state: Mapping[str, Tensor], name: str) -> CLIP:
         raise TowerError(f"{name}: tensor {empty[0]} is empty")
     try:
         with torch.device("meta"):  # its shapes first: a few numbers could ask for gigabytes of others
-            _filled(state, name, check)
-        return _filled(state, name, fill)
+            _filled(state, name, check, torch.float32)
+        return _filled(state, name, fill, dtype)
     except (ConfigError, KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         why = f"lacks {error.args[0]}" if isinstance(error, KeyError) else reason(error)
         raise TowerError(f"{name}: not a CLIP in OpenAI's layout ({why})") from None
 
 
-def _filled(state: Mapping[str, Tensor], name: str, fill: Fill) -> CLIP:
+def _filled(state: Mapping[str, Tensor], name: str, fill: Fill, dtype: torch.dtype | None) -> CLIP:
     if state["logit_scale"].numel() != 1:
         raise TowerError(f"{name}: logit_scale is {list(state['logit_scale'].shape)}, not one number")
     image, text = _image(state, name, fill), _text(state, name)
@@ -58,7 +58,7 @@ def _filled(state: Mapping[str, Tensor], name: str, fill: Fill) -> CLIP:
             f"{name} (image)",
         )
     fill(text, {k: v for k, v in state.items() if not k.startswith("visual.") and k != "logit_scale"}, f"{name} (text)")
-    return CLIP(image, text, state["logit_scale"].float(), name)
+    return CLIP(image, text, state["logit_scale"].float(), name, dtype)
 
 
 def check(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -78,9 +78,9 @@ def check(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
 
 
 def fill(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Loads weights that must fit to the last one; raises as `check`."""
+    """Takes weights that must fit to the last one, as they lie, mapped from a file or not; raises as `check`."""
     check(tower, state, name)
-    tower.load_state_dict({key: value.float() for key, value in state.items()})
+    tower.load_state_dict({key: value.detach().contiguous() for key, value in state.items()}, assign=True)
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
