@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
@@ -18,6 +19,9 @@ READS = ("data", "disk", "hostile", "media", "runs", "search", "towers")
 """Folders of tests that read foreign files."""
 STARTERS = {"processes", "program", "run_processes", "start_processes"}
 """Fixtures that start processes; a test that asks for one starts them itself."""
+
+hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes says how busy a machine is
+hypothesis.settings.load_profile("tests")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts the tests in the background
 

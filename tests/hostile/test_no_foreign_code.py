@@ -224,6 +224,7 @@ def test_what_is_no_text_in_the_place_of_one(adapter, key, value):
         load_adapter(folder, encoder)
 
 
+@pytest.mark.outside("import")
 def test_a_caller_may_name_it(adapter, monkeypatch):
     folder, encoder = adapter
     monkeypatch.syspath_prepend(folder.parent)

@@ -113,7 +113,8 @@ class TipAdapter(Adapter):
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """A cache of the saved size."""
         if len(shapes.get("keys", ())) == 2 and len(shapes.get("values", ())) == 2:
-            self._set(torch.zeros(*shapes["keys"]), torch.zeros(*shapes["values"]))
+            new = self.weights.new_zeros
+            self._set(new(shapes["keys"], dtype=torch.float32), new(shapes["values"], dtype=torch.float32))
 
     def for_names(self, names: Names) -> "TipAdapter":
         """The same classes in another order, or some of them; the cache holds no others."""
