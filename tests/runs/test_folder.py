@@ -13,7 +13,7 @@ from toy_runs import ToySettings, hold, train_alone
 
 from polyprompt.errors import FileError
 from polyprompt.report.runs import read_run
-from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_results
+from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_inputs, read_results
 from polyprompt.runs.load import model_folder
 from polyprompt.train import checkpoint
 from polyprompt.train.checkpoint import Cursor
@@ -37,6 +37,24 @@ def wait_for(condition, seconds=20.0):
 
 
 # New, resumed, finished
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/venv/bin/polyprompt", "adapt", "my photos"], "polyprompt adapt 'my photos'"),
+        (["/lib/polyprompt/__main__.py", "adapt"], "polyprompt adapt"),
+        (["studies/flickr8k.py", "best"], "python studies/flickr8k.py best"),
+        (["/lib/ipykernel_launcher.py", "-f", "/tmp/kernel.json"], "python"),
+        ([""], "python"),
+        (["-c"], "python"),
+    ],
+)
+def test_a_run_says_what_was_typed(tmp_path, monkeypatch, argv, command):
+    monkeypatch.setattr("sys.argv", argv)
+    with opened(tmp_path / "run") as run:
+        run.start({})
+    assert read_inputs(tmp_path / "run")["command"] == command
 
 
 def test_new_then_resumed_then_finished(tmp_path, typed):

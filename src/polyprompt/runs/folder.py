@@ -95,8 +95,7 @@ class RunFolder:
         else:
             if not (self.folder / CONFIG).exists():  # else it was compared, and the run was killed right here
                 write_json(self.folder / CONFIG, self.config)
-            command = shlex.join(["polyprompt", *sys.argv[1:]])
-            write_sealed(path, {"kind": self.kind, "command": command, **same}, beside=[CONFIG])
+            write_sealed(path, {"kind": self.kind, "command": _command(), **same}, beside=[CONFIG])
 
     def head(self) -> Json:
         """What results.json says of every run, whatever its task."""
@@ -265,6 +264,16 @@ def check_has_model(folder: Path) -> None:
         check_truth(folder)
     except FileError as error:
         raise FileError(f"{error} The model alone still opens: {folder / 'model'}.") from None
+
+
+def _command() -> str:
+    """What was typed to start this program; of a notebook or a prompt, that it was Python."""
+    program, *words = sys.argv or [""]
+    stem, suffix = os.path.splitext(os.path.basename(program))
+    if stem in ("polyprompt", "__main__"):  # `python -m polyprompt` is the same
+        return shlex.join(["polyprompt", *words])
+    script = suffix == ".py" and stem != "ipykernel_launcher"
+    return shlex.join(["python", program, *words]) if script else "python"
 
 
 def absolute(name: str) -> str:
