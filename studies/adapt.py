@@ -103,9 +103,8 @@ def once(encoder: CampeEncoder, run: str, method: str, **values: Any) -> dict[st
     if method in trained():
         given["batch"] = BATCH
     adapt(checked(AdaptSettings, given | values), RUNS / folder, resume=True, encoder=encoder)
-    results = read_results(RUNS / folder) | {"command": f"python studies/adapt.py {sys.argv[1]}"}
-    keep(kept, results)
-    return results
+    keep(kept, read_results(RUNS / folder))
+    return read_json(kept)
 
 
 def folder_of(name: str) -> str:

@@ -6,7 +6,6 @@ scored by the runs of `final` alone. Frozen hidden states of all prompts come fr
 
     python studies/flickr8k.py cache     one pass over all captions, for every prompt and depth
     python studies/flickr8k.py tune      learning rates, on dev
-    python studies/flickr8k.py encoder   the first run of `final` alone, whose model studies/adapt.py uses
     python studies/flickr8k.py final     three seeds at the chosen rates, on test
     python studies/flickr8k.py baselines the rebuttals' other text towers, tuned on dev, three seeds on test
     python studies/flickr8k.py ablate    one seed and fewer epochs, on dev
@@ -15,12 +14,14 @@ scored by the runs of `final` alone. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
     python studies/flickr8k.py parts     longer training and what else may help, part by part: one seed, on dev
     python studies/flickr8k.py best      the same at the setting that dev prefers: rates on dev, three seeds on test
+    python studies/flickr8k.py encoder   keeps all that the first run of `best` learned, for studies/grids.py
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column; for one run of `parts` the subset
 of MSR-VTT in data/msrvtt (studies/msrvtt.py).
 """
 
 import re
+import shutil
 import sys
 from functools import partial, reduce
 from pathlib import Path
@@ -150,11 +151,6 @@ def at_rate(folder: str, part: dict[str, Any], rate: float) -> None:
     once(f"{folder}/{rate:g}", part, rate=rate, tower_rate=rate / 10)
 
 
-def encoder() -> None:
-    """The run whose model studies/adapt.py uses; `final` would come to it first."""
-    scored_on_test(CHOSEN, SEEDS[0])
-
-
 def final() -> None:
     """Every read-out at its own best rates, three seeds, scored on test."""
     for seed in SEEDS:
@@ -243,6 +239,13 @@ def best() -> None:
             once(f"best/final/{name}/{seed}", setting | {"name": name}, seed=seed, test_split="test", **rates)
 
 
+def encoder() -> None:
+    """The first K = 6 run of `best` with all that it learned (24 MB), so that cells of grids can be made again."""
+    run, kept = Path("best/final") / CHOSEN / str(SEEDS[0]), RESULTS.parent / "encoder"
+    keep(kept / "results.json", read_results(RUNS / run))
+    shutil.copytree(RUNS / run / "model", kept / "model", dirs_exist_ok=True)
+
+
 def at_best(part: dict[str, Any]) -> dict[str, Any]:
     """A read-out's settings with all of STEPS."""
     return reduce(merged, STEPS.values(), part)
@@ -257,7 +260,7 @@ def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     say(f"Run {name}")
     usual = COMMON | {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]}
     align(checked(AlignSettings, merged(usual, part) | values), RUNS / folder, resume=True)
-    results = read_results(RUNS / folder) | {"command": f"python studies/flickr8k.py {sys.argv[1]}"}
+    results = read_results(RUNS / folder)
     write_json(make_folder(kept.parent) / "config.json", results["config"])
     keep(kept, results)
     return results
@@ -278,5 +281,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = (cache, tune, norms, rates, encoder, final, baselines, ablate, modes, parts, best)
+    stages = (cache, tune, norms, rates, final, baselines, ablate, modes, parts, best, encoder)
     {part.__name__: part for part in stages}[sys.argv[1]]()

@@ -1,11 +1,10 @@
-"""Few pictures a class: the family on the dual encoder that `align` made on Flickr8k, by recipes/grid-*.yaml.
+"""Few pictures a class: the family on the dual encoder in results/encoder (flickr8k.py), by recipes/grid-*.yaml.
 
 All methods have the same budget: the same pictures, steps and blocks (prompts and updates enter the last block of the
 LLM, whose other blocks' states are kept, and the two blocks of the image side). One factor on a method's published rate
 is chosen, once, on training pictures of Caltech101's first 20 classes, 4 a class to train on and the others to score;
 the recipes are written with it.
 
-    polyprompt align data/flickr8k --config recipes/flickr8k.yaml --out runs/flickr8k
     python studies/grids.py tune        every method at every rate
     python studies/grids.py recipes     writes recipes/grid-*.yaml
     python studies/grids.py NAME        one of them: eurosat, caltech101, pacs, eurosat-shots
@@ -62,7 +61,7 @@ FACTORS = (5, 50, 500)
 """On the published rates, which were made for CLIP: its scale is seven times this encoder's."""
 POOL = RUNS / "grid-rates.csv"
 CALTECH = Path("data/caltech101/split_zhou_Caltech101.json")
-ENCODER = "runs/flickr8k"
+ENCODER = "studies/results/encoder"
 SHORT, LONG = {"epochs": 5, "batch": 16}, {"epochs": 20, "batch": 16}
 HEADS = {
     "eurosat": "Base to novel on EuroSAT: three seeds.",
@@ -145,8 +144,8 @@ def recipes() -> None:
         lines = [
             HEADS[name], "", f"    polyprompt run recipes/grid-{name}.yaml --out runs/grid-{name}",
             f"    polyprompt report runs/grid-{name}", "",
-            "The encoder is a run of `align` on Flickr8k (recipes/flickr8k.yaml): prompts enter the last of 30 LLM",
-            "blocks and the two blocks of the image side. Written by studies/grids.py.",
+            "The encoder was made on Flickr8k (recipes/flickr8k.yaml): prompts enter the last of 30 LLM blocks and the",
+            "two blocks of the image side. Written by studies/grids.py.",
         ]  # fmt: skip
         left_out = CLOSED if grid["protocol"] == "base-to-novel" else ()
         head = "\n".join(f"# {line}".rstrip() for line in lines)

@@ -73,7 +73,7 @@ def once(name: str, readout: str, seed: int = 0, **values: Any) -> None:
     say(f"Run {name}")
     before = read_json(STARTS / readout / str(seed) / "config.json")
     align(checked(AlignSettings, settings_of(before, readout, seed, **values)), RUNS / name, resume=True)
-    keep(kept, read_results(RUNS / name) | {"command": f"python studies/msrvtt.py {sys.argv[1]}"})
+    keep(kept, read_results(RUNS / name))
 
 
 def settings_of(before: dict[str, Any], readout: str, seed: int, **values: Any) -> dict[str, Any]:
