@@ -72,7 +72,8 @@ def zero_shot() -> None:
     for run in sorted(CAPTIONED.glob("*/*/results.json")):
         kept = RESULTS / "zero-shot" / run.parent.relative_to(CAPTIONED) / "results.json"
         if not kept.exists():
-            noted(kept, scored(run.parent, (TRAINED_ON, *OTHERS)))
+            found = scored(run.parent, (TRAINED_ON, *OTHERS))
+            keep(kept, found | {"command": "python studies/sts.py zero_shot"})  # not that of its training
 
 
 def once(name: str, readout: str, others: tuple[str, ...] = (), **values: Any) -> None:
@@ -83,7 +84,7 @@ def once(name: str, readout: str, others: tuple[str, ...] = (), **values: Any) -
     say(f"Run {name}")
     given = {"test_split": "dev", "name": name.split("/")[1], "text": READ_OUTS[readout]} | values
     align(checked(AlignSettings, COMMON | given), RUNS / name, resume=True)
-    noted(kept, scored(RUNS / name, others))
+    keep(kept, scored(RUNS / name, others))
 
 
 def scored(run: Path, sets: tuple[str, ...]) -> dict[str, Any]:
@@ -92,11 +93,6 @@ def scored(run: Path, sets: tuple[str, ...]) -> dict[str, Any]:
         if f"{data} test" not in read_results(run).get("sentences", {}):
             evaluate(run, data, "test")
     return read_results(run)
-
-
-def noted(path: Path, results: dict[str, Any]) -> None:
-    """Keeps a cell of the study, with its command."""
-    keep(path, results | {"command": f"python studies/sts.py {sys.argv[1]}"})
 
 
 def best_rate(name: str) -> float:

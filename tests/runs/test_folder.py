@@ -45,7 +45,7 @@ def wait_for(condition, seconds=20.0):
         (["/venv/bin/polyprompt", "adapt", "my photos"], "polyprompt adapt 'my photos'"),
         (["/lib/polyprompt/__main__.py", "adapt"], "polyprompt adapt"),
         (["studies/flickr8k.py", "best"], "python studies/flickr8k.py best"),
-        (["/lib/ipykernel_launcher.py", "-f", "/tmp/kernel.json"], "python"),
+        (["/lib/ipykernel_launcher.py", "-f", "kernel.json"], "python"),
         ([""], "python"),
         (["-c"], "python"),
     ],
