@@ -1,6 +1,7 @@
 """export, as a shell runs it."""
 
 import json
+import re
 
 import onnxruntime
 import pytest
@@ -20,7 +21,9 @@ def run(tmp_path, clip, unchecked):
 
 def test_an_adapter_becomes_an_onnx_file_for_any_classes(run, polyprompt, tmp_path):
     code, out, _ = polyprompt("export", run, tmp_path / "pets.onnx", "--classes", "cat,dog,otter")
-    assert (code, out.split(": ")[1]) == (0, "3 classes, pictures of 32 x 32, 1.6 MB\n")
+    # Torch writes the file, so its exact size is torch's affair.
+    assert code == 0
+    assert re.fullmatch(r".*: 3 classes, pictures of 32 x 32, \d\.\d MB\n", out)
     session = onnxruntime.InferenceSession(tmp_path / "pets.onnx", providers=["CPUExecutionProvider"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == ["cat", "dog", "otter"]
 
