@@ -7,7 +7,7 @@ leaves one JSON file in results/aspect-weights and is not scored again. About th
 
     python studies/aspect_weights.py
 
-Caltech101 and PACS are expected in data/, the encoders in runs/flickr8k/final/prompts-6.
+Caltech101 and PACS are expected in data/, the encoders in runs/flickr8k/best/final/prompts-6.
 """
 
 import sys
@@ -25,7 +25,7 @@ from polyprompt.methods.zeroshot import best_weights, raised_weights, weighted
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_aligned
 
-RUNS = Path("runs/flickr8k/final/prompts-6")
+RUNS = Path("runs/flickr8k/best/final/prompts-6")
 RESULTS = Path(__file__).parent / "results" / "aspect-weights"
 TEMPLATE = "a photo of a {}."
 TUNED_ON = ("data/caltech101/split_zhou_Caltech101.json", "train")

@@ -10,7 +10,7 @@ kept by the first run. The minutes are a guess for two cores that do nothing els
     python studies/msrvtt.py final      three seeds at the chosen rates, on test: 9 runs, 45 minutes
     python studies/msrvtt.py scratch    one seed, from nothing at the rates of studies/flickr8k.py: 3 runs, 15 minutes
 
-The subset is expected in data/msrvtt: videos/ and captions.tsv with a split column; the runs in runs/flickr8k/final.
+The subset is expected in data/msrvtt: videos/ and captions.tsv with a split column; the runs in runs/flickr8k/best/final.
 """
 
 import sys
@@ -27,7 +27,7 @@ from polyprompt.runs.align import AlignSettings, align
 from polyprompt.runs.folder import read_results
 from polyprompt.settings import checked
 
-DATA, STARTS = "data/msrvtt", Path("runs/flickr8k/final")
+DATA, STARTS = "data/msrvtt", Path("runs/flickr8k/best/final")
 RUNS, RESULTS = Path("runs/msrvtt"), Path(__file__).parent / "results" / "msrvtt"
 COMMON: dict[str, Any] = {
     "data": DATA, "dev_split": None, "batch": 128, "precision": "bf16", "cache_gb": 40.0, "epochs": 6,

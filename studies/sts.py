@@ -30,7 +30,7 @@ ROOT = "data/sts"
 TRAINED_ON = f"stsb@{ROOT}"
 OTHERS = tuple(f"{name}@{ROOT}" for name in ("sts12", "sts13", "sts14", "sts15", "sts16", "sickr"))
 RUNS, RESULTS = Path("runs/sts"), Path(__file__).parent / "results" / "sts"
-CAPTIONED = Path("runs/flickr8k/final")
+CAPTIONED = Path("runs/flickr8k/best/final")
 """The runs whose models `zero_shot` scores, as studies/flickr8k.py leaves them."""
 
 COMMON: dict[str, Any] = {"data": TRAINED_ON, "dev_split": None, "batch": 64, "precision": "bf16", "epochs": 4}
