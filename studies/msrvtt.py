@@ -10,7 +10,8 @@ kept by the first run. The minutes are a guess for two cores that do nothing els
     python studies/msrvtt.py final      three seeds at the chosen rates, on test: 9 runs, 45 minutes
     python studies/msrvtt.py scratch    one seed, from nothing at the rates of studies/flickr8k.py: 3 runs, 15 minutes
 
-The subset is expected in data/msrvtt: videos/ and captions.tsv with a split column; the runs in runs/flickr8k/best/final.
+The subset is expected in data/msrvtt: videos/ and captions.tsv with a split column; the models that runs start from in
+runs/flickr8k/best/final.
 """
 
 import sys

@@ -105,7 +105,7 @@ def test_clips_go_on_from_the_pictures_settings(study):
         now = checked(AlignSettings, msrvtt.settings_of(before, name, 1, rate=1e-4))
         assert (now.image.queries, now.image.new_blocks, now.image.frames) == (6, 2, 6)
         assert now.text.model_dump() == before["text"]
-        assert (now.seed, now.rate, now.start_from) == (1, 1e-4, f"runs/flickr8k/final/{name}/1")
+        assert (now.seed, now.rate, now.start_from) == (1, 1e-4, f"runs/flickr8k/best/final/{name}/1")
 
 
 def test_weights_of_aspects_count_what_they_gain_and_lose(study):

@@ -39,6 +39,7 @@ def command(
     given = {name: said.split(",") for name, said in lists.items() if said is not None}
     settings = _settings(what, given, assignments or [])
     where = executor_of(executor)
+    from polyprompt.bench.estimate import estimated
     from polyprompt.bench.grid import planned, run
     from polyprompt.bench.worker import title
     from polyprompt.executors import check
@@ -46,12 +47,12 @@ def command(
 
     check(where)
     cells, left, seconds = planned(settings, out, keep=not dry_run)
-    how_long = "no cell has run yet, so how long is not known" if seconds is None else f"about {duration(seconds)}"
     if dry_run:
         for cell in left:
             typer.echo(title(cell))
     if not left or dry_run:
-        typer.echo(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(left)} to do" + (f": {how_long}" if left else ""))
+        how_long = f": about {duration(estimated(left) if seconds is None else seconds)}" if left else ""
+        typer.echo(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(left)} to do{how_long}")
         return
     failed = run(cells, out, executor=where, workers=workers)
     typer.echo(f"{len(cells) - len(failed)} of {len(cells)} cells have results. See: polyprompt report {out}")

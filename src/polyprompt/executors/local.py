@@ -1,7 +1,8 @@
-"""Workers as processes of this machine; the cores are shared out among them."""
+"""Workers as processes of this machine; the threads that torch may use are shared out among them."""
 
 import multiprocessing
 import os
+import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,7 +18,9 @@ DEATHS = 3
 
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     """See `executors.start`. A worker that was killed is made up for, a few times."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    import torch
+
+    threads = max(1, torch.get_num_threads() // workers)  # what OMP_NUM_THREADS and the cores of this process allow
     running, deaths = [_started(job, what, threads) for _ in range(workers)], 0
     try:
         while running:
@@ -45,4 +48,13 @@ def _work(job: Job, what: Path, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     job(what)
+
+
+def _end_with_parent() -> None:
+    """A killed command cannot end its workers, and nobody wants them to go on unseen."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,46 @@
+"""Workers of this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+JOB = """
+import json, os, sys, time
+from pathlib import Path
+
+def job(folder):
+    import torch
+    (folder / "new").write_text(json.dumps([os.getpid(), torch.get_num_threads()]))
+    (folder / "new").rename(folder / "worker")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    from polyprompt.executors.local import run
+    run(1, job, Path(sys.argv[1]), lambda: None)
+"""
+
+
+def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
+    (tmp_path / "job.py").write_text(JOB)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = subprocess.Popen([sys.executable, tmp_path / "job.py", tmp_path], env=one_thread)
+    while not (tmp_path / "worker").exists():
+        assert command.poll() is None
+        time.sleep(0.05)
+    worker, threads = json.loads((tmp_path / "worker").read_text())
+    assert threads == 1
+    command.send_signal(signal.SIGKILL)
+    command.wait()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker went on alone")
