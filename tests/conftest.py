@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
@@ -56,9 +57,41 @@ def outside() -> Watched:
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
+def environ(monkeypatch):
+    """`environ(HOME="/tmp", PIP_INDEX_URL=None)`: variables for the time of the test; None takes one away."""
+
+    def change(**values):
+        for name, value in values.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, str(value))
+
+    return change
+
+
+@pytest.fixture
+def cd(monkeypatch):
+    """`cd(folder)`: the working folder, until the test ends."""
+    return monkeypatch.chdir
+
+
+@pytest.fixture
+def import_from(monkeypatch):
+    """`import_from(folder)`: modules that lie there can be imported, until the test ends."""
+    return monkeypatch.syspath_prepend
+
+
+@pytest.fixture
+def not_installed(monkeypatch):
+    """`not_installed("gguf")`: to import it fails, as where it is missing."""
+    return lambda name: monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def cache(tmp_path, environ) -> Path:
     """The test has a cache of its own, and this is its folder."""
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+    environ(POLYPROMPT_CACHE=tmp_path / "cache")
     return tmp_path / "cache"
 
 

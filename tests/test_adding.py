@@ -32,10 +32,10 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def run(folder, monkeypatch, toy_tokenizer):
+def run(folder, import_from, toy_tokenizer):
     """Writes the files of a section and runs its other code; the names that this leaves behind."""
     (folder / "path").mkdir()
-    monkeypatch.syspath_prepend(folder / "path")
+    import_from(folder / "path")
 
     def run(title):
         encoder = toy_encoder("clip")

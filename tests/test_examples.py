@@ -23,11 +23,11 @@ def test_a_notebook_is_kept_with_its_outputs(path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_notebooks_run(tmp_path, monkeypatch):
+def test_the_notebooks_run(tmp_path, environ):
     """In order and in one folder, since the later ones use what the earlier ones leave."""
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    environ(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert len(BOOKS) == 4
     for path in BOOKS:
         book = nbformat.read(path, as_version=4)

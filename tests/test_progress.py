@@ -52,9 +52,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_there_is_a_bar(monkeypatch):
+def test_on_a_terminal_there_is_a_bar(environ):
     terminal = Terminal()
-    monkeypatch.setenv("TERM", "xterm")
+    environ(TERM="xterm")
     with redirect_stderr(terminal):
         assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
     said = terminal.getvalue()
@@ -63,9 +63,9 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
     assert "3/3" in said
 
 
-def test_only_the_first_of_several_processes_speaks(monkeypatch):
+def test_only_the_first_of_several_processes_speaks(environ):
     terminal = Terminal()
-    monkeypatch.setenv("RANK", "1")
+    environ(RANK=1)
     with redirect_stderr(terminal):
         assert list(track(range(3), "Reading")) == [0, 1, 2]
         with progress.progress("Reading", 2) as advance:

@@ -13,8 +13,8 @@ TIME = {"seconds": {"ours": [1.0, 9.0, 2.0], "theirs": [24680.0, 4.0, 8.0]}, "ra
 
 
 @pytest.fixture
-def speed(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def speed(import_from):
+    import_from(str(BENCHMARKS))
     import page
 
     yield page

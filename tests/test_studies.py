@@ -21,9 +21,9 @@ STUDIES = Path(__file__).parents[1] / "studies"
 
 
 @pytest.fixture
-def study(monkeypatch):
+def study(import_from):
     """Imports a study by its name, as it finds the others that lie beside it."""
-    monkeypatch.syspath_prepend(str(STUDIES))
+    import_from(str(STUDIES))
     yield importlib.import_module
     for path in STUDIES.glob("*.py"):  # the benchmarks have a page, too
         sys.modules.pop(path.stem, None)

@@ -173,13 +173,13 @@ def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values
     assert "\n" not in str(found.value)
 
 
-def test_executors_that_are_not_there(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_executors_that_are_not_there(tmp_path, not_installed, environ):
+    environ(PATH=tmp_path)
     with pytest.raises(ConfigError, match=r"no sbatch|needs submitit"):
         start("slurm", 1, print, tmp_path, print)
     with pytest.raises(ConfigError, match="workers is 0"):
         start("local", 0, print, tmp_path, print)
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    not_installed("ray")
     with pytest.raises(ConfigError, match=r"polyprompt\[ray\]"):
         start("ray", 1, print, tmp_path, print)
 

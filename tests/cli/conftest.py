@@ -133,11 +133,11 @@ def program(tmp_path):
 
 
 @pytest.fixture
-def polyprompt(monkeypatch, typed, capsys, tmp_path):
+def polyprompt(environ, typed, capsys, tmp_path):
     """Runs a command as the shell would: its exit code, and what it printed on both streams."""
 
     def run(*words, cache=tmp_path / "cache"):
-        monkeypatch.setenv("POLYPROMPT_CACHE", str(cache))
+        environ(POLYPROMPT_CACHE=cache)
         typed(*words)
         with pytest.raises(SystemExit) as end:
             main()

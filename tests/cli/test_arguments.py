@@ -55,9 +55,9 @@ def test_a_text_is_whole_or_refused():
         whole("a \ud800", "the text")
 
 
-def test_a_run_is_called_as_its_folder(tmp_path, monkeypatch):
+def test_a_run_is_called_as_its_folder(tmp_path, cd):
     assert run_name(Path("runs/pets/")) == "pets"
-    monkeypatch.chdir(tmp_path)
+    cd(tmp_path)
     assert run_name(Path()) == tmp_path.name
     assert run_name(Path("/")) == "run"
     assert run_name(Path(os.fsdecode(b"caf\xe9"))) == "caf\\xe9"

@@ -19,8 +19,8 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_a_genuine_file_becomes_an_adapter_and_goes_back(name, polyprompt, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_genuine_file_becomes_an_adapter_and_goes_back(name, polyprompt, tmp_path, cd):
+    cd(tmp_path)
     case, folder = Case(name), FOLDER / "checkpoints" / name
     method = type(case.config).__module__.rpartition(".")[2]
     save_file({key: tensor.contiguous() for key, tensor in case.state.items()}, "clip.safetensors")

@@ -50,9 +50,9 @@ def test_index_search_and_check(collection, clip, photos, tmp_path, polyprompt):
 
 
 @pytest.mark.parametrize(("working", "shown"), [("photos", "{}"), (".", "photos/{}"), ("elsewhere", "{photos}/{}")])
-def test_paths_are_shown_as_one_would_type_them(working, shown, collection, photos, tmp_path, polyprompt, monkeypatch):
+def test_paths_are_shown_as_one_would_type_them(working, shown, collection, photos, tmp_path, polyprompt, cd):
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / working)
+    cd(tmp_path / working)
     code, out, err = polyprompt("search", collection, "red", "--where", "name = '1.png'")
     assert code == 0, err
     assert out.split()[1:] == [shown.format("1.png", photos=photos)]

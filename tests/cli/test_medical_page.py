@@ -33,8 +33,8 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_the_page_runs_in_turn(folders, clip, polyprompt, monkeypatch, capsys):
-    monkeypatch.chdir(folders)
+def test_the_page_runs_in_turn(folders, clip, polyprompt, cd, capsys):
+    cd(folders)
     printed = []
     for kind, code in BLOCKS:
         if kind == "python":

@@ -3,7 +3,6 @@ results, two runs at once."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from threading import Timer
 
@@ -91,8 +90,8 @@ def test_a_wrong_encoder_is_told_last(grid):
 
 
 @pytest.mark.parametrize(("executor", "module"), [("ray", "ray"), ("slurm", "submitit")])
-def test_an_executor_that_is_not_installed(grid, monkeypatch, executor, module):
-    monkeypatch.setitem(sys.modules, module, None)
+def test_an_executor_that_is_not_installed(grid, not_installed, executor, module):
+    not_installed(module)
     code, _, line = grid("few-shot", "--executor", executor)
     assert code == 2
     assert f"needs {module}, which is not installed; pip install 'polyprompt[{executor}]'" in line

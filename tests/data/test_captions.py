@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -454,8 +453,8 @@ def test_a_damaged_saved_data_set_and_an_unreachable_one(tmp_path):
 
 
 @pytest.mark.parametrize(("library", "source"), [("datasets", "hf:who/what"), ("braceexpand", "{0..9}.tar")])
-def test_a_library_that_is_not_installed_is_named(monkeypatch, library, source):
-    monkeypatch.setitem(sys.modules, library, None)
+def test_a_library_that_is_not_installed_is_named(not_installed, library, source):
+    not_installed(library)
     with pytest.raises(DataError, match=rf"{library} library; pip install 'polyprompt\[data\]'"):
         read_pairs(source)
 

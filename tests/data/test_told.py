@@ -410,8 +410,8 @@ def test_class_folders_beside_captions_are_labels_and_the_captions_captions(root
         read_pairs(str(root.path / "red"))
 
 
-def test_the_name_of_a_set_is_never_empty(root, monkeypatch):
+def test_the_name_of_a_set_is_never_empty(root, cd):
     red(root, "red/1.png", "blue/1.png")
-    monkeypatch.chdir(root.path)
+    cd(root.path)
     assert read_labelled(".").name == "d"
     assert json.dumps(read_labelled(".").name)

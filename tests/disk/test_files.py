@@ -265,20 +265,18 @@ def test_digest_keeps_parts_apart():
 # The cache
 
 
-def test_where_the_cache_is(tmp_path, monkeypatch):
+def test_where_the_cache_is(tmp_path, environ):
     assert files.cache_folder("a", "b") == tmp_path / "cache" / "a" / "b"
-    monkeypatch.delenv("POLYPROMPT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    environ(POLYPROMPT_CACHE=None, XDG_CACHE_HOME=tmp_path / "xdg")
     assert files.cache_folder("a") == tmp_path / "xdg" / "polyprompt" / "a"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    environ(XDG_CACHE_HOME=None, HOME=tmp_path / "home")
     assert files.cache_folder("a") == tmp_path / "home" / ".cache" / "polyprompt" / "a"
     assert files.cache_folder("a").is_dir()
 
 
-def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_made(tmp_path, environ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "file"))
+    environ(POLYPROMPT_CACHE=tmp_path / "file")
     with pytest.raises(CacheError, match="POLYPROMPT_CACHE") as error:
         files.cache_folder("a")
     one_line(error)
@@ -348,16 +346,12 @@ def test_of_several_processes_one_builds(tmp_path):
 
 
 @pytest.fixture
-def index(tmp_path, monkeypatch):
+def index(tmp_path, environ):
     """A package index of one folder with one wheel, which pip itself reads; the wheel's path."""
     folder = tmp_path / "index"
     folder.mkdir()
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    environ(**{name: None for name in os.environ if name.startswith("PIP_")})
+    environ(PIP_CONFIG_FILE=os.devnull, PIP_NO_INDEX=1, PIP_FIND_LINKS=folder, PIP_DISABLE_PIP_VERSION_CHECK=1)
     info = "toy-1.0.dist-info"
     with zipfile.ZipFile(folder / "toy-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("toy/weights.bin", b"weights")

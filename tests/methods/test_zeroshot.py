@@ -18,8 +18,7 @@ TUNED = {"name": "zeroshot", "tune_aspects": True}
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYPROMPT_CACHE", str(tmp_path / "cache"))
+def place(tmp_path, cache):
     plain = photos(tmp_path / "plain")
     for split in ("train", "val", "test"):
         shutil.copytree(plain, tmp_path / "split" / split)

@@ -473,7 +473,7 @@ def test_settings_that_are_not_given_are_the_published_ones(photos):
 
 
 @pytest.mark.outside("import")
-def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, encoder):
+def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, import_from, encoder):
     (tmp_path / "my_lab.py").write_text("from polyprompt.methods.coop import Config\n\n__all__ = ['Config']\n")
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "lab.py").write_text(
@@ -485,7 +485,7 @@ def test_a_method_of_ones_own_says_its_epochs(photos, tmp_path, monkeypatch, enc
         "    def build(self, encoder, names, draw):\n"
         "        return coop.Config(context=2, words=self.words).build(encoder, names, draw)\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    import_from(tmp_path)
     with pytest.raises(ConfigError, match=r"epochs is not given, and my\.lab publishes no settings"):
         resolved(AdaptSettings(data=str(photos), encoder="x", method="my.lab"))
     adapt(quick(photos, "my.lab"), tmp_path / "run", encoder=encoder)

@@ -154,16 +154,16 @@ def test_two_runs_into_one_folder(pairs, whole, place, tmp_path, start_processes
             assert same(learned(out), learned(whole))
 
 
-def test_a_run_on_towers_named_from_here_opens_from_anywhere(whole, place, tmp_path, monkeypatch):
+def test_a_run_on_towers_named_from_here_opens_from_anywhere(whole, place, tmp_path, cd):
     for name in ("llm", "cnn", "captions"):
         shutil.copytree(place / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    cd(tmp_path)
     text = {"tower": "llm", "prompts": 3}
     align(toy_settings(place, text=text, image={"tower": "cnn", "width": 32}, data="captions"), tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["text"]["tower"], config["image"]["tower"]) == (str(tmp_path / "llm"), str(tmp_path / "cnn"))
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    cd(tmp_path / "elsewhere")
     model = polyprompt.load("../run")
     torch.testing.assert_close(
         model.encode_text(["a red square"]), polyprompt.load(whole).encode_text(["a red square"])

@@ -244,8 +244,8 @@ def test_a_run_does_not_lie_among_its_pictures(tmp_path):
         pass
 
 
-def test_local_paths_are_kept_whole(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_local_paths_are_kept_whole(tmp_path, cd):
+    cd(tmp_path)
     (tmp_path / "llm").mkdir()
     assert absolute("llm") == absolute("./llm") == str(tmp_path / "llm")
     assert absolute("ViT-B-16/openai") == "ViT-B-16/openai"

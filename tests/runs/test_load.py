@@ -113,9 +113,9 @@ def test_a_config_that_holds_something_else(config, tmp_path):
         load(tmp_path)
 
 
-def test_an_encoder_is_noted_with_its_whole_path(place, tmp_path, monkeypatch):
+def test_an_encoder_is_noted_with_its_whole_path(place, tmp_path, cd):
     align(toy_settings(place, epochs=1), tmp_path / "run")
-    monkeypatch.chdir(tmp_path)
+    cd(tmp_path)
     assert load_encoder("run").name == str(tmp_path / "run")
     assert isinstance(load_encoder("run"), CampeEncoder)
     assert isinstance(polyprompt.load("run"), CAMPE)

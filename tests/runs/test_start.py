@@ -28,8 +28,8 @@ def text_of(place, **settings):
     return {"tower": str(place / "llm"), "prompts": 3, **settings}
 
 
-def test_a_run_that_hardly_moves_ends_where_the_first_one_did(first, place, tmp_path, monkeypatch):
-    monkeypatch.chdir(first.parent)
+def test_a_run_that_hardly_moves_ends_where_the_first_one_did(first, place, tmp_path, cd):
+    cd(first.parent)
     still = {"rate": 1e-12, "tower_rate": 1e-12, "weight_decay": 0.0, "seed": 7, "epochs": 1, "start_from": "run"}
     settings = toy_settings(place, text=text_of(place, adaptive="words"), **still)
     align(settings, tmp_path / "run")

@@ -1,7 +1,6 @@
 """The LanceDB table of a collection, read with LanceDB's own code, against what the collection itself answers."""
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -96,7 +95,7 @@ def test_somebody_elses_table_is_left_alone(collection, tmp_path):
     assert opened(tmp_path / "tables").to_arrow().to_pylist() == [{"theirs": 1}]
 
 
-def test_without_lancedb(collection, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lancedb", None)
+def test_without_lancedb(collection, tmp_path, not_installed):
+    not_installed("lancedb")
     with pytest.raises(ConfigError, match=r"pip install 'polyprompt\[lance\]'"):
         write_table(collection(), tmp_path / "tables")

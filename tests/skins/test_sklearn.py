@@ -298,10 +298,10 @@ def test_settings_that_cannot_be():
         toy(epochs=0).fit(["a.png"], ["cat"])
 
 
-def test_no_run_folder_is_left(squares, tmp_path, monkeypatch):
+def test_no_run_folder_is_left(squares, tmp_path, cd, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
     (tmp_path / "runs").mkdir()
-    monkeypatch.chdir(tmp_path / "runs")
+    cd(tmp_path / "runs")
     toy(epochs=1).fit(*squares)
     assert not list(Path(tmp_path / "runs").iterdir())
     assert torch.is_grad_enabled()

@@ -36,9 +36,9 @@ TWINS = ("missile", "sunglasses")
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch) -> Root:
+def root(tmp_path, environ) -> Root:
     """An empty folder of data sets, which POLYPROMPT_DATA names."""
-    monkeypatch.setenv("POLYPROMPT_DATA", str(tmp_path))
+    environ(POLYPROMPT_DATA=tmp_path)
     return Root(tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_names_are_found_however_they_are_spelled(name):
 # Where a set lies
 
 
-def test_the_root_is_in_the_name_or_in_the_environment(root, monkeypatch, tmp_path_factory):
+def test_the_root_is_in_the_name_or_in_the_environment(root, environ, tmp_path_factory):
     root.pictures("eurosat/2750/Forest/1.jpg", "eurosat/2750/River/1.jpg")
     root.json("eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]})
     for source in ("eurosat", f"eurosat@{root.path}", f"EuroSAT@{root.path / 'eurosat'}"):
@@ -91,7 +91,7 @@ def test_the_root_is_in_the_name_or_in_the_environment(root, monkeypatch, tmp_pa
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(DataError, match=rf"eurosat: not there; looked for {empty}/eurosat"):
         read_labelled(f"eurosat@{empty}", "test")
-    monkeypatch.delenv("POLYPROMPT_DATA")
+    environ(POLYPROMPT_DATA=None)
     with pytest.raises(
         DataError, match="Set POLYPROMPT_DATA to the folder that holds eurosat/, or write eurosat@FOLDER"
     ):
@@ -100,9 +100,9 @@ def test_the_root_is_in_the_name_or_in_the_environment(root, monkeypatch, tmp_pa
         read_labelled("eurosat@", "test")
 
 
-def test_what_exists_is_what_is_meant(root, monkeypatch, capsys):
+def test_what_exists_is_what_is_meant(root, cd, capsys):
     root.pictures("dtd/cat/1.png", "dtd/dog/1.png")
-    monkeypatch.chdir(root.path)
+    cd(root.path)
     assert read_labelled("dtd").class_names == ("cat", "dog")
     assert "what lies here under this name is read; write dtd@FOLDER for the published set" in capsys.readouterr().err
 

@@ -1,5 +1,4 @@
 import io
-import sys
 
 import numpy as np
 import pytest
@@ -93,8 +92,8 @@ def test_lines_alone_lose_colour_skin_and_hair_and_nothing_else():
     assert (pixels(draw(supplement, lines=True)) == pixels(draw(naked))).all()
 
 
-def test_drawing_without_resvg_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resvg_py", None)
+def test_drawing_without_resvg_says_what_to_install(not_installed):
+    not_installed("resvg_py")
     with pytest.raises(DataError, match=r"pip install 'polyprompt\[demo\]'"):
         draw(svg())
 
