@@ -102,9 +102,23 @@ def unchecked(monkeypatch):
 
 
 @pytest.fixture
-def typed(monkeypatch):
+def started_as(monkeypatch):
+    """`started_as("studies/x.py", "best")`: how this program is taken to have been started."""
+    return lambda *words: monkeypatch.setattr("sys.argv", [*map(str, words)])
+
+
+@pytest.fixture
+def typed(started_as):
     """`typed("adapt", "photos")`: what a user is taken to have typed."""
-    return lambda *words: monkeypatch.setattr("sys.argv", ["polyprompt", *map(str, words)])
+    return lambda *words: started_as("polyprompt", *words)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Workers of a grid run in this process."""
+    from polyprompt.bench import grid
+
+    monkeypatch.setattr(grid, "start", lambda executor, workers, job, plan, watch: job(plan))
 
 
 @pytest.fixture(scope="session")

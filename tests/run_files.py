@@ -30,6 +30,14 @@ def content(folder: Path) -> dict[Path, tuple[int, bytes | bool]]:
     return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
 
 
+def as_of_version(result: Path, version: int) -> Path:
+    """A grid's result as another figures version would have left it; its new place, for the name says the version."""
+    content = json.loads(result.read_text(encoding="utf-8")) | {"figures_version": version}
+    other = result.rename(result.with_name("0" * 32 + ".json"))
+    other.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return other
+
+
 @contextmanager
 def gone(folder: Path) -> Iterator[None]:
     """While a folder is not there."""

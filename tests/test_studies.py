@@ -23,9 +23,20 @@ STUDIES = Path(__file__).parents[1] / "studies"
 @pytest.fixture
 def study(import_from):
     """Imports a study by its name, as it finds the others that lie beside it."""
-    import_from(str(STUDIES))
+    yield from imported(STUDIES, import_from)
+
+
+@pytest.fixture
+def fresh_study(tmp_path, import_from):
+    """The same, from a copy of all studies that has no results yet."""
+    copy = shutil.copytree(STUDIES, tmp_path / "studies", ignore=shutil.ignore_patterns("results", "__pycache__"))
+    yield from imported(copy, import_from)
+
+
+def imported(folder, import_from):
+    import_from(str(folder))
     yield importlib.import_module
-    for path in STUDIES.glob("*.py"):  # the benchmarks have a page, too
+    for path in folder.glob("*.py"):  # the benchmarks have a page, too
         sys.modules.pop(path.stem, None)
 
 
@@ -130,12 +141,11 @@ def test_every_method_has_settings_that_adapt_takes(study):
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])
-def test_a_gap_counts_if_it_is_beyond_both_spreads(study, tmp_path, monkeypatch, gap, verdict):
-    page = study("page")
-    monkeypatch.setattr(study("kept"), "RESULTS", tmp_path)
+def test_a_gap_counts_if_it_is_beyond_both_spreads(fresh_study, gap, verdict):
+    page = fresh_study("page")
     for name, level in (("prompts-6", 40.0 + gap), ("last", 40.0)):
         for seed, off in enumerate((-1.0, 0.0, 1.0)):
-            folder = tmp_path / "flickr8k" / "final" / name / str(seed)
+            folder = page.RESULTS / "flickr8k" / "final" / name / str(seed)
             folder.mkdir(parents=True)
             found = {way: {"recall@1": (level + off) / 100} for way in page.DIRECTIONS}
             write_json(folder / "results.json", {"retrieval": {"test": found}})
@@ -146,9 +156,9 @@ def test_a_gap_counts_if_it_is_beyond_both_spreads(study, tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_the_parts_and_the_best_setting_on_toys(study, tmp_path, monkeypatch):
+def test_the_parts_and_the_best_setting_on_toys(fresh_study, tmp_path, started_as, monkeypatch):
     """Towers and pictures are toys; every run, table and claim of both stages is made."""
-    flickr8k, kept, page = study("flickr8k"), study("kept"), study("page")
+    flickr8k, page = fresh_study("flickr8k"), fresh_study("page")
     with toy_place(tmp_path):
         for number, folder in enumerate(("flickr8k", "msrvtt")):
             shutil.copytree("photos", f"data/{folder}/images")
@@ -166,10 +176,7 @@ def test_the_parts_and_the_best_setting_on_toys(study, tmp_path, monkeypatch):
         monkeypatch.setattr(flickr8k, "COMMON", flickr8k.COMMON | shrunk)
         monkeypatch.setattr(flickr8k, "SEEDS", (0, 1))
         monkeypatch.setattr(flickr8k, "READ_OUTS", {name: flickr8k.READ_OUTS[name] for name in ("prompts-6", "last")})
-        for module in (flickr8k, kept, page, study("summary")):
-            results = tmp_path / "results"
-            monkeypatch.setattr(module, "RESULTS", results / "flickr8k" if module is flickr8k else results)
-        monkeypatch.setattr(sys, "argv", ["studies/flickr8k.py", "toys"])
+        started_as("studies/flickr8k.py", "toys")
         monkeypatch.setattr(flickr8k, "tried", lambda folder, part: flickr8k.at_rate(folder, part, 1e-3))
         for stage in (flickr8k.tune, flickr8k.parts):
             stage()

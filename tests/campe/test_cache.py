@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from polyprompt.campe.cache import ImageTokens, TextStates, fill_together
 from polyprompt.campe.objective import Batch, Objective
-from polyprompt.disk import rows
 from polyprompt.disk.pieces import open_piece
 from polyprompt.nn.tree import sequences
 
@@ -66,14 +65,13 @@ def test_a_finished_store_serves_every_part_of_its_tree(toy_campe, data):
         torch.testing.assert_close(hidden[row, batch.width :], expected[row, batch.width :], rtol=1e-5, atol=1e-5)
 
 
-def test_one_pass_fills_several_splits_and_goes_on_where_one_of_them_stopped(toy_campe, monkeypatch):
+def test_one_pass_fills_several_splits_and_goes_on_where_one_of_them_stopped(toy_campe):
     model = toy_campe()
     llm, tree = model.text.llm, model.text.tree
     ids, _ = llm.tokens(TEXTS, 64)
-    monkeypatch.setattr(rows, "TOGETHER", 2)
-    monkeypatch.setattr(rows, "PIECE_BYTES", 1)
-    both = [TextStates(llm, split, ids, tree, "fp32", bf16=False) for split in (2, 1)]
-    fill_together(both, 1.0)
+    for count in (2, 4):  # a piece for each half
+        both = [TextStates(llm, split, ids[:count], tree, "fp32", bf16=False) for split in (2, 1)]
+        fill_together(both, 1.0)
     alone = [one.read(range(4))[1] for one in both]
     # the second of them lost a piece, as if the run had been killed between the two files
     sorted(both[1].store.folder.glob("*.safetensors"))[0].unlink()

@@ -3,29 +3,25 @@ results, two runs at once."""
 
 import json
 import shutil
+import time
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 
 import pytest
 from miniatures import Root, picture
+from run_files import as_of_version
 
-from polyprompt.bench import grid as grid_module
 from polyprompt.bench import precision as kept_precision
 from polyprompt.bench.precision import KEPT
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import choice
-from polyprompt.runs import cells
-from polyprompt.runs.cells import CELLS, results_in
+from polyprompt.runs.cells import CELLS, FIGURES, results_in
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 190, 40), "blue": (30, 40, 210)}
 NOWHERE = "no/encoder"
 """It cannot be opened: whatever is told of another thing was told before."""
 
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    """Workers run in this process, but for those of programs of their own."""
-    monkeypatch.setattr(grid_module, "start", lambda executor, workers, job, plan, watch: job(plan))
+pytestmark = pytest.mark.usefixtures("here")  # but programs of their own have workers of their own
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +160,11 @@ def test_what_is_done_is_not_done_again(polyprompt, done):
     assert {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
 
 
-def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done, monkeypatch):
+def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done):
     folder, words = done
     (kept,) = (folder / CELLS).iterdir()
+    kept = as_of_version(kept, FIGURES - 1)
     before = kept.read_bytes()
-    monkeypatch.setattr(cells, "FIGURES", cells.FIGURES + 1)
     code, _, said = polyprompt("report", folder, "--out", folder / "report.md")
     assert code == 2
     assert f"{folder}: 1 result is of another figures version and left out" in said
@@ -180,7 +176,7 @@ def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done, 
     assert kept.read_bytes() == before
 
 
-def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path, monkeypatch):
+def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path):
     """The other one brings its result while this one waits; it is taken, and not made again."""
     folder, words = done
     (kept,) = (folder / CELLS).iterdir()
@@ -188,9 +184,18 @@ def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path, m
     aside = kept.rename(tmp_path / kept.name)
     claim = take(folder / "claims" / kept.stem)
     brought = Path(shutil.copy(aside, folder / CELLS / f".{kept.stem}"))
-    late = Timer(1.0, claim.publish, (brought, kept))
-    monkeypatch.setattr(grid_module, "start", lambda executor, workers, job, plan, watch: [late.start(), job(plan)])
+    shutil.rmtree(folder / "failures")
+
+    def bring():
+        while not (folder / "failures").exists():  # until the worker has begun
+            time.sleep(0.01)
+        time.sleep(0.7)
+        claim.publish(brought, kept)
+
+    other = Thread(target=bring, daemon=True)
+    other.start()
     code, out, _ = polyprompt(*words)
+    other.join(10)
     assert (code, "1 of 1 cells have results" in out) == (0, True)
     assert kept.read_bytes() == aside.read_bytes()
 

@@ -1,19 +1,12 @@
 """Pictures that are trained on and scored are told, whatever they are called."""
 
-import pytest
 from bits import photos
 
-from polyprompt.data import told
 from polyprompt.data.copies import tell_copies
 from polyprompt.data.items import Picture
 from polyprompt.data.read import read_labelled
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.settings import AdaptSettings
-
-
-@pytest.fixture(autouse=True)
-def nothing_was_said(monkeypatch):
-    monkeypatch.setattr(told, "_said", set())
 
 
 def of(key: str, data: bytes | None) -> Picture:
@@ -25,10 +18,10 @@ def of(key: str, data: bytes | None) -> Picture:
     return Picture(key, read)
 
 
-def test_equal_bytes_under_two_names_are_counted(capsys):
+def test_equal_bytes_under_two_names_are_counted(tmp_path, capsys):
     trained = [of("a.png", b"1"), of("b.png", b"2"), of("gone.png", None)]
     scored = {"test": [of("x.png", b"2"), of("y.png", b"3"), of("lost.png", None)], "also": [of("a.png", b"4")]}
-    tell_copies("toys", trained, scored)
+    tell_copies(str(tmp_path), trained, scored)
     said = capsys.readouterr().err
     assert "test: 1 picture is trained on as well, byte for byte, so its figures flatter: x.png is b.png." in said
     assert "also" not in said

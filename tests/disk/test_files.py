@@ -122,14 +122,20 @@ def test_kills_at_any_moment_leave_a_whole_file(tmp_path):
         assert data == data[:1] * len(data)
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.fixture
+def full_disk(monkeypatch):
+    """`full_disk()`: from now on there is no room for what is brought to the disk."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return lambda: monkeypatch.setattr(os, "fsync", full)
 
 
-def test_a_full_disk_gives_one_line_and_the_old_file_stays(tmp_path, monkeypatch):
+def test_a_full_disk_gives_one_line_and_the_old_file_stays(tmp_path, full_disk):
     path = tmp_path / "a.bin"
     files.write_bytes(path, b"old")
-    monkeypatch.setattr(os, "fsync", full)
+    full_disk()
     with pytest.raises(FileError, match=r"No space left on device.*Free some room") as error:
         files.write_bytes(path, b"new")
     assert one_line(error).startswith(f"{path}: cannot be written")
@@ -137,9 +143,9 @@ def test_a_full_disk_gives_one_line_and_the_old_file_stays(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_a_full_disk_in_the_cache_names_the_way_out(monkeypatch):
+def test_a_full_disk_in_the_cache_names_the_way_out(full_disk):
     path = files.cache_folder("x") / "a.bin"
-    monkeypatch.setattr(os, "fsync", full)
+    full_disk()
     with pytest.raises(CacheError, match="POLYPROMPT_CACHE"):
         files.write_bytes(path, b"new")
 
@@ -396,43 +402,43 @@ def test_a_wheel_that_pip_cannot_get(index):
     one_line(error)
 
 
-def test_a_disk_that_became_read_only_is_said_in_one_line(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+def test_a_disk_that_went_away_meanwhile_is_said_in_one_line(tmp_path):
+    """The temporary file cannot be taken away either."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
 
-    monkeypatch.setattr(os, "replace", refuse)
-    monkeypatch.setattr(Path, "unlink", refuse)  # the temporary file cannot be taken away either
-    with pytest.raises(FileError, match=r"a\.json: cannot be written \(Read-only file system\)"):
-        files.write_json(tmp_path / "a.json", {})
+    def write():
+        with files.whole_file(disk / "a.bin") as temporary:
+            temporary.write_bytes(b"content")
+            disk.rename(tmp_path / "gone")
+            disk.write_text("no folder any more")
+
+    with pytest.raises(FileError, match=r"a\.bin: cannot be written \(Not a directory\)") as error:
+        write()
+    one_line(error)
 
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What is brought to disk and what is renamed, in order; files by their inode, since handles have no names."""
+    """What is brought to disk and what gets its name, in order; files by their inode, since handles have no names."""
     noted = []
-    fsync, rename, replace = os.fsync, os.rename, os.replace
 
-    def noted_fsync(handle):
-        noted.append(("fsync", os.fstat(handle).st_ino))
-        fsync(handle)
+    def noting(name, call):
+        def noted_call(file, *to):
+            noted.append((name, os.stat(file).st_ino))
+            call(file, *to)
 
-    def noted_move(move):
-        def call(old, new):
-            noted.append(("rename", os.stat(old).st_ino))
-            move(old, new)
+        return noted_call
 
-        return call
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "rename", noted_move(rename))
-    monkeypatch.setattr(os, "replace", noted_move(replace))
+    for name in ("fsync", "rename", "replace"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
     return noted
 
 
 def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, steps):
     files.write_bytes(tmp_path / "a", b"content")
     file, above = (tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino
-    assert steps == [("fsync", file), ("rename", file), ("fsync", above)]
+    assert steps == [("fsync", file), ("replace", file), ("fsync", above)]
 
 
 def test_all_of_a_folder_is_on_disk_before_it_takes_its_name(tmp_path, steps):

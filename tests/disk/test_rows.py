@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from toy_rows import fills, reads_where_nobody_may_write, rows_of
 
 from polyprompt.disk import pieces
 from polyprompt.disk import rows as module
+from polyprompt.disk.files import write_json
 from polyprompt.disk.numbers import encode
 from polyprompt.disk.rows import RowStore, check_room, fill, kept_folder
 from polyprompt.errors import CacheError, FileError
@@ -50,6 +52,12 @@ def flip(path, bit, *, keep_dates=True):
     path.write_bytes(data)
     if keep_dates:
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def stamp(path):
+    """What the store notes of a piece whose hash it found right."""
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 
 def agrees(store, keys):
@@ -231,9 +239,8 @@ def test_what_a_killed_writer_left_is_cleared(filled):
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "brackets", "empty"])
 @pytest.mark.parametrize("name", [pieces.STAMPS, "piece"])
-def test_a_damaged_file_is_healed(filled, harm, name, capsys, monkeypatch):
-    monkeypatch.setattr(pieces, "SETTLED", -1)
-    RowStore(filled.folder)
+def test_a_damaged_file_is_healed(filled, harm, name, capsys):
+    write_json(filled.folder / pieces.STAMPS, {path.name: stamp(path) for path in files_of(filled)})
     path = files_of(filled)[1] if name == "piece" else filled.folder / name
     match harm:
         case "cut":
@@ -265,18 +272,17 @@ def test_every_flipped_bit_of_a_piece_is_found(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == len(range(0, 8 * len(good), 37))
 
 
-def test_stamps_save_the_hashing_and_a_check_does_not_believe_them(filled, capsys, monkeypatch):
+def test_stamps_save_the_hashing_and_a_check_does_not_believe_them(filled, capsys):
     path = files_of(filled)[0]
     RowStore(filled.folder)
     assert not (filled.folder / pieces.STAMPS).exists()  # too young: a change in the same tick would go unseen
-    monkeypatch.setattr(pieces, "SETTLED", -1)
+    time.sleep(1.05 * pieces.SETTLED / 1e9)
     RowStore(filled.folder)
     stamps = json.loads((filled.folder / pieces.STAMPS).read_text())
-    assert set(stamps) == {path.name for path in files_of(filled)}
+    assert stamps == {path.name: stamp(path) for path in files_of(filled)}
     flip(path, 8 * (path.stat().st_size - 33 * 4))  # in the rows, in front of four keys
-    state = path.stat()  # as if the disk itself had done it
-    stamps[path.name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
-    (filled.folder / pieces.STAMPS).write_text(json.dumps(stamps))
+    stamps[path.name] = stamp(path)  # as if the disk itself had done it
+    write_json(filled.folder / pieces.STAMPS, stamps)
     believed = RowStore(filled.folder)
     assert believed.missing(KEYS) == []
     believed.check()
@@ -329,11 +335,11 @@ def test_a_cache_over_its_cap_is_refused_before_anything_is_computed(tmp_path):
     fill([RowStore(tmp_path / "s")], ["a", "a"], lambda _: [[rows_of("a")]], "Toys", sizes=[6, 6], cap_gb=1e-8)
 
 
-def test_a_full_disk_gives_one_line_and_what_is_kept_stays(monkeypatch):
-    monkeypatch.setattr(module, "PIECE_BYTES", 1)
-    store, big = RowStore(kept_folder("toys")), [torch.ones(1, 3), torch.ones(9_000, 3)]
+def test_a_full_disk_gives_one_line_and_what_is_kept_stays():
+    """The first 64 items are a piece of 65 MB; the next ones would be one of 102 MB."""
+    store, big = RowStore(kept_folder("toys")), [torch.ones(255_000, 1), torch.ones(400_000, 1)]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000_000, before[1]))
     try:
         with pytest.raises(CacheError, match=r"File too large.*Free some room.*POLYPROMPT_CACHE") as error:
             fill([store], [str(i) for i in range(128)], lambda items: [[big[i // 64] for i in items]], "Toys")

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+from run_files import as_of_version
 from scipy.stats import wilcoxon
 
 from polyprompt import report
@@ -232,16 +233,16 @@ def test_the_page_and_the_command(folder, capsys, typed):
         assert words in page
 
 
-def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path, monkeypatch):
+def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
     """Of another figures version, other settings, other pictures."""
     (tmp_path / "cells").mkdir()
 
     def put(one):
-        write_result(tmp_path / "cells" / f"{one.cell.name}.json", one)
+        path = tmp_path / "cells" / f"{one.cell.name}.json"
+        write_result(path, one)
+        return path
 
-    monkeypatch.setattr(cells, "FIGURES", 0)
-    put(result("coop", "pets", 2, {"test": 0.2}))
-    monkeypatch.undo()
+    as_of_version(put(result("coop", "pets", 2, {"test": 0.2})), 0)
     put(result("coop", "pets", 1, {"test": 0.9}, epochs=5))
     put(result("coop", "pets", 1, {"test": 0.5}, epochs=50))
     other = result("maple", "pets", 1, {"test": 0.7})

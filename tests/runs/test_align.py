@@ -85,6 +85,7 @@ def test_what_a_run_was_started_with_must_stay(whole, place, tmp_path, monkeypat
     assert same(learned(tmp_path / "run"), learned(whole))
 
 
+@pytest.mark.usefixtures("every_epoch_kept")
 def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, monkeypatch):
     """Reading pairs takes half a second here and a step a tenth; the run is stopped in its sixth step."""
     read, batch = module.read_pairs, Prepared.batch
@@ -99,7 +100,6 @@ def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, 
 
     monkeypatch.setattr(module, "read_pairs", slow_read)
     monkeypatch.setattr(Prepared, "batch", slow_batch)
-    monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
     began = time.perf_counter()
     stop(6, toy_settings(place), tmp_path / "run", monkeypatch)  # a checkpoint was written after four steps
     stretch = time.perf_counter() - began

@@ -50,8 +50,8 @@ def wait_for(condition, seconds=20.0):
         (["-c"], "python"),
     ],
 )
-def test_a_run_says_what_was_typed(tmp_path, monkeypatch, argv, command):
-    monkeypatch.setattr("sys.argv", argv)
+def test_a_run_says_what_was_typed(tmp_path, started_as, argv, command):
+    started_as(*argv)
     with opened(tmp_path / "run") as run:
         run.start({})
     assert read_inputs(tmp_path / "run")["command"] == command

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.search import codes, items
 from polyprompt.search import collection as module
-from polyprompt.search.collection import Collection
-from polyprompt.search.fill import index
+from polyprompt.search.collection import About, Collection, Stores, write_about
+from polyprompt.search.fill import Work, index
 from polyprompt.search.found import in_folder
 from polyprompt.search.query import Query, as_object, ask, row_of_picture
 
@@ -315,19 +317,34 @@ def test_a_whole_store_that_is_gone_is_missed(store, fill, filled):
         Collection(filled).check()
 
 
-def test_what_another_process_adds_before_it_is_opened_is_there(photos, fill, filled, monkeypatch):
+class HeldUp(ToyModel):
+    """Says when it has begun, and waits until it may go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.free = threading.Event(), threading.Event()
+
+    def images(self, pixels):
+        self.begun.set()
+        self.free.wait(60)
+        return super().images(pixels)
+
+
+def test_what_another_one_adds_before_it_is_opened_is_there(photos, fill, filled):
     """The index is missing and the other one holds the lock, so opening waits for it."""
     shutil.rmtree(filled / "index")
     picture(photos / "more.png", 60)
-    lock = module.one_process_at_a_time
-
-    def after_the_other(folder):
-        monkeypatch.setattr(module, "one_process_at_a_time", lock)
-        fill()
-        return lock(folder)
-
-    monkeypatch.setattr(module, "one_process_at_a_time", after_the_other)
-    found = Collection(filled)
+    slow = HeldUp()
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            filling = pool.submit(fill, model=slow)
+            assert slow.begun.wait(60)
+            opening = pool.submit(Collection, filled)
+            assert wait([opening], 0.5).not_done
+        finally:
+            slow.free.set()
+        filling.result()
+        found = opening.result()
     assert (len(found), found.items.counts()["files"]) == (13, 13)
 
 
@@ -447,17 +464,16 @@ def test_pieces_are_joined_and_places_stay(model, photos, fill, filled):
     assert module.read_index(filled).state == found.stores.state
 
 
-def test_many_pieces_are_read_as_one(monkeypatch, model, photos, tmp_path, fill):
-    from polyprompt.disk import rows as store
-    from polyprompt.search import fill as filling
-    from polyprompt.search import found as finding
-
-    monkeypatch.setattr(finding, "TOGETHER", 2)
-    monkeypatch.setattr(filling, "PIECE_BYTES", 1)
-    monkeypatch.setattr(store, "PIECE_BYTES", 1)
-    fill()
-    found = Collection(tmp_path / "collection")
-    assert len(found.stores.rows.pieces()) == 6
+def test_many_pieces_are_read_as_one(model, photos, tmp_path):
+    """As those leave a collection who were killed before they joined their pieces."""
+    out, there = tmp_path / "collection", in_folder(photos)
+    write_about(out, About(str(photos), model.name, model.fingerprint, model.prompts, model.frames))
+    for at in range(0, 12, 2):
+        work = Work(model, Stores(out), {})
+        work.embed(there[at : at + 2], set())
+        work.keep()
+    found = Collection(out)
+    assert len(found.stores.rows.pieces()) == len(found.stores.files.pieces()) == 6
     assert paths(ask(found, Query(wanted=model.texts(["a dog"])), 99)) == [
         path for path, _ in plain(model, photos, ["a dog"])
     ]

@@ -2,12 +2,11 @@
 
 import re
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyprompt.search.items import COLUMNS, Items, write
+from polyprompt.search.items import COLUMNS, TOGETHER, Items, write
 
 NAMES = ("a.png", "B.PNG", "beach/dog_1.jpg", "beach/50% off.webp", "x/y/z.mp4", "it's.gif", "é/ß.png", "_.png")
 TEXTS = sorted(name for name, kind in COLUMNS.items() if kind == "TEXT" and name != "camera")
@@ -93,10 +92,11 @@ def test_a_condition_keeps_what_python_keeps(items, condition):
     assert base.where(said).tolist() == sorted({file.row for file in files if holds(file.facts)})
 
 
-def test_rows_are_looked_up_in_parts(items, monkeypatch):
-    base, _ = items
-    whole = base.of_rows(range(7))
-    monkeypatch.setattr("polyprompt.search.items.TOGETHER", 2)
-    again = base.of_rows(np.arange(7)[::-1].tolist())
-    assert list(again) == [6, 5, 4, 3, 2, 1, 0]
-    assert again == whole
+def test_rows_are_looked_up_in_parts(tmp_path):
+    """More than one statement asks for."""
+    rows = range(2 * TOGETHER + 3)
+    lines = {f"{row}.png": {"path": f"{row}.png", "size": 1, "changed": -1, "content": str(row)} for row in rows}
+    write(tmp_path / "files", lines, {str(row): row for row in rows})
+    found = Items(tmp_path / "files").of_rows(rows[::-1])
+    assert list(found) == list(rows[::-1])
+    assert {row: [file.raw for file in files] for row, files in found.items()} == {row: [f"{row}.png"] for row in rows}

@@ -3,10 +3,13 @@
 import base64
 import io
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from PIL import Image
 from toy_encoders import toy_encoder
 from toy_server import uri
@@ -15,7 +18,10 @@ from polyprompt.adapt.engine import build
 from polyprompt.media.pictures import open_picture
 from polyprompt.methods import config_of
 from polyprompt.nn.segments import segment_scores
+from polyprompt.search.collection import Collection
 from polyprompt.serve import pictures
+from polyprompt.serve.app import make_app
+from polyprompt.serve.shop import Shop
 
 
 def close(found, wanted):
@@ -109,17 +115,26 @@ def test_pictures_large_and_small_and_where_aspects_look(client, shop, photos):
     assert seen.size == (64, 64)
 
 
-def test_a_file_that_changed_since_is_not_shown(client, shop, tmp_path, monkeypatch):
-    secret = tmp_path / "secret.png"
-    Image.new("RGB", (32, 32), "black").save(secret)
-    monkeypatch.setattr(shop.shelves["photos"].collection, "place", lambda file: secret)
-    shown = client.get("/collections/photos/pictures/0").content
+def test_a_file_that_changed_since_is_not_shown(client, photos, tmp_path):
+    """One that leads elsewhere now, say."""
+    row = search(client, where="name = 'red-0.png'")[0]["row"]
+    photo, aside = photos / "red-0.png", tmp_path / "red-0.png"
+    Image.new("RGB", (32, 32), "black").save(tmp_path / "secret.png")
+    photo.rename(aside)
+    try:
+        photo.symlink_to(tmp_path / "secret.png")
+        shown = client.get(f"/collections/photos/pictures/{row}").content
+    finally:
+        aside.replace(photo)
     assert np.asarray(open_picture(shown)).mean() > 40  # the thumbnail
 
 
-def test_damage_that_a_server_meets_is_told_to_its_log_alone(client, shop, monkeypatch, capsys):
-    collection = shop.shelves["photos"].collection
-    monkeypatch.setattr(collection, "_thumbnails", {})  # as when their store is gone
+def test_damage_that_a_server_meets_is_told_to_its_log_alone(shop, tmp_path, capsys):
+    shelf = shop.shelves["photos"]
+    collection = Collection(shutil.copytree(shelf.collection.folder, tmp_path / "photos"))
+    shutil.rmtree(tmp_path / "photos" / "thumbnails")
+    damaged = Shop(shop.models, {"photos": replace(shelf, collection=collection)})
+    client = TestClient(make_app(damaged), base_url="http://localhost", raise_server_exceptions=False)
     answer = client.get("/collections/photos/thumbnails/0")
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
     assert str(collection.folder) not in answer.text

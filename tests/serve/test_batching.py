@@ -6,8 +6,7 @@ import threading
 import pytest
 
 from polyprompt.errors import DataError
-from polyprompt.serve import batching
-from polyprompt.serve.batching import Batcher
+from polyprompt.serve.batching import MOST, Batcher
 from polyprompt.serve.errors import Refused
 
 
@@ -75,12 +74,10 @@ def test_cancelled_requests_are_not_computed(batcher, gate):
     assert gate.batches == [[100], [6]]
 
 
-def test_a_full_queue_is_told_and_cancelled_ones_make_room(batcher, gate, monkeypatch):
-    monkeypatch.setattr(batching, "MOST", 3)
-
+def test_a_full_queue_is_told_and_cancelled_ones_make_room(batcher, gate):
     async def run():
         first = await first_at_work(batcher, gate)
-        waiting = asyncio.ensure_future(batcher([1, 2, 3]))
+        waiting = asyncio.ensure_future(batcher(range(MOST)))
         await asyncio.sleep(0.01)
         with pytest.raises(Refused, match="busy"):
             await batcher([4])

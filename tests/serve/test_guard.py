@@ -6,9 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from polyprompt.errors import ConfigError
-from polyprompt.serve import guard
 from polyprompt.serve.app import make_app
-from polyprompt.serve.guard import Guard
+from polyprompt.serve.guard import BODIES, BODY, Guard
 from polyprompt.serve.run import bound, check_host
 
 TOKEN = "a-long-enough-token"
@@ -68,17 +67,20 @@ def test_every_answer_says_what_a_browser_may_do(client):
         assert "unsafe" not in policy
 
 
-def test_bodies_are_measured_before_they_are_read(client, monkeypatch):
-    asked = {"collection": "photos", "text": "a"}
-    monkeypatch.setattr(guard, "BODY", 100)
-    assert client.post("/search", json=asked).status_code == 200
-    said = client.post("/search", json=asked | {"where": "x" * 200})
-    assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
-    streamed = client.post("/search", content=iter([b"x" * 60, b"x" * 60]))  # no length is said
-    assert streamed.status_code == 413
-    monkeypatch.setattr(guard, "BODIES", 20)
-    full = client.post("/search", json=asked)
-    assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+def test_bodies_are_measured_before_they_are_read(client):
+    headers = [(b"host", b"localhost"), (b"content-length", str(BODY + 1).encode())]
+    assert asked_by(Guard(lambda *_: None), iter([]), {"headers": headers})[0]["status"] == 413  # nothing has come yet
+    streamed = client.post("/search", content=iter([b"x" * BODY, b"x"]))  # no length is said
+    assert (streamed.status_code, streamed.json()["error"]["code"]) == (413, "too_large")
+    assert client.post("/search", content=b"x" * BODY).status_code == 400  # read, and no JSON
+    assert client.post("/search", json={"collection": "photos", "text": "a"}).status_code == 200
+
+
+def test_many_large_bodies_at_once_have_to_wait():
+    app = Guard(lambda *_: None, held=BODIES - 2)
+    start, _ = asked_by(app, iter([{"type": "http.request", "body": b"abc"}]))
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (503, b"1")
+    assert app.held == BODIES - 2
 
 
 def asked_by(app, messages, scope=None):
@@ -117,7 +119,7 @@ def test_a_request_is_cancelled_when_its_client_goes():
     assert app.held == 0
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(guard, "SECONDS", 0.05)
-    sent = asked_by(Guard(lambda *_: None), iter([{"type": "http.request", "body": b"a", "more_body": True}]))
+def test_a_body_that_does_not_come_is_not_waited_for():
+    app = Guard(lambda *_: None, patience=0.05)
+    sent = asked_by(app, iter([{"type": "http.request", "body": b"a", "more_body": True}]))
     assert sent[0]["status"] == 408

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_cases import write_clip
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -14,9 +15,8 @@ from sklearn.utils import estimator_checks as checks
 from sklearn.utils.class_weight import compute_sample_weight
 from toy_encoders import toy_encoder
 
-from polyprompt import methods
+from polyprompt import load_encoder, methods
 from polyprompt.errors import ConfigError, DataError, ImageError, PolypromptError, UnknownNameError
-from polyprompt.skins import sklearn as skin
 from polyprompt.skins.sklearn import PromptClassifier
 
 
@@ -101,16 +101,21 @@ def test_clones_share_the_encoder_and_nothing_that_was_learned(fitted):
     assert fitted.rate == 0.02
 
 
-def test_a_fitted_estimator_is_pickled_without_its_encoder(fitted, squares, monkeypatch):
-    monkeypatch.setattr(skin, "load_encoder", lambda name: toy_encoder("clip"))
-    skin.opened.cache_clear()
+@pytest.fixture
+def named(tmp_path):
+    """An estimator whose encoder is a toy CLIP in a file."""
+    file = write_clip(tmp_path / "clip.safetensors")
+    return toy(method="coop", settings={"context": 2}, encoder=str(file), epochs=1)
+
+
+def test_a_fitted_estimator_is_pickled_without_its_encoder(named, squares):
+    fitted = named.set_params(encoder=load_encoder(named.encoder)).fit(*squares)
     kept = pickle.dumps(fitted)
-    assert len(kept) < 1e6
+    assert len(kept) < Path(fitted.encoder.name).stat().st_size / 2
     copy = pickle.loads(kept)
     np.testing.assert_array_equal(copy.predict_proba(squares[0]), fitted.predict_proba(squares[0]))
     assert list(copy.classes_) == list(fitted.classes_)
     assert pickle.loads(pickle.dumps(toy(rate=0.5))).rate == 0.5
-    skin.opened.cache_clear()
 
 
 def test_labels_are_a_column_or_a_list_and_none_is_missing(squares):
@@ -205,14 +210,10 @@ def test_grey_arrays_are_pictures_and_odd_ones_are_told(fitted, squares):
         fitted.predict_proba([np.zeros((8, 8, 2), np.uint8)])
 
 
-def test_an_encoder_is_opened_by_name_once(squares, monkeypatch):
-    names = []
-    monkeypatch.setattr(skin, "load_encoder", lambda name: names.append(name) or toy_encoder("clip"))
-    skin.opened.cache_clear()
-    for _ in range(2):
-        toy(encoder="toy", epochs=1).fit(*squares)
-    skin.opened.cache_clear()
-    assert names == ["toy"]
+def test_an_encoder_is_opened_by_name_once(named, squares):
+    named.fit(*squares)
+    Path(named.encoder).unlink()
+    clone(named).fit(*squares)
 
 
 def test_numbers_as_labels_with_words_for_them(squares):

@@ -210,18 +210,27 @@ def test_settings_check_themselves(name, value):
         TrainSettings(**{"epochs": 1} | {name: value})
 
 
-def test_checkpoints_come_after_minutes_too(tmp_path, monkeypatch):
-    now = 0.0
-
-    def slow(items):
-        nonlocal now
-        now += 40.0
-        saved.update(names_in(tmp_path))
-        return fetch(items)
-
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """`slow(40.0)`: fetches batches, so many seconds apart by the clock; and the checkpoints that were seen then."""
+    now, saved = 0.0, set[str]()
     monkeypatch.setattr("polyprompt.train.loop.time.monotonic", lambda: now)
-    saved: set[str] = set()
-    train(tmp_path, fetch=slow, epochs=1, size=2, checkpoint_minutes=2.0)
+
+    def every(seconds):
+        def fetched(items):
+            nonlocal now
+            now += seconds
+            saved.update(names_in(tmp_path))
+            return fetch(items)
+
+        return fetched, saved
+
+    return every
+
+
+def test_checkpoints_come_after_minutes_too(tmp_path, slow):
+    fetched, saved = slow(40.0)
+    train(tmp_path, fetch=fetched, epochs=1, size=2, checkpoint_minutes=2.0)
     places = [(1, 3), (1, 6), (1, 9), (1, 12), (2, 0)]
     assert saved | names_in(tmp_path) == {f"epoch-{epoch:04}-batch-{batch:06}" for epoch, batch in places}
 
@@ -231,16 +240,7 @@ def names_in(run) -> set[str]:
     return {path.name for path in checkpoint.found(run / "checkpoints")}
 
 
-def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("polyprompt.train.loop.time.monotonic", lambda: now)
-    saved: set[str] = set()
-
-    def slow(items):
-        nonlocal now
-        now += 1.0
-        saved.update(names_in(tmp_path))
-        return fetch(items)
-
-    train(tmp_path, fetch=slow, epochs=6, size=13, epoch_seconds=3.0)  # two batches an epoch
+def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, slow):
+    fetched, saved = slow(1.0)
+    train(tmp_path, fetch=fetched, epochs=6, size=13, epoch_seconds=3.0)  # two batches an epoch
     assert saved | names_in(tmp_path) == {f"epoch-{epoch:04}-batch-000000" for epoch in (3, 5, 7)}

@@ -21,8 +21,6 @@ BODY = 24 << 20
 """Bytes of one request: a picture of 16 MB in base64, and more."""
 BODIES = 192 << 20
 """Bytes of all requests that are being read or answered; more have to wait."""
-SECONDS = 30.0
-"""Between two parts of a body."""
 COOKIE = "polyprompt"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/session"})
@@ -50,6 +48,8 @@ class Guard:
     token: str | None = None
     held: int = 0
     """Bytes of bodies in memory."""
+    patience: float = 30.0
+    """Seconds between two parts of a body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -107,9 +107,9 @@ class Guard:
         size = 0
         while True:
             try:
-                message = await asyncio.wait_for(receive(), SECONDS)
+                message = await asyncio.wait_for(receive(), self.patience)
             except TimeoutError:
-                raise Refused(408, f"nothing came for {SECONDS:g} seconds") from None
+                raise Refused(408, f"nothing came for {self.patience:g} seconds") from None
             part = message.get("body", b"")
             size += len(part)
             if size > BODY:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyprompt.data.catalog import openmoji as catalog
 from polyprompt.data.catalog.openmoji import captions_by_code, draw, split_of
 from polyprompt.data.read import read_pairs
+from polyprompt.disk import packaged
 from polyprompt.disk.files import write_manifest
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -47,14 +47,13 @@ DRAWINGS = {
 
 
 @pytest.fixture
-def svgs(tmp_path, monkeypatch, cache):
-    """A few drawings in the place of OpenMoji's, and a cache of the test's own."""
-    folder = tmp_path / "svgs"
+def svgs(cache):
+    """A cache of the test's own, and a few drawings in the place of OpenMoji's."""
+    folder = packaged._place("openmoji-svg-1", packaged.OPENMOJI)
     folder.mkdir()
     for code, text in DRAWINGS.items():
         (folder / f"{code}.svg").write_text(text)
     write_manifest(folder)
-    monkeypatch.setattr(catalog, "openmoji_svgs", lambda: folder)
     return folder
 
 
@@ -188,20 +187,18 @@ def test_splits_are_about_eight_one_one():
     np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.02)
 
 
-def test_drawings_are_made_once_and_again_when_damaged(svgs, monkeypatch, capsys):
+def test_drawings_are_made_once_and_again_when_damaged(svgs, capsys):
     first = read_pairs("openmoji")
-    fingerprint = first.fingerprint()
+    fingerprint, path = first.fingerprint(), first.images[0].read.args[0]
+    drawn = path.stat()
     capsys.readouterr()
-    drawn = []
-    monkeypatch.setattr(catalog, "draw", lambda *a, **k: drawn.append(a) or draw(*a, **k))
     assert read_pairs("openmoji").fingerprint() == fingerprint
-    assert drawn == []
+    assert (path.stat().st_ino, path.stat().st_ctime_ns) == (drawn.st_ino, drawn.st_ctime_ns)
     assert capsys.readouterr().err == ""
 
-    path = first.images[0].read.args[0]
     path.write_bytes(b"damaged")
     assert read_pairs("openmoji").fingerprint() == fingerprint
-    assert drawn
+    assert path.stat().st_size == drawn.st_size
     assert f"{path}: damaged" in capsys.readouterr().err
 
 
