@@ -301,10 +301,8 @@ class CampeImage(nn.Module):
             return Out(states)
         if change.start == INPUT:  # nothing lies between the input and block 0 here
             states = beside("input", states, states, change.beside(INPUT))
-            rows = dict(change.prompts) | ({0: change.input} if change.input else {})
-            change = Change(prompts=rows, branches=change.branches)
-        states = self.side.run(states, max(change.start or 0, 0), self.depth, change)
-        count = len(change.prompts[max(change.prompts)].rows) if change.prompts else 0
+        states = self.side.run(states, max(change.start, 0), self.depth, change)
+        count = len(change.entering[max(change.entering)].rows) if change.entering else 0
         tokens = self.side.norm(states)[:, states.shape[1] - count :] if count else None
         return Out(self.side.read(states)[0].flatten(1), tokens)
 

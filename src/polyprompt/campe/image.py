@@ -20,7 +20,7 @@ from polyprompt.errors import ConfigError, TowerError
 from polyprompt.nn.blocks import NewBlock, heads_for
 from polyprompt.nn.pool import AttentionPool
 from polyprompt.nn.prompts import append, replace_last
-from polyprompt.towers.base import NOTHING, Change
+from polyprompt.towers.base import INPUT, NOTHING, Change
 from polyprompt.towers.timm import TimmTower
 from polyprompt.types import Pixels, Segments
 
@@ -135,11 +135,15 @@ class ImageSide(nn.Module):
     def run(
         self, states: Float[Tensor, "b n d"], start: int, stop: int, change: Change = NOTHING
     ) -> Float[Tensor, "b m d"]:
-        """Blocks `start` to `stop - 1`, counted among the trained ones; rows of the change stand behind the tokens."""
-        count = 0
+        """Blocks `start` to `stop - 1`, counted among the trained ones; rows of the change stand behind the tokens.
+
+        Rows of the input enter block 0.
+        """
+        count, entering = 0, change.entering
         for index in range(start, stop):
-            if index in change.entering:
-                rows = change.entering[index].given(partial(self._paid, index, states, count))
+            place = INPUT if index == 0 and INPUT in entering else index
+            if place in entering:
+                rows = entering[place].given(partial(self._paid, index, states, count))
                 states = replace_last(states, rows) if count else append(states, rows)
                 count = len(rows)
             branches = change.beside(index)
