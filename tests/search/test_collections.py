@@ -317,6 +317,20 @@ def test_a_whole_store_that_is_gone_is_missed(store, fill, filled):
         Collection(filled).check()
 
 
+def test_a_log_that_is_gone_is_missed_and_made_again(model, fill, filled):
+    """It did not open as if it were empty; its pictures are there, so indexing mends it."""
+    shown = paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99))
+    shutil.rmtree(filled / "files")
+    for _ in range(2):
+        with pytest.raises(
+            FileError, match=r"files: missing\. Copy it again from where it came, or make it again with"
+        ):
+            Collection(filled)
+    assert len(list((filled / "index").glob("*.sqlite"))) == 1, "its index is still the old one"
+    fill()
+    assert paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99)) == shown
+
+
 class HeldUp(ToyModel):
     """Says when it has begun, and waits until it may go on."""
 
@@ -346,6 +360,42 @@ def test_what_another_one_adds_before_it_is_opened_is_there(photos, fill, filled
         filling.result()
         found = opening.result()
     assert (len(found), found.items.counts()["files"]) == (13, 13)
+
+
+@pytest.mark.parametrize("left", [0, 1000, 5000])
+def test_an_index_that_is_cut_while_it_is_asked_is_one_line(left, model, filled):
+    found = Collection(filled)
+    os.truncate(found.items.path, left)
+    for asked in (
+        found.items.counts,
+        found.items.rows,
+        found.items.bad,
+        lambda: found.items.of_rows([0]),
+        lambda: found.items.where("year > 3"),  # it is no fault of the condition
+    ):
+        with pytest.raises(FileError, match=r"\.sqlite: cannot be read \(.*open the collection again") as error:
+            asked()
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("store", ["rows", "thumbnails"])
+def test_rows_that_are_cut_while_they_are_asked_kill_nobody(store, model, filled):
+    """Reading a mapped file beyond its end is a signal, not an error."""
+    found = Collection(filled)
+    found.thumbnail(0)
+    (piece,) = (filled / store).glob("*.safetensors")
+    os.truncate(piece, 0)
+    asked = [lambda: found.thumbnail(0)]
+    if store == "rows":
+        text = model.texts(["x"])
+        asked += [
+            lambda: ask(found, Query(wanted=text), 3),
+            lambda: ask(found, Query(wanted=text, where="size > 0"), 3),
+            lambda: found.vectors.find(bytes(32)),
+        ]
+    for one in asked:
+        with pytest.raises(FileError, match=rf"{piece.name}: has 0 bytes, and had \d"):
+            one()
 
 
 @pytest.mark.parametrize("how", ["flip", "gone", "cut", "folder"])

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -129,16 +130,38 @@ def test_a_file_that_changed_since_is_not_shown(client, photos, tmp_path):
     assert np.asarray(open_picture(shown)).mean() > 40  # the thumbnail
 
 
+def of_collection(shop, collection):
+    """A client of a server that has another collection for its photos."""
+    shelves = {"photos": replace(shop.shelves["photos"], collection=collection)}
+    return TestClient(make_app(Shop(shop.models, shelves)), base_url="http://localhost", raise_server_exceptions=False)
+
+
 def test_damage_that_a_server_meets_is_told_to_its_log_alone(shop, tmp_path, capsys):
-    shelf = shop.shelves["photos"]
-    collection = Collection(shutil.copytree(shelf.collection.folder, tmp_path / "photos"))
+    collection = Collection(shutil.copytree(shop.shelves["photos"].collection.folder, tmp_path / "photos"))
     shutil.rmtree(tmp_path / "photos" / "thumbnails")
-    damaged = Shop(shop.models, {"photos": replace(shelf, collection=collection)})
-    client = TestClient(make_app(damaged), base_url="http://localhost", raise_server_exceptions=False)
+    client = of_collection(shop, collection)
     answer = client.get("/collections/photos/thumbnails/0")
-    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
     assert str(collection.folder) not in answer.text
     assert f"{collection.folder / 'thumbnails'}: 1 missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cut", "asked"),
+    [("index/*.sqlite", {"where": "size > 0"}), ("rows/*.safetensors", {}), ("rows/*.safetensors", {"like_rows": [0]})],
+)
+def test_a_file_that_is_cut_under_a_server_is_a_503(cut, asked, shop, tmp_path, capsys):
+    folder = shutil.copytree(shop.shelves["photos"].collection.folder, tmp_path / "photos")
+    client = of_collection(shop, Collection(folder))
+    asked = {"collection": "photos", "text": "red"} | asked
+    assert client.post("/search", json=asked).status_code == 200
+    (path,) = folder.glob(cut)
+    os.truncate(path, 0)
+    answer = client.post("/search", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert str(tmp_path) not in answer.text
+    assert path.name not in answer.text
+    assert f"{path}: " in capsys.readouterr().err
 
 
 def test_classes_are_zero_shots(client, shop, photos):
@@ -186,9 +209,9 @@ def test_what_is_refused_is_told_in_openais_shape(client, photos):
     for path, asked, status, param, said in (
         ("/v1/embeddings", {"model": "gpt", "input": "a"}, 404, "model", "no model is called 'gpt'"),
         ("/v1/embeddings", {"input": "a"}, 400, "model", "Field required"),
-        ("/v1/embeddings", {"model": "toy", "input": []}, 400, "input.list", "at least 1 item"),
-        ("/v1/embeddings", {"model": "toy", "input": ["a"] * 257}, 400, "input.list", "at most 256"),
-        ("/v1/embeddings", {"model": "toy", "input": [1, 2]}, 400, "input.list.0", "token ids are not read"),
+        ("/v1/embeddings", {"model": "toy", "input": []}, 400, "input", "at least 1 item"),
+        ("/v1/embeddings", {"model": "toy", "input": ["a"] * 257}, 400, "input", "at most 256"),
+        ("/v1/embeddings", {"model": "toy", "input": [1, 2]}, 400, "input.0", "token ids are not read"),
         ("/v1/embeddings", {"model": "toy", "input": " "}, 400, "input", "a text is empty"),
         ("/v1/embeddings", {"model": "toy", "input": ["a", "\ud800"]}, 400, "input.1", "half a character"),
         ("/v1/embeddings", {"model": "toy", "input": "a" * 8001}, 400, "input", "8,000 letters"),
@@ -206,7 +229,7 @@ def test_what_is_refused_is_told_in_openais_shape(client, photos):
         ("/search", {"collection": "photos", "weights": [1, 1, 1]}, 400, "text", "nothing is wanted"),
         ("/search", {"collection": "photos", "text": "a", "where": "yeer > 1"}, 400, None, "Did you mean 'year'?"),
         ("/search", {"collection": "photos", "like_rows": [99]}, 404, "row", "no row 99"),
-        ("/search", {"collection": "photos", "adapted": "x"}, 404, "adaptation", "no adaptation is called"),
+        ("/search", {"collection": "photos", "adapted": "x"}, 404, "adapted", "no adaptation is called"),
         ("/search", {"collection": "photos", "text": "a", "top": 10**6}, 400, "top", "1000"),
         ("/classify", {"model": "toy", "input": [picture], "labels": ["a"]}, 400, "labels", "at least 2"),
         ("/collections/photos/adapt", {"text": "a", "right": [1], "wrong": [1]}, 400, "wrong", "right and wrong"),

@@ -62,6 +62,8 @@ class Piece:
     starts: Int64[np.ndarray, "n_plus_1"]
     """Where each item's rows begin."""
     rows: UInt8[np.ndarray, "r e"]
+    size: int
+    """Bytes of the file."""
 
     def read(self, item: int, rows: Sequence[int] | None = None) -> Float[Tensor, "_ d"]:
         """The rows of one item, or some of them, as float32."""
@@ -71,6 +73,16 @@ class Piece:
     def raw(self, item: int) -> bytes:
         """The bytes of one item's rows."""
         return self.rows[self.starts[item] : self.starts[item + 1]].tobytes()
+
+    def check_size(self) -> None:
+        """Looks whether the file was cut since: who reads a mapped file beyond its end is killed by the system.
+
+        Raises:
+            FileError: it was.
+        """
+        with suppress(FileNotFoundError):  # what is mapped stays
+            if (now := self.path.stat().st_size) < self.size:
+                raise FileError(f"{self.path}: has {now:,} bytes, and had {self.size:,} when it was opened.")
 
     def encoded(self) -> Shaped[Tensor, "r e"]:
         """All rows as `encode` gave them, in the file's own memory."""
@@ -146,6 +158,7 @@ def open_piece(path: Path) -> Piece:
             keys.reshape(len(counts), KEY),
             np.concatenate([[0], np.cumsum(counts)]),
             rows.reshape(int(counts.sum()), row_bytes(width, dtype)),
+            len(data),
         )
     except FileNotFoundError:
         raise

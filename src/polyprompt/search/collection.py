@@ -198,6 +198,7 @@ class Collection:
         if (key := self.vectors.key(row)) not in self._thumbnails:
             raise _lacking(self.folder, "thumbnails", 1)
         piece, number = self._thumbnails[key]
+        piece.check_size()
         return piece.raw(number)
 
     def place(self, file: File) -> Path:
@@ -240,6 +241,11 @@ class Collection:
             found = read_index(self.folder)
             if found is not None and found.state == self.stores.state:
                 return found
+            if not (self.folder / "files" / NAMES).exists():  # it would look empty, and its index be lost, too
+                raise FileError(
+                    f"{self.folder / 'files'}: missing. Copy it again from where it came, or make it again with "
+                    "`polyprompt index`."
+                )
             say(f"{self.folder / 'index'}: missing, damaged or older than the rows; made again from them.")
             return rebuild(self.folder, self.stores)
 

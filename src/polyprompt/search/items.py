@@ -44,6 +44,8 @@ FUNCTIONS = frozenset(
     {"like", "glob", "lower", "upper", "length", "substr", "instr", "abs", "round", "coalesce", "ifnull", "nullif"}
     | {"min", "max", "trim", "ltrim", "rtrim", "replace", "date", "time", "datetime", "strftime", "julianday"}
 )
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""What SQLite says of a file that it cannot read."""
 LONGEST = 2000
 """Letters of a condition."""
 SECONDS = 2.0
@@ -157,6 +159,8 @@ class Items:
             try:
                 rows = base.execute(f"SELECT row FROM files WHERE ({condition}\n)").fetchall()
             except (sqlite3.Error, ValueError, UnicodeError) as error:
+                if _is_damage(error):
+                    raise
                 raise _said(condition, error) from None
         return np.unique(np.array([row for (row,) in rows if isinstance(row, int)], np.int64))
 
@@ -167,7 +171,7 @@ class Items:
         for at in range(0, len(names), TOGETHER):
             part = names[at : at + TOGETHER]
             query = f"SELECT number, row, raw, {', '.join(COLUMNS)} FROM files WHERE row IN ({{}}) ORDER BY path"
-            with self._asking:
+            with self._asking, self._told():
                 lines = self._open.execute(query.format(", ".join("?" * len(part))), part).fetchall()
             for number, row, raw, *values in lines:
                 facts = dict(zip(COLUMNS, values, strict=True))
@@ -198,15 +202,22 @@ class Items:
 
     @contextlib.contextmanager
     def _base(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(self._connected()) as base:
+        with self._told(), contextlib.closing(self._connected()) as base:
             yield base
 
     def _connected(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
+        place = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(place, uri=True, check_same_thread=check_same_thread)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite cannot read any more, as our own error."""
         try:
-            place = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-            return sqlite3.connect(place, uri=True, check_same_thread=check_same_thread)
+            yield
         except sqlite3.Error as error:
-            raise FileError(f"{self.path}: cannot be opened ({error}).") from None
+            raise FileError(
+                f"{self.path}: cannot be read ({error}). It was changed after it was opened; open the collection again."
+            ) from None
 
 
 class _Authorizer:
@@ -229,12 +240,18 @@ class _Authorizer:
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is at fault, and not the condition; one that was cut to nothing has no tables."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says where
+    return code in DAMAGE or str(error) == "no such table: files"
+
+
 def _said(condition: str, error: Exception) -> ConfigError:
     """What is wrong with a condition, in our words."""
     if unknown := re.search(r"no such column: (\S+)", str(error)):
         found = UnknownNameError("column", unknown[1], COLUMNS)
         return ConfigError(f"--where {condition!r:.80}: {found} Texts stand in single quotes.")
-    said = str(error)
+    said = str(error).rstrip(".")
     if "interrupted" in said:
         said = f"it took more than {SECONDS:g} seconds"
     elif "not authorized" in said or "prohibited" in said:

@@ -31,6 +31,7 @@ class Vectors:
     def key(self, row: int) -> bytes:
         """The key that a row is kept under."""
         at = int(np.searchsorted(self._starts, row, "right")) - 1
+        self._pieces[at].check_size()
         return self._pieces[at].keys[row - self._starts[at]].tobytes()
 
     def places(self) -> dict[bytes, int]:
@@ -46,6 +47,7 @@ class Vectors:
         """The place of one key, if it is there."""
         beginning = np.frombuffer(key, np.int64)[0]  # of a hash: compared first, as one number
         for piece, start in zip(self._pieces, self._starts, strict=False):
+            piece.check_size()
             for number in np.flatnonzero(piece.keys.view(np.int64)[:, 0] == beginning):
                 if piece.keys[number].tobytes() == key:
                     return int(start + number)
@@ -59,15 +61,19 @@ class Vectors:
             order = np.argsort(rows, kind="stable")
             return self.take(rows[order])[torch.from_numpy(np.argsort(order, kind="stable"))]
         out, ends = torch.empty(len(rows), self.dim), np.searchsorted(rows, self._starts)
-        for half, start, first, end in zip(self._halves, self._starts, ends, ends[1:], strict=False):
+        for piece, half, start, first, end in zip(
+            self._pieces, self._halves, self._starts, ends, ends[1:], strict=False
+        ):
             if first < end:
+                piece.check_size()
                 out[first:end] = half.index_select(0, torch.from_numpy(rows[first:end] - start))  # whole rows, copied
         return out
 
     def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
         """All rows as float32, some at a time, in memory that is used again, with the place of the first."""
         buffer = torch.empty(CHUNK, self.dim)
-        for half, start in zip(self._halves, self._starts, strict=False):
+        for piece, half, start in zip(self._pieces, self._halves, self._starts, strict=False):
+            piece.check_size()
             for at in range(0, len(half), CHUNK):
                 part = half[at : at + CHUNK]
                 yield int(start) + at, buffer[: len(part)].copy_(part)

@@ -7,10 +7,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from polyprompt.errors import ConfigError, DataError, PolypromptError
+from polyprompt.errors import ConfigError, DataError, FileError, PolypromptError
 from polyprompt.progress import say
 
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "too_large", 503: "busy"}
+NO_FIELDS = ("body", "list", "string")
+"""What the framework names beside fields where it says what is wrong."""
 
 
 class Refused(HTTPException):
@@ -44,8 +46,10 @@ def of_refusal(error: HTTPException) -> JSONResponse:
 
 def of_invalid(errors: Sequence[dict[str, object]]) -> JSONResponse:
     """The first thing that is wrong with a body: 400, where the framework would say 422."""
+    if errors[0].get("type") == "json_invalid":
+        return answer(400, "the body is no JSON", code="json_invalid")
     place = errors[0].get("loc")
-    words = [str(one) for one in place if one != "body"] if isinstance(place, tuple) else []
+    words = [str(one) for one in place if one not in NO_FIELDS] if isinstance(place, tuple) else []
     param = ".".join(words) or None
     return answer(400, f"{param or 'body'}: {errors[0].get('msg')}", param, str(errors[0].get("type")))
 
@@ -55,7 +59,9 @@ def of_polyprompt(error: PolypromptError) -> JSONResponse:
     if isinstance(error, ConfigError | DataError):
         return answer(400, str(error).removeprefix("--"))
     say(str(error))
-    return answer(500, "the server cannot read what this needs; its log says more")
+    if isinstance(error, FileError):
+        return answer(503, "files that this needs cannot be read; the server's log says more", code="unavailable")
+    return answer(500, "the server cannot do this; its log says more")
 
 
 def add_to(app: FastAPI) -> None:

@@ -128,7 +128,10 @@ class Shelf:
         Raises:
             Refused: it is not known, or was forgotten.
         """
-        return _found(self.learned, id, "adaptation", "adaptation_not_found")
+        if id not in self.learned:
+            said = f"no adaptation is called {id!r:.60}, or it was forgotten; adapt again"
+            raise Refused(404, said, "adapted", "adaptation_not_found")
+        return self.learned[id]
 
 
 @dataclass
