@@ -51,6 +51,17 @@ def test_a_text_that_nobody_types_is_one_line_in_no_time(run, photos, polyprompt
         assert time.process_time() - began < 5
 
 
+def test_a_text_of_blanks_is_no_text(run, photos, polyprompt):
+    for words in (
+        ["search", run, "  ", "--images", photos],
+        ["search", run, "red", "--not", "", "--images", photos],
+        ["explain", run, photos / "1.png", " "],
+    ):
+        code, out, err = polyprompt(*words)
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1].endswith("the text is empty; write a few words.")
+
+
 def test_a_long_text_is_drawn_cut_to_its_line():
     began = time.process_time()
     assert fitted("a " * 2**19, 20, 300).endswith("…")

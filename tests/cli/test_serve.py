@@ -18,6 +18,7 @@ def test_what_cannot_be_served(photos, polyprompt):
             ("serve", photos, "--host", "0.0.0.0", "--token", "short"): "at least 12 letters",
             ("serve", photos, "--port", port): "Another program listens there; --port 0 takes any free one",
             ("serve", photos, "--port", 0): "photos",  # no collection, and no run
+            ("serve", "collections/none", "--port", 0): "Nor is there a folder of this name.",
         }.items():
             code, _, err = polyprompt(*words)
             assert (code, err.count("Traceback")) == (2, 0), words

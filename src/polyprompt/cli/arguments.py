@@ -70,6 +70,17 @@ def whole(text: str, what: str) -> str:
     return text
 
 
+def query_text(text: str) -> str:
+    """A text that is looked for.
+
+    Raises:
+        ConfigError: it is empty, or see `whole`.
+    """
+    if not text.strip():
+        raise ConfigError("the text is empty; write a few words.")
+    return whole(text, "the text")
+
+
 def names(said: Sequence[str] | None) -> list[str] | None:
     """The class names that --classes gives.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyprompt.cli.arguments import ImageTower, Run, TextTower, TowerDtype, whole
+from polyprompt.cli.arguments import ImageTower, Run, TextTower, TowerDtype, query_text
 
 
 def command(
@@ -26,5 +26,5 @@ def command(
     from polyprompt.runs.load import load_aligned
 
     model = load_aligned(run, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
-    write_png(out, explain(model, picture, whole(text, "the text")))
+    write_png(out, explain(model, picture, query_text(text)))
     typer.echo(f"Open {out}")

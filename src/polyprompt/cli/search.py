@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, TowerDtype, whole
+from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, TowerDtype, query_text
 from polyprompt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def command(
     else:
         model, collection, root = of_collection(where_from, encoder, towers)
     rows, own = wanted(collection, model, text, like or [])
-    away = model.texts([whole(one, "the text") for one in unwanted]) if unwanted else None
+    away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
     hits = ask(collection, query, top)
     for line in objects(collection, hits, root) if as_json else lines(hits, root)[:top]:
@@ -173,7 +173,7 @@ def wanted(
     from polyprompt.media.pictures import bytes_of
     from polyprompt.search.query import row_of_picture
 
-    rows = [model.texts([whole(text, "the text")])[0]] if text else []
+    rows = [model.texts([query_text(text)])[0]] if text else []
     own = set[int]()
     for path in like:
         row, place = row_of_picture(model, collection, bytes_of(path), str(path))

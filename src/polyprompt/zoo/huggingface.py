@@ -9,6 +9,7 @@ the same numbers for square pictures.
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -65,7 +66,7 @@ def open_huggingface(source: str, name: str, dtype: torch.dtype | None = torch.f
     from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
     check_weights(source, name)
-    with one_line(f"{name}:"):
+    with one_line(f"{name}:", "" if Path(source).exists() else "Nor is there a folder of this name."):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if config.model_type not in KINDS:
             raise TowerError(
