@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from golden_cases import Case
 from safetensors.torch import load_file, save_file
 from toy_runs import toy_settings
 
@@ -119,3 +120,22 @@ def test_an_encoder_is_noted_with_its_whole_path(place, tmp_path, cd):
     assert load_encoder("run").name == str(tmp_path / "run")
     assert isinstance(load_encoder("run"), CampeEncoder)
     assert isinstance(polyprompt.load("run"), CAMPE)
+
+
+def test_an_adapter_opens_its_encoder_as_it_was_trained(place, tmp_path):
+    """In bf16, too, unless it is said otherwise; adapters from before it was noted open in fp32."""
+    clip = tmp_path / "clip.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in Case("maple_depth3").state.items()}, clip)
+    settings = {"data": str(place / "photos"), "encoder": str(clip), "method": {"name": "coop", "context": 2}}
+    trained = adapt(AdaptSettings(**settings, **QUICK, tower_dtype="bf16"), tmp_path / "run")
+    pixels = torch.rand(2, 3, 32, 32)
+    for opened in (load(tmp_path / "run"), load(tmp_path / "run", str(clip))):
+        assert opened.method.encoder.dtype == torch.bfloat16
+        assert torch.equal(opened.method(pixels), trained.method(pixels))
+    assert load(tmp_path / "run", tower_dtype="fp32").method.encoder.dtype == torch.float32
+    config = json.loads((tmp_path / "run" / "model" / "adapter_config.json").read_text())
+    del config["encoder_dtype"]
+    (tmp_path / "run" / "model" / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "run" / "model" / "manifest.json").unlink()
+    write_manifest(tmp_path / "run" / "model")
+    assert load(tmp_path / "run").method.encoder.dtype == torch.float32

@@ -35,7 +35,7 @@ def load(
         encoder: for a Classifier, the encoder that it was trained on, open or by its name.
         text_tower: for a CAMPE, or an encoder that is one: where its text tower is now, if it has moved.
         image_tower: the same for its image tower.
-        tower_dtype: auto, fp32 or bf16, of the text tower's frozen blocks, if not as it was trained.
+        tower_dtype: auto, fp32 or bf16, of frozen blocks (a CAMPE's text tower's), if not as it was trained.
 
     Raises:
         FileError: there is nothing, it is damaged, the run is not finished, or a tower or the encoder is another one.
@@ -48,9 +48,13 @@ def load(
         if encoder is not None:
             raise ConfigError(f"{run}: was made by align and stands on no encoder; say where its towers are: {MOVED}.")
         return CAMPE.from_pretrained(own, **towers)
-    if isinstance(encoder, str | Path):
-        encoder = load_encoder(str(encoder), **towers)
-    return Classifier(saved.load_adapter(own, encoder, open_encoder=lambda name: _encoder_of(own, name, towers)))
+    place = str(encoder) if isinstance(encoder, str | Path) else None
+
+    def opened(name: str, trained_in: str | None) -> Encoder:
+        as_trained = towers | {"tower_dtype": tower_dtype or trained_in}
+        return _encoder_of(own, name, as_trained) if place is None else load_encoder(place, **as_trained)
+
+    return Classifier(saved.load_adapter(own, None if isinstance(encoder, str | Path) else encoder, open_encoder=opened))
 
 
 def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:

@@ -38,6 +38,7 @@ def save(adapted: Adapted, folder: str | Path) -> None:
         "peft_type": TYPE,
         "base_model_name_or_path": adapted.encoder.name,
         "encoder_fingerprint": adapted.encoder.fingerprint,
+        "encoder_dtype": "bf16" if adapted.encoder.dtype == torch.bfloat16 else "fp32",
         "method": method_name(adapted.config),
         "settings": asdict(adapted.config),  # pyright: ignore[reportArgumentType]
         "class_names": list(adapted.class_names),
@@ -50,13 +51,16 @@ def save(adapted: Adapted, folder: str | Path) -> None:
 
 
 def load_adapter(
-    folder: str | Path, encoder: DualEncoder | None = None, *, open_encoder: Callable[[str], DualEncoder] | None = None
+    folder: str | Path,
+    encoder: DualEncoder | None = None,
+    *,
+    open_encoder: Callable[[str, str | None], DualEncoder] | None = None,
 ) -> Adapted:
     """The method that was saved, to the last bit.
 
     Args:
         encoder: the one it was trained on. None: opened by the name in the folder.
-        open_encoder: how to open it.
+        open_encoder: how to open it, by its name and the `TowerDtype` that it was trained in (None: not noted).
 
     Raises:
         FileError: damaged, not an adapter of ours, or trained on another encoder.
@@ -71,14 +75,14 @@ def load_adapter(
         base, fingerprint = saved["base_model_name_or_path"], saved["encoder_fingerprint"]
     except KeyError as error:
         raise FileError(f"{folder / CONFIG}: lacks {error.args[0]}") from None
-    if odd := [one for one in (name, base, fingerprint) if not isinstance(one, str)]:
+    if odd := [one for one in (name, base, fingerprint, saved.get("encoder_dtype", "")) if not isinstance(one, str)]:
         raise FileError(f"{folder / CONFIG}: damaged, {odd[0]!r:.60} stands in the place of a text")
     check_own(name, str(folder / CONFIG))
     config = config_from(name, settings)
     if encoder is None:
         if open_encoder is None:
             raise FileError(f"{folder}: was trained on {base}; give that encoder")
-        encoder = open_encoder(base)
+        encoder = open_encoder(base, saved.get("encoder_dtype"))
     if encoder.fingerprint != fingerprint:
         raise FileError(
             f"{folder}: was trained on {base} with other weights or settings than {encoder.name} has; give that encoder"
