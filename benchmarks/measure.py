@@ -48,10 +48,15 @@ def machine() -> dict:
 
 def seconds(work: Callable[[], object]) -> float:
     """Wall-clock time of one call."""
+    return both_seconds(work)[0]
+
+
+def both_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock and processor time of one call; what was garbage before is not its affair."""
     gc.collect()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict:
@@ -66,9 +71,9 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
     sides = [("ours", ours), ("theirs", theirs)]
     for turn in range(rounds):
         for name, work in sides if turn % 2 == 0 else reversed(sides):
-            before = time.process_time()
-            times[name].append(seconds(work))
-            busy[name].append(time.process_time() - before)
+            wall, processor = both_seconds(work)
+            times[name].append(wall)
+            busy[name].append(processor)
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
     return {
         "seconds": times,

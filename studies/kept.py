@@ -15,7 +15,7 @@ from polyprompt.report.tables import Figure
 from polyprompt.runs.folder import CONFIG
 
 RESULTS = Path(__file__).parent / "results"
-CHOSEN, ZERO_SHOT = "prompts-6", "zero-shot"
+CHOSEN = "prompts-6"
 NAMES = {
     "prompts-6": "K = 6 prompts",
     "prompts-1": "one prompt",

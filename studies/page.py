@@ -9,12 +9,11 @@ from typing import Any
 
 from flickr8k import BESIDE, STEPS
 from grids import LEFT_OUT, tried
-from kept import CHOSEN, NAMES, RESULTS, ZERO_SHOT, compared, earlier, results, row, runs
+from kept import CHOSEN, NAMES, RESULTS, compared, earlier, results, row, runs
 from summary import summary
 from tuning import mean_recall
 
 from polyprompt.disk.files import read_json, write_text
-from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import grids
 from polyprompt.report.grid import markdown, shown
@@ -39,7 +38,7 @@ def page() -> str:
     ]
     for section in (
         *(summary, flickr8k, best, setting, alike, ablations, norms),
-        *(other_tables, aspect_weights, few_shot, gridded),
+        *(other_tables, aspect_weights, gridded),
     ):
         parts += section()
     return "\n\n".join(parts) + "\n"
@@ -298,91 +297,6 @@ def aspect_weights() -> list[str]:
     ]
 
 
-def few_shot() -> list[str]:
-    """What both tables share, and the two of them."""
-    if not runs("adapt", "pacs"):
-        return []
-    pictures = read_json(runs("adapt", "tune")[0] / "results.json")["classification"]["test"]["pictures"]
-    return [
-        "## Few pictures a class, on the encoder made on Flickr8k",
-        "The prompt family on the first K = 6 model above (studies/adapt.py): sixteen pictures a class, prompts in the "
-        "last block of the LLM and in the two blocks of the image side, the same pictures and steps for all. The "
-        "encoder has seen 6,000 photographs and no drawing. So these figures say how the methods compare on a small "
-        "encoder, and nothing about the published tables, which were made with OpenAI's ViT-B/16; recipes/ has their "
-        f"settings. Each method's rate was chosen on {pictures} pictures that no table scores: among rates within "
-        f"{100 * (0.25 / pictures) ** 0.5:.1f} points, their standard error, by chance. The accuracy there in %:",
-        rates("adapt/tune", tune_accuracy),
-        *encoder_of_old(),
-        *accuracies(
-            "pacs",
-            "PACS",
-            "Trained on photographs. Accuracy in % on the other photographs, and on three other domains.",
-            {"test": "photo", **{f"data/pacs/{name}": name for name in ("art_painting", "cartoon", "sketch")}},
-        ),
-        *accuracies(
-            "caltech101",
-            "Caltech101, base to novel",
-            "Accuracy in % on the 50 classes that were trained on, on the other 50, and the harmonic mean.",
-            {"base": "base", "novel": "novel", "": "harmonic mean"},
-        ),
-    ]
-
-
-def accuracies(stage: str, title: str, what: str, columns: dict[str, str]) -> list[str]:
-    """Mean and standard deviation over the seeds, a row a method; and where it differs from zero-shot."""
-    if not (found := results("adapt", stage)):
-        return []
-    ones: dict[str, list[dict[str, Any]]] = {}
-    for one in sorted(found, key=lambda one: (one["name"] != ZERO_SHOT, one["name"], one["seed"])):
-        ones.setdefault(one["name"], []).append(one)
-    lines = [row(["", *columns.values(), "calibration error", "numbers learned", "seeds"])]
-    lines.append(row(["---", *["---:"] * (len(columns) + 3)]))
-    lines.append(row(["chance", *(f"{100 * chance(found[0], column):.1f}" for column in columns), "", "", ""]))
-    of = {name: {c: Figure([100 * accuracy(one, c) for one in some]) for c in columns} for name, some in ones.items()}
-    for name, some in ones.items():
-        first = next(iter(some[0]["classification"]))
-        error = Figure([one["classification"][first]["calibration_error"] for one in some]).says(3)
-        seeds = ", ".join(str(one["seed"]) for one in some)
-        lines.append(
-            row([name, *(figure.says(1) for figure in of[name].values()), error, f"{some[0]['learned']:,}", seeds])
-        )
-    said = []
-    for column, title_of in columns.items():
-        verdicts = {name: compared(of[name][column], of[ZERO_SHOT][column]) for name in of if name != ZERO_SHOT}
-        listed = {word: [name for name in verdicts if verdicts[name] == word] for word in ("above", "below")}
-        parts = [f"{word}: {'; '.join(names) or 'none'}" for word, names in listed.items()]
-        said.append(f"- {title_of}, by more than both rows' standard deviations {', '.join(parts)}.")
-    how = (
-        f"`{found[0]['command']}`, {found[0]['machine']}, {found[0]['date']}; the longest cell took {longest(found)} s."
-    )
-    return [f"### {title}", what, "\n".join(lines), "Against zero-shot:\n\n" + "\n".join(said), how]
-
-
-def accuracy(found: dict[str, Any], column: str) -> float:
-    """A column's share; without a name the harmonic mean."""
-    return found["classification"][column]["accuracy"] if column else found["harmonic_mean"]
-
-
-def chance(found: dict[str, Any], column: str) -> float:
-    """What guessing would have of a column."""
-    if column:
-        return 1 / found["classification"][column]["classes"]
-    return harmonic_mean(chance(found, "base"), chance(found, "novel"))
-
-
-def encoder_of_old() -> list[str]:
-    """Whether the encoder was made under earlier defaults, or anew since."""
-    made, used = results("flickr8k", "final", CHOSEN, "0"), results("adapt", "pacs")
-    if made and max(one["date"] for one in used) < made[0]["date"]:
-        return [f"*On the encoder of before {made[0]['date']}, when it was made anew.*"]
-    return earlier(made, "The encoder was made")
-
-
-def longest(found: Sequence[dict[str, Any]]) -> int:
-    """Seconds of the slowest run."""
-    return round(max(one["seconds"] for one in found))
-
-
 def rates(stage: str, figure: Callable[[dict[str, Any]], float]) -> str:
     """What each rate gave where rates were chosen."""
     said = {}
@@ -399,11 +313,6 @@ def rates(stage: str, figure: Callable[[dict[str, Any]], float]) -> str:
 def best_figure(folder: str, figure: Callable[[dict[str, Any]], float]) -> float:
     """The best figure of the runs in a folder."""
     return max(figure(read_json(run / "results.json")) for run in runs(folder))
-
-
-def tune_accuracy(found: dict[str, Any]) -> float:
-    """Accuracy on the pictures of the training split that were not drawn."""
-    return found["classification"]["test"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from kept import CHOSEN, NAMES, RESULTS, ZERO_SHOT, compared, figure_of, results, row
+from kept import CHOSEN, NAMES, RESULTS, compared, figure_of, results, row
 from tuning import mean_recall
 
 from polyprompt.report.averages import grids
@@ -23,7 +23,7 @@ class Claim(NamedTuple):
 
 def summary() -> list[str]:
     """The table, and how its verdicts are come by."""
-    claims = [*captions(), *sentences(), *parts(), *weights(), *adapted(), *gridded()]
+    claims = [*captions(), *sentences(), *parts(), *weights(), *gridded()]
     head = [row(["claim", "figure", "seeds", "verdict"]), row(["---", "---", "---:", "---"])]
     lines = [row([one.claim, one.figure, str(one.seeds), one.verdict]) for one in claims]
     return [
@@ -114,26 +114,6 @@ def weights() -> Iterator[Claim]:
             each = [one["sets"][name][way] for one in found]
             ours, theirs = (Figure([100 * one[which] for one in each]) for which in ("weighted", "equal"))
             yield from versus(f"Aspect weights, {way}, against equal ones: {name}", ours, theirs, "zero-shot")
-
-
-def adapted() -> Iterator[Claim]:
-    """The best of the methods that learn from few pictures, against zero-shot."""
-    for table, title in (("pacs", "PACS, trained on photographs"), ("caltech101", "Caltech101, half of the classes")):
-        by_name: dict[str, list[dict[str, Any]]] = {}
-        for one in results("adapt", table):
-            by_name.setdefault(one["name"], []).append(one["classification"])
-        zero = by_name.pop(ZERO_SHOT, [])
-        for part in zero[0] if zero else ():
-            figures = {name: Figure([100 * one[part]["accuracy"] for one in some]) for name, some in by_name.items()}
-            theirs = Figure([100 * one[part]["accuracy"] for one in zero])
-            best = max(figures, key=lambda name: figures[name].mean)
-            said = [compared(figure, theirs) for figure in figures.values()]
-            yield Claim(
-                f"{title}, scored on {part.rpartition('/')[2].replace('test', 'photo')}: methods against zero-shot",
-                f"best: {best} {figures[best].says(1)} against {theirs.says(1)}",
-                len(theirs.values),
-                f"{said.count('above')} of {len(said)} above, {said.count('below')} below",
-            )
 
 
 def gridded() -> Iterator[Claim]:

@@ -13,8 +13,6 @@ from polyprompt.disk.files import read_json, write_json
 from polyprompt.disk.sealed import write_sealed
 from polyprompt.runs.align import AlignSettings
 from polyprompt.runs.folder import read_results
-from polyprompt.runs.resolve import resolved
-from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -130,14 +128,6 @@ def test_weights_of_aspects_count_what_they_gain_and_lose(study):
         "lost": 1,
         "pictures": 4,
     }
-
-
-def test_every_method_has_settings_that_adapt_takes(study):
-    adapt = study("adapt")
-    for name, method in adapt.METHODS.items():
-        given = {"encoder": adapt.ENCODER, "data": "data/pacs/photo", "method": method}
-        given["terms"] = adapt.TERMS.get(name, {})
-        resolved(checked(AdaptSettings, given | {"epochs": 1, "batch": 16, "rate": 0.01}))
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])

@@ -48,13 +48,15 @@ def load(
         if encoder is not None:
             raise ConfigError(f"{run}: was made by align and stands on no encoder; say where its towers are: {MOVED}.")
         return CAMPE.from_pretrained(own, **towers)
-    place = str(encoder) if isinstance(encoder, str | Path) else None
+    place = None
+    if isinstance(encoder, str | Path):
+        place, encoder = str(encoder), None
 
     def opened(name: str, trained_in: str | None) -> Encoder:
         as_trained = towers | {"tower_dtype": tower_dtype or trained_in}
         return _encoder_of(own, name, as_trained) if place is None else load_encoder(place, **as_trained)
 
-    return Classifier(saved.load_adapter(own, None if isinstance(encoder, str | Path) else encoder, open_encoder=opened))
+    return Classifier(saved.load_adapter(own, encoder, open_encoder=opened))
 
 
 def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
