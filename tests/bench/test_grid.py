@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_encoders import toy_encoder
 
 import polyprompt
 from polyprompt.bench import worker
@@ -184,17 +183,15 @@ def test_executors_that_are_not_there(tmp_path, not_installed, environ):
         start("ray", 1, print, tmp_path, print)
 
 
-def test_results_are_listed_once_for_many_cells(tmp_path, monkeypatch):
+def test_results_are_listed_once_for_many_cells(settings, tmp_path, monkeypatch):
     """Not once a cell: of ten thousand, that would be a hundred million names."""
     looks = []
     monkeypatch.setattr(worker, "done_in", lambda folder: looks.append(folder) or done_in(folder))
-    monkeypatch.setattr(worker, "TASKS", {"compare": lambda cell, encoder, folder: {"spearman": 0.5}})
-    monkeypatch.setattr(worker, "load_encoder", lambda name: toy_encoder("clip"))
-    same = {"protocol": "sts", "task": "compare", "method": "as it is", "encoder": "", "data": "toys"}
-    cells = [module.Cell(**same, settings={"encoder": "", "number": number}) for number in range(40)]
+    grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
+    cells = planned(grid, tmp_path).cells
     worker.work(write_plan(tmp_path, cells))
     assert done_in(tmp_path) == {cell.name for cell in cells}
-    assert len(looks) == 2
+    assert (len(cells), len(looks)) == (4, 2)
 
 
 # Executors

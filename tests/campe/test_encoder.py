@@ -6,6 +6,7 @@ import json
 import pytest
 import timm
 import torch
+from bits import towers
 from toy_encoders import through
 
 import polyprompt
@@ -14,6 +15,7 @@ from polyprompt.adapt.engine import build
 from polyprompt.campe.config import ModelSettings
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
+from polyprompt.campe.model import build as model_of
 from polyprompt.errors import ConfigError, DataError, FileError, TowerError
 from polyprompt.methods import coop, maple, vpt
 from polyprompt.nn.prompts import slot
@@ -243,8 +245,10 @@ def test_the_fingerprint_changes_with_what_was_learned(toy_campe):
     assert len(set(prints)) == 3
 
 
-def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
-    model = toy_campe()
+def test_opened_by_name(tmp_path):
+    towers(tmp_path)
+    text, image = {"tower": str(tmp_path / "llm"), "prompts": 3}, {"tower": str(tmp_path / "cnn"), "width": 16}
+    model = model_of(checked(ModelSettings, {"dim": 12, "text": text, "image": image})).eval()
     texts = model.encode_text(TEXTS)
     run = tmp_path / "run"
     run.mkdir()
@@ -253,7 +257,6 @@ def test_opened_by_name(toy_campe, tmp_path, monkeypatch):
         load_encoder(str(run))
     model.save_pretrained(run / "model")
     for name in (str(run), str(run / "model")):
-        monkeypatch.setattr("polyprompt.campe.model.build", lambda settings: toy_campe())
         encoder = polyprompt.load_encoder(name)
         assert encoder.name == name
         torch.testing.assert_close(encoder.encode_text(TEXTS), texts)
