@@ -440,7 +440,7 @@ CLAIMS: dict[str, tuple[str, Callable[[int], list[dict]]]] = {  # memory first, 
     "newer-memory": (
         "a step with 1,000 classes at the authors' batch, the whole process: within 6 GB", lambda _: newer_memory(1000)
     ),
-    "tip_adapter": ("Tip-Adapter, vectors at hand, 100 classes of 16 pictures: under a second", tip),
+    "tip_adapter": ("Tip-Adapter, vectors at hand, 100 classes of 16 pictures: <= 1 second", tip),
 } | {
     name: (
         f"{name}'s training step, {BATCH[name]} images, 100 classes: >= {goal}; its text side at 200: >= 15 times",

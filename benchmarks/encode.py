@@ -27,7 +27,7 @@ from torch.nn.functional import normalize
 from polyprompt.nn.memory import keep_memory
 from polyprompt.runs.load import load_encoder
 
-TOGETHER = 64
+BATCH = 64
 SIZES = ((500, 375), (375, 500), (500, 333), (640, 480))
 WORDS = [
     "a",
@@ -98,9 +98,9 @@ def with_open_clip(place: Path) -> tuple[Callable, Callable]:
 
     @torch.no_grad()
     def theirs(paths: list[Path], texts: list[str]) -> torch.Tensor:
-        loader = torch.utils.data.DataLoader(Opened(paths, transform), TOGETHER, num_workers=2)
+        loader = torch.utils.data.DataLoader(Opened(paths, transform), BATCH, num_workers=2)
         rows = [model.encode_image(pixels, normalize=True) for pixels in loader]
-        parts = [texts[at : at + TOGETHER] for at in range(0, len(texts), TOGETHER)]
+        parts = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
         return torch.cat(rows + [model.encode_text(tokenizer(part), normalize=True) for part in parts])
 
     return ours_with(str(file)), theirs
@@ -126,7 +126,7 @@ def with_sentence_transformers(place: Path) -> tuple[Callable, Callable]:
     model = SentenceTransformer(modules=[CLIPModel(str(where))], device="cpu")
 
     def theirs(paths: list[Path], texts: list[str]) -> torch.Tensor:
-        encode = partial(model.encode, batch_size=TOGETHER, convert_to_tensor=True, normalize_embeddings=True)
+        encode = partial(model.encode, batch_size=BATCH, convert_to_tensor=True, normalize_embeddings=True)
         return torch.cat([encode([Image.open(path) for path in paths]), encode(texts)])
 
     return ours_with(str(where)), theirs

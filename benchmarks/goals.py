@@ -52,6 +52,9 @@ def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 FOLDER = "a folder of pictures and captions, against"
+NEWER = {"clip_lora": ("CLIP-LoRA", 2, 2), "mma": ("MMA", 2, 3), "mmrl": ("MMRL", 4, 7), "tcp": ("TCP", 2, 20),
+         "coprompt": ("CoPrompt", 3, 3)}  # fmt: skip
+"""How many times as fast a step is to be with new crops, and with states that are kept."""
 GOALS = (
     Goal(result="adapt-maple", claim="MaPLe's training step, 200 classes", rows={"classes": 200}, least=8.5),
     Goal(result="adapt-maple", claim="MaPLe's training step, 50 classes", rows={"classes": 50}, least=3.8),
@@ -64,6 +67,21 @@ GOALS = (
     Goal(result="adapt-coop", claim="CoOp's training step, 200 classes", least=12),
     Goal(result="adapt-promptsrc", claim="PromptSRC's training step, 200 classes", least=6),
     Goal(result="adapt-evaluate", claim="1,000 pictures scored, 100 classes", least=5),
+    *(
+        goal
+        for method, (name, crops, kept) in NEWER.items()
+        for goal in (
+            Goal(result=f"adapt-{method}", claim=f"{name}'s training step, new crops", rows={"pictures": "new crops"},
+                 least=crops),
+            Goal(result=f"adapt-{method}", claim=f"{name}'s training step, kept states",
+                 rows={"pictures": "kept states"}, least=kept),
+            Goal(result=f"adapt-{method}", claim=f"{name}'s text side, 200 classes", rows={"side": "text"}, least=15),
+            Goal(result="adapt-newer-memory", claim=f"{name} with 1,000 classes, the whole process",
+                 rows={"method": method}, figure=("ours_whole_process_bytes",), most=6, unit=" GB", per=1e9),
+        )
+    ),
+    Goal(result="adapt-tip_adapter", claim="Tip-Adapter, 100 classes of 16 pictures",
+         figure=("time", "seconds", "ours"), most=1, unit=" s"),
     Goal(result="align-cache", claim="a training step from the cache", least=10),
     Goal(result="align-last-block", claim="the last block for read-out rows", least=3),
     Goal(result="align-tree", claim="one tree pass, 14 tokens, against separate passes", rows={"tokens": 14},

@@ -1,6 +1,7 @@
 """What every method promises on every family of encoders; a new file in methods/ is tested unasked."""
 
 import functools
+import itertools
 import multiprocessing
 
 import pytest
@@ -85,8 +86,7 @@ def pairs(variants):
     """Families with methods, those slow that the quick tests leave out."""
     return [
         pytest.param((family, name), id=f"{family}-{name}", marks=() if is_quick(family, name) else pytest.mark.slow)
-        for family in FAMILIES
-        for name in variants
+        for family, name in itertools.product(FAMILIES, variants)
     ]
 
 
@@ -439,6 +439,15 @@ def test_autocast_gradients_point_the_same_way(method):
     assert torch.cosine_similarity(*both, dim=0) > 0.95
 
 
+COMPILED = [
+    (family, name)
+    for family, name in itertools.product(FAMILIES, SMALL)
+    if name not in UNTRAINED and (is_quick(family, name) or name in ("cocoop", "mmrl"))
+]
+"""All methods on one family; on the others one of each kind of change, those with rows of each picture's own and with
+rows that are read out among them. Variants differ from these in no operation, and a compilation takes seconds."""
+
+
 def compiled_step_is_the_plain_one(method, backend: str) -> None:
     frozen = method.see(pictures(method))
     expected = step(method, frozen)
@@ -457,14 +466,13 @@ class TestCompiled:
         compiled_step_is_the_plain_one(build(vpt.Config(context=1, depth=1), toy_encoder("clip"), NAMES), "aot_eager")
 
     @pytest.mark.slow
-    @learns
+    @pytest.mark.parametrize("pair", COMPILED, ids="-".join, indirect=True)
     def test_every_one(self, method):
         compiled_step_is_the_plain_one(method, "aot_eager")
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", ["coop", "maple"])
-    def test_down_to_machine_code(self, name, encoder):
-        compiled_step_is_the_plain_one(build(methods.config_of(name)(**SMALL[name]), encoder, NAMES), "inductor")
+    def test_down_to_machine_code(self, encoder):
+        compiled_step_is_the_plain_one(build(maple.Config(**SMALL["maple"]), encoder, NAMES), "inductor")
 
 
 # Two processes

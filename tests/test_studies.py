@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_composition import learns
+from test_contract import trainable
+from toy_encoders import NAMES, toy_model
 from toy_place import toy_place
 
+from polyprompt.adapt.engine import build
+from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.disk.files import read_json, write_json
 from polyprompt.disk.sealed import write_sealed
+from polyprompt.methods import config_of
 from polyprompt.runs.align import AlignSettings
 from polyprompt.runs.folder import read_results
 from polyprompt.settings import checked
@@ -128,6 +134,17 @@ def test_weights_of_aspects_count_what_they_gain_and_lose(study):
         "lost": 1,
         "pictures": 4,
     }
+
+
+def test_what_the_grids_leave_out_runs_on_such_an_encoder(study):
+    """30 blocks of text and two of images, all tiny."""
+    grids, encoder = study("grids"), CampeEncoder(toy_model(text_blocks=30, image_blocks=2), "toy")
+    described = {"coprompt": {"depth": 2, "descriptions": {"{}": ("one {}.",)}}}
+    narrow = {"cocoop": grids.SLOWER["cocoop"] | {"reduction": 4}}  # of 24 numbers a sixteenth is one
+    for name, settings in (grids.METHODS | grids.SLOWER | described | narrow).items():
+        values = {"name": name} | settings
+        config = checked(config_of(values.pop("name")), values)
+        learns(trainable(build(config, encoder, NAMES, seed=1)))
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])

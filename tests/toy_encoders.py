@@ -65,11 +65,11 @@ def toy_campe(seed: int = 0) -> CampeEncoder:
     return CampeEncoder(toy_model(seed), "toy-campe")
 
 
-def toy_model(seed: int = 0) -> CAMPE:
+def toy_model(seed: int = 0, text_blocks: int = LAYERS, image_blocks: int = LAYERS) -> CAMPE:
     import timm
 
-    settings = {"dim": 24, "text": {"prompts": 3}, "image": {"width": 16, "new_blocks": LAYERS}}
-    llm = LLM(toy_decoder("llama", blocks=LAYERS), tokenizer(), "toy-llama")
+    settings = {"dim": 24, "text": {"prompts": 3}, "image": {"width": 16, "new_blocks": image_blocks}}
+    llm = LLM(toy_decoder("llama", blocks=text_blocks), tokenizer(), "toy-llama")
     torch.manual_seed(seed)
     cnn = timm.create_model("test_efficientnet", pretrained_cfg_overlay={"input_size": (3, 64, 64)})
     model = CAMPE(checked(ModelSettings, settings), llm, TimmTower(cnn, name="toy-cnn", fingerprint="toy"))

@@ -32,6 +32,7 @@ def test_a_recipe_is_a_grid_of_known_methods(recipe):
     check(AdaptSettings, grid.settings, recipe.name)
     for method in grid.methods:
         settings = {"name": method} if isinstance(method, str) else dict(method)
+        settings.pop("called", None)
         config = config_of(settings.pop("name"))
         check(AdaptSettings, settings.pop("training", {}), recipe.name)
         assert settings.keys() <= set(config.__dataclass_fields__)

@@ -425,7 +425,7 @@ from pathlib import Path
 from test_collections import ToyModel
 from polyprompt.disk import files, pieces, rows
 from polyprompt.search import fill, found
-found.TOGETHER, fill.PIECE_BYTES = 2, 1
+found.BATCH, fill.PIECE_BYTES = 2, 1
 model, root, writes = ToyModel(), Path({root!r}), 0
 def counted(write, last):
     def call(*arguments, **options):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyprompt.search.items import COLUMNS, TOGETHER, Items, write
+from polyprompt.search.items import BATCH, COLUMNS, Items, write
 
 NAMES = ("a.png", "B.PNG", "beach/dog_1.jpg", "beach/50% off.webp", "x/y/z.mp4", "it's.gif", "é/ß.png", "_.png")
 TEXTS = sorted(name for name, kind in COLUMNS.items() if kind == "TEXT" and name != "camera")
@@ -94,7 +94,7 @@ def test_a_condition_keeps_what_python_keeps(items, condition):
 
 def test_rows_are_looked_up_in_parts(tmp_path):
     """More than one statement asks for."""
-    rows = range(2 * TOGETHER + 3)
+    rows = range(2 * BATCH + 3)
     lines = {f"{row}.png": {"path": f"{row}.png", "size": 1, "changed": -1, "content": str(row)} for row in rows}
     write(tmp_path / "files", lines, {str(row): row for row in rows})
     found = Items(tmp_path / "files").of_rows(rows[::-1])

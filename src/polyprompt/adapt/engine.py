@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyprompt.adapt.adapter import Adapter, Names
-from polyprompt.adapt.terms import Result, Term, combined
+from polyprompt.adapt.terms import Result, Term, TermConfig, combined
 from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
 from polyprompt.adapt.wording import prepare
 from polyprompt.data.names import check_class_names
@@ -33,15 +33,6 @@ class MethodConfig(Protocol):
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> Adapter:
         """An untrained adapter; `draw` gives its random start."""
-        ...
-
-
-@runtime_checkable
-class TermConfig(Protocol):
-    """Settings of a term: a frozen dataclass that checks itself."""
-
-    def build(self, adapter: Adapter) -> Term:
-        """The term, for what this adapter learns."""
         ...
 
 

@@ -6,8 +6,8 @@ from dataclasses import fields, is_dataclass, replace
 import torch
 
 from polyprompt.adapt.adapter import Names
-from polyprompt.adapt.engine import Adapted, MethodConfig, TermConfig
-from polyprompt.adapt.terms import combined
+from polyprompt.adapt.engine import Adapted, MethodConfig
+from polyprompt.adapt.terms import TermConfig, combined
 from polyprompt.errors import ConfigError
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Foreign

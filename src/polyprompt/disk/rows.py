@@ -45,7 +45,7 @@ from polyprompt.disk.pieces import KEY, SUFFIX, DamagedPieceError, Piece, Stamps
 from polyprompt.errors import CacheError, FileError
 from polyprompt.progress import progress, say
 
-TOGETHER = 64
+BATCH = 64
 """Items computed at a time."""
 PIECE_BYTES = 64_000_000
 PIECE_SECONDS = 20.0
@@ -369,8 +369,8 @@ def _compute(
     gathered = [Gathered(store) for store in stores]
     try:
         with progress(what, len(todo)) as advance:
-            for at in range(0, len(todo), TOGETHER):
-                part = list(todo[at : at + TOGETHER])
+            for at in range(0, len(todo), BATCH):
+                part = list(todo[at : at + BATCH])
                 for one, rows in zip(gathered, compute(part), strict=True):
                     new = [(keys[i], row) for i, row in zip(part, rows, strict=True) if keys[i] not in one.store]
                     one.add([key for key, _ in new], [row for _, row in new])

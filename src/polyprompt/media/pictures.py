@@ -46,7 +46,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000
 HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 """The brands of HEIF, which the package pillow-heif reads."""
 
-TOGETHER = 64
+BATCH = 64
 """Pictures of 224 x 224 pixels that are encoded together; activations grow with the pixels."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
@@ -91,7 +91,7 @@ def open_picture(source: str | Path | bytes | Image.Image, most: int = MAX_PIXEL
 
 def together(size: int) -> int:
     """How many pictures of `size` x `size` pixels are encoded together."""
-    return max(1, TOGETHER * 224 * 224 // size**2) if size > 224 else TOGETHER
+    return max(1, BATCH * 224 * 224 // size**2) if size > 224 else BATCH
 
 
 def bytes_of(path: str | Path) -> bytes:

@@ -158,8 +158,12 @@ def search(
     alphas = [0.1 + i * (alpha_end - 0.1) / alpha_steps for i in range(alpha_steps)]
     accuracy, logits = torch.zeros(beta_steps, alpha_steps, dtype=torch.float64), torch.empty_like(plain)
     found = labels.new_empty(alpha_steps, len(labels))
+    keys, owners = values.nonzero(as_tuple=True)
+    apart = (likeness.T[keys] - 1) / math.log(2)  # a row a key; torch has exp2 in a third of exp's time on a CPU
+    weights, sums = torch.empty_like(apart), plain.new_empty(plain.shape[::-1])
     for row, beta in enumerate(betas):
-        cached = (likeness - 1).mul_(beta).exp_() @ values
+        torch.mul(apart, beta, out=weights).exp2_()
+        cached = sums.zero_().index_add_(0, owners, weights).T.contiguous()  # a product with labels would add zeros
         for column, alpha in enumerate(alphas):
             torch.argmax(torch.add(plain, cached, alpha=alpha, out=logits), dim=1, out=found[column])
         accuracy[row] = 100 * (found == labels).double().mean(dim=1)

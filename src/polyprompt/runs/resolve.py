@@ -2,9 +2,10 @@
 
 from dataclasses import MISSING, asdict, fields
 
-from polyprompt.adapt.engine import CountsEpochs, TermConfig
+from polyprompt.adapt.engine import CountsEpochs
 from polyprompt.adapt.published import NEAREST, Protocol, Published, Untrained
 from polyprompt.adapt.tasks import takes_tasks
+from polyprompt.adapt.terms import TermConfig
 from polyprompt.errors import ConfigError
 from polyprompt.methods import records
 from polyprompt.runs.saved import config_from, term_from
@@ -42,7 +43,8 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         for term, values in settings.terms.items()
     }
     select = settings.select or (published.select if published else "last")
-    update = {"method": {"name": name} | asdict(config), "terms": terms, "select": select}
+    method = {"name": name} | asdict(config)  # pyright: ignore[reportArgumentType]
+    update = {"method": method, "terms": terms, "select": select}
     resolved = settings.model_copy(update=update)
     if isinstance(records(name), Untrained):
         return resolved

@@ -8,13 +8,13 @@ manifest.json                 the hashes of both
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from polyprompt.adapt.engine import Adapted, TermConfig, build
+from polyprompt.adapt.engine import Adapted, MethodConfig, build
+from polyprompt.adapt.terms import TermConfig
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.errors import FileError
@@ -92,7 +92,7 @@ def load_adapter(
     return adapted
 
 
-def config_from(name: str, settings: Values, where: str = "") -> Any:
+def config_from(name: str, settings: Values, where: str = "") -> MethodConfig:
     """A config of method `name` from plain JSON; `where` is the file that it stands in, for the error.
 
     Raises:

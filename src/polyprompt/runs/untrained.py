@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from polyprompt.adapt.descriptions import read_descriptions, with_descriptions
-from polyprompt.adapt.engine import Adapted, MethodConfig, TermConfig, build
+from polyprompt.adapt.engine import Adapted, MethodConfig, build
+from polyprompt.adapt.terms import TermConfig
 from polyprompt.runs.resolve import terms_of
 from polyprompt.runs.saved import config_from
 from polyprompt.runs.settings import AdaptSettings

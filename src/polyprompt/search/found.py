@@ -27,7 +27,7 @@ from polyprompt.media.suffixes import IMAGES, VIDEOS
 
 THUMBNAIL = 256
 """Longer side of a thumbnail, in pixels."""
-TOGETHER = 64
+BATCH = 64
 """Pictures embedded at a time; as many more are read meanwhile."""
 TAKEN, CAMERA, DETAILS = 0x9003, 0x0110, 0x8769
 """EXIF: when the picture was taken, by which camera, and where the first of these stands."""
@@ -119,7 +119,7 @@ def looked_at(
         known: whether a content's hash is that of one that was embedded before.
     """
     look = partial(_look, known=known, preprocess=preprocess, frames=frames)
-    return made_ahead(look, found, TOGETHER)
+    return made_ahead(look, found, BATCH)
 
 
 def _look(found: Found, known: Callable[[str], bool], preprocess: Preprocess, frames: int) -> Seen:

@@ -50,7 +50,7 @@ LONGEST = 2000
 """Letters of a condition."""
 SECONDS = 2.0
 """How long a condition may take."""
-TOGETHER = 1000
+BATCH = 1000
 """Rows whose files are looked up by one statement."""
 
 Line = dict[str, object]
@@ -168,8 +168,8 @@ class Items:
         """The files of each of these rows, by path."""
         found: dict[int, list[File]] = {int(row): [] for row in rows}
         names = list(found)
-        for at in range(0, len(names), TOGETHER):
-            part = names[at : at + TOGETHER]
+        for at in range(0, len(names), BATCH):
+            part = names[at : at + BATCH]
             query = f"SELECT number, row, raw, {', '.join(COLUMNS)} FROM files WHERE row IN ({{}}) ORDER BY path"
             with self._asking, self._told():
                 lines = self._open.execute(query.format(", ".join("?" * len(part))), part).fetchall()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TABLE, NEW = "files", "files-new"
 STAMP = b"polyprompt"
 """Under this key the table's schema says what it was written from."""
-TOGETHER = 10_000
+BATCH = 10_000
 """Files written at a time."""
 
 
@@ -93,8 +93,8 @@ def _batches(collection: Collection, schema: "pa.Schema") -> "Iterator[pa.Record
     import pyarrow as pa
 
     live = np.arange(len(collection)) if collection.live is None else collection.live
-    for at in track(range(0, len(live), TOGETHER), "Files for LanceDB"):
-        of_rows = collection.items.of_rows(live[at : at + TOGETHER].tolist())
+    for at in track(range(0, len(live), BATCH), "Files for LanceDB"):
+        of_rows = collection.items.of_rows(live[at : at + BATCH].tolist())
         files = [file for some in of_rows.values() for file in some]
         places = np.array([file.row for file in files], np.int64)
         rows = collection.vectors.take(places).half().numpy()

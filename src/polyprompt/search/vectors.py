@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyprompt.disk.pieces import Piece
 
-CHUNK = 1024
+BATCH = 1024
 """Rows turned into float32 at a time: they stay in the processor's cache."""
 
 Best = tuple[Int64[np.ndarray, "_"], Float[Tensor, "_"]]
@@ -71,17 +71,17 @@ class Vectors:
 
     def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
         """All rows as float32, some at a time, in memory that is used again, with the place of the first."""
-        buffer = torch.empty(CHUNK, self.dim)
+        buffer = torch.empty(BATCH, self.dim)
         for piece, half, start in zip(self._pieces, self._halves, self._starts, strict=False):
             piece.check_size()
-            for at in range(0, len(half), CHUNK):
-                part = half[at : at + CHUNK]
+            for at in range(0, len(half), BATCH):
+                part = half[at : at + BATCH]
                 yield int(start) + at, buffer[: len(part)].copy_(part)
 
     def scores(self, queries: Float[Tensor, "q D"], rows: Int64[np.ndarray, "r"] | None = None) -> Float[Tensor, "q r"]:
         """<query, row> for all rows, or for some."""
         if rows is not None:
-            parts = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
+            parts = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
             return torch.cat([queries @ self.take(part).T for part in parts] or [queries.new_empty(len(queries), 0)], 1)
         out = queries.new_empty(len(queries), len(self))
         for at, part in self.chunks():

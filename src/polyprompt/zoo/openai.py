@@ -153,5 +153,5 @@ def resnet_reason(name: str) -> str:
     """Why a convolutional image tower takes no prompts."""
     return (
         f"the image tower of {name} is convolutional and has no tokens to set prompts among; use a method that prompts "
-        f"the text alone (coop, cocoop, language) or an encoder with a vision transformer"
+        f"the text alone or an encoder with a vision transformer"
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -64,6 +64,15 @@ class Term(nn.Module, ABC):
         """Called after each epoch, counted from 1; the same epoch may be told twice."""
 
 
+@runtime_checkable
+class TermConfig(Protocol):
+    """Settings of a term: a frozen dataclass that checks itself."""
+
+    def build(self, adapter: "Adapter") -> Term:
+        """The term, for what this adapter learns."""
+        ...
+
+
 class CrossEntropy(Term):
     """Of the scores that predict, mean over the batch; weighted, where pictures have weights."""
 
@@ -80,7 +89,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
 
 
-def config_of(name: str) -> Any:
+def config_of(name: str) -> type[TermConfig]:
     """The config class of a term.
 
     Raises:
