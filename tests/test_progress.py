@@ -63,6 +63,13 @@ def test_on_a_terminal_there_is_a_bar(environ):
     assert "3/3" in said
 
 
+def test_where_there_is_no_stderr_nothing_is_said(capsys):
+    with redirect_stderr(None):
+        assert list(track("ab", "Reading")) == ["a", "b"]
+        progress.say("x")
+    assert capsys.readouterr().out == ""
+
+
 def test_only_the_first_of_several_processes_speaks(environ):
     terminal = Terminal()
     environ(RANK=1)

@@ -48,7 +48,8 @@ def progress(what: str, total: int | None, done: int = 0) -> AbstractContextMana
     """
     if int(os.environ.get("RANK", "0")) > 0:
         return nullcontext(lambda count=1, note="": None)
-    return _bar(what, total, done) if sys.stderr.isatty() else _lines(what, total, done, time.monotonic)
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return _bar(what, total, done) if on_terminal else _lines(what, total, done, time.monotonic)
 
 
 @contextmanager
@@ -105,7 +106,8 @@ def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) 
 
 def say(line: str) -> None:
     """One line on stderr: what takes a while, and what was left out, cut or put right."""
-    print(f"polyprompt: {line}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # as in a program without a terminal; print would take stdout instead
+        print(f"polyprompt: {line}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

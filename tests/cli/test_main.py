@@ -1,11 +1,14 @@
 """How the program ends: one line and exit code 2 for what is the user's, 130 for Ctrl-C, whenever it comes."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from polyprompt.cli import app, main
+
+pytestmark = pytest.mark.outside("process")
 
 PRESS = """
 import os, signal, sys
@@ -71,6 +74,42 @@ def test_an_end_is_one_line(code, expected):
     assert end == (130 if "signal" in code else 2)
     assert expected in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_what_is_said_cannot_be_written():
+    """A full disk behind `>`, on either stream; a file of ours that cannot be opened is still a mistake of ours."""
+    say = OWN.format(code="print('a' * 9_999_999)")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", say], stdout=full, stderr=subprocess.PIPE, text=True)
+        said = "polyprompt: what it has to say cannot be written (No space left on device).\n"
+        assert (done.returncode, done.stderr) == (2, said)
+        assert subprocess.run([sys.executable, "-c", say], stdout=full, stderr=full).returncode == 2
+    done = subprocess.run([sys.executable, "-c", OWN.format(code="open('/none')")], capture_output=True, text=True)
+    assert (done.returncode, "FileNotFoundError" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("words", ["report {}", "predict {} a.png", "search {} a", "check {}", "align {} --precision fp32 --out run"])
+def test_a_name_that_no_disk_takes_is_one_line(words, polyprompt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = polyprompt(*words.format("n" * 300).split())
+    assert (code, err.count("\n")) == (2, 1)
+    assert "n" * 300 in err
+
+
+def test_whoever_reads_has_read_enough():
+    shell = f'{sys.executable} -c "$0" | head -c 1; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", shell, OWN.format(code="print('a' * 9_999_999)")], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("a1\n", "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_not_there(closed):
+    for code, end in (("print('a')", 0), ("from polyprompt.errors import DataError; raise DataError('a')", 2)):
+        done = subprocess.run(["bash", "-c", f'{sys.executable} -c "$0" {closed}', OWN.format(code=code)])
+        assert done.returncode == end
 
 
 def test_a_mistake_of_ours_is_shown_whole():

@@ -3,18 +3,33 @@
 Ctrl-C may come at once, so what takes a while to import is imported where Ctrl-C is looked after.
 """
 
+import errno
 import os
 import re
 import sys
+from typing import TextIO
 
 from polyprompt.errors import ConfigError, PolypromptError
 
 NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 """What torch's allocators say, in a plain RuntimeError."""
 
+REFUSED = {
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+}
+"""What no check of a name foresees."""
+
 
 def main() -> None:
     """Runs a command, and says in one line why it ended if it did not finish."""
+    open_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     line = ""
     try:
@@ -27,11 +42,26 @@ def main() -> None:
         if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
             raise
         code, line = 2, f"there is not enough memory for this ({error}). Take smaller batches, or a smaller model."
+    except OSError as error:
+        code, line = refused(error)
     if code == 130:
         line = stopped(sys.argv[1:])
     if line:
-        print("polyprompt:", line.replace("\n", "\\n"), file=sys.stderr)
+        try:
+            print("polyprompt:", line.replace("\n", "\\n"), file=sys.stderr)
+        except OSError:
+            takes_lines(sys.stderr)
     sys.exit(code)
+
+
+def open_streams() -> None:
+    """Streams that were closed lead nowhere; else the next file that is opened has their number, and is written to."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 def run() -> int:
@@ -44,14 +74,29 @@ def run() -> int:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     keep_memory()
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
     except UsageError as error:
         raise ConfigError(error.format_message()) from None
+    sys.stdout.flush()
+    return code
 
 
-def stopped(words: list[str]) -> str:
-    """What is said after Ctrl-C."""
-    app = sys.modules.get("polyprompt.cli.app")
-    if app and words and words[0] in app.RESUMABLE:
-        return "stopped; what was finished is kept. To go on: the same again, with --resume."
-    return "stopped."
+def refused(error: OSError) -> tuple[int, str]:
+    """Exit code and line where the system refuses something; other errors of it are mistakes of ours, and raised."""
+    if not error.filename and not all(map(takes_lines, (sys.stdout, sys.stderr))):
+        if isinstance(error, BrokenPipeError):  # as of `head`: whoever reads has read enough, and typer ends so, too
+            return 1, ""
+        return 2, f"what it has to say cannot be written ({error.strerror})."
+    if error.errno in REFUSED and error.filename:
+        return 2, f"{os.fsdecode(error.filename)}: {error.strerror}."
+    raise error
+
+
+def takes_lines(stream: TextIO) -> bool:
+    """Whether a stream takes an empty line; one that does not leads nowhere from now on, so that the end is quiet."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True

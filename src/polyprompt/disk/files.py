@@ -58,7 +58,9 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         FileError: `folder` exists already, or cannot be written (`CacheError` inside the cache folder).
     """
     folder = Path(folder)
-    if folder.exists():
+    with writing(folder):  # a name may be too long even to be looked for
+        there = folder.exists()
+    if there:
         raise FileError(f"{folder}: exists already. Choose another name, or remove it first.")
     temporary = _temporary(folder)
     try:
