@@ -12,6 +12,7 @@ from miniatures import Root, picture
 from run_files import as_of_version
 
 from polyprompt.bench import precision as kept_precision
+from polyprompt.bench import worker
 from polyprompt.bench.precision import KEPT
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import choice
@@ -198,6 +199,22 @@ def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path):
     other.join(10)
     assert (code, "1 of 1 cells have results" in out) == (0, True)
     assert kept.read_bytes() == aside.read_bytes()
+
+
+def test_a_result_that_came_a_moment_ago_is_not_made_again(polyprompt, done, tmp_path, monkeypatch):
+    """Whoever had the cell brings its result between two looks of this one: at the result, and at the claim."""
+    folder, words = done
+    (kept,) = (folder / CELLS).iterdir()
+    aside = kept.rename(tmp_path / kept.name)
+
+    def late(place, lease):
+        shutil.copy(aside, kept)
+        return take(place, lease)
+
+    monkeypatch.setattr(worker, "take", late)
+    monkeypatch.setattr(worker, "_do", lambda *_: pytest.fail("it is done again"))
+    assert polyprompt(*words)[0] == 0
+    assert [path.name for path in (folder / "claims" / kept.stem).iterdir()] == ["1"]
 
 
 @pytest.mark.slow

@@ -41,6 +41,9 @@ def work(plan: Path, lease: float = LEASE) -> None:
                 continue
             if (claim := take(folder / "claims" / name, lease)) is not None:
                 busy = False
+                if (folder / CELLS / f"{name}.json").exists():  # since it was looked for, or nobody could have it
+                    claim.drop()
+                    continue
                 _do(folder, cells[name], claim, opened(str(cells[name].settings["encoder"])))
         if busy:
             time.sleep(WAIT)

@@ -9,7 +9,7 @@ import typer
 from polyprompt.bench.settings import GridSettings
 from polyprompt.cli.arguments import Where, Workers, executor_of
 from polyprompt.cli.options import Assignments, read
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, TrainingError
 from polyprompt.settings import merged, nested, settings_of
 from polyprompt.values import Json
 
@@ -59,7 +59,7 @@ def command(
     for line in failed:
         typer.echo(f"failed: {line}", err=True)
     if failed:
-        raise typer.Exit(1)
+        raise TrainingError(f"{len(failed)} of {len(cells)} cells failed, named above; the same again tries them.")
 
 
 def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:
