@@ -19,12 +19,13 @@ from PIL import Image
 from torch.nn import functional as F
 
 from polyprompt.data.files import readable
+from polyprompt.disk import rows
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.search import codes, items
 from polyprompt.search import collection as module
 from polyprompt.search.collection import About, Collection, Stores, write_about
-from polyprompt.search.fill import Work, index
+from polyprompt.search.fill import Work, in_cache, index
 from polyprompt.search.found import in_folder
 from polyprompt.search.query import Query, as_object, ask, row_of_picture
 
@@ -94,6 +95,17 @@ def plain(model, photos, texts, top=99):
 
 def paths(hits):
     return [str(file.facts["path"]) for hit in hits for file in hit.files]
+
+
+def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, photos, cache, monkeypatch):
+    found = [in_cache(model, in_folder(photos), str(photos)) for _ in range(2)]
+    assert [(place, done.counts["embedded"]) for place, done in found] == [(found[0][0], 12), (found[0][0], 0)]
+    version = rows.version
+    monkeypatch.setattr(rows, "version", lambda name: "99.1" if name == "torch" else version(name))
+    rows._libraries.cache_clear()
+    place, done = in_cache(model, in_folder(photos), str(photos))
+    rows._libraries.cache_clear()
+    assert (place != found[0][0], done.counts["embedded"]) == (True, 12)
 
 
 # What is found

@@ -13,16 +13,19 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from toy_decoders import tokenizer, toy_decoder
 from toy_encoders import toy_encoder, toy_images
 
+from polyprompt.adapt import view
 from polyprompt.adapt.frozen import ImageStates
+from polyprompt.adapt.view import FrozenText
 from polyprompt.campe.cache import TextStates
 from polyprompt.data.items import Picture
+from polyprompt.disk import rows
 from polyprompt.errors import FileError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.tree import Branch, grow
@@ -230,6 +233,52 @@ def test_no_stale_state_is_used(what, photos):
         if block is None or what != "readout":  # which comes behind block 2
             assert not torch.equal(after, before)
         assert torch.equal(kept(toy_encoder("clip"), pictures, block), before)
+
+
+NAMES = ("cat", "dog", "a snow-white fox", "Haus", "CAT")
+TEMPLATES = ("a {}.", "a photo of a {}.", "A {}.", "{}", "a  {}.")
+
+
+@given(family=st.sampled_from(FAMILIES), data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_changed_no_kept_row_is_stale(monkeypatch, photos, family, data):
+    """Of pictures and of sentences: weights, settings, tokenizer, preprocessing, wordings and templates; the cache
+    holds what all examples before have left in it."""
+    monkeypatch.setattr(view, "MANY", 1)
+    pictures = [Picture(path.name, path.read_bytes) for path in sorted(photos.rglob("*.png"))]
+    names, templates = (data.draw(st.lists(st.sampled_from(of), min_size=1, max_size=3)) for of in (NAMES, TEMPLATES))
+    first, block = toy_encoder(family), data.draw(st.sampled_from([None, 1]) if family != "resnet" else st.none())
+    kept(first, pictures, block)
+    FrozenText(first, NAMES, keep=True).classes(TEMPLATES[:1])
+    changed, what = data.draw(st.booleans()), "nothing"
+    encoder = toy_encoder(family)
+    if changed:
+        encoder, what = changed_encoder(family, data)
+    try:
+        right = computed(encoder, pictures, block), FrozenText(encoder, names).classes(templates)
+    except Exception:  # with some changes nothing can be computed
+        reject()
+    found = kept(encoder, pictures, block), FrozenText(encoder, names, keep=True).classes(templates)
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=what)
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers", "timm", "open_clip_torch"])
+def test_another_major_of_a_library_finds_nothing(monkeypatch, photos, library):
+    pictures = [Picture(path.name, path.read_bytes) for path in sorted(photos.rglob("*.png"))]
+    encoder, version, seen = toy_encoder("clip"), rows.version, []
+    monkeypatch.setattr(encoder.image, "below", lambda *given, own=encoder.image.below: seen.append(1) or own(*given))
+
+    def look(number):
+        rows._libraries.cache_clear()
+        monkeypatch.setattr(rows, "version", lambda name: number if name == library else version(name))
+        kept(encoder, pictures, 2)
+        return len(seen)
+
+    first = look("7.1.2")
+    assert look("7.9.0") == first
+    assert look("8.0.0") > first
+    rows._libraries.cache_clear()
 
 
 # Decoders

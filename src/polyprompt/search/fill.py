@@ -18,8 +18,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from polyprompt.data.files import readable
-from polyprompt.disk.files import cache_folder, digest, make_folder, one_process_at_a_time, set_aside, sweep
-from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore
+from polyprompt.disk.files import digest, make_folder, one_process_at_a_time, set_aside, sweep
+from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore, kept_folder
 from polyprompt.errors import CacheError, ConfigError, FileError
 from polyprompt.media.frames import over_frames
 from polyprompt.progress import progress, say
@@ -103,7 +103,7 @@ def _begin(model: Embedder, root: str, folder: Path) -> None:
 
 def in_cache(model: Embedder, found: Sequence[Found], root: str) -> tuple[Path, Done]:
     """The same in the user's cache, where a damaged collection is set aside and made again; its folder."""
-    folder = cache_folder("collections", digest(model.fingerprint, root))
+    folder = kept_folder("collections", model.fingerprint, root)
     try:
         return folder, index(model, found, root, folder)
     except FileError as error:
