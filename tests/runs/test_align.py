@@ -85,33 +85,38 @@ def test_what_a_run_was_started_with_must_stay(whole, place, tmp_path, monkeypat
     assert same(learned(tmp_path / "run"), learned(whole))
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.mark.usefixtures("every_epoch_kept")
 def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, monkeypatch):
-    """Reading pairs takes half a second here and a step a tenth; the run is stopped in its sixth step."""
-    read, batch = module.read_pairs, Prepared.batch
+    """By a clock that only reading and steps move; the run is stopped when its sixth step begins."""
+    read, batch, clock = module.read_pairs, Prepared.batch, Clock()
 
     def slow_read(*arguments, **options):
-        time.sleep(0.25)  # train, dev and test in each stretch, test once more in the last one
+        clock.now += 0.25
         return read(*arguments, **options)
 
     def slow_batch(self, captions):
-        time.sleep(0.1)
+        clock.now += 0.1
         return batch(self, captions)
 
+    monkeypatch.setattr(time, "perf_counter", clock)
     monkeypatch.setattr(module, "read_pairs", slow_read)
     monkeypatch.setattr(Prepared, "batch", slow_batch)
-    began = time.perf_counter()
     stop(6, toy_settings(place), tmp_path / "run", monkeypatch)  # a checkpoint was written after four steps
-    stretch = time.perf_counter() - began
-    time.sleep(1.0)  # nobody's time
-    began = time.perf_counter()
+    clock.now += 1000.0  # nobody's time
     align(toy_settings(place), tmp_path / "run", resume=True)
-    both = stretch + time.perf_counter() - began
     results, steps = read_results(tmp_path / "run"), [line for line in log_of(tmp_path / "run") if "loss" in line]
     assert [line["step"] for line in steps] == [1, STEPS]
-    assert 0.1 * STEPS <= results["training_seconds"] <= steps[-1]["seconds"] + 0.06  # rounded to a tenth
-    assert results["training_seconds"] + 5 * 0.25 - 0.1 <= results["seconds"] <= both + 0.06
-    assert results["seconds"] >= both - 0.7  # two steps that were done again, saving, and what a loaded machine does
+    assert results["training_seconds"] == pytest.approx(0.1 * STEPS)
+    assert steps[-1]["seconds"] == pytest.approx(0.1 * STEPS)
+    assert results["seconds"] == pytest.approx(clock.now - 1000.0 - 0.1, abs=0.051)  # the fifth step was done again
+    assert results["seconds"] >= 0.1 * STEPS + 5 * 0.25  # reading in both stretches
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
