@@ -16,7 +16,7 @@ from outside import Watched, watch
 from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
 
-READS = ("data", "disk", "hostile", "media", "runs", "search", "towers")
+READS = ("cli", "data", "disk", "hostile", "media", "runs", "search", "towers")
 """Folders of tests that read foreign files."""
 STARTERS = {"processes", "program", "run_processes", "start_processes"}
 """Fixtures that start processes; a test that asks for one starts them itself."""

@@ -65,6 +65,7 @@ def test_from_pictures_to_a_page(place, toy, tmp_path, polyprompt):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 def test_two_processes_train_the_model_of_one(toy, tmp_path, polyprompt):
     """From an empty cache, which the first process fills and the second reads."""
     assert polyprompt("align", *toy(), "--out", tmp_path / "one")[0] == 0

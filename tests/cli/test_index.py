@@ -182,6 +182,7 @@ def test_shards_that_are_left_are_told_and_done_next_time(clip, photos, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket", "pickle", "import")
 @pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
 def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_path, polyprompt, monkeypatch):
     """Two workers, by each executor; the first that has claimed a shard is killed. Slurm's is submitit's stand-in."""

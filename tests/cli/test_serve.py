@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 
+@pytest.mark.outside("socket")
 def test_what_cannot_be_served(photos, polyprompt):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
