@@ -75,6 +75,33 @@ def test_the_list_of_parts_has_each_package_with_its_hashes():
         assert {f"--hash=sha256:{one['content']}" for one in files} == set(hashes)
 
 
+def copied(project: Path) -> Path:
+    """What a build needs, and what it leaves behind stays there."""
+    shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copytree(ROOT / ".ci", project / ".ci")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "Makefile", "constraints.txt"):
+        shutil.copy(ROOT / name, project / name)
+    return project
+
+
+@needs_make
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_lock_is_all_that_a_fresh_environment_needs(tmp_path):
+    """Fetches 5 GB: minutes."""
+    project = copied(tmp_path / "project")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(["make", "install-locked"], cwd=project, check=True, env=environment)
+    python = str(project / ".venv" / "bin" / "python")
+    command = [python, "-I", "-m", "pip", "--disable-pip-version-check"]
+    listed = json.loads(subprocess.check_output([*command, "list", "--format", "json"], text=True, env=environment))
+    versions = {canonicalize_name(one["name"]): one["version"] for one in listed}
+    assert versions.keys() - {"pip", "polyprompt"} == locked().keys() | {"setuptools"}
+    assert all(versions[name] == version for name, (version, _) in locked().items())
+    subprocess.run([*command, "check"], check=True, env=environment)
+    subprocess.run([python, "-I", str(ROOT / "tests" / "smoke.py")], check=True, env=environment)
+
+
 @needs_make
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
@@ -82,10 +109,7 @@ def test_the_oldest_versions_that_are_allowed_work(tmp_path):
     """Fetches 5 GB: minutes. A floor that something else keeps from being reached says too little, so none may be."""
     subprocess.run(["make", str((TOOLS / "uv").relative_to(ROOT))], cwd=ROOT, check=True)
     uv, python = str(TOOLS / "uv"), str(tmp_path / "oldest" / "bin" / "python")
-    project = tmp_path / "project"  # what a build leaves behind stays there
-    shutil.copytree(ROOT / "src", project / "src")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
-        shutil.copy(ROOT / name, project / name)
+    project = copied(tmp_path / "project")
     subprocess.run([uv, "venv", "-q", "--python", "3.11", str(tmp_path / "oldest")], check=True)
     install = [uv, "pip", "install", "-q", "--python", python, "--resolution", "lowest-direct", str(project)]
     subprocess.run(install, check=True)
