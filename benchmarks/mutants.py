@@ -16,6 +16,9 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 from measure import write
 
+ESTIMATED = 10
+"""Mutants after which it is said how long all should take."""
+
 
 def main() -> None:
     from mutating import AREAS, Counted, count
@@ -28,8 +31,12 @@ def main() -> None:
     for number, area in enumerate(AREAS):
         found = Counted(area)
         until = time.monotonic() + (end - time.monotonic()) / (len(AREAS) - number)
+        began = time.monotonic()
         for found in count(area, given.count, until):
             print(area, found.mutants, found.noticed, found.survivors[-1:], flush=True)
+            if found.mutants == ESTIMATED:
+                minutes = given.count * (time.monotonic() - began) / 60 / ESTIMATED
+                print(f"{area}: at this pace {given.count} mutants take {minutes:.0f} minutes", flush=True)
         rows.append({"of": area, "mutants": found.mutants, "noticed": found.noticed, "left": len(found.survivors)})
         notes += [f"Left of {area}: {one}." for one in found.survivors]
         if found.mutants < given.count:

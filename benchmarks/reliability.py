@@ -11,6 +11,7 @@ Everything runs on toy towers. What is counted lies in tests/fire/, where slow t
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -137,20 +138,24 @@ def races(count: int, place: Path, until: float) -> dict:
     return {"claim": "of two processes at once nothing is lost, done twice or wrong", "found": rows, "notes": notes}
 
 
+COUNTED = ("calls", "told", "done", "wrong")
+
+
 def calls(count: int, place: Path, until: float) -> dict:
     from calls import run_preloaded
     from failing_work import COMMANDS, HEAVY, WRITERS
 
     names = [*WRITERS, *HEAVY, *COMMANDS][:count]
-    rows = run_preloaded(place, names)
+    rows = run_preloaded(place, names, None if until == math.inf else until - time.monotonic())
+    late = [f"{len(rows)} of {len(names)} writers and commands, then its time was over."] * (len(rows) < len(names))
     return {
         "claim": "whichever call of the system fails, old files stay, one line says it, and nothing is left behind",
         "found": [
-            {"writes": row["name"], "calls, each failed once": row["calls"]}
-            | {k: row[k] for k in ("told", "done", "wrong")}
-            for row in rows
+            {"writes": row["name"], "calls, each failed once": row["calls"]} | {k: row[k] for k in COUNTED[1:]}
+            for row in [*rows, {"name": "all"} | {k: sum(row[k] for row in rows) for k in COUNTED}]
         ],
-        "notes": [note for row in rows for note in row["notes"][:3]]
+        "notes": late
+        + [note for row in rows for note in row["notes"][:3]]
         + ["`told`: one line and exit code 2. `done`: it ended well without that call, as notes may be left out."],
     }
 
@@ -170,7 +175,7 @@ def main() -> None:
     parser.add_argument("name", choices=COUNTS)
     parser.add_argument("--count", type=int, help="how many; as many as the page promises if not given")
     parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="kills, leases, races: end then, and say how far"
+        "--minutes", type=float, default=math.inf, help="calls, kills, leases, races: end then, and say how far"
     )
     given = parser.parse_args()
     count, usual = COUNTS[given.name]

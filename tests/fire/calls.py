@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -49,17 +50,32 @@ def library(place: Path) -> Path:
     return built
 
 
-def run_preloaded(place: Path, names: Iterable[str] = ()) -> list[dict]:
+def run_preloaded(place: Path, names: Iterable[str] = (), seconds: float | None = None) -> list[dict]:
     """Starts this file with the library preloaded; its lines."""
-    words = [sys.executable, str(HERE / "calls.py"), str(place), *names]
-    tests = HERE.parent
-    path = os.pathsep.join([str(tests), str(tests / "runs"), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"LD_PRELOAD": str(library(place)), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return run_alone("calls.py", place, names, seconds, LD_PRELOAD=str(library(place)))
 
 
-def every_call(name: str, prepare: Callable[[Path], None], act: Callable[[Path], int], trial: Path) -> Outcome:
+def run_alone(
+    file: str, place: Path, names: Iterable[str] = (), seconds: float | None = None, **environment: str
+) -> list[dict]:
+    """Starts a file of this folder as a program; its lines of JSON, as far as it came within so many seconds."""
+    path = os.pathsep.join([str(HERE.parent), str(HERE.parent / "runs"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
+    words = [sys.executable, str(HERE / file), str(place), *names]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        said, _ = process.communicate(timeout=seconds)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, words)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # what it has forked, too
+        said, _ = process.communicate()
+    return [json.loads(line) for line in said.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+
+
+def every_call(
+    name: str, prepare: Callable[[Path], None], act: Callable[[Path], int], trial: Path, *, warm: bool = True
+) -> Outcome:
     """Lets each call of `act` fail once.
 
     Args:
@@ -67,24 +83,26 @@ def every_call(name: str, prepare: Callable[[Path], None], act: Callable[[Path],
         prepare: fills a new folder `trial` with what was there before.
         act: writes below `trial`; its exit code.
         trial: the folder.
+        warm: call it once before.
     """
     outcome = Outcome(name)
-    trial.mkdir(parents=True)
-    prepare(trial)
-    act(trial)  # what it imports is there in all forks then
+    if warm:
+        trial.mkdir(parents=True)
+        prepare(trial)
+        act(trial)  # what it imports is there in all forks then
     for n in range(1, 1_000_000):
         shutil.rmtree(trial, ignore_errors=True)
         trial.mkdir(parents=True)
         prepare(trial)
-        before = _content(trial)
-        code, said, call, seen = _in_fork(act, trial, n, ERRORS[n % len(ERRORS)])
+        before = content(trial)
+        code, said, call = _failing(act, trial, n, ERRORS[n % len(ERRORS)])
         if not call:
-            outcome.calls = seen
+            outcome.calls = n - 1
             if code:
                 raise AssertionError(f"{name}: does not even work without a failure: {said}")
             break
         outcome.failed[call.split()[0]] += 1
-        wrong = _wrong(code, said, trial, before)
+        wrong = what_is_wrong(code, said, trial, before)
         outcome.told += code == 2 and not wrong
         outcome.done += code == 0 and not wrong
         if wrong:
@@ -93,9 +111,28 @@ def every_call(name: str, prepare: Callable[[Path], None], act: Callable[[Path],
     return outcome
 
 
-def _in_fork(act: Callable[[Path], int], trial: Path, n: int, error: int) -> tuple[int, str, str, int]:
-    """Exit code, what was said, the call that failed and how many were made."""
-    said, told = trial.with_name("said.txt"), trial.with_name("told.json")
+def _failing(act: Callable[[Path], int], trial: Path, n: int, error: int) -> tuple[int, str, str]:
+    """Exit code, what was said, and the call that failed, if there were so many."""
+    told = trial.with_name("told.txt")
+
+    def armed(trial: Path) -> int:
+        library = ctypes.CDLL(None)
+        library.call_failed.restype = ctypes.c_char_p
+        library.arm(os.fsencode(trial), n, error)
+        try:
+            return act(trial)
+        finally:
+            call = library.call_failed()
+            library.arm(b"", 0, 0)
+            told.write_bytes(call)
+
+    code, said = in_fork(armed, trial)
+    return code, said, os.fsdecode(told.read_bytes())
+
+
+def in_fork(act: Callable[[Path], int], trial: Path) -> tuple[int, str]:
+    """The exit code of `act` in a process of its own, and all that it said."""
+    said = trial.with_name("said.txt")
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -103,30 +140,24 @@ def _in_fork(act: Callable[[Path], int], trial: Path, n: int, error: int) -> tup
             handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
-            library = ctypes.CDLL(None)
-            library.call_failed.restype = ctypes.c_char_p
-            library.arm(os.fsencode(trial), n, error)
             try:
                 code = act(trial)
             except BaseException:
                 traceback.print_exc()
-            call, seen = os.fsdecode(library.call_failed()), library.calls_seen()
-            library.arm(b"", 0, 0)
             sys.stdout.flush()
             sys.stderr.flush()
-            told.write_text(json.dumps([call, seen]))
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
-    call, seen = json.loads(told.read_text())
-    return os.waitstatus_to_exitcode(status), said.read_text(errors="replace"), call, seen
+    return os.waitstatus_to_exitcode(status), said.read_text(errors="replace")
 
 
-def _wrong(code: int, said: str, trial: Path, before: dict[Path, bytes]) -> str:
+def what_is_wrong(code: int, said: str, trial: Path, before: dict[Path, bytes]) -> str:
+    """A traceback, an end that is not one line, a file that was harmed or is left over; "" if nothing is."""
     lines = [line for line in said.splitlines() if line.startswith("polyprompt: ")]
     if code not in (0, 2) or "Traceback" in said or (code == 2 and not lines):
         return f"exit code {code}, {said[-600:]}"
-    now = _content(trial)
+    now = content(trial)
     for path, data in before.items():
         if now.get(path) != data and not _still_whole(path):
             return f"{path.relative_to(trial)} was harmed"
@@ -153,7 +184,8 @@ def _still_whole(path: Path) -> bool:
         return False
 
 
-def _content(folder: Path) -> dict[Path, bytes]:
+def content(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -164,7 +196,7 @@ def main(place: Path, names: list[str]) -> None:
     made = failing_work.every(place, names)
     for name, (prepare, act) in made.items():
         shutil.rmtree(place / "trial", ignore_errors=True)
-        outcome = every_call(name, prepare, act, place / "trial")
+        outcome = every_call(name, prepare, act, place / "trial", warm=name not in failing_work.COLD)
         print(json.dumps(vars(outcome)), flush=True)
 
 

@@ -3,13 +3,21 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
+
+import golden_cases as golden
 
 from polyprompt.errors import PolypromptError
 
 Prepare, Act = Callable[[Path], None], Callable[[Path], int]
 OLD, NEW = b"old" * 1000, b"new" * 1000
+NAMED = ""
+"""Under which name all that is new is written, if not under the command's own."""
+CACHE = True
+"""Whether commands are told where to keep caches."""
 
 
 def every(place: Path, names: list[str]) -> dict[str, tuple[Prepare, Act]]:
@@ -208,63 +216,156 @@ HEAVY = {
 # Commands
 
 
+class Command(NamedTuple):
+    """One command, or one way to use it."""
+
+    words: tuple[object, ...]
+    """What is typed; {} stands for the folder in which calls fail."""
+    before: tuple[str, ...] = ()
+    """What was there before, of what `_make` made."""
+
+
 def _make(place: Path) -> None:
-    """Toy towers and finished runs, made while nothing fails; all libraries are imported, and forks have them."""
-    if not (place / "adapted").exists():
-        import toy_work
+    """Toy towers, finished runs, a grid and a collection, made while nothing fails; all libraries are imported then."""
+    import torch
+    import toy_work
 
-        toy_work.make_place(place)
-        os.environ["POLYPROMPT_CACHE"] = str(place / "cache")
-        import toy_runs
+    torch.set_num_threads(1)
+    torch.backends.nnpack.set_flags(False)  # its threads are not there in a fork, and it ends with that
+    os.environ |= {"POLYPROMPT_CACHE": str(place / "cache"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    toy_work.make_place(place)
+    _few(place)
+    _stand_ins(place)
+    made = _commands(place)
+    words = {folder: made[name].words[:-1] for name, folder in FINISHED.items()}
+    words["grown"] = ("index", place / "toy.safetensors", place / "growing", "--precision", "fp32", "--out")
+    for folder, said in words.items():
+        assert _call([*said, place / folder]) == 0, folder
+    shutil.copytree(place / "few" / "blue", place / "growing" / "blue")
+    lora = ("adapt", place / "few", "--encoder", place / "toy.safetensors", "--method", "clip_lora", "--shots", 1)
+    assert _call([*lora, "--epochs", 1, "--batch", 4, "--precision", "fp32", "--out", place / "lora"]) == 0
 
-        toy_runs.run(place / "aligned", place)
-        assert _call(["adapt", *_words(place)["adapt"][:-1], place / "adapted"]) == 0
+
+def _few(place: Path) -> None:
+    """Two classes of three of the pictures, and a caption for each."""
+    rows = ["file,caption,split"]
+    for name in ("red", "blue"):
+        (place / "few" / name).mkdir(parents=True)
+        for path, split in zip(sorted((place / "photos" / name).iterdir()), ("train", "train", "test"), strict=False):
+            shutil.copy(path, place / "few" / name)
+            rows.append(f"{name}/{path.name},{len(rows)} a {name} square,{split}")
+    shutil.copytree(place / "few" / "red", place / "growing" / "red")
+    shutil.copytree(place / "few", place / "told")
+    (place / "told" / "captions.csv").write_text("\n".join([*rows, *(f"{row[:-5]} again,dev" for row in rows[3::3])]))
 
 
-def _words(place: Path) -> dict[str, list]:
-    """The words of each command; {} stands for the folder in which calls fail."""
-    photos, captions, clip = place / "photos", place / "captions", place / "toy.safetensors"
-    towers = ["--text-tower", place / "llm", "--image-tower", place / "cnn", "--text-prompts", 3, "--dim", 24]
-    quick = ["--epochs", 1, "--batch", 4, "--precision", "fp32"]
-    few = ["--method", "coop", "--set", "method.context=2", "--shots", 2]
-    picture = photos / "red" / "0.png"
+def _stand_ins(place: Path) -> None:
+    """For what is too large, elsewhere, or in another process: the demo's towers, a published set, workers."""
+    from polyprompt.bench import grid
+    from polyprompt.data import catalog, read
+    from polyprompt.data.entry import Download
+    from polyprompt.runs import align
+    from polyprompt.skins import onnx, onnx_towers
+
+    toys = {
+        "text": {"tower": str(place / "llm"), "prompts": 2}, "image": {"tower": str(place / "cnn"), "width": 32},
+        "data": str(place / "told"), "dim": 24, "batch": 4, "precision": "fp32", "epochs": 1,
+    }  # fmt: skip
+    settings, pairs, entry = align.AlignSettings, read.read_pairs, catalog.entry
+    align.AlignSettings = lambda name, data, epochs, text: settings(**toys, name=name)
+    read.read_pairs = lambda name, *parts, **more: pairs(
+        str(place / "told") if name.startswith("openmoji") else name, *parts, **more
+    )
+    archive = shutil.make_archive(str(place / "toys"), "zip", place / "few")
+    fetched = (Download(url=Path(archive).as_uri(), folder="eurosat"),)
+    catalog.entry = lambda name: replace(entry(name), downloads=fetched)
+    grid.start = lambda executor, workers, job, plan, watch: job(plan)
+    translated = onnx.translated
+    known: dict[object, object] = {}
+
+    def once(module, *inputs, **more):
+        """Nothing is written while torch translates, for minutes."""
+        if type(module) not in known:
+            known[type(module)] = translated(module, *inputs, **more)
+        return known[type(module)]
+
+    onnx.translated = onnx_towers.translated = once
+
+
+def _commands(place: Path) -> dict[str, Command]:
+    few, told, clip = place / "few", place / "told", place / "toy.safetensors"
+    towers = ("--text-tower", place / "llm", "--image-tower", place / "cnn", "--text-prompts", 2, "--dim", 24)
+    quick = ("--epochs", 1, "--batch", 4, "--precision", "fp32")
+    coop = ("--method", "coop", "--set", "method.context=2", "--shots", 1)
+    cell = ("--methods", "coop", "--data", few, "--encoders", clip, "--shots", 1, "--seeds", 1)
+    sets = ("--set", "epochs=1", "--set", "batch=4", "--set", "precision=fp32")
+    picture = next((few / "red").iterdir()) if few.exists() else few
+    original, names = golden.FOLDER / "checkpoints" / "coop_end", ",".join(golden.Case("coop_end").class_names)
     return {
-        "report": ["{}/run", "--out", "{}/page.html"],
-        "explain": ["{}/run", picture, "a red square", "--out", "{}/why.png"],
-        "search": ["{}/run", "a red square", "--images", photos, "--grid", "{}/grid.png"],
-        "export": ["{}/adapted", "{}/model.onnx"],
-        "export-original": ["{}/adapted", "{}/original"],
-        "evaluate": ["{}/run", captions, "--split", "test"],
-        "index": [clip, photos, "--out", "{}/collection", "--precision", "fp32"],
-        "adapt": [photos, "--encoder", clip, *few, *quick, "--out", "{}/new"],
-        "align": [captions, *towers, *quick, "--set", "image.width=32", "--out", "{}/new"],
+        "report": Command(("report", "{}/aligned", "--out", "{}/page.html"), ("aligned",)),
+        "report of a grid": Command(("report", "{}/grid", "--out", "{}/page.html"), ("grid",)),
+        "explain": Command(("explain", "{}/aligned", picture, "a red square", "--out", "{}/why.png"), ("aligned",)),
+        "search": Command(
+            ("search", "{}/aligned", "a red square", "--images", few, "--grid", "{}/grid.png"), ("aligned",)
+        ),
+        "search of a collection": Command(("search", "{}/collection", "red", "--grid", "{}/grid.png"), ("collection",)),
+        "export": Command(("export", "{}/adapted", "{}/model.onnx"), ("adapted",)),
+        "export of two towers": Command(("export", "{}/aligned", "{}/towers"), ("aligned",)),
+        "export-original": Command(("export-original", "{}/adapted", "{}/original"), ("adapted",)),
+        "export-peft": Command(("export-peft", "{}/lora", "{}/peft"), ("lora",)),
+        "export-lance": Command(("export-lance", "{}/collection", "{}/tables"), ("collection",)),
+        "import": Command(("import", "coop", original, "--classes", names, "--encoder", clip, "--out", "{}/taken")),
+        "evaluate": Command(("evaluate", "{}/aligned", told, "--split", "test"), ("aligned",)),
+        "data fetch": Command(("data", "fetch", "eurosat", "{}/sets")),
+        "index": Command(("index", clip, few, "--precision", "fp32", "--out", "{}/new")),
+        "index of what has grown": Command(
+            ("index", clip, place / "growing", "--precision", "fp32", "--out", "{}/grown"), ("grown",)
+        ),
+        "run": Command(("run", "few-shot", *cell, *sets, "--out", "{}/new")),
+        "adapt": Command(("adapt", few, "--encoder", clip, *coop, *quick, "--out", "{}/new")),
+        "align": Command(("align", told, *towers, *quick, "--set", "image.width=32", "--out", "{}/new")),
+        "demo": Command(("demo", "--epochs", 1, "--out", "{}/demo")),
     }
 
 
-COMMANDS = tuple(_words(Path()))
+FINISHED = {"align": "aligned", "adapt": "adapted", "index": "collection", "run": "grid"}
+"""What commands made before others begin."""
+COMMANDS = tuple(_commands(Path("/nowhere")))
+"""All that write: what `check`, `cost`, `data check`, `methods`, `predict` and `serve` do is to read."""
+COLD = ("export-lance",)
+"""What starts threads when it is imported is not called before there are forks."""
 
 
 def _before(place: Path, name: str) -> Prepare:
-    """Copies of the runs that a command works on, and an empty cache."""
+    """Copies of what a command works on, and an empty cache."""
 
     def prepare(trial: Path) -> None:
-        if name in ("report", "explain", "search", "evaluate"):
-            shutil.copytree(place / "aligned", trial / "run", ignore=shutil.ignore_patterns("checkpoints"))
-        if name in ("export", "export-original"):
-            shutil.copytree(place / "adapted", trial / "adapted", ignore=shutil.ignore_patterns("checkpoints"))
+        for folder in _commands(place)[name].before:
+            shutil.copytree(place / folder, trial / folder, ignore=shutil.ignore_patterns("checkpoints"))
 
     return prepare
 
 
 def _command(place: Path, name: str) -> Act:
+    command = _commands(place)[name]
+
     def act(trial: Path) -> int:
-        os.environ["POLYPROMPT_CACHE"] = str(trial / "cache")
-        return _call([name, *(str(word).replace("{}", str(trial)) for word in _words(place)[name])])
+        if CACHE:
+            os.environ["POLYPROMPT_CACHE"] = str(trial / "cache")
+        return _call([_filled(word, trial, command.before) for word in command.words])
 
     return act
 
 
-def _call(words: list) -> int:
+def _filled(word: object, trial: Path, before: Sequence[str]) -> str:
+    """A word with its folder; `NAMED` takes the place of the name of what is new."""
+    said = str(word)
+    if NAMED and said.startswith("{}/") and said[3:] not in before:
+        said = "{}/" + NAMED + Path(said).suffix
+    return said.replace("{}", str(trial))
+
+
+def _call(words: Sequence[object]) -> int:
     """A command, as the shell would call it; its exit code."""
     from polyprompt.cli.main import main
 

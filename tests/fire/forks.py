@@ -11,13 +11,17 @@ TESTS = Path(__file__).parents[1]
 PRELOAD = ["torch._dynamo", "safetensors.torch", "toy_work"]
 
 
-def server() -> multiprocessing.context.ForkServerContext:
-    """What starts them; they find what tests import."""
+def server(*, warm: bool = False) -> multiprocessing.context.ForkServerContext:
+    """What starts them; they find what tests import.
+
+    Args:
+        warm: whether all work was done once before; only the first call in a process can choose.
+    """
     places = [str(TESTS), str(TESTS / "runs"), str(TESTS / "fire")]
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([*PRELOAD, *["toy_warm"] * warm])
     return context
 
 

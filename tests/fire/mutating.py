@@ -160,7 +160,7 @@ def drawn(area: str, count: int, seed: int = 0) -> list[Mutant]:
 
 
 def count(area: str, number: int, until: float = float("inf")) -> Iterator[Counted]:
-    """After each mutant, how many were noticed so far.
+    """After each mutant, how many were noticed so far; it ends at `until` on `time.monotonic`'s clock.
 
     Raises:
         AssertionError: tests fail, or take no time, without any mutant.
@@ -174,10 +174,11 @@ def count(area: str, number: int, until: float = float("inf")) -> Iterator[Count
         limits[file] = 30 + 5 * (time.monotonic() - began)
     found = Counted(area)
     for one in drawn(area, number):
-        if time.monotonic() > until:
+        seen = noticed(one, AREAS[area][one.file], min(limits[one.file], max(until - time.monotonic(), 0)))
+        if time.monotonic() > until:  # it may have ended for that
             break
         found.mutants += 1
-        if noticed(one, AREAS[area][one.file], limits[one.file]):
+        if seen:
             found.noticed += 1
         else:
             found.survivors.append(str(one))
