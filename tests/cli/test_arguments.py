@@ -36,7 +36,9 @@ def test_class_names_come_from_a_file(tmp_path):
 
 def test_class_names_that_cannot_be(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    os.mkfifo(tmp_path / "pipe")
     for said, expected in (
+        (f"@{tmp_path / 'pipe'}", "cannot be read (not a regular file)"),
         (f"@{tmp_path / 'none.txt'}", "cannot be read (No such file or directory)"),
         (f"@{tmp_path}", "cannot be read (Is a directory)"),
         (f"@{tmp_path / 'latin.txt'}", "byte 3 is not UTF-8"),

@@ -89,7 +89,9 @@ def test_what_is_said_cannot_be_written():
     assert (done.returncode, "FileNotFoundError" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("words", ["report {}", "predict {} a.png", "search {} a", "check {}", "align {} --precision fp32 --out run"])
+@pytest.mark.parametrize(
+    "words", ["report {}", "predict {} a.png", "search {} a", "check {}", "align {} --precision fp32 --out run"]
+)
 def test_a_name_that_no_disk_takes_is_one_line(words, polyprompt, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = polyprompt(*words.format("n" * 300).split())

@@ -190,6 +190,13 @@ def test_folders_called_by_numbers_or_codes_need_names(root, name, said):
     assert "1 class is called by numbers or signs (7); prompts say them as they are" in said()
 
 
+@pytest.mark.parametrize("name", ["001.Black_footed_Albatross", "n02085620-Chihuahua", "03-cat", "12_a"])
+def test_numbers_before_names_are_told(root, name, said):
+    red(root, f"{name}/1.png", "dog/1.png", "3d printer/1.png", "42nd street/1.png", "7 up/1.png")
+    read_labelled(str(root.path))
+    assert f"1 class has a number before its name ({name}), and prompts say it, too; a file classnames.txt" in said()
+
+
 @pytest.mark.parametrize("name", ["class_1", "Class 02", "cls-3", "label7", "c4", "category_10"])
 def test_folders_that_only_count_are_told_with_a_way_to_name_them(root, name, said):
     red(root, f"{name}/1.png", "cat/1.png", "mig29/1.png", "area 51/1.png")

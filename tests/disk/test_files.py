@@ -192,6 +192,13 @@ def test_a_folder_is_not_written_over(tmp_path):
     assert (tmp_path / "model" / "a").read_bytes() == b"first"
 
 
+def test_what_nobody_writes_to_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (files.read_bytes, files.read_json, files.sha256):
+        with pytest.raises(FileError, match=r"pipe: cannot be read \(not a regular file\)"):
+            read(tmp_path / "pipe")
+
+
 def test_all_files_of_a_folder_can_be_read_by_whom_the_umask_lets(tmp_path):
     with files.whole_folder(tmp_path / "model") as folder:
         save_file({"weight": np.zeros(5)}, folder / "model.safetensors")

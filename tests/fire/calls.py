@@ -159,14 +159,14 @@ def what_is_wrong(code: int, said: str, trial: Path, before: dict[Path, bytes]) 
         return f"exit code {code}, {said[-600:]}"
     now = content(trial)
     for path, data in before.items():
-        if now.get(path) != data and not _still_whole(path):
+        if now.get(path) != data and not _still_whole(path, before):
             return f"{path.relative_to(trial)} was harmed"
     left = [path for path in now if path.name.endswith(LEFT) or path.name in (".lock", ".holder.json")]
     left += [path for path in trial.rglob("*.tmp") if path.is_dir()]
     return f"{left[0].relative_to(trial)} was left behind" if left else ""
 
 
-def _still_whole(path: Path) -> bool:
+def _still_whole(path: Path, before: dict[Path, bytes]) -> bool:
     """Whether a file that the writer changes is what its new hash says."""
     from polyprompt.errors import PolypromptError
     from polyprompt.runs.folder import check_truth
@@ -175,6 +175,8 @@ def _still_whole(path: Path) -> bool:
         if path.name == "results.json":
             check_truth(path.parent)
             return True
+        if path.parents[1].joinpath("collection.json").exists():  # pieces of its stores are merged
+            return _holds(path.parents[1], before)
         if path.name in ("checked.json", "pieces.json"):
             return bool(json.loads(path.read_text()))
         if path.parent.name == "damaged":  # a cache, which is set aside
@@ -182,6 +184,18 @@ def _still_whole(path: Path) -> bool:
         return path.exists() and path.read_bytes() == b"new" * 1000
     except (PolypromptError, OSError, ValueError):
         return False
+
+
+def _holds(collection: Path, before: dict[Path, bytes]) -> bool:
+    """Whether a collection is whole, and has no fewer files than there were rows in it."""
+    from safetensors.torch import load
+
+    from polyprompt.search.collection import Collection
+
+    found = Collection(collection)
+    found.check()
+    logged = [data for path, data in before.items() if path.match("files/*.safetensors")]
+    return len(found.stores.latest()) >= sum(len(load(data)["keys"]) for data in logged)
 
 
 def content(folder: Path) -> dict[Path, bytes]:

@@ -280,6 +280,7 @@ def test_scikit_learns_own_checks(name, unchecked):
     [
         (["a.png", "b.png"], ["cat", "dog"], ImageError, "a.png: no such file"),
         ([1.5, 2.5], ["cat", "dog"], DataError, "a sample is 1.5; a picture is a path"),
+        ([np.zeros((9, 9, 3))] * 2, ["cat", "dog"], DataError, r"^a sample is array[^\n]*; a picture is a path[^\n]*$"),
         (["a.png", "b.png"], ["cat"], DataError, "2 pictures, but 1 labels"),
         (["a.png", "b.png"], ["cat", "cat"], DataError, "1 class "),
         (["a.png", "b.png"], ["Cat", "cat"], DataError, "have one name"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import ConfigError
 from polyprompt.executors import Executor
 from polyprompt.inputs import LETTERS
@@ -102,6 +103,7 @@ def _cells(text: str) -> list[str]:
 
 def _lines(path: str) -> list[str]:
     try:
+        check_regular(path)
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ConfigError(f"--classes @{path}: cannot be read ({error.strerror}).") from None

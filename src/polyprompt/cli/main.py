@@ -88,7 +88,7 @@ def refused(error: OSError) -> tuple[int, str]:
             return 1, ""
         return 2, f"what it has to say cannot be written ({error.strerror})."
     if error.errno in REFUSED and error.filename:
-        return 2, f"{os.fsdecode(error.filename)}: {error.strerror}."
+        return 2, f"{error.filename}: {error.strerror}."
     raise error
 
 
@@ -100,3 +100,11 @@ def takes_lines(stream: TextIO) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
+
+
+def stopped(words: list[str]) -> str:
+    """What is said after Ctrl-C."""
+    app = sys.modules.get("polyprompt.cli.app")
+    if app and words and words[0] in app.RESUMABLE:
+        return "stopped; what was finished is kept. To go on: the same again, with --resume."
+    return "stopped."

@@ -6,7 +6,14 @@ from pathlib import PurePosixPath
 
 from polyprompt.data.captions import missing_line
 from polyprompt.data.items import Labelled, Picture
-from polyprompt.data.names import LIST, check_class_names, is_code, is_placeholder, refuse_half_characters
+from polyprompt.data.names import (
+    LIST,
+    check_class_names,
+    is_code,
+    is_numbered,
+    is_placeholder,
+    refuse_half_characters,
+)
 from polyprompt.data.odd import is_list
 from polyprompt.data.rows import Row
 from polyprompt.data.told import count, say_once, some
@@ -153,9 +160,12 @@ def _tell_codes(name: str, place: str, class_names: Sequence[str]) -> None:
     if codes := [class_name for class_name in class_names if is_code(class_name)]:
         said = count(len(codes), "class is", "classes are")
         say_once(place, f"{name}: {said} called by numbers or signs ({some(codes)}); prompts say them as they are.")
+    way = f"a file {LIST} beside class folders, or a column class_name in a table, says what they are"
+    if numbered := [class_name for class_name in class_names if is_numbered(class_name)]:
+        said = count(len(numbered), "class has a number before its name", "classes have numbers before their names")
+        say_once(place, f"{name}: {said} ({some(numbered)}), and prompts say it, too; {way}.")
     if counted := [class_name for class_name in class_names if is_placeholder(class_name)]:
         said = count(len(counted), "class has a number in the place of a name", "classes have numbers for names")
-        way = f"a file {LIST} beside class folders, or a column class_name in a table, says what they are"
         say_once(place, f"{name}: {said} ({some(counted)}), which says nothing to a text model; {way}.")
 
 

@@ -62,6 +62,11 @@ def is_placeholder(name: str) -> bool:
     )
 
 
+def is_numbered(name: str) -> bool:
+    """Whether a number stands before a name: 001.Black_footed_Albatross, n02085620-Chihuahua."""
+    return re.fullmatch(r"(n\d{8}|\d{2,})[._-]+[^\W\d].*", name) is not None
+
+
 def refuse_half_characters(text: str, what: str) -> None:
     """Text that cannot be written as UTF-8 is refused.
 

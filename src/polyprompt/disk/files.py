@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -165,13 +166,25 @@ def set_aside(path: str | Path) -> Path:
 # Reading and checking
 
 
+def check_regular(path: str | Path) -> None:
+    """Refuses pipes and devices, at which a reader may wait for ever.
+
+    Raises:
+        OSError: it is one, or missing.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def read_bytes(path: str | Path) -> bytes:
     """What a file holds.
 
     Raises:
-        FileError: it is missing or unreadable.
+        FileError: it is missing, unreadable or no regular file.
     """
     try:
+        check_regular(path)
         return Path(path).read_bytes()
     except OSError as error:
         raise _cannot_read(path, error) from error
@@ -193,9 +206,10 @@ def sha256(path: str | Path) -> str:
     """The sha256 of a file's bytes, in hex.
 
     Raises:
-        FileError: it is missing or unreadable.
+        FileError: it is missing, unreadable or no regular file.
     """
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

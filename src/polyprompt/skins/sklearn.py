@@ -260,8 +260,9 @@ def shown(sample: object) -> str | Path | Image.Image:
             return Image.fromarray(sample)
         raise DataError(f"a sample has the shape {sample.shape}; an array is [height, width] or [height, width, 1|3|4]")
     if not isinstance(sample, str | Path | Image.Image):
+        said = " ".join(repr(sample).split())[:60]
         raise DataError(
-            f"a sample is {sample!r:.60}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
+            f"a sample is {said}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
         )
     return sample
 
