@@ -99,6 +99,8 @@ def test_the_lock_is_all_that_a_fresh_environment_needs(tmp_path):
     assert versions.keys() - {"pip", "polyprompt"} == locked().keys() | {"setuptools"}
     assert all(versions[name] == version for name, (version, _) in locked().items())
     subprocess.run([*command, "check"], check=True, env=environment)
+    whole = ["install", "-q", "--no-deps", "--no-build-isolation", "--force-reinstall", str(project)]
+    subprocess.run([*command, *whole], check=True, env=environment)  # make leaves a link to the sources
     subprocess.run([python, "-I", str(ROOT / "tests" / "smoke.py")], check=True, env=environment)
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,7 +175,8 @@ def count(area: str, number: int, until: float = float("inf")) -> Iterator[Count
         limits[file] = 30 + 5 * (time.monotonic() - began)
     found = Counted(area)
     for one in drawn(area, number):
-        seen = noticed(one, AREAS[area][one.file], min(limits[one.file], max(until - time.monotonic(), 0)))
+        left = until - time.monotonic()
+        seen = left > 0 and noticed(one, AREAS[area][one.file], min(limits[one.file], left))
         if time.monotonic() > until:  # it may have ended for that
             break
         found.mutants += 1
@@ -201,7 +203,9 @@ def noticed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
         if done:
             return os.waitstatus_to_exitcode(status) != 0
         time.sleep(0.05)
-    os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it leads no group yet
+        os.killpg(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return True
 
