@@ -168,6 +168,11 @@ def test_every_method_is_listed_and_here():
     assert set(SMALL) == set(methods.names())
 
 
+def test_cases_are_those_of_every_family():
+    found = {one.values[0] for one in pairs(name for name in SMALL)}
+    assert found == set(itertools.product(FAMILIES, SMALL))
+
+
 def test_towers_keep_the_promise(encoder):
     assert isinstance(encoder, DualEncoder)
     assert isinstance(encoder.text, TextTower)
