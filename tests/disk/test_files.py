@@ -51,6 +51,7 @@ def test_json_comes_back(tmp_path):
     value = {"recall@1": 0.5, "naïve": ["é", None, True], "nested": {"n": 3}}
     files.write_json(tmp_path / "a.json", value)
     assert files.read_json(tmp_path / "a.json") == value == json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert files.json_text("a", {"é": [1]}) == '{\n  "é": [\n    1\n  ]\n}\n'  # seals hash it, letter by letter
 
 
 @pytest.mark.parametrize("value", [{"loss": float("nan")}, {"path": Path("x")}])

@@ -1,6 +1,7 @@
 """Packed texts: as few nodes as there are beginnings, and attention equal to a loop over texts and tokens."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -85,6 +86,27 @@ def test_readouts_equal_attention_of_all(rows, share, run):
     both = torch.cat([keys, values], dim=1)
     every = attend(queries, both, trie.every, 3)
     torch.testing.assert_close(attend(queries[trie.readouts], both, trie.last, 3), every[trie.readouts])
+
+
+@settings(deadline=None, max_examples=20)
+@given(ROWS, RUNS)
+def test_so_many_nodes_are_computed_together(rows, run):
+    trie, _ = pack(rows, ends_of(rows), run=run)
+    groups = [set(group) for group in trie.every.queries.tolist()]
+    nodes = range(len(trie.ids))
+    assert groups == [set(nodes[start : start + run]) for start in nodes[::run]]
+    assert sorted(text for group in trie.last.queries.tolist() for text in {*group}) == list(range(len(rows)))
+
+
+def test_all_of_it_goes_to_a_device():
+    trie, _ = pack([[1, 2], [1, 3]], [1, 1])
+    there = trie.to(torch.device("meta"))
+    for here, moved in ((trie, there), (trie.every, there.every), (trie.last, there.last)):
+        assert type(moved) is type(here)
+        for field in fields(here):
+            one, other = getattr(here, field.name), getattr(moved, field.name)
+            if isinstance(one, torch.Tensor):
+                assert (other.device.type, other.shape, other.dtype) == ("meta", one.shape, one.dtype)
 
 
 @pytest.mark.parametrize("run", [1, 5, 64])
