@@ -70,10 +70,12 @@ def others(count: int, place: Path, until: float) -> dict:
 
 
 def kills(count: int, place: Path, until: float) -> dict:
+    from forks import wait_for_server
     from kills import count_kills
     from toy_work import JOBS, make_place
 
     make_place(place)
+    wait_for_server()
     found, notes = [], []
     for number, name in enumerate(JOBS):
         share = count // len(JOBS) + (number < count % len(JOBS))
@@ -116,10 +118,12 @@ def leases(count: int, place: Path, until: float) -> dict:
 
 
 def races(count: int, place: Path, until: float) -> dict:
+    from forks import wait_for_server
     from races import into_one_folder, on_one_cache
     from toy_work import make_place
 
     make_place(place)
+    wait_for_server()
     third = (until - time.monotonic()) / 3
     found = {"one cold cache of rows": on_one_cache(count, place, until=time.monotonic() + third)}
     for name in ("adapt", "align"):

@@ -25,6 +25,13 @@ def server(*, warm: bool = False) -> multiprocessing.context.ForkServerContext:
     return context
 
 
+def wait_for_server() -> None:
+    """Returns when the warm server is there: no time of a count that ends at a time is spent on it then."""
+    first = server(warm=True).Process(target=int)
+    first.start()
+    first.join()
+
+
 def start(context: multiprocessing.context.ForkServerContext, function, output: Path, **arguments) -> BaseProcess:
     """Starts `function(**arguments)`; what it prints goes to `output`."""
     process = context.Process(target=_in_process, args=(function, output, arguments))
