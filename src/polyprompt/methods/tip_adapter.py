@@ -96,7 +96,7 @@ class TipAdapter(Adapter):
         self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
     ) -> dict[str, Float[Tensor, "b c"]]:
         """Zero-shot's scores, and the cache's beside them."""
-        alpha, beta = self.weights.tolist()
+        alpha, beta = self.weights  # as tensors, which an exporter can follow
         likeness = F.normalize(images, dim=-1) @ self.keys.T
         cached = alpha * (beta * (likeness - 1)).exp() @ self.values
         return {"logits": class_logits(images, classes, scale) + cached}
