@@ -25,7 +25,7 @@ LEFT = {  # what a page leaves behind
     "compare": ["grid.html", "grid.md"],
     "search": ["cats.png"],
     "machines": [],
-    "serve": ["collections/served/manifest.json"],
+    "serve": ["collections/served/collection.json"],
     "export": ["pets.onnx", "wild.onnx", "adapters/small/adapter_config.json", "adapters/lora/adapter_config.json"],
     "own-method": ["runs/step/results.json"],
     "other-tools": [],

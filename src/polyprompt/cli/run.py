@@ -45,7 +45,8 @@ def command(
     from polyprompt.executors import check
     from polyprompt.progress import duration
 
-    check(where)
+    if not dry_run:  # which may be asked far from where the work will be
+        check(where)
     cells, left, seconds = planned(settings, out, keep=not dry_run)
     if dry_run:
         for cell in left:
