@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from polyprompt.disk.files import make_folder, one_process_at_a_time, set_aside, writing
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say, track
 from polyprompt.search.collection import Collection
 from polyprompt.search.items import COLUMNS
@@ -52,8 +52,13 @@ def write_table(collection: Collection, folder: Path) -> bool:
         if place.exists() and _is_whole(base, place, schema.metadata[STAMP], collection.items.counts()["files"]):
             return False
         shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
-        table = base.create_table(NEW, data=_batches(collection, schema), schema=schema)
-        table.create_index("path", config=FTS(stem=False, remove_stop_words=False))
+        try:
+            table = base.create_table(NEW, data=_batches(collection, schema), schema=schema)
+            table.create_index("path", config=FTS(stem=False, remove_stop_words=False))
+        except (
+            RuntimeError
+        ) as error:  # LanceDB says in one of these what the system refused, not always with its number
+            raise FileError(f"{place}: cannot be written ({str(error).partition(', ')[0]}).") from error
         shutil.rmtree(place, ignore_errors=True)
         new.rename(place)
     return True
