@@ -108,6 +108,15 @@ def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, p
     assert (place != found[0][0], done.counts["embedded"]) == (True, 12)
 
 
+def test_a_row_that_the_log_does_not_name_yet_lacks_nothing(model, photos, filled):
+    """As a kill or a full disk leaves it: rows come first, thumbnails and the log behind them."""
+    before = paths(ask(Collection(filled), Query(wanted=model.texts(["a dog"])), 99))
+    Stores(filled).rows.append(["new"], [torch.ones(1, 8)])
+    found = Collection(filled)
+    found.check()
+    assert paths(ask(found, Query(wanted=model.texts(["a dog"])), 99)) == before
+
+
 # What is found
 
 

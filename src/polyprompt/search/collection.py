@@ -224,7 +224,8 @@ class Collection:
         """
         for store in (self.stores.rows, self.stores.thumbnails, self.stores.files):
             store.check()
-        if lacking := len(self.vectors.places().keys() - self._thumbnails.keys()):
+        named = {item_key(str(line["content"])) for line in self.stores.latest().values() if "content" in line}
+        if lacking := len((named & self.vectors.places().keys()) - self._thumbnails.keys()):  # others come with the log
             raise _lacking(self.folder, "thumbnails", lacking)
         folder = self.folder / "index"
         for name in filter(None, (self.shown.files, self.shown.codes)):
