@@ -288,7 +288,7 @@ def aspect_weights() -> list[str]:
     tuned = "; ".join(", ".join(f"{weight:g}" for weight in one["weights"]["tuned"]) for one in found)
     return [
         "## Aspect weights",
-        f"Zero-shot accuracy of {len(found)} encoders (seeds) with {found[0]['template']!r}. Fixed beforehand: weights "
+        f"Zero-shot accuracy with {found[0]['template']!r}; seeds of encoders: {len(found)}. Fixed beforehand: weights "
         "of 1.25 for the first prompt and 0.95 for the others. Tuned: chosen once on Caltech101's training pictures, "
         f"used on every set ({tuned}). Both against equal weights, and how many pictures only one of the two has right "
         "(studies/aspect_weights.py).",
