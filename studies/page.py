@@ -283,7 +283,7 @@ def aspect_weights() -> list[str]:
         for way in first:
             each = [one["sets"][name][way] for one in found]
             shares = [Figure([100 * one[which] for one in each]).says(1) for which in ("equal", "weighted")]
-            counts = [Figure([one[which] for one in each]).says(0) for which in ("gained", "lost")]
+            counts = [Figure([float(one[which]) for one in each]).says(0) for which in ("gained", "lost")]
             lines.append(row([name, way, *shares, *counts, f"{first[way]['pictures']:,}"]))
     tuned = "; ".join(", ".join(f"{weight:g}" for weight in one["weights"]["tuned"]) for one in found)
     return [

@@ -104,6 +104,6 @@ def test_goals_are_those_that_the_results_state(speed):
             continue
         result = json.loads(kept.read_text())
         bound = goal.least if goal.most is None else goal.most
-        words = result["claim"].replace(",", " ").split()
+        words = result["claim"].replace(",", " ").replace(";", " ").split()
         assert f"{bound:g}" in words or other.get(bound, "-") in result["claim"], goal
         assert list(goal.figures(result)), goal
