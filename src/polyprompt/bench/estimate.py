@@ -22,9 +22,11 @@ from polyprompt.runs.draw import read_sets
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.resolve import AUTO
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import epochs_of
 from polyprompt.runs.untrained import untrained
 from polyprompt.settings import checked
 from polyprompt.towers.encoder import Encoder
+from polyprompt.train.batches import Batches
 
 TIMED = 8
 """Pictures, or texts, whose way through an encoder is timed."""
@@ -129,9 +131,9 @@ def _way(settings: AdaptSettings, encoder: Encoder, drawn: Labelled) -> Way:
 
 
 def _steps(settings: AdaptSettings, pictures: int) -> int:
-    """Of a run; `steps` are rounded up to whole epochs."""
-    each = max(pictures // cast(int, settings.batch), 1)
-    return each * (settings.epochs or -(-cast(int, settings.steps) // each))
+    """Of a run."""
+    batches = len(Batches(fetch=list, image_of=range(pictures), size=cast(int, settings.batch)))
+    return batches * epochs_of(settings, batches)
 
 
 def _texts(encoder: Encoder, texts: Sequence[str]) -> float:

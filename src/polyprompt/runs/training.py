@@ -100,7 +100,7 @@ def train(
     if not (learned := list(adapted.learned().values())):
         return {}
     batches = _batches(methods, sets, settings)
-    epochs = settings.epochs or -(-(settings.steps or 0) // len(batches))
+    epochs = epochs_of(settings, len(batches))
     best = Best(adapted.adapter) if chosen_on else None
     offered = partial(_offered, adapted, best, chosen_on, settings.cache_gb)
 
@@ -128,6 +128,11 @@ def train(
         best.restore(adapted.adapter)
         facts |= {"selected": {"on": settings.select, "epoch": int(best.epoch), "accuracy": float(best.score)}}
     return facts
+
+
+def epochs_of(settings: AdaptSettings, batches: int) -> int:
+    """Epochs of so many batches; `steps` are rounded up to whole ones."""
+    return settings.epochs or -(-(settings.steps or 0) // batches)
 
 
 def _offered(adapted: Adapted, best: Best | None, chosen_on: Sequence[Labelled], cache_gb: float, epoch: int) -> Json:

@@ -55,9 +55,7 @@ def write_table(collection: Collection, folder: Path) -> bool:
         try:
             table = base.create_table(NEW, data=_batches(collection, schema), schema=schema)
             table.create_index("path", config=FTS(stem=False, remove_stop_words=False))
-        except (
-            RuntimeError
-        ) as error:  # LanceDB says in one of these what the system refused, not always with its number
+        except RuntimeError as error:  # what the system refused, not always with its number
             raise FileError(f"{place}: cannot be written ({str(error).partition(', ')[0]}).") from error
         shutil.rmtree(place, ignore_errors=True)
         new.rename(place)
