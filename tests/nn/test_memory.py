@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,20 @@ from polyprompt.nn import memory
 print(memory._holders)
 """
     assert run(code) == ["0"]
+
+
+HUGE = """
+keep_memory()
+import torch
+from pathlib import Path
+tensor = torch.ones(16 << 20)
+print(*(line.split()[1] for line in Path("/proc/self/smaps_rollup").open() if line.startswith("AnonHugePages")))
+"""
+
+
+def test_torch_is_asked_for_large_pages_unless_the_user_did_not_want_them():
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.exists() or "[madvise]" not in setting.read_text():
+        pytest.skip("this kernel gives large pages to all or to none")
+    assert int(run(HUGE)[0]) >= 32 << 10
+    assert run(HUGE, THP_MEM_ALLOC_ENABLE="0") == ["0"]

@@ -21,6 +21,9 @@ from polyprompt.nn.branches import NONE, Branches, beside
 Attend: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Queries [.. d] and keys beside values [.. 2d] to what was gathered; heads lie side by side in each."""
 
+PART = 1024
+"""Rows that an MLP takes at a time where a gradient is wanted: its inner states then come and go in one size."""
+
 Rows: TypeAlias = Callable[[Tensor], Tensor]
 """Picks the token states whose results are wanted."""
 
@@ -92,15 +95,19 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """c_proj(activation(c_fc(x)))."""
-        if self.activation is quick_gelu:
-            return self._quick(x)
+        rows = x.flatten(0, -2)
+        run = self._quick if self.activation is quick_gelu else self._usual
+        if torch.is_grad_enabled() and len(rows) > PART:
+            return torch.cat([run(part) for part in rows.split(PART)]).unflatten(0, x.shape[:-1])
+        return run(rows).unflatten(0, x.shape[:-1])
+
+    def _usual(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return self.c_proj(self.activation(self.c_fc(x)))
 
-    def _quick(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    def _quick(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and the matrix products can do the scaling on their way."""
-        hidden = torch.addmm(self.c_fc.bias, x.flatten(0, -2), self.c_fc.weight.T, beta=1.702, alpha=1.702)
-        out = torch.addmm(self.c_proj.bias, F.silu(hidden), self.c_proj.weight.T, alpha=1 / 1.702)
-        return out.unflatten(0, x.shape[:-1])
+        hidden = torch.addmm(self.c_fc.bias, x, self.c_fc.weight.T, beta=1.702, alpha=1.702)
+        return torch.addmm(self.c_proj.bias, F.silu(hidden), self.c_proj.weight.T, alpha=1 / 1.702)
 
 
 class Block(nn.Module):
