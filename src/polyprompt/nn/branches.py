@@ -67,4 +67,4 @@ class LowRank(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
         """What is added to the layer's result."""
-        return self.factor * (self.dropout(x) @ self.A.T @ self.B.T)
+        return (self.factor * (self.dropout(x) @ self.A.T)) @ self.B.T
