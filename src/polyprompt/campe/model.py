@@ -20,6 +20,7 @@ from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures,
 from polyprompt.media.ahead import made_ahead
 from polyprompt.media.frames import open_frames, over_frames
 from polyprompt.media.pictures import Preprocess, together
+from polyprompt.nn.finite import check_finite
 from polyprompt.nn.memory import kept_memory
 from polyprompt.nn.precision import Choosing, choose_precision, of_pictures, products_in
 from polyprompt.nn.tree import PromptTree, sequences
@@ -262,6 +263,7 @@ class CAMPE(nn.Module):
         odd = sorted(set(tensors) ^ set(own))
         if odd or any(tensors[name].shape != own[name].shape for name in own):
             raise FileError(f"{folder / TENSORS}: does not fit its config ({', '.join(odd[:3]) or 'other shapes'}).")
+        check_finite(tensors, folder / TENSORS)
         self.load_state_dict(tensors, strict=False)
         return self.eval()
 

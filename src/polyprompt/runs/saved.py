@@ -19,6 +19,7 @@ from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.errors import FileError
 from polyprompt.methods import check_own, config_of, method_name
+from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Values
@@ -118,6 +119,7 @@ def _fill(adapted: Adapted, path: Path) -> None:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from None
+    check_finite(tensors, path)
     adapted.adapter.take_shapes({name: tensor.shape for name, tensor in tensors.items()})
     state = adapted.adapter.state_dict(keep_vars=True)
     if tensors.keys() != state.keys():

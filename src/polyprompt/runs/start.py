@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from polyprompt.campe.model import CAMPE, TENSORS, read_config
 from polyprompt.disk.files import sha256
 from polyprompt.errors import ConfigError
+from polyprompt.nn.finite import check_finite
 from polyprompt.progress import say
 from polyprompt.runs.load import model_folder
 
@@ -46,6 +47,7 @@ def start_from(model: CAMPE, run: str) -> str:
             f"{run}: {name} is {list(saved[name].shape)} there and {list(learned[name].shape)} here; give the settings "
             "that it was trained with."
         )
+    check_finite(saved, folder / TENSORS)
     new = sorted(learned.keys() - saved.keys())
     if new:
         say(f"Starting from {run}; it does not have {_some(new)}, which start anew.")

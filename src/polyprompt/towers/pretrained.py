@@ -5,10 +5,13 @@ asks on stdin. What such a call raises depends on what lies in the folder, so wh
 line.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from torch import Tensor
 
 from polyprompt.errors import PolypromptError, TowerError
 from polyprompt.values import Foreign, Plain
@@ -83,6 +86,22 @@ def check_whole(missing: Iterable[str], what: str) -> None:
     if names := sorted(missing):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise TowerError(f"{what}: its weights lack {', '.join(names[:3])}{more}; have the whole file.")
+
+
+def check_scale(logarithm: Tensor, what: str) -> None:
+    """Refuses a `logit_scale` without a factor on cosines in it.
+
+    Raises:
+        TowerError: several numbers, or one whose exponential is 0 or not finite.
+    """
+    if logarithm.numel() != 1:
+        raise TowerError(f"{what}: logit_scale is {list(logarithm.shape)}, not one number")
+    factor = logarithm.float().exp().item()
+    if not 0 < factor < math.inf:
+        raise TowerError(
+            f"{what}: logit_scale is {logarithm.item():g}, and cosines would be multiplied by its exponential, "
+            f"{factor:g}; CLIP's is below 4.61. Damaged, or saved from a training that failed; have the file again."
+        )
 
 
 def said_by(config: Foreign) -> Plain:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.finite import check_finite
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.towers.pretrained import check_config, check_whole, one_line
 from polyprompt.types import Pixels
@@ -183,6 +184,8 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
         with _lacking() as lacks:
             model = timm.create_model(architecture, num_classes=0, **weights).float()
         check_whole(lacks, f"image tower {name!r}")
+        if pretrained:
+            check_finite(_weights_in(model), f"image tower {name!r}")
         return TimmTower(model, name=name, fingerprint=fingerprint(model), trained_blocks=trained_blocks)
 
 
@@ -205,6 +208,12 @@ def _lacking() -> Iterator[list[str]]:
     finally:
         log.removeFilter(listen)
         log.setLevel(own)
+
+
+def _weights_in(model: nn.Module) -> dict[str, Tensor]:
+    """All that a file holds but limits of single numbers, which are infinite where there is none (Gemma 4's)."""
+    limits = {name for name, buffer in model.named_buffers() if buffer.numel() == 1}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in limits}
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from polyprompt.disk.files import cache_folder, digest, read_json, write_json
 from polyprompt.errors import FileError, TowerError
+from polyprompt.nn.finite import check_finite
 from polyprompt.towers.fingerprint import tensor_said
 from polyprompt.towers.pretrained import check_whole
 from polyprompt.types import Tokens
@@ -73,9 +74,29 @@ class Checkpoint:
         """The names that begin so."""
         return [name for name in self.places if name.startswith(prefix)]
 
+    def read_all(self) -> dict[str, Tensor]:
+        """All of them.
+
+        Raises:
+            TowerError: as `read`. FileError: one holds what is no number.
+        """
+        found = self.read(list(self.places))
+        for name, (path, own) in self.places.items():
+            check_finite({own: found[name]}, path)
+        return found
+
     def said(self) -> list[str]:
-        """What a fingerprint says of every tensor, read one by one."""
-        return [tensor_said(name, self.read([name])[name]) for name in sorted(self.places)]
+        """What a fingerprint says of every tensor, read one by one.
+
+        Raises:
+            TowerError, FileError: as `read_all`.
+        """
+        said = []
+        for name, (path, own) in sorted(self.places.items()):
+            tensor = self.read([name])[name]
+            check_finite({own: tensor}, path)
+            said.append(tensor_said(name, tensor))
+        return said
 
     def noted(self) -> list[str] | None:
         """The same from an earlier time, if the files are those of then and the note is whole."""
@@ -97,7 +118,8 @@ class Checkpoint:
     def _note(self) -> Path:
         from transformers import __version__
 
-        known = [f"transformers {__version__}"]  # a note also says that the model could be cut
+        # a note also says that the model could be cut, and that its weights are numbers
+        known = [f"transformers {__version__}", "finite"]
         for path in sorted({path.resolve() for path, _ in self.places.values()}):
             now = path.stat()
             known.append(f"{path} {now.st_size} {now.st_ino} {now.st_mtime_ns} {now.st_ctime_ns}")
@@ -149,6 +171,7 @@ def built(path: str, config: Foreign, name: str) -> tuple[nn.Module, Checkpoint 
         path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
     )
     check_whole(read["missing_keys"], name)
+    check_finite(whole.state_dict(), name)
     return whole, None
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
-from polyprompt.towers.pretrained import check_config, check_weights, one_line, said_by
+from polyprompt.towers.pretrained import check_config, check_scale, check_weights, one_line, said_by
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.weights import built
 from polyprompt.towers.words import Words, huggingface_words
@@ -74,7 +74,7 @@ def open_huggingface(source: str, name: str, dtype: torch.dtype | None = torch.f
             )
         check_config(said_by(config), name)
         model, checkpoint = built(source, config, name)
-        state = checkpoint.read(list(checkpoint.places)) if checkpoint else None
+        state = checkpoint.read_all() if checkpoint else None
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
         words, preprocess = huggingface_words(tokenizer), preprocess_of(processor, config)
@@ -174,11 +174,12 @@ def from_huggingface(
     """The dual encoder of a transformers model; `dtype` as for `CLIP`, and `state` its tensors, if it is without them.
 
     Raises:
-        TowerError: a setting or tensor that this form has no place for.
+        TowerError: a setting or tensor that this form has no place for; a logit scale that is none.
     """
     config = model.config
     if state is None:
         state = cast(dict[str, Tensor], model.state_dict())
+    check_scale(state["logit_scale"], name)
     is_clip = config.model_type == "clip"
     text, image = _text(config, is_clip, words), _image(config, is_clip, preprocess)
     text_state = renamed(under(state, "text_model."))

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from polyprompt.disk.files import read_json
 from polyprompt.errors import TowerError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.finite import check_finite
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, Probe, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
-from polyprompt.towers.pretrained import check_config, check_weights, one_line
+from polyprompt.towers.pretrained import check_config, check_scale, check_weights, one_line
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import Words, huggingface_words, openai_words
 from polyprompt.values import Foreign, Json
@@ -84,9 +85,11 @@ def from_open_clip(model: Foreign, tokenizer: Foreign, name: str, dtype: torch.d
     """The dual encoder of an open_clip model; `dtype` as for `CLIP`.
 
     Raises:
-        TowerError: its texts cannot be read, even as a whole.
+        TowerError: its texts cannot be read, even as a whole. FileError: a tensor holds what is no number.
     """
     model.eval()
+    check_scale(model.logit_scale, name)
+    check_finite(model.state_dict(), name)
     return CLIP(_image(model, name), _text(model, tokenizer, name), model.logit_scale, name, dtype)
 
 

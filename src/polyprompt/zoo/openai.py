@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.media.pictures import Preprocess
+from polyprompt.nn.finite import check_finite
 from polyprompt.towers.clip import CLIP, ImageForm, ImageTransformer, TextForm, TextTransformer
 from polyprompt.towers.opaque import OpaqueImage
-from polyprompt.towers.pretrained import reason
+from polyprompt.towers.pretrained import check_scale, reason
 from polyprompt.towers.transformer import Block
 from polyprompt.towers.words import openai_words
 
@@ -31,7 +32,7 @@ def from_openai(state: Mapping[str, Tensor], name: str, dtype: torch.dtype | Non
     """The dual encoder of a state dict in OpenAI's layout; `dtype` as for `CLIP`.
 
     Raises:
-        TowerError: a tensor is missing, unknown or of another size.
+        TowerError: a tensor is missing, unknown or of another size. FileError: one holds what is no number.
     """
     state = {key: value for key, value in state.items() if key not in SIZES}
     if "text_projection" not in state or "positional_embedding" not in state:
@@ -41,6 +42,7 @@ def from_openai(state: Mapping[str, Tensor], name: str, dtype: torch.dtype | Non
     try:
         with torch.device("meta"):  # its shapes first: a few numbers could ask for gigabytes of others
             _filled(state, name, check, torch.float32)
+        check_finite(state, name)
         return _filled(state, name, fill, dtype)
     except (ConfigError, KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         why = f"lacks {error.args[0]}" if isinstance(error, KeyError) else reason(error)
@@ -48,8 +50,7 @@ def from_openai(state: Mapping[str, Tensor], name: str, dtype: torch.dtype | Non
 
 
 def _filled(state: Mapping[str, Tensor], name: str, fill: Fill, dtype: torch.dtype | None) -> CLIP:
-    if state["logit_scale"].numel() != 1:
-        raise TowerError(f"{name}: logit_scale is {list(state['logit_scale'].shape)}, not one number")
+    check_scale(state["logit_scale"], name)
     image, text = _image(state, name, fill), _text(state, name)
     if isinstance(image, ImageTransformer):
         fill(

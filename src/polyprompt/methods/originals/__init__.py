@@ -21,6 +21,7 @@ from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import config_of, maple, method_name
 from polyprompt.methods.originals.layout import Checkpoint, Files, Layout, coupled_name, prompt_name, written
+from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
 from polyprompt.towers.encoder import Encoder
@@ -128,6 +129,7 @@ def _fill(method: Adapted, tensors: Mapping[str, Tensor], file: Path) -> None:
                 f"{file}: {theirs} is {list(tensors[theirs].shape)}, {method.encoder.name} needs "
                 f"{list(parameter.shape)}; the checkpoint was trained on another encoder"
             )
+        check_finite({theirs: tensors[theirs]}, file)
         parameter.copy_(tensors[theirs])
 
 
@@ -216,7 +218,7 @@ def _check_frozen(tensors: Mapping[str, Tensor], method: Adapted, layout: Layout
                 f"trained on another encoder"
             )
         apart = (tensor - ours[key].cpu()).abs().max()
-        if apart > 0.02 * ours[key].abs().max():  # half precision and averaging move weights far less
+        if not apart <= 0.02 * ours[key].abs().max():  # half precision and averaging move weights far less
             raise FileError(f"{file}: {key} has other values than in {encoder.name}; it was trained on another encoder")
 
 

@@ -34,7 +34,7 @@ def _check(method: Adapted, tensors: Tensors, file: Path) -> None:
     """
     assert isinstance(method.adapter, lamm.LAMM)
     start, theirs = method.adapter.start, tensors.pop(START, None)
-    if theirs is not None and (theirs.shape != start.shape or (theirs - start.cpu()).abs().max() > 1e-3):
+    if theirs is not None and (theirs.shape != start.shape or not (theirs - start.cpu()).abs().max() <= 1e-3):
         raise FileError(
             f"{file}: its tokens did not start as those of {', '.join(method.class_names[:3])}; other classes"
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.engine import Adapted, MethodConfig
 from polyprompt.disk.files import make_folder, write_bytes
 from polyprompt.errors import FileError
+from polyprompt.nn.finite import check_finite
 from polyprompt.towers.clip import CLIP
 from polyprompt.towers.encoder import Encoder
 
@@ -133,13 +134,14 @@ def put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, object], e
     """Copies tensors into the parameters of the same names.
 
     Raises:
-        FileError: of another size.
+        FileError: of another size, or no numbers.
     """
     for name, parameter in parameters.items():
         tensor = tensors[name]
         if not isinstance(tensor, Tensor) or tensor.shape != parameter.shape:
             has = list(tensor.shape) if isinstance(tensor, Tensor) else "no tensor"
             raise FileError(f"{file}: {name} is {has}, {encoder} and its settings need {list(parameter.shape)}")
+        check_finite({name: tensor}, file)
         with torch.no_grad():
             parameter.copy_(tensor)
 

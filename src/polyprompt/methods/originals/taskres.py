@@ -26,7 +26,7 @@ def _check(method: Adapted, tensors: Tensors, file: Path) -> None:
     """
     base, ours, config = tensors.pop(BASE, None), base_vectors(method), method.config
     assert isinstance(config, taskres.Config)
-    if base is None or base.shape != ours.shape or (base - ours).abs().max() > 0.02 * ours.abs().max():
+    if base is None or base.shape != ours.shape or not (base - ours).abs().max() <= 0.02 * ours.abs().max():
         raise FileError(
             f"{file}: its base_text_features are not what {', '.join(map(repr, config.templates))} "
             f"gives for {len(method.class_names)} classes; other class names, templates or another encoder"

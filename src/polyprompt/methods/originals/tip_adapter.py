@@ -15,6 +15,7 @@ from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import tip_adapter
 from polyprompt.methods.originals.layout import Files, written
+from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 
@@ -31,6 +32,7 @@ def read_tip(path: Path, encoder: DualEncoder, class_names: Sequence[str], given
     for file, tensor in stored.items():
         if not isinstance(tensor, Tensor) or tensor.ndim != 2:
             raise FileError(f"{file}: no matrix in it; Tip-Adapter's files hold one each")
+        check_finite({"its matrix": tensor}, file)
     cache = stored[best] if best else stored[keys].T
     told = {"learn": best is not None} | dict(given)
     method = build(checked(tip_adapter.Config, told, str(path)), encoder, class_names)
