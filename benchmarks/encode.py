@@ -156,13 +156,13 @@ def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], roun
         assert cosine > 0.999, f"bf16 is {cosine:.5f} to fp32"
         result = {"claim": CLAIM, "pictures": count, "captions": count}
         result |= {"differ": off, "least_cosine_of_bf16": cosine}
-        for said, precision, low in CASES:
+        for label, precision, low in CASES:
 
             def plain(low: bool = low) -> torch.Tensor:
                 with torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext():
                     return theirs(paths, texts)
 
-            result[said] = in_turn(lambda precision=precision: ours(paths, texts, precision), plain, rounds)
+            result[label] = in_turn(lambda precision=precision: ours(paths, texts, precision), plain, rounds)
         write(f"encode-{name}", result)
 
 

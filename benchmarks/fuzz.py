@@ -20,14 +20,14 @@ from measure import write
 
 
 def main() -> None:
-    from fuzzing import GOOD, OUTCOMES, Found, fuzz
+    from fuzzing import GOOD, OUTCOMES, Outcomes, fuzz
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000, help="how many files")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end then, and say how far it came")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    memory, found = Path("/dev/shm"), Found()  # no disk is worn out
+    memory, found = Path("/dev/shm"), Outcomes()  # no disk is worn out
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         for found in fuzz(range(given.count), Path(place), time.monotonic() + 60 * given.minutes):
             print(sum(count.total() for count in found.counts.values()), found.bad[-3:], flush=True)

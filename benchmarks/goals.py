@@ -25,7 +25,7 @@ class Goal:
     """What the figure is counted in."""
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The bound as the claim writes it."""
         sign, bound = (">=", self.least) if self.most is None else ("<=", self.most)
         return f"{sign} {bound:g}{self.unit}"

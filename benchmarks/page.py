@@ -74,7 +74,7 @@ def summary(found: dict[str, dict[str, Any]]) -> list[str]:
     for goal in GOALS:
         for which, value in goal.figures(found[goal.result]) if goal.result in found else ():
             claim = f"[{goal.claim}](#{goal.result}){which and f', {which}'}"
-            rows.append([claim, f"{readable(value)}{goal.unit}", goal.said, "yes" if goal.met(value) else "**missed**"])
+            rows.append([claim, f"{readable(value)}{goal.unit}", goal.text, "yes" if goal.met(value) else "**missed**"])
     stated = {goal.result for goal in GOALS}
     rows += [[f"[{name}](#{name})", "see there", "", ""] for name in found if name not in stated]
     return ["## All claims\n", *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -47,9 +47,9 @@ def main() -> None:
         weights = {"fixed": raised_weights(k), "tuned": best_weights(*vectors(model, encoder, TUNED_ON), k)}
         found = {name: scores(vectors(model, encoder, place), weights) for name, place in SETS.items()}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        said = {name: results[name] for name in ("seed", "machine", "config")}
-        said |= {"command": f"python {sys.argv[0]}", "template": TEMPLATE, "weights": weights}
-        write_json(kept, said | {"sets": found})
+        facts = {name: results[name] for name in ("seed", "machine", "config")}
+        facts |= {"command": f"python {sys.argv[0]}", "template": TEMPLATE, "weights": weights}
+        write_json(kept, facts | {"sets": found})
 
 
 Vectors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

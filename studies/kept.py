@@ -44,8 +44,8 @@ def runs(*parts: str) -> list[Path]:
 def keep(path: Path, results: dict[str, Any]) -> None:
     """Writes a run's results down, sealed with the config.json beside them, if there is one."""
     make_folder(path.parent)
-    said = {key: value for key, value in results.items() if key not in (FILES, HASH)}
-    write_sealed(path, said, beside=[CONFIG] if path.with_name(CONFIG).exists() else [])
+    content = {key: value for key, value in results.items() if key not in (FILES, HASH)}
+    write_sealed(path, content, beside=[CONFIG] if path.with_name(CONFIG).exists() else [])
 
 
 def results(*parts: str) -> list[dict[str, Any]]:
@@ -70,12 +70,12 @@ def compared(one: Figure, other: Figure) -> str:
 def earlier(found: Iterable[dict[str, Any]], what: str = "Made") -> list[str]:
     """A line for a table some of whose runs were made under defaults that are no more; none for others."""
     configs = [one["config"] for one in found if "config" in one]
-    said = [
+    changes = [
         words
         for key, (words, concerns) in MOVED.items()
         if any(key not in config and concerns(config) for config in configs)
     ]
-    return [f"*{what} under earlier defaults: {'; '.join(said)}.*"] if said else []
+    return [f"*{what} under earlier defaults: {'; '.join(changes)}.*"] if changes else []
 
 
 def row(cells: Sequence[str]) -> str:

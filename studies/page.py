@@ -14,8 +14,8 @@ from summary import summary
 from tuning import mean_recall
 
 from polyprompt.disk.files import read_json, write_text
-from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import grids
+from polyprompt.report.distinct import with_distinct_names
 from polyprompt.report.grid import markdown, shown
 from polyprompt.report.tables import DIRECTIONS, Figure, write_table
 from polyprompt.runs.cells import results_in
@@ -48,7 +48,7 @@ def flickr8k() -> list[str]:
     """K prompts against the other read-outs, on test."""
     if not (finals := runs("flickr8k", "final")):
         return []
-    said = "\n".join(verdicts("final"))
+    claim = "\n".join(verdicts("final"))
     return [
         "## Flickr8k: K prompts against other read-outs of the same LLM",
         "CAMPE on SmolLM2-135M and EfficientNet-Lite0, trained on Flickr8k's 6,000 training pictures: the last block "
@@ -57,7 +57,7 @@ def flickr8k() -> list[str]:
         "their end. Runs shared the machine, so the time each took says little.",
         rates("flickr8k/tune", mean_recall),
         *table(finals),
-        *(["### The claim: K prompts beat each baseline by more than the seeds' spread", said] if said else []),
+        *(["### The claim: K prompts beat each baseline by more than the seeds' spread", claim] if claim else []),
     ]
 
 
@@ -65,14 +65,14 @@ def best() -> list[str]:
     """The same at the setting that dev prefers."""
     if not (finals := runs("flickr8k", "best", "final")):
         return []
-    said = "\n".join(verdicts("best", "final"))
+    claim = "\n".join(verdicts("best", "final"))
     return [
         "## Flickr8k at the best setting: K prompts against other read-outs",
         "Twice the epochs, a softmax scale that starts at 20, diversity loss 1.0 and no loss of negations, for every "
         "read-out; rates chosen on dev at this setting, in half the epochs, from the same grid.",
         rates("flickr8k/best/tune", mean_recall),
         *table(finals),
-        *(["### The claim at this setting", said] if said else []),
+        *(["### The claim at this setting", claim] if claim else []),
     ]
 
 
@@ -101,12 +101,14 @@ def verdicts(*stage: str) -> list[str]:
         theirs = figures(*stage, name)
         if name == CHOSEN or not theirs or any(one.spread is None for one in [*ours.values(), *theirs.values()]):
             continue
-        said, won = [], 0
+        parts, won = [], 0
         for key, mine in ours.items():
             verdict = compared(mine, theirs[key])
             won += verdict == "above"
-            said.append(f"{key} {mine.mean - theirs[key].mean:+.1f} ({verdict})")
-        lines.append(f"- against {NAMES[name]}: {', '.join(said)}. Beyond the spread in {won} of {len(said)} figures.")
+            parts.append(f"{key} {mine.mean - theirs[key].mean:+.1f} ({verdict})")
+        lines.append(
+            f"- against {NAMES[name]}: {', '.join(parts)}. Beyond the spread in {won} of {len(parts)} figures."
+        )
     return lines
 
 
@@ -165,17 +167,17 @@ def ablations() -> list[str]:
 
 def differing(found: dict[str, dict[str, Any]]) -> str:
     """What the diversity loss gives and takes."""
-    said = {
+    labels = {
         "no-diversity-loss": "without it",
         "as-it-is": "as it is",
         "diversity-loss-times-ten": "ten times as strong",
     }
     lines = [row(["diversity loss", "redundancy", "mean recall, %"]), row(["---", "---:", "---:"])]
-    for name, says in said.items():
+    for name, label in labels.items():
         if name not in found:
             continue
         (one,) = found[name]["retrieval"].values()
-        lines.append(row([says, f"{one['aspects']['redundancy']:.2f}", f"{100 * mean_recall(found[name]):.1f}"]))
+        lines.append(row([label, f"{one['aspects']['redundancy']:.2f}", f"{100 * mean_recall(found[name]):.1f}"]))
     return "In short, what makes the prompts differ, and what that costs:\n\n" + "\n".join(lines)
 
 
@@ -186,11 +188,11 @@ def norms() -> list[str]:
     lines = [
         row(
             [
-                said,
+                label,
                 *(f"{100 * best_figure(f'flickr8k/{stage}/{name}', mean_recall):.1f}" for stage in ("norms", "tune")),
             ]
         )
-        for name, said in NAMES.items()
+        for name, label in NAMES.items()
         if runs("flickr8k", "norms", name)
     ]
     return [
@@ -247,7 +249,7 @@ def gridded() -> list[str]:
             *factors(),
         ]
     for folder in sorted(RESULTS.glob("grids/*")):
-        found = told_apart(results_in(folder))
+        found = with_distinct_names(results_in(folder))
         tables = markdown([shown(grid) for grid in grids(found)], found)
         parts += [f"## Grid: {folder.name}", f"recipes/{folder.name}.yaml.", tables.replace("## ", "### ").rstrip()]
     return parts
@@ -299,14 +301,14 @@ def aspect_weights() -> list[str]:
 
 def rates(stage: str, figure: Callable[[dict[str, Any]], float]) -> str:
     """What each rate gave where rates were chosen."""
-    said = {}
+    by_name = {}
     for folder in sorted((RESULTS / stage).iterdir()):
         tried = [read_json(run / "results.json") for run in runs(stage, folder.name)]
         tried.sort(key=lambda one: one["config"]["rate"])
         figures = [f"{one['config']['rate']:g}: {100 * figure(one):.1f}" for one in tried]
-        said[NAMES.get(folder.name) or tried[0]["name"]] = figures
-    many = max(map(len, said.values()))
-    lines = [row([name, *figures, *[""] * (many - len(figures))]) for name, figures in said.items()]
+        by_name[NAMES.get(folder.name) or tried[0]["name"]] = figures
+    many = max(map(len, by_name.values()))
+    lines = [row([name, *figures, *[""] * (many - len(figures))]) for name, figures in by_name.items()]
     return "\n".join([row(["", *["rate: %"] * many]), row(["---", *["---:"] * many]), *lines])
 
 

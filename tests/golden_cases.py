@@ -169,7 +169,7 @@ class Case:
             case "CoPrompt":
                 return coprompt.Config(
                     context=used, depth=cfg["PROMPT_DEPTH"], words=words, weight=cfg["W"], distance=cfg["DISTILL"],
-                    descriptions={name: tuple(said) for name, said in self.facts["descriptions"].items()},
+                    descriptions={name: tuple(sentences) for name, sentences in self.facts["descriptions"].items()},
                 )  # fmt: skip
             case "BMIP":
                 return bmip.Config(context=cfg["N_CTX"], depth=cfg["PROMPT_DEPTH"], words=words)
@@ -237,9 +237,9 @@ class Case:
             case "TaskRes":
                 return taskres.Config(alpha=cfg["RESIDUAL_SCALE"], templates=self.underscored())
             case "CLIP_Adapter_gpt":
-                said = {name: tuple(sentences) for name, sentences in self.facts["sentences"].items()}
+                sentences_of = {name: tuple(sentences) for name, sentences in self.facts["sentences"].items()}
                 return vdt_adapter.Config(
-                    descriptions=said, kind=cfg["WORD_ADAPTER_TYPE"], ratio=cfg["RATIO"],
+                    descriptions=sentences_of, kind=cfg["WORD_ADAPTER_TYPE"], ratio=cfg["RATIO"],
                     attention_dropout=0.0, dropout=0.0,
                 )  # fmt: skip
             case _:

@@ -49,12 +49,12 @@ def _hook(event: str, given: tuple[object, ...]) -> None:
         place = str(getattr(given[0], "co_filename", ""))
         if not place.startswith(tempfile.gettempdir()) or place.startswith(OURS):
             return
-        said = f"a module of a data folder was run ({place})"
+        message = f"a module of a data folder was run ({place})"
     else:
-        said = f"{event} {str(given)[:120]}"
+        message = f"{event} {str(given)[:120]}"
     for seen in _watching:
         if EVENTS[event] not in seen.allowed:
-            seen.events.append(said)
+            seen.events.append(message)
 
 
 sys.addaudithook(_hook)

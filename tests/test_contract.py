@@ -13,7 +13,7 @@ from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms import class_weighted, focal
 from polyprompt.adapt.terms.prograd import Config as Projection
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
-from polyprompt.adapt.wording import spoken
+from polyprompt.adapt.wording import in_prompt
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
 from polyprompt.methods import coop, ivlp, language, maple, method_name, promptsrc, vpt
 from polyprompt.runs.saved import load_adapter, save
@@ -387,7 +387,7 @@ def test_below_a_late_context_the_words_stay(encoder):
     for name, late in settings.items():
         method = build(methods.config_of(name)(**late, words="a photo of a"), encoder, NAMES)
         rows = method.adapter.rows(encoder.text, NAMES)
-        assert rows == [[~0, ~1, *encoder.text.words(f"a photo of a {spoken(one)}.")] for one in NAMES]
+        assert rows == [[~0, ~1, *encoder.text.words(f"a photo of a {in_prompt(one)}.")] for one in NAMES]
 
 
 def test_averaging_is_a_weighted_mean_of_the_epochs(encoder):

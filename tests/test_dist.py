@@ -41,7 +41,7 @@ def modules() -> set[str]:
 def test_the_target_builds_what_is_tested_here():
     rule = re.search(r"^dist:.*?(?:\n\n|\Z)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert rule
-    assert all(said in rule[0] for said in ("SOURCE_DATE_EPOCH", "-m build", "tests/smoke.py", "constraints.txt"))
+    assert all(message in rule[0] for message in ("SOURCE_DATE_EPOCH", "-m build", "tests/smoke.py", "constraints.txt"))
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,6 @@ def test_the_notebooks_run(tmp_path, environ):
         book = nbformat.read(path, as_version=4)
         NotebookClient(book, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
         outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
-        said = "".join(output.get("text", "") for output in outputs)
-        assert "Error" not in said
-        assert "error:" not in said
+        message = "".join(output.get("text", "") for output in outputs)
+        assert "Error" not in message
+        assert "error:" not in message

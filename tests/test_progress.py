@@ -57,10 +57,10 @@ def test_on_a_terminal_there_is_a_bar(environ):
     environ(TERM="xterm")
     with redirect_stderr(terminal):
         assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
-    said = terminal.getvalue()
-    assert "Outer" in said
-    assert "Inner 2" in said
-    assert "3/3" in said
+    message = terminal.getvalue()
+    assert "Outer" in message
+    assert "Inner 2" in message
+    assert "3/3" in message
 
 
 def test_where_there_is_no_stderr_nothing_is_said(capsys):
@@ -81,8 +81,8 @@ def test_only_the_first_of_several_processes_speaks(environ):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "message"),
     [(-1.0, "0 s"), (8.4, "8 s"), (59.7, "1 min 00 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 05 min")],
 )
-def test_durations_read_as_people_say_them(seconds, said):
-    assert duration(seconds) == said
+def test_durations_read_as_people_say_them(seconds, message):
+    assert duration(seconds) == message

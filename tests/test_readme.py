@@ -40,29 +40,29 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(place):
+def outputs(place):
     """What the commands printed, by their names; all of them are run, in order, and none fails."""
-    said = defaultdict(list)
+    outputs = defaultdict(list)
     for line in COMMANDS:
         program, *words = shlex.split(line)
         assert program == "polyprompt"
         end = CliRunner().invoke(app, words, catch_exceptions=False)
         assert end.exit_code == 0, f"{line}\n{end.output}"
-        said[words[0]].append(end.stdout)
-    return said
+        outputs[words[0]].append(end.stdout)
+    return outputs
 
 
-def test_align_evaluate_and_what_shows_its_runs(said):
+def test_align_evaluate_and_what_shows_its_runs(outputs):
     config, results = (read_json(Path("runs/photos") / name) for name in ("config.json", "results.json"))
     assert (config["data"], config["text"]["prompts"], config["epochs"]) == ("photos", 6, 20)
     assert results["retrieval"]["photos test"]["images"] == 4
-    assert said["evaluate"][0] in said["align"][0]  # the same set, scored again
+    assert outputs["evaluate"][0] in outputs["align"][0]  # the same set, scored again
     config = read_json(Path("runs/baseline/config.json"))
     assert (config["text"]["readout"], config["loss"]["negation"]) == ("last", 0)
 
     model, files = pp.load("runs/photos"), sorted(Path("photos").glob("*.png"))
     scores = model.similarity(["a sad cat"], files, [1.25, 1, 1, 1, 1, 0.75])[0]
-    found = [line.split() for line in said["search"][1].splitlines()]
+    found = [line.split() for line in outputs["search"][1].splitlines()]
     assert [float(score) for score, _ in found] == pytest.approx(scores.topk(10).values.tolist(), abs=1e-4)
     assert {path for _, path in found} <= set(map(str, files))
     for picture in ("cats.png", "why.png"):
@@ -71,12 +71,12 @@ def test_align_evaluate_and_what_shows_its_runs(said):
     assert all(name in page for name in ("photos", "baseline", "Recall"))
 
 
-def test_cost(said):
-    nothing, captions = (float(line.split()[1]) for line in said["cost"][0].splitlines()[1:3])
+def test_cost(outputs):
+    nothing, captions = (float(line.split()[1]) for line in outputs["cost"][0].splitlines()[1:3])
     assert (nothing, captions) == pytest.approx((144.2, 24.8), rel=0.03)  # the paper's
 
 
-def test_adapt_and_predict(said):
+def test_adapt_and_predict(outputs):
     for run, sets in (("pets", ["test"]), ("mine", ["test"]), ("base-to-novel", ["base", "novel"])):
         results = read_json(Path("runs") / run / "results.json")
         assert list(results["classification"]) == sets
@@ -85,27 +85,27 @@ def test_adapt_and_predict(said):
     assert Path(config["encoder"]) == Path("runs/photos").resolve()
     assert (config["method"]["depth"], config["method"]["text_start"]) == (1, 28)
 
-    lines = [json.loads(line) for line in said["predict"][0].splitlines()]
+    lines = [json.loads(line) for line in outputs["predict"][0].splitlines()]
     assert [line["image"] for line in lines] == ["cat.png", "holiday-photos/1.png"]
     assert list(lines[0]["probabilities"].values()) == pytest.approx(pp.load("runs/pets")(["cat.png"])[0].tolist())
-    assert sorted(re.findall("[a-z]{4,}", said["predict"][1])) == ["lynx", "otter", "wolf"]
+    assert sorted(re.findall("[a-z]{4,}", outputs["predict"][1])) == ["lynx", "otter", "wolf"]
 
 
-def test_a_grid_and_its_report(said):
-    assert said["run"][0].startswith("17 of 17 cells have results")
-    assert said["run"][1].splitlines()[-1].startswith("7 cells, 7 to do")
+def test_a_grid_and_its_report(outputs):
+    assert outputs["run"][0].startswith("17 of 17 cells have results")
+    assert outputs["run"][1].splitlines()[-1].startswith("7 cells, 7 to do")
     page = Path("grid.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("linear_probe", "clip_adapter", "Against zero-shot"))
 
 
-def test_what_comes_in_and_goes_out(said):
+def test_what_comes_in_and_goes_out(outputs):
     assert pp.load("adapters/imagenet").class_names == ("tench", "goldfish")
     classifier = pp.load("runs/pets")
     pixels = classifier.preprocess(open_picture("cat.png"))[None]
     session = onnxruntime.InferenceSession("pets.onnx", providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(["probabilities"], {"pixels": pixels.numpy()})
     assert probabilities == pytest.approx(classifier(pixels).numpy(), abs=1e-4)
-    state = torch.load(said["export-original"][0].strip(), weights_only=True)["state_dict"]
+    state = torch.load(outputs["export-original"][0].strip(), weights_only=True)["state_dict"]
     assert torch.equal(state["prompt_learner.ctx"], classifier.method.learned()["text.0"])
 
 
@@ -115,7 +115,7 @@ def test_what_comes_in_and_goes_out(said):
 @pytest.mark.parametrize(
     ("code", "shown"), list(zip(PYTHON, SHOWN, strict=True)), ids=("classifier", "model", "sklearn")
 )
-def test_the_python_runs(code, shown, said, capsys):
+def test_the_python_runs(code, shown, outputs, capsys):
     shutil.copytree("runs/photos", "runs/demo/campe-6-prompts", dirs_exist_ok=True)
     exec(compile(code, "README.md", "exec"), {})
     assert shown in capsys.readouterr().out

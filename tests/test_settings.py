@@ -203,9 +203,9 @@ def test_whatever_is_given_is_taken_or_refused_in_one_line(values, kind):
     tree = {}
     for name, value in values.items():
         tree = merged(tree, nested(name, value))
-    said = ""
+    message = ""
     try:
         checked(kind, {"data": "x", "encoder": "y", "method": "maple", **tree} if kind is AdaptSettings else tree)
     except PolypromptError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message

@@ -33,7 +33,7 @@ def too_large(name, node):
 
 
 def test_functions_are_short_and_take_little():
-    found = [said for one in functions() for said in too_large(*one.values)]
+    found = [message for one in functions() for message in too_large(*one.values)]
     assert not found, "\n".join(found)
 
 

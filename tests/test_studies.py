@@ -101,9 +101,9 @@ def test_defaults_that_are_no_more_are_told(study):
     old = {"config": {"loss": {"contrast": "sigmoid"}}}
     now = {"config": checked(AlignSettings, {"data": "x"}).model_dump()}
     assert earlier([now, {}]) == []
-    (said,) = earlier([now, old])
-    assert "rate of the towers" in said
-    assert "scale 10 and bias -10" in said
+    (message,) = earlier([now, old])
+    assert "rate of the towers" in message
+    assert "scale 10 and bias -10" in message
     assert "bias" not in earlier([{"config": {"loss": {"contrast": "softmax"}}}])[0]
 
 

@@ -21,7 +21,7 @@ class Hub(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, list[dict[str, bytes]]] = {}
         self.private: set[str] = set()
         self.objects: dict[str, bytes] = {}
@@ -44,7 +44,7 @@ def commit(repo: str, number: int) -> str:
     return hashlib.sha1(f"{repo} {number}".encode()).hexdigest()
 
 
-class Asked(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     server: Hub
@@ -128,12 +128,12 @@ class Asked(BaseHTTPRequestHandler):
             case ["api", "validate-yaml"]:
                 return self.answer(200, {"errors": [], "warnings": []})
             case ["api", "repos", "create"]:
-                said = json.loads(data)
-                repo = f"{said.get('organization') or 'me'}/{said['name']}"
+                facts = json.loads(data)
+                repo = f"{facts.get('organization') or 'me'}/{facts['name']}"
                 if repo in self.server.repositories:
                     return self.answer(409, {"error": "exists", "url": f"{self.server.address}/{repo}"})
                 self.server.repositories[repo] = [{}]
-                if said.get("private") or said.get("visibility") == "private":
+                if facts.get("private") or facts.get("visibility") == "private":
                     self.server.private.add(repo)
                 return self.answer(200, {"url": f"{self.server.address}/{repo}", "name": repo})
             case ["api", "models", _, _, "preupload", _]:

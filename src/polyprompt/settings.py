@@ -103,8 +103,10 @@ def checked(kind: type[S], values: object, where: str = "") -> S:
     try:
         return _made(kind, found)
     except ConfigError as error:
-        said = str(error)
-        raise ConfigError(f"{where}: {said}" if where and not said.startswith(f"{where}: ") else said) from None
+        message = str(error)
+        raise ConfigError(
+            f"{where}: {message}" if where and not message.startswith(f"{where}: ") else message
+        ) from None
 
 
 def check(kind: type, values: Plain, where: str = "", prefix: str = "") -> Json:
@@ -225,7 +227,7 @@ def _value(setting: Setting, name: str, value: object, place: str) -> object:
             raise OverflowError
         return found
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{place}{name} is {_shown(value)}; {_said(error)}.") from None
+        raise ConfigError(f"{place}{name} is {_shown(value)}; {_message(error)}.") from None
 
 
 @cache
@@ -250,14 +252,14 @@ def _plain(value: object) -> object:
     raise TypeError(value)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """What is wrong, as it goes on behind "epochs is x; "."""
     match error:
         case ValidationError():
-            said = " or ".join(dict.fromkeys(one["msg"] for one in error.errors()))
+            message = " or ".join(dict.fromkeys(one["msg"] for one in error.errors()))
             for theirs, ours in PYDANTIC.items():
-                said = said.replace(theirs, ours)
-            return said
+                message = message.replace(theirs, ours)
+            return message
         case OverflowError():
             return f"it should be at most {LARGEST[int]:,}, with a point at most {LARGEST[float]:g}"
         case UnicodeEncodeError():

@@ -64,11 +64,11 @@ def test_random_sentences_are_the_same_for_all_classes(count, seed):
 @pytest.mark.parametrize("family", ["clip", "campe"])
 def test_zero_shot_takes_the_mean_of_unit_vectors(family, unit_mean, tmp_path):
     encoder = toy_encoder(family)
-    said = read_descriptions(written(tmp_path, SAID))
-    method = build(zeroshot.Config(descriptions=said, unit_mean=unit_mean), encoder, NAMES)
+    descriptions = read_descriptions(written(tmp_path, SAID))
+    method = build(zeroshot.Config(descriptions=descriptions, unit_mean=unit_mean), encoder, NAMES)
     pixels = toy_images(size=encoder.image.preprocess.size)
     image = F.normalize(encoder.image.below(pixels, None), dim=-1)
-    for number, sentences in enumerate(sentences_of(said, NAMES)):
+    for number, sentences in enumerate(sentences_of(descriptions, NAMES)):
         units = []
         for sentence in sentences:
             (rows,) = encoder.text.below(encoder.text.prepare([encoder.text.words(sentence)]), None)[:1]
@@ -80,8 +80,8 @@ def test_zero_shot_takes_the_mean_of_unit_vectors(family, unit_mean, tmp_path):
 
 
 def test_they_are_saved_with_the_adapter_and_serve_other_classes(tmp_path):
-    encoder, said = toy_encoder("clip"), read_descriptions(written(tmp_path, SAID))
-    method = build(zeroshot.Config(descriptions=said), encoder, NAMES)
+    encoder, descriptions = toy_encoder("clip"), read_descriptions(written(tmp_path, SAID))
+    method = build(zeroshot.Config(descriptions=descriptions), encoder, NAMES)
     save(method, tmp_path / "kept")
     back = load_adapter(tmp_path / "kept", encoder)
     assert torch.equal(back(toy_images()), method(toy_images()))

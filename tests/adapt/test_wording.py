@@ -3,7 +3,7 @@
 import pytest
 from toy_encoders import toy_encoder
 
-from polyprompt.adapt.wording import begun, context_rows, filled
+from polyprompt.adapt.wording import context_ids, context_rows, filled
 from polyprompt.errors import ConfigError
 
 
@@ -21,13 +21,13 @@ def read(text, row):
     ("position", "expected"), [("end", "··· big cat."), ("middle", "· big cat··."), ("front", " big cat···.")]
 )
 def test_an_odd_context_has_its_smaller_half_in_front(text, position, expected):
-    row = context_rows(text, begun(text, 3, ""), ["big_cat"], position)[0]
+    row = context_rows(text, context_ids(text, 3, ""), ["big_cat"], position)[0]
     assert read(text, row) == expected
     assert [token for token in row if token < 0] == [-1, -2, -3]
 
 
 def test_words_go_on_behind_the_context_that_starts_from_them(text):
-    assert read(text, context_rows(text, begun(text, 2, "abcd"), ["x"])[0]) == "··cd x."
+    assert read(text, context_rows(text, context_ids(text, 2, "abcd"), ["x"])[0]) == "··cd x."
 
 
 def test_templates_class_by_class(text):

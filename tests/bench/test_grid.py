@@ -152,7 +152,7 @@ def test_altered_results_are_refused(settings, here, tmp_path, spoil):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "values", "said"),
+    ("protocol", "values", "message"),
     [
         ("few-short", {}, "did you mean few-shot|few-shot"),
         ("few-shot", {"encoders": []}, "give --encoders"),
@@ -166,8 +166,8 @@ def test_altered_results_are_refused(settings, here, tmp_path, spoil):
         ("aspects", {}, "have one aspect|has one aspect|one aspect"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values, said):
-    with pytest.raises(Exception, match=f"(?i){said}") as found:
+def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values, message):
+    with pytest.raises(Exception, match=f"(?i){message}") as found:
         planned(settings(protocol, **values), tmp_path)
     assert "\n" not in str(found.value)
 

@@ -84,9 +84,9 @@ def test_prompts_equal_a_loop_over_pictures(name, layers, start):
                 row = torch.cat([row[:own], vectors[depth - start]])
             row = block(row[None])[0]
         row = side.norm(row[own - side.cells : own])
-        expected, looked = side.pool(row[None])
+        expected, expected_attention = side.pool(row[None])
         torch.testing.assert_close(segments[i], expected[0])
-        torch.testing.assert_close(attention[i], looked[0])
+        torch.testing.assert_close(attention[i], expected_attention[0])
     torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3))
     assert (segments - side.segments(tokens)[0]).abs().max() > 1e-3
 

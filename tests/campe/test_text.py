@@ -28,8 +28,8 @@ def batch(llm):
 
 def test_the_tree_holds_each_prompt_and_its_negation_letter_by_letter(llm):
     tree = prompt_tree(llm, ["mood", "place"], TEMPLATE, "the {} of it is NOT:")
-    said = [llm.tokenizer.decode(tree.path(leaf)) for leaf in tree.readouts + tree.negated]
-    assert said == [" the mood of it:", " the place of it:", " the mood of it is NOT:", " the place of it is NOT:"]
+    message = [llm.tokenizer.decode(tree.path(leaf)) for leaf in tree.readouts + tree.negated]
+    assert message == [" the mood of it:", " the place of it:", " the mood of it is NOT:", " the place of it is NOT:"]
     # The toy tokenizer makes a token of each byte; the last of a word is the adaptive one.
     assert [llm.tokenizer.decode(tree.path(node)) for node in tree.adaptive] == [" the mood", " the place"]
     assert prompt_tree(llm, ["mood"], TEMPLATE, None).negated == ()

@@ -247,9 +247,9 @@ def test_bad_input_is_one_line_and_exit_code_2(adapt, polyprompt, squares, clip,
 
 def test_what_newer_methods_refuse_is_one_line(adapt, tmp_path):
     (tmp_path / "cat.json").write_text('{"cat": ["It purrs."]}')
-    said = ["--set", "method.depth=2", "--descriptions", tmp_path / "cat.json"]
+    options = ["--set", "method.depth=2", "--descriptions", tmp_path / "cat.json"]
     cases = [
-        ("coprompt", said, "no description of class"),
+        ("coprompt", options, "no description of class"),
         ("vdt_adapter", [], "no descriptions are given"),
         ("clip_lora", ["--set", "method.rank=999"], "rank is 999, above the text tower's width"),
         ("mma", ["--set", "method.start=5", "--set", "method.end=9"], "the change reaches block 8"),

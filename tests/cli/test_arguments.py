@@ -10,7 +10,7 @@ from polyprompt.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("given", "expected"),
     [
         (None, None),
         ([], None),
@@ -24,8 +24,8 @@ from polyprompt.errors import ConfigError
         (["Hund,猫"], ["Hund", "猫"]),
     ],
 )
-def test_class_names_are_read_as_csv(said, expected):
-    assert names(said) == expected
+def test_class_names_are_read_as_csv(given, expected):
+    assert names(given) == expected
 
 
 def test_class_names_come_from_a_file(tmp_path):
@@ -37,7 +37,7 @@ def test_class_names_come_from_a_file(tmp_path):
 def test_class_names_that_cannot_be(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     os.mkfifo(tmp_path / "pipe")
-    for said, expected in (
+    for given, expected in (
         (f"@{tmp_path / 'pipe'}", "cannot be read (not a regular file)"),
         (f"@{tmp_path / 'none.txt'}", "cannot be read (No such file or directory)"),
         (f"@{tmp_path}", "cannot be read (Is a directory)"),
@@ -46,7 +46,7 @@ def test_class_names_that_cannot_be(tmp_path):
         ("caf\udce9,tea", "letter 4 is not UTF-8, or half a character"),
     ):
         with pytest.raises(ConfigError) as error:
-            names([said])
+            names([given])
         assert expected in str(error.value)
         assert str(error.value).startswith("--classes ")
 

@@ -35,9 +35,9 @@ def test_the_table_is_printed_and_kept(polyprompt, clip, tmp_path):
 
 def test_settings_that_auto_has_not(polyprompt, clip, tmp_path):
     plain = ["adapt", squares(tmp_path / "squares"), "--encoder", clip, "--method", "auto", "--out", tmp_path / "run"]
-    for said, message in (
+    for options, message in (
         (["--set", "method.depth=3"], "method auto has no setting 'depth'"),
         (["--budget", "soon"], "--budget: budget is 'soon'; it should be a time, as in 90s, 5m or 1h"),
     ):
-        code, _, err = polyprompt(*plain, *said)
+        code, _, err = polyprompt(*plain, *options)
         assert (code, message in err) == (2, True), err

@@ -92,9 +92,9 @@ def test_a_bad_picture_is_named_and_can_be_left_out(words, photos, toy, tmp_path
     assert words in line
     assert "1.png" in line
     assert "max-bad" in line.replace("_", "-")
-    said = done("align", *toy(photos), "--out", tmp_path / "other", "--max-bad", 1)
-    assert "photos:train: left out, " in said
-    assert words in said
+    message = done("align", *toy(photos), "--out", tmp_path / "other", "--max-bad", 1)
+    assert "photos:train: left out, " in message
+    assert words in message
 
 
 def test_a_picture_too_long_and_thin_to_resize_is_named(photos, toy, tmp_path, refused):
@@ -141,8 +141,8 @@ def test_an_empty_caption_is_named_by_its_line(photos, toy, tmp_path, refused):
 
 def test_captions_that_are_too_long_are_counted(photos, toy, tmp_path, done):
     caption_of_the_first(photos, "red " * 1000)
-    said = done("align", *toy(photos), "--out", tmp_path / "run", "--set", "text.max_tokens=40")
-    assert "photos:train: 1 of 16 texts were cut to 40 tokens." in said
+    message = done("align", *toy(photos), "--out", tmp_path / "run", "--set", "text.max_tokens=40")
+    assert "photos:train: 1 of 16 texts were cut to 40 tokens." in message
 
 
 def test_special_tokens_and_control_characters_are_text(photos, toy, tmp_path, done):
@@ -347,9 +347,9 @@ def test_a_flipped_bit_in_a_cache_costs_time_and_nothing_else(whole, toy, tmp_pa
     assert len(rows) >= 3  # tokens of three splits, states of their captions
     for path in rows:
         flip_a_bit(path)
-    said = done("align", *toy(), "--out", tmp_path / "again")
+    message = done("align", *toy(), "--out", tmp_path / "again")
     for path in rows:
-        assert f"{path} is damaged (" in said
+        assert f"{path} is damaged (" in message
     assert same(learned(tmp_path / "run"), learned(whole))
     assert same(learned(tmp_path / "again"), learned(whole))
     assert "damaged" not in done("align", *toy(), "--out", tmp_path / "third")
@@ -360,9 +360,9 @@ def test_a_cache_from_other_weights_is_not_used(place, toy, tmp_path, done):
     done("align", *toy(), "--text-tower", other, "--out", tmp_path / "before")
     tensors = load_file(other / "model.safetensors")
     save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, other / "model.safetensors", {"format": "pt"})
-    said = done("align", *toy(), "--text-tower", other, "--out", tmp_path / "after")
-    assert "Hidden states: 4 to compute" in said
-    assert "Image tokens: " not in said  # those weights are the same
+    message = done("align", *toy(), "--text-tower", other, "--out", tmp_path / "after")
+    assert "Hidden states: 4 to compute" in message
+    assert "Image tokens: " not in message  # those weights are the same
     done("align", *toy(), "--text-tower", other, "--out", tmp_path / "fresh-run", cache=tmp_path / "fresh")
     assert same(learned(tmp_path / "after"), learned(tmp_path / "fresh-run"))
 
@@ -412,8 +412,8 @@ def test_ctrl_c_while_training_ends_with_130_and_the_run_goes_on(toy, tmp_path, 
 def test_ctrl_c_while_caches_are_filled(whole, toy, tmp_path, program, done):
     process = program("align", *toy(), "--out", tmp_path / "run")
     ctrl_c(process, lambda: any((tmp_path / "cache" / "states").rglob("*.safetensors")))
-    said = done("align", *toy(), "--out", tmp_path / "run", "--resume")
-    assert "Hidden states: 4 to compute" not in said  # those of the training captions were finished
+    message = done("align", *toy(), "--out", tmp_path / "run", "--resume")
+    assert "Hidden states: 4 to compute" not in message  # those of the training captions were finished
     assert same(learned(tmp_path / "run"), learned(whole))
 
 

@@ -40,6 +40,6 @@ def test_a_genuine_file_becomes_an_adapter_and_goes_back(name, polyprompt, tmp_p
 
 def test_what_is_said_wrongly_is_one_line(polyprompt, tmp_path):
     words = ["import", "taskres", tmp_path, "--encoder", "clip", "--out", tmp_path / "out", "--classes", "a,b"]
-    for said, message in (("alpha", "write key=value"), ("alfa=1", "no setting is called 'alfa'")):
-        code, _, err = polyprompt(*words, "--set", said)
+    for assignment, message in (("alpha", "write key=value"), ("alfa=1", "no setting is called 'alfa'")):
+        code, _, err = polyprompt(*words, "--set", assignment)
         assert (code, message in err) == (2, True), err

@@ -60,7 +60,7 @@ def test_paths_are_shown_as_one_would_type_them(working, shown, collection, phot
 
 def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
     (tmp_path / "empty").mkdir()
-    for words, said in {
+    for words, message in {
         ("search", collection): "there is nothing to look for",
         ("search", clip, "red"): "is no collection. For a run say which pictures: --images FOLDER",
         ("search", collection, "red", "--images", photos): "leave --images out",
@@ -74,7 +74,7 @@ def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
     }.items():
         code, _, err = polyprompt(*words)
         assert (code, err.count("Traceback")) == (2, 0), words
-        assert said in err.splitlines()[-1], err
+        assert message in err.splitlines()[-1], err
 
 
 @pytest.mark.parametrize("how", ["flipped", "deleted", "list"])
@@ -134,21 +134,21 @@ def spread_as(start, monkeypatch):
     monkeypatch.setattr(shards, "start", start)
 
 
-def told(collection, polyprompt):
+def shown(collection, polyprompt):
     """What check says of a collection, its name aside; what it knows of each file, and how it scores them."""
-    code, said, err = polyprompt("check", collection)
+    code, message, err = polyprompt("check", collection)
     assert code == 0, err
     code, out, err = polyprompt("search", collection, "a red square", "--top", 99, "--json", "--exact")
     assert code == 0, err
     hits = {hit["path"]: hit for hit in map(json.loads, out.splitlines())}
     scores = {path: hit.pop("score") for path, hit in hits.items()}
-    return said.replace(str(collection), ""), hits, scores
+    return message.replace(str(collection), ""), hits, scores
 
 
 def same(one, other, polyprompt):
     """Whether two collections tell the same; rows embedded in other company may differ in their last bits."""
-    *known, scores = told(one, polyprompt)
-    *others, expected = told(other, polyprompt)
+    *known, scores = shown(one, polyprompt)
+    *others, expected = shown(other, polyprompt)
     return known == others and scores == pytest.approx(expected, abs=1e-3)
 
 

@@ -82,8 +82,8 @@ def test_what_is_said_cannot_be_written():
     say = OWN.format(code="print('a' * 9_999_999)")
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", say], stdout=full, stderr=subprocess.PIPE, text=True)
-        said = "polyprompt: what it has to say cannot be written (No space left on device).\n"
-        assert (done.returncode, done.stderr) == (2, said)
+        message = "polyprompt: what it has to say cannot be written (No space left on device).\n"
+        assert (done.returncode, done.stderr) == (2, message)
         assert subprocess.run([sys.executable, "-c", say], stdout=full, stderr=full).returncode == 2
     done = subprocess.run([sys.executable, "-c", OWN.format(code="open('/none')")], capture_output=True, text=True)
     assert (done.returncode, "FileNotFoundError" in done.stderr) == (1, True)

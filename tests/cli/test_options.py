@@ -191,7 +191,7 @@ def test_a_mistake_in_a_methods_settings_is_told_with_its_place(tmp_path):
     plain = ["pets", "--encoder", "clip", "--method", "maple"]
     with pytest.raises(ConfigError, match=r"a.yaml: no setting is called 'method.dpth'. Did you mean method.depth"):
         asked(AdaptSettings, *plain, "--config", tmp_path / "a.yaml")
-    for said, expected in (
+    for assignment, expected in (
         ("method.dpth=3", "--set: no setting is called 'method.dpth'. Did you mean method.depth"),
         ("method.depth=true", "--set: method.depth is True; it should be a valid integer."),
         (
@@ -202,14 +202,14 @@ def test_a_mistake_in_a_methods_settings_is_told_with_its_place(tmp_path):
         ("terms=promptscr", "Did you mean 'promptsrc'"),
     ):
         with pytest.raises(ConfigError, match=re.escape(expected)):
-            asked(AdaptSettings, *plain, "--set", said)
+            asked(AdaptSettings, *plain, "--set", assignment)
     nested = ["pets", "--encoder", "clip", "--method", "promptsrc"]
-    for said, expected in (
+    for assignment, expected in (
         ("method.consistency.txt=3", "--set: no setting is called 'method.consistency.txt'. Did you mean"),
         ("method.consistency=yes", "--set: method.consistency is 'yes'; it holds settings of its own"),
     ):
         with pytest.raises(ConfigError, match=re.escape(expected)):
-            asked(AdaptSettings, *nested, "--set", said)
+            asked(AdaptSettings, *nested, "--set", assignment)
 
 
 def test_what_has_to_be_given_is_asked_for():

@@ -43,18 +43,18 @@ def grid(polyprompt, squares, tmp_path):
 
     def run(protocol="few-shot", *words, encoder=NOWHERE, data=squares, methods="coop", out=tmp_path / "grid"):
         own = ["--methods", methods] if methods else []
-        code, printed, said = polyprompt(
+        code, printed, message = polyprompt(
             "run", protocol, *own, "--data", data, "--encoders", encoder, "--out", out, *words
         )
-        lines = [line for line in said.splitlines() if line.startswith("polyprompt: ")]
-        assert "Traceback" not in said
+        lines = [line for line in message.splitlines() if line.startswith("polyprompt: ")]
+        assert "Traceback" not in message
         return code, printed, lines[-1] if lines else ""
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "said"),
+    ("words", "given", "message"),
     [
         (["few-short"], {}, "no protocol is called 'few-short'. Did you mean 'few-shot'"),
         ([], {"methods": "mapel"}, "no method is called 'mapel'. Did you mean 'maple'"),
@@ -73,10 +73,10 @@ def grid(polyprompt, squares, tmp_path):
         (["single-source"], {}, "give a set with domains"),
     ],
 )
-def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words, given, said):
+def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words, given, message):
     code, printed, line = grid(*words, **given)
     assert (code, printed) == (2, "")
-    assert said in line
+    assert message in line
     assert not (tmp_path / "grid").exists()
 
 
@@ -97,9 +97,9 @@ def test_an_executor_that_is_not_installed(grid, not_installed, executor, module
 def test_a_recipe_with_a_wrong_key(polyprompt, tmp_path):
     recipe = tmp_path / "grid.yaml"
     recipe.write_text("protocol: few-shot\nencoder: no/encoder\n")
-    code, _, said = polyprompt("run", recipe, "--out", tmp_path / "grid")
+    code, _, message = polyprompt("run", recipe, "--out", tmp_path / "grid")
     assert code == 2
-    assert f"{recipe}: no setting is called 'encoder'. Did you mean encoders" in said
+    assert f"{recipe}: no setting is called 'encoder'. Did you mean encoders" in message
 
 
 # Published sets
@@ -117,10 +117,10 @@ def pacs(tmp_path):
 
 def test_wrong_counts_are_told_and_run(polyprompt, pacs, clip, tmp_path):
     words = ["--data", f"pacs:photo@{pacs}", "--encoders", clip, "--out", tmp_path / "grid", "--dry-run"]
-    code, out, said = polyprompt("run", "zero-shot", *words)
+    code, out, message = polyprompt("run", "zero-shot", *words)
     assert code == 0
     assert "1 cell, 1 to do" in out
-    assert "pacs:photo: 2 pictures, the published set has 1,670; figures are not comparable with its." in said
+    assert "pacs:photo: 2 pictures, the published set has 1,670; figures are not comparable with its." in message
     assert not (tmp_path / "grid").exists()
 
 
@@ -166,13 +166,13 @@ def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done):
     (kept,) = (folder / CELLS).iterdir()
     kept = as_of_version(kept, FIGURES - 1)
     before = kept.read_bytes()
-    code, _, said = polyprompt("report", folder, "--out", folder / "report.md")
+    code, _, message = polyprompt("report", folder, "--out", folder / "report.md")
     assert code == 2
-    assert f"{folder}: 1 result is of another figures version and left out" in said
-    assert said.splitlines()[-1] == (
+    assert f"{folder}: 1 result is of another figures version and left out" in message
+    assert message.splitlines()[-1] == (
         f"polyprompt: {folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
     )
-    code, out, said = polyprompt(*words, "--dry-run")
+    code, out, message = polyprompt(*words, "--dry-run")
     assert (code, "1 cell, 1 to do" in out) == (0, True)
     assert kept.read_bytes() == before
 
@@ -226,8 +226,8 @@ def test_two_runs_share_their_cells(program, squares, clip, tmp_path):
     ]  # fmt: skip
     both = [program(*words) for _ in range(2)]
     for one in both:
-        out, said = one.communicate(timeout=250)
-        assert (one.returncode, "13 of 13 cells have results" in out) == (0, True), said
+        out, message = one.communicate(timeout=250)
+        assert (one.returncode, "13 of 13 cells have results" in out) == (0, True), message
     assert len(results_in(tmp_path / "grid")) == 13
     assert [len(list(claim.iterdir())) for claim in (tmp_path / "grid" / "claims").iterdir()] == [1] * 13
 
@@ -256,5 +256,5 @@ def test_precision_is_decided_once_for_a_grid(polyprompt, squares, clip, tmp_pat
     (folder / KEPT).unlink()  # as earlier versions left a grid
     assert polyprompt(*words)[1] == "1 cell, 0 to do\n"
     (folder / KEPT).write_text('{"precision": "fp8"}\n')
-    code, _, said = polyprompt(*words)
-    assert (code, "damaged, it names no precision" in said) == (2, True)
+    code, _, message = polyprompt(*words)
+    assert (code, "damaged, it names no precision" in message) == (2, True)

@@ -14,7 +14,7 @@ def test_what_cannot_be_served(photos, polyprompt):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for words, said in {
+        for words, message in {
             ("serve", photos, "--host", "0.0.0.0"): "so a token is needed: --token, or POLYPROMPT_TOKEN",
             ("serve", photos, "--host", "0.0.0.0", "--token", "short"): "at least 12 letters",
             ("serve", photos, "--port", port): "Another program listens there; --port 0 takes any free one",
@@ -23,7 +23,7 @@ def test_what_cannot_be_served(photos, polyprompt):
         }.items():
             code, _, err = polyprompt(*words)
             assert (code, err.count("Traceback")) == (2, 0), words
-            assert said in err.splitlines()[-1], err
+            assert message in err.splitlines()[-1], err
 
 
 @pytest.mark.slow

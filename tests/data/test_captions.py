@@ -192,8 +192,8 @@ def test_bad_pictures_are_listed_and_skipped_up_to_a_limit(folder, capsys):
     assert len(pairs.skipped) == 2
     assert pairs.skipped[0] == "captions.csv, line 4: no picture '7.png'"
     assert pairs.skipped[1].startswith("1.png: ")
-    said = capsys.readouterr().err
-    assert [f"left out, {line}\n" in said for line in pairs.skipped] == [True, True]
+    message = capsys.readouterr().err
+    assert [f"left out, {line}\n" in message for line in pairs.skipped] == [True, True]
     with pytest.raises(BadPicturesError, match=r"no picture '7.png' \(and 1 more\)") as caught:
         read_pairs(source, max_bad=1)
     assert one_line(caught)

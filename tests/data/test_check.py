@@ -17,13 +17,13 @@ def root(tmp_path) -> Root:
     )
 
 
-def said(findings: list[Finding]) -> dict[str, str]:
-    return {one.what: one.said for one in findings}
+def result(findings: list[Finding]) -> dict[str, str]:
+    return {one.what: one.result for one in findings}
 
 
 def test_counts_classes_and_pictures(root):
     found = check("eurosat", root.path)
-    assert said(found) == {
+    assert result(found) == {
         "train": "4 of 13,500 pictures; 2 classes of 10",
         "val": "1 of 5,400 pictures",
         "test": "1 of 8,100 pictures",
@@ -34,18 +34,18 @@ def test_counts_classes_and_pictures(root):
 def test_missing_and_unreadable_pictures(root):
     (root.path / "eurosat/2750/Forest/0.jpg").unlink()
     root.pictures("eurosat/2750/River/2.jpg", data=picture(size=(64, 64))[:300])
-    found = said(check("EuroSAT", root.path / "eurosat"))
+    found = result(check("EuroSAT", root.path / "eurosat"))
     assert "1 picture is missing (Forest/0.jpg)" in found["train"]
     assert "1 picture of the sample cannot be read (River/2.jpg: " in found["test"]
-    assert "cannot be read" not in said(check("eurosat", root.path, sample=0))["test"]
+    assert "cannot be read" not in result(check("eurosat", root.path, sample=0))["test"]
 
 
 def test_a_set_that_is_not_there_says_where_it_was_looked_for(root):
     for one in check("dtd", root.path):
-        assert f"dtd: not there; looked for {root.path}/dtd or {root.path}/dtd10" in one.said
+        assert f"dtd: not there; looked for {root.path}/dtd or {root.path}/dtd10" in one.result
     (finding,) = check("pacs:photo", root.path)
     assert finding.what == "photo"
-    assert "PACS" in finding.said
+    assert "PACS" in finding.result
     with pytest.raises(UnknownNameError, match="Did you mean 'eurosat'"):
         check("eurosatt", root.path)
 
@@ -60,4 +60,4 @@ def test_captions_are_counted(root):
     root.pictures("flickr8k/1.jpg")
     images = [{"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a"}]}]
     root.json("flickr8k/dataset_flickr8k.json", {"images": images})
-    assert said(check("flickr8k", root.path))["test"] == "1 of 1,000 pictures; 1 caption of 5,000"
+    assert result(check("flickr8k", root.path))["test"] == "1 of 1,000 pictures; 1 caption of 5,000"

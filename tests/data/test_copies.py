@@ -2,7 +2,7 @@
 
 from bits import photos
 
-from polyprompt.data.copies import tell_copies
+from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Picture
 from polyprompt.data.read import read_labelled
 from polyprompt.runs.adapt import adapt
@@ -21,10 +21,10 @@ def of(key: str, data: bytes | None) -> Picture:
 def test_equal_bytes_under_two_names_are_counted(tmp_path, capsys):
     trained = [of("a.png", b"1"), of("b.png", b"2"), of("gone.png", None)]
     scored = {"test": [of("x.png", b"2"), of("y.png", b"3"), of("lost.png", None)], "also": [of("a.png", b"4")]}
-    tell_copies(str(tmp_path), trained, scored)
-    said = capsys.readouterr().err
-    assert "test: 1 picture is trained on as well, byte for byte, so its figures flatter: x.png is b.png." in said
-    assert "also" not in said
+    warn_of_copies(str(tmp_path), trained, scored)
+    message = capsys.readouterr().err
+    assert "test: 1 picture is trained on as well, byte for byte, so its figures flatter: x.png is b.png." in message
+    assert "also" not in message
 
 
 def test_adapt_tells_of_a_copy_before_it_scores(tmp_path, cache, capsys):

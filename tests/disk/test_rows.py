@@ -255,8 +255,8 @@ def test_a_damaged_file_is_healed(filled, harm, name, capsys):
     assert len(agrees(again, KEYS)) == (4 if name == "piece" else 0)
     fill([again], KEYS, lambda items: [[rows_of(KEYS[item]) for item in items]], "Toys")
     assert not agrees(RowStore(filled.folder), KEYS)
-    told = capsys.readouterr().err
-    assert ("set aside" in told) == (name == "piece")
+    message = capsys.readouterr().err
+    assert ("set aside" in message) == (name == "piece")
     assert path.with_name(path.name + ".damaged").exists() == (name == "piece")
 
 

@@ -108,9 +108,9 @@ def test_files_that_cannot_be_read(tmp_path):
 
 @given(st.text(st.characters(codec="utf-8")) | st.text("[]{}:,&*!|>'\"%@`-?# \nab1."))
 def test_any_text_is_read_or_refused(text):
-    said = "not YAML ("
+    message = "not YAML ("
     try:
         parse_yaml(text)
     except ValueError as error:
-        said = str(error)
-    assert "not YAML (" in said
+        message = str(error)
+    assert "not YAML (" in message

@@ -34,9 +34,9 @@ from polyprompt.report.runs import read_run
 from polyprompt.runs.cells import Cell, Result, read_result, write_result
 from polyprompt.runs.folder import read_inputs
 from polyprompt.runs.saved import load_adapter, save
+from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
-from polyprompt.search.found import in_folder
 from polyprompt.train import checkpoint
 
 OUTCOMES = ("refused", "mended", "harmless", "missed")
@@ -124,15 +124,15 @@ def kinds(place: Path, aligned: Path) -> list[Kind]:
 
 
 def _of_runs(place: Path, aligned: Path) -> list[Kind]:
-    finished, begun = place / "finished", place / "begun"
+    finished, unfinished = place / "finished", place / "begun"
     truth = ("config.json", "inputs.json", "log.jsonl", "results.json")
-    for folder, names in ((finished, truth), (begun, truth[:2])):
+    for folder, names in ((finished, truth), (unfinished, truth[:2])):
         folder.mkdir(parents=True)
         for name in names:
             shutil.copy(aligned / name, folder / name)
     return [
         Kind("results, settings, inputs and log of a run", finished, lambda: asdict(read_run(finished))),
-        Kind("settings and inputs of a run under way", begun, lambda: read_inputs(begun)),
+        Kind("settings and inputs of a run under way", unfinished, lambda: read_inputs(unfinished)),
         _checkpoints(place / "checkpoints"),
         _samples(place / "samples"),
     ]

@@ -25,9 +25,9 @@ from polyprompt.bench.worker import work
 from polyprompt.runs.cells import results_in
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_encoder
+from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
-from polyprompt.search.found import in_folder
 from polyprompt.settings import checked
 from polyprompt.train.log import read_log
 

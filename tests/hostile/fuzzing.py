@@ -63,7 +63,7 @@ ODD = (None, True, -1, 0, 1.5, 2**70, float("nan"), "", "\ud800", "../x.png", "x
 
 
 @dataclass
-class Found:
+class Outcomes:
     """How the readings ended, by kind of file; what was not good, and the costliest of all."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -71,10 +71,10 @@ class Found:
     seconds: float = 0.0
     memory: int = 0
 
-    def note(self, number: int, kind: str, ended: str, said: str = "") -> None:
+    def note(self, number: int, kind: str, ended: str, message: str = "") -> None:
         self.counts.setdefault(kind, Counter())[ended] += 1
         if ended not in GOOD:
-            self.bad.append(f"{number} ({kind}): {ended} {said}".rstrip())
+            self.bad.append(f"{number} ({kind}): {ended} {message}".rstrip())
 
 
 def spoilt(number: int) -> tuple[str, bytes]:
@@ -131,9 +131,9 @@ def _other(value: object, draw: random.Random) -> object:
 
 def fuzz(
     numbers: range, place: Path, until: float = float("inf"), reads: Callable[[str, bytes, Path], None] = read
-) -> Iterator[Found]:
+) -> Iterator[Outcomes]:
     """What became of the files so far, now and then and at the end; `until` as in `time.monotonic`."""
-    found, left = Found(), list(reversed(numbers))
+    found, left = Outcomes(), list(reversed(numbers))
     while left and time.monotonic() < until:
         here, there = get_context("spawn").Pipe()
         reader = get_context("spawn").Process(target=_read_all, args=(there, place, reads))
@@ -148,8 +148,8 @@ def fuzz(
                 if isinstance(ended, str):
                     found.note(number, spoilt(number)[0], ended)
                     break
-                kind, outcome, said, seconds, memory = ended
-                found.note(number, kind, outcome, said)
+                kind, outcome, message, seconds, memory = ended
+                found.note(number, kind, outcome, message)
                 found.seconds, found.memory = max(found.seconds, seconds), max(found.memory, memory)
                 if number % 1000 == 0:
                     yield found
@@ -162,16 +162,16 @@ def fuzz(
 
 def _answer(here: Connection, pid: int | None) -> tuple[str, str, str, float, int] | str:
     """What the reader says of a file; "hang" or "crash" where it says nothing."""
-    begun, waited = _busy(pid), 0.0
+    start, waited = _busy(pid), 0.0
     while True:
         try:
             if here.poll(1.0):
                 return here.recv()
             waited += 1.0
-            if (now := _busy(pid)) > begun + 4 * MOST_SECONDS:
+            if (now := _busy(pid)) > start + 4 * MOST_SECONDS:
                 return "hang"
-            if now > begun:
-                begun, waited = min(begun, now), 0.0 if waited < NO_ANSWER / 2 else waited
+            if now > start:
+                start, waited = min(start, now), 0.0 if waited < NO_ANSWER / 2 else waited
             if waited > NO_ANSWER:
                 return "hang"
         except (EOFError, OSError):
@@ -208,25 +208,25 @@ def _read_all(there: Connection, place: Path, reads: Callable[[str, bytes, Path]
         number = there.recv()
         kind, data = spoilt(number)
         Path("/proc/self/clear_refs").write_text("5")
-        begun, said, ended = time.process_time(), "", "read"
+        start, message, ended = time.process_time(), "", "read"
         with watch(set()) as seen:
             try:
                 reads(kind, data, place)
             except PolypromptError as error:
                 ended = "refused" if str(error) and "\n" not in str(error) else "traceback"
-                said = "" if ended == "refused" else f"several lines: {error}"[:200]
+                message = "" if ended == "refused" else f"several lines: {error}"[:200]
             except Exception as error:
                 place_of = traceback.extract_tb(error.__traceback__)[-1]
                 ended = "large" if isinstance(error, MemoryError) else "traceback"
-                said = f"{type(error).__name__}: {error}"[:200] + f" ({place_of.filename}:{place_of.lineno})"
-        seconds, memory = time.process_time() - begun, _held("VmHWM") - idle
+                message = f"{type(error).__name__}: {error}"[:200] + f" ({place_of.filename}:{place_of.lineno})"
+        seconds, memory = time.process_time() - start, _held("VmHWM") - idle
         if seen.events:
-            ended, said = "reached out", seen.events[0]
+            ended, message = "reached out", seen.events[0]
         elif ended in GOOD and seconds > MOST_SECONDS:
-            ended, said = "slow", f"{seconds:.1f} s"
+            ended, message = "slow", f"{seconds:.1f} s"
         elif ended in GOOD and memory > MOST_BYTES:
-            ended, said = "large", f"{memory / 2**20:.0f} MiB"
-        there.send((kind, ended, said, seconds, memory))
+            ended, message = "large", f"{memory / 2**20:.0f} MiB"
+        there.send((kind, ended, message, seconds, memory))
 
 
 def _held(name: str) -> int:

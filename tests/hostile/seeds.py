@@ -21,7 +21,7 @@ from polyprompt.disk.yaml import read_yaml
 from polyprompt.errors import ImageError
 from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.runs.settings import AlignSettings
-from polyprompt.search.found import Found, looked_at
+from polyprompt.search.candidates import Candidate, read_ahead
 from polyprompt.settings import checked
 
 SHOWN = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -181,8 +181,8 @@ def read(kind: str, data: bytes, place: Path) -> None:
 
 def _seen(data: bytes) -> None:
     """As `index` and `search` see a file: frames, facts, thumbnail, pixels; it says what is bad without raising."""
-    found = Found("x", len(data), -1, Picture("x", lambda: data))
-    for part in looked_at([found], lambda content: False, SHOWN, 3):
+    candidate = Candidate("x", len(data), -1, Picture("x", lambda: data))
+    for part in read_ahead([candidate], lambda content: False, SHOWN, 3):
         for seen in part:
             if seen.bad:
                 raise ImageError("x", seen.bad)

@@ -25,7 +25,7 @@ def test_a_few_in_this_process(tmp_path):
         except PolypromptError as error:
             refused.append(str(error))
     assert 60 < len(refused) < 195
-    assert not [said for said in refused if "\n" in said or not said]
+    assert not [message for message in refused if "\n" in message or not message]
 
 
 def test_a_number_is_a_file():

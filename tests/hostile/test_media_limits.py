@@ -97,10 +97,10 @@ def claims(form: str, width: int, height: int) -> bytes:
 def test_what_a_header_claims_is_enough_to_refuse(form, size):
     """Before decoding: no second of work, and no memory, though the file is all black."""
     data = claims(form, *size)
-    begun, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageError, match="pixels"):
         open_picture(data)
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - start < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 20 * 1024
 
 
@@ -114,10 +114,10 @@ def test_what_a_header_claims_is_enough_to_refuse(form, size):
     ids=["large", "many large", "many"],
 )
 def test_frames_times_pixels_are_bounded_before_decoding(data, words):
-    begun = time.process_time()
+    start = time.process_time()
     with pytest.raises(ImageError, match=words):
         open_frames(data, 8)
-    assert time.process_time() - begun < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_a_progressive_picture_of_many_scans():
@@ -160,19 +160,19 @@ LARGEST = {
 }
 
 
-def cost(data: bytes, frames: int, said) -> None:
+def cost(data: bytes, frames: int, queue) -> None:
     """Seconds of processor time and bytes above the idle process that reading takes."""
     for warm in (saved("PNG", "RGBA", 100), video(32, 32, 2, 1), saved("HEIF", "RGB", 4_096)):
         open_frames(warm, 1)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begun = time.process_time()
+    start = time.process_time()
     try:
         for shown in [open_picture(data)] if frames == 1 else open_frames(data, frames):
             shown.close()
         ended = "read"
     except ImageError as error:
         ended = str(error)
-    said.put((time.process_time() - begun, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) * 1024, ended))
+    queue.put((time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) * 1024, ended))
 
 
 @pytest.mark.slow  # 5 minutes in all
@@ -182,12 +182,12 @@ def cost(data: bytes, frames: int, said) -> None:
 @pytest.mark.parametrize("kind", LARGEST)
 def test_the_largest_of_each_kind_stay_within_the_limits(kind, frames):
     spawn = get_context("spawn")
-    said = spawn.SimpleQueue()
-    process = spawn.Process(target=cost, args=(LARGEST[kind](), frames, said))
+    queue = spawn.SimpleQueue()
+    process = spawn.Process(target=cost, args=(LARGEST[kind](), frames, queue))
     process.start()
     process.join()
     assert process.exitcode == 0
-    seconds, held, ended = said.get()
+    seconds, held, ended = queue.get()
     print(f"{kind}, {frames}: {seconds:.2f} s, {held / 2**20:.0f} MiB, {ended}")
     assert seconds < MOST_SECONDS
     assert held < MOST_BYTES

@@ -42,8 +42,8 @@ def test_every_call_into_another_librarys_auto_class_says_so():
                 continue
             called = ast.unparse(node.func)
             if node.func.attr in ("from_pretrained", "from_config") and called.startswith("Auto"):
-                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
-                if said.get("trust_remote_code") != "False":
+                facts = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                if facts.get("trust_remote_code") != "False":
                     missing.append(f"{path.relative_to(SOURCE)}:{node.lineno} {called}")
     assert not missing
 
@@ -243,5 +243,5 @@ def test_the_net_catches_what_it_is_for(outside, tmp_path, import_from):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
     subprocess.run([sys.executable, "-c", ""], check=True)
-    said = " ".join(outside.events)
-    assert all(word in said for word in ("fromdata.py", "pickle.find_class", "socket.bind", "subprocess.Popen"))
+    message = " ".join(outside.events)
+    assert all(word in message for word in ("fromdata.py", "pickle.find_class", "socket.bind", "subprocess.Popen"))

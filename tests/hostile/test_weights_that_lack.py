@@ -66,9 +66,9 @@ def own(name: str) -> bool:
 def test_one_tensor_is_missing(tower):
     names = [name for name in sorted(tower[1]) if own(name)]
     for name in (names[0], names[len(names) // 2], names[-1]):
-        said = refused(tower, {other: tensor for other, tensor in tower[1].items() if other != name})
-        assert "its weights lack " in said
-        assert name.split(".", 1)[-1].removeprefix("model.") in said
+        message = refused(tower, {other: tensor for other, tensor in tower[1].items() if other != name})
+        assert "its weights lack " in message
+        assert name.split(".", 1)[-1].removeprefix("model.") in message
 
 
 def test_half_of_them_and_none(tower):

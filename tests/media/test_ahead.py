@@ -18,19 +18,19 @@ def test_all_of_it_in_order(items, together):
 
 
 def test_no_more_than_two_lists_are_made_ahead():
-    begun, lock = [], threading.Lock()
+    started, lock = [], threading.Lock()
 
     def make(item):
         with lock:
-            begun.append(item)
+            started.append(item)
         return item
 
     parts = made_ahead(make, range(100), 5)
     assert next(parts) == [0, 1, 2, 3, 4]
     time.sleep(0.05)
-    assert max(begun) < 5 * LISTS
+    assert max(started) < 5 * LISTS
     parts.close()
-    assert len(begun) < 20
+    assert len(started) < 20
 
 
 def test_an_error_waits_for_its_turn():

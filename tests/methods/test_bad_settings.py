@@ -155,9 +155,9 @@ def test_descriptions_of_other_classes_or_none(kind, descriptions, message):
 
 def test_a_saved_adapter_of_another_rank(tmp_path):
     save(made("clip_lora", toy_encoder("clip")), tmp_path / "adapter")
-    said = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    said["settings"]["rank"] = 4
-    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(said))
+    facts = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    facts["settings"]["rank"] = 4
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(facts))
     write_manifest(tmp_path / "adapter")
     with pytest.raises(FileError, match=r"query.A is \[2, 32\], not \[4, 32\]") as error:
         load_adapter(tmp_path / "adapter", toy_encoder("clip"))

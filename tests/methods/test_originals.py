@@ -31,7 +31,7 @@ def read(case: Case, path, class_names=None, **options):
     name = NAMES.get(case.facts["trainer"]) or method_name(case.config)
     config = case.config
     position = getattr(config, "position", "end")
-    if isinstance(LAYOUTS[name], Files) or LAYOUTS[name].told:
+    if isinstance(LAYOUTS[name], Files) or LAYOUTS[name].needs_names:
         options = {"settings": {}}
         for field in (
             "template",

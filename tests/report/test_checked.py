@@ -21,7 +21,7 @@ def test_what_fits_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not JSON"),
         ("[]", "damaged or foreign"),
@@ -30,9 +30,9 @@ def test_what_fits_is_read(tmp_path):
         ('{"accuracy": 1, "classes": {"cat": "many"}}', r"classes\.cat: "),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(tmp_path, text, said):
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(FileError, match=rf"a\.json: .*{said}") as found:
+    with pytest.raises(FileError, match=rf"a\.json: .*{message}") as found:
         read_checked(Scores, tmp_path / "a.json")
     assert "\n" not in str(found.value)
 

@@ -15,8 +15,8 @@ from scipy.stats import wilcoxon
 from polyprompt import report
 from polyprompt.cli.main import run as main
 from polyprompt.errors import FileError
-from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import Column, Row, grids, label, set_label
+from polyprompt.report.distinct import with_distinct_names
 from polyprompt.report.grid import markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.report.grid_plots import base_against_novel, mark
@@ -180,7 +180,7 @@ def test_targets_beside_their_source(source, own):
 def test_folders_with_one_end_and_other_pictures_are_two_sets():
     """Else the figures of one would stand in the other's place."""
     found = [result("zeroshot", data, None, {"test": share}) for data, share in (("/a/x", 0.2), ("/b/x", 0.7))]
-    (grid,) = grids(told_apart(found))
+    (grid,) = grids(with_distinct_names(found))
     assert {column.of: figure.mean for (_, column), figure in grid.figures.items()} == {
         "x (pictures 1)": 0.2,
         "x (pictures 2)": 0.7,
@@ -247,7 +247,7 @@ def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
     put(result("coop", "pets", 1, {"test": 0.5}, epochs=50))
     other = result("maple", "pets", 1, {"test": 0.7})
     put(replace(other, cell=replace(other.cell, inputs={"data": "others"})))
-    found = told_apart(cells.results_in(tmp_path))
+    found = with_distinct_names(cells.results_in(tmp_path))
     assert {one.cell.method for one in found} == {"coop (settings 1)", "coop (settings 2)", "maple"}
     assert len({one.cell.data for one in found}) == 2
     text = write_report(tmp_path, tmp_path / "out.md")

@@ -422,8 +422,8 @@ def test_coprompt_sees_two_draws_of_randaugment(photos, tmp_path):
     shown = set()
     encoder = looking(toy_encoder("clip"), lambda pixels: shown.update(one.numpy().tobytes() for one in pixels))
     plain = {encoder.image.preprocess(one.open()).numpy().tobytes() for one in read_labelled(str(photos)).pictures}
-    said = {"name": "coprompt", "depth": 2, "words": "a photo", "descriptions": {"{}": ("one {}.",)}}
-    adapt(quick(photos, said, augment=True, epochs=1), tmp_path / "run", encoder=encoder)
+    method = {"name": "coprompt", "depth": 2, "words": "a photo", "descriptions": {"{}": ("one {}.",)}}
+    adapt(quick(photos, method, augment=True, epochs=1), tmp_path / "run", encoder=encoder)
     assert 12 < len(shown - plain) <= 2 * 12  # both views of three pictures of four classes; some may be left plain
 
 
@@ -594,31 +594,31 @@ def test_split_folders_without_a_test_ask_which_one_is_scored(photos, tmp_path):
 
 def test_a_run_with_descriptions(encoder, photos, tmp_path):
     """Zero-shot stands beside it; the adapter needs the file no more; a changed file is another input."""
-    said = tmp_path / "said.json"
-    said.write_text(json.dumps({name: [f"It is {name}.", f"{name} all over"] for name in COLOURS}))
-    settings = quick(photos, "zeroshot", descriptions=str(said))
+    path = tmp_path / "said.json"
+    path.write_text(json.dumps({name: [f"It is {name}.", f"{name} all over"] for name in COLOURS}))
+    settings = quick(photos, "zeroshot", descriptions=str(path))
     adapt(settings, tmp_path / "run", encoder=encoder)
     found = read(tmp_path / "run" / "results.json")
     assert found["zero_shot"]["test"]["calibration_error"] != found["classification"]["test"]["calibration_error"]
     (tmp_path / "run" / "results.json").unlink()
-    said.write_text(json.dumps({name: ["It is bright."] for name in COLOURS}))
+    path.write_text(json.dumps({name: ["It is bright."] for name in COLOURS}))
     with pytest.raises(FileError, match=r"started with other inputs \(descriptions differ\)"):
         adapt(settings, tmp_path / "run", encoder=encoder, resume=True)
-    said.unlink()
+    path.unlink()
     assert set(load_adapter(tmp_path / "run" / "model", encoder).config.descriptions) == set(COLOURS)
 
 
 @pytest.mark.parametrize(
-    ("method", "said", "message"),
+    ("method", "descriptions", "message"),
     [
         (MAPLE, "random:3", "descriptions are given, and maple reads none"),
         ("zeroshot", "random:0", "say how many random sentences"),
         ("zeroshot", "nowhere.json", r"nowhere\.json"),
     ],
 )
-def test_descriptions_that_cannot_be(method, said, message, encoder, photos, tmp_path):
+def test_descriptions_that_cannot_be(method, descriptions, message, encoder, photos, tmp_path):
     with pytest.raises((ConfigError, FileError), match=message):
-        adapt(quick(photos, method, descriptions=said), tmp_path / "run", encoder=encoder)
+        adapt(quick(photos, method, descriptions=descriptions), tmp_path / "run", encoder=encoder)
 
 
 # Which epoch stays, and until when
@@ -726,11 +726,11 @@ def test_a_budget_that_is_over_before_training_leaves_one_step(encoder, photos, 
     assert found["selected"]["epoch"] == 1
 
 
-@pytest.mark.parametrize("said", ["5", "five minutes", "-5m", "0s", "5 m"])
-def test_times_that_cannot_be(said, photos):
+@pytest.mark.parametrize("budget", ["5", "five minutes", "-5m", "0s", "5 m"])
+def test_times_that_cannot_be(budget, photos):
     from polyprompt.settings import checked
 
     plain = {"data": str(photos), "encoder": "toy", "method": "maple"}
     assert checked(AdaptSettings, plain | {"budget": "1.5m"}).budget == 90
     with pytest.raises(ConfigError, match=r"budget is .*; it should be (a time, as in 90s, 5m or 1h|greater than 0)"):
-        checked(AdaptSettings, plain | {"budget": said})
+        checked(AdaptSettings, plain | {"budget": budget})

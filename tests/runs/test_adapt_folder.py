@@ -62,9 +62,9 @@ def test_two_runs_into_one_folder(pairs, whole, place, tmp_path, start_processes
         codes = [first.exitcode, second.exitcode]
         assert 0 in codes
         for process, rate in zip((first, second), rates, strict=True):
-            said = process.output.read_text()
+            message = process.output.read_text()
             if process.exitcode:
-                assert "in use by process" in said or "other settings" in said, said
+                assert "in use by process" in message or "other settings" in message, message
             else:
                 assert rate == results["config"]["rate"]
         if results["config"]["rate"] == 0.01:

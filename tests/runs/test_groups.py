@@ -120,8 +120,8 @@ def test_a_balanced_bias_wants_neither_up_nor_down(batch):
 
 def test_where_scale_and_bias_start(place, tmp_path):
     """As said, or balanced; after one step at a rate of nearly nothing they are still there."""
-    for said, expected in (({}, (1 / 0.07, balanced_bias(4))), ({"scale": 20.0, "bias": -3.0}, (20.0, -3.0))):
+    for facts, expected in (({}, (1 / 0.07, balanced_bias(4))), ({"scale": 20.0, "bias": -3.0}, (20.0, -3.0))):
         rates = {"rate": 1e-12, "tower_rate": 1e-12, "epochs": 1, "batch": 4, "test_split": None, "dev_split": None}
-        settings = toy_settings(place, **rates, loss={"contrast": "sigmoid", **said})
-        model = align(settings, tmp_path / f"run{len(said)}")
+        settings = toy_settings(place, **rates, loss={"contrast": "sigmoid", **facts})
+        model = align(settings, tmp_path / f"run{len(facts)}")
         assert (model.scale.item(), model.bias.item()) == pytest.approx(expected)

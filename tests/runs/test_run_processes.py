@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from toy_runs import tell_place
+from toy_runs import print_place
 
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_processes_know_of_each_other(world, tmp_path, start_processes):
-    started = start_processes(tell_place, world, folder=tmp_path)
+    started = start_processes(print_place, world, folder=tmp_path)
     for process in started:
         process.join(60)
         assert process.output.read_text().strip().endswith("FileError: said by process 0")

@@ -70,7 +70,7 @@ def train_alone(out: Path, seconds: float, rate: float = 0.1) -> None:
         run.finish(run.head(), Path.mkdir)
 
 
-def tell_place(folder: Path) -> None:
+def print_place(folder: Path) -> None:
     """Notes which process this is; then one that fails in the main process must fail in all."""
     here = processes()
     (folder / f"{here.process_index}-of-{here.num_processes}").touch()

@@ -24,9 +24,9 @@ from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
 from polyprompt.search import codes, items
 from polyprompt.search import collection as module
+from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import About, Collection, Stores, write_about
 from polyprompt.search.fill import Work, in_cache, index
-from polyprompt.search.found import in_folder
 from polyprompt.search.query import Query, as_object, ask, row_of_picture
 
 
@@ -127,10 +127,10 @@ def test_hits_are_those_of_a_plain_list(model, photos, filled):
     assert paths(hits) == [path for path, _ in expected]
     assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=2e-3)  # fp16
     assert [sum(hit.parts) for hit in hits] == pytest.approx([hit.score for hit in hits], abs=1e-5)
-    said = as_object(found, hits[0])
-    assert (said["width"], said["height"], said["kind"], said["ending"]) == (8, 8, "picture", ".png")
-    assert list(said["aspects"]) == ["colour", "form"]
-    json.dumps(said)
+    facts = as_object(found, hits[0])
+    assert (facts["width"], facts["height"], facts["kind"], facts["ending"]) == (8, 8, "picture", ".png")
+    assert list(facts["aspects"]) == ["colour", "form"]
+    json.dumps(facts)
     assert open_picture(found.thumbnail(hits[0].row)).size == (8, 8)
     assert found.place(hits[0].files[0]).is_file()
 
@@ -196,7 +196,7 @@ def test_a_filter_keeps_what_sql_keeps(model, photos, filled):
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ("yeer > 3", "Did you mean 'year'"),
         ("year >", "syntax error"),
@@ -214,8 +214,8 @@ def test_a_filter_keeps_what_sql_keeps(model, photos, filled):
         ("path = '\udce9'", "Write a condition"),
     ],
 )
-def test_a_filter_that_cannot_be(where, said, filled):
-    with pytest.raises(ConfigError, match=said.replace("(", r"\(")) as error:
+def test_a_filter_that_cannot_be(where, message, filled):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")) as error:
         Collection(filled).items.where(where)
     assert "\n" not in str(error.value)
 
@@ -357,10 +357,10 @@ class HeldUp(ToyModel):
 
     def __init__(self):
         super().__init__()
-        self.begun, self.free = threading.Event(), threading.Event()
+        self.started, self.free = threading.Event(), threading.Event()
 
     def images(self, pixels):
-        self.begun.set()
+        self.started.set()
         self.free.wait(60)
         return super().images(pixels)
 
@@ -373,7 +373,7 @@ def test_what_another_one_adds_before_it_is_opened_is_there(photos, fill, filled
     with ThreadPoolExecutor(2) as pool:
         try:
             filling = pool.submit(fill, model=slow)
-            assert slow.begun.wait(60)
+            assert slow.started.wait(60)
             opening = pool.submit(Collection, filled)
             assert wait([opening], 0.5).not_done
         finally:

@@ -47,8 +47,8 @@ def like(pattern):
     )
 
 
-def compared(column, sign, value, said):
-    return f"{column} {sign} {said}", lambda file: COMPARED[sign](file[column], value)
+def compared(column, sign, value, literal):
+    return f"{column} {sign} {literal}", lambda file: COMPARED[sign](file[column], value)
 
 
 known = st.sampled_from(["", *NAMES, "beach", "picture", "video", ".png", "2019-05-06", "2020"])
@@ -87,9 +87,9 @@ conditions = st.recursive(
 )
 @given(conditions)
 def test_a_condition_keeps_what_python_keeps(items, condition):
-    (base, files), (said, holds) = items, condition
+    (base, files), (where, holds) = items, condition
     assert len(files) == len(NAMES)
-    assert base.where(said).tolist() == sorted({file.row for file in files if holds(file.facts)})
+    assert base.where(where).tolist() == sorted({file.row for file in files if holds(file.facts)})
 
 
 def test_rows_are_looked_up_in_parts(tmp_path):

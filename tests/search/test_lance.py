@@ -9,9 +9,9 @@ from test_collections import ToyModel, picture
 from torch.nn import functional as F
 
 from polyprompt.errors import ConfigError
+from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
-from polyprompt.search.found import in_folder
 from polyprompt.search.items import COLUMNS
 from polyprompt.search.lance import write_table
 from polyprompt.search.query import Query, ask
@@ -81,8 +81,8 @@ def test_an_old_or_damaged_table_is_written_again(collection, tmp_path, capsys):
     newest.write_bytes(b"")
     capsys.readouterr()
     assert write_table(collection(), place)
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if "set aside" in line]
-    assert "files.lance: damaged" in said
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "set aside" in line]
+    assert "files.lance: damaged" in message
     assert opened(place).count_rows() == 14
     assert (place / "files.lance.damaged").is_dir()
 

@@ -6,9 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 from toy_server import embedder, write_photos
 
+from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
-from polyprompt.search.found import in_folder
 from polyprompt.serve.app import make_app
 from polyprompt.serve.shop import Served, Shelf, Shop
 

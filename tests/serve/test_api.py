@@ -52,11 +52,11 @@ def test_embeddings_are_the_models_own(client, shop, photos):
 
 def test_models_and_collections_are_told_by_id_and_never_by_place(client, photos):
     assert client.get("/v1/models").json()["data"][0]["id"] == "toy"
-    told = client.get("/collections")
-    (one,) = told.json()["data"]
+    answer = client.get("/collections")
+    (one,) = answer.json()["data"]
     assert (one["id"], one["model"], one["pictures"]) == ("photos", "toy", 12)
     assert len(one["aspects"]) == 3
-    assert str(photos.parent) not in told.text
+    assert str(photos.parent) not in answer.text
 
 
 def search(client, **asked):
@@ -206,7 +206,7 @@ def test_marks_move_the_query_towards_right_and_away_from_wrong(client, shop):
 def test_what_is_refused_is_told_in_openais_shape(client, photos):
     picture = uri(photos / "red-0.png")
     wide = Image.new("1", (pictures.PIXELS // 100, 101))
-    for path, asked, status, param, said in (
+    for path, asked, status, param, message in (
         ("/v1/embeddings", {"model": "gpt", "input": "a"}, 404, "model", "no model is called 'gpt'"),
         ("/v1/embeddings", {"input": "a"}, 400, "model", "Field required"),
         ("/v1/embeddings", {"model": "toy", "input": []}, 400, "input", "at least 1 item"),
@@ -241,7 +241,7 @@ def test_what_is_refused_is_told_in_openais_shape(client, photos):
         assert (answer.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error"), (
             answer.text
         )
-        assert said in error["message"]
+        assert message in error["message"]
         assert "/tmp" not in answer.text
     assert client.get("/collections/photos/thumbnails/99").status_code == 404
     for body in (b"{", b"[" * 100_000, b"\xff", b""):

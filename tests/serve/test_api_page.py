@@ -12,16 +12,16 @@ TOKEN = "a-long-enough-token"
 
 
 def test_every_call_and_every_field_is_there(client):
-    said, answer = client.get("/openapi.json").json(), client.get("/docs")
+    message, answer = client.get("/openapi.json").json(), client.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     page = html.unescape(re.sub("</?code>", "`", answer.text))
-    for path, operations in said["paths"].items():
+    for path, operations in message["paths"].items():
         for method, operation in operations.items():
             assert f"<span>{method.upper()}</span> `{path}`" in page
             assert operation["description"] in page
-    for name in ("Embed", "Ask", "Classify", "Sort", "Marks"):
-        assert all(f"<dt>`{field}`" in page for field in said["components"]["schemas"][name]["properties"])
-    assert "/docs" not in said["paths"]
+    for name in ("Embed", "Search", "Classify", "Sort", "Marks"):
+        assert all(f"<dt>`{field}`" in page for field in message["components"]["schemas"][name]["properties"])
+    assert "/docs" not in message["paths"]
 
 
 def test_nothing_runs_in_it_and_nothing_is_fetched(client):

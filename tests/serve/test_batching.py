@@ -14,10 +14,10 @@ class Gate:
     """Work that stands still until it is let go on; it notes its batches."""
 
     def __init__(self):
-        self.open, self.begun, self.batches = threading.Event(), threading.Event(), []
+        self.open, self.started, self.batches = threading.Event(), threading.Event(), []
 
     def __call__(self, items):
-        self.begun.set()
+        self.started.set()
         assert self.open.wait(10)
         self.batches.append(list(items))
         if any(item < 0 for item in items):
@@ -41,7 +41,7 @@ def batcher(gate):
 async def first_at_work(batcher, gate):
     """A request that holds the model up."""
     first = asyncio.ensure_future(batcher([100]))
-    await asyncio.to_thread(gate.begun.wait, 10)
+    await asyncio.to_thread(gate.started.wait, 10)
     return first
 
 

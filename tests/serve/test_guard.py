@@ -41,13 +41,13 @@ def test_a_token_is_asked_for_everywhere_but_on_the_page_itself(shop):
 def test_hosts_beyond_this_machine_need_a_token():
     check_host("127.0.0.1", None)
     check_host("0.0.0.0", TOKEN)
-    for host, token, said in (
+    for host, token, message in (
         ("0.0.0.0", None, "so a token is needed"),
         ("192.168.1.2", None, "so a token is needed"),
         ("localhost", "short", "at least 12"),
         ("localhost", 'quoted"quoted"quoted', "without spaces and quotes"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             check_host(host, token)
 
 

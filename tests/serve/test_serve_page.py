@@ -83,8 +83,8 @@ class Page:
     def rows(self):
         return self.run("return [...document.querySelectorAll('.tile')].map((tile) => Number(tile.dataset.row))")
 
-    def told(self):
-        return self.one("#told").text
+    def message(self):
+        return self.one("#message").text
 
     def seen(self):
         """Whether the thumbnails in sight have been drawn."""
@@ -124,7 +124,7 @@ def page(browser, shop):
 def test_type_and_see_pictures_then_drag_a_slider(page, client):
     assert len(page.rows()) == 12
     page.one("#text").send_keys("a red square")
-    until(lambda: "best first" in page.told())
+    until(lambda: "best first" in page.message())
     assert until(page.seen)
     best = client.post("/search", json={"collection": "photos", "text": "a red square"}).json()["data"]
     assert page.rows() == [hit["row"] for hit in best]
@@ -155,7 +155,7 @@ def test_drop_a_picture_and_look_at_a_result(page, photos):
 
 def test_mark_three_and_adapt(page):
     page.one("#text").send_keys("zebra")
-    until(lambda: "best first" in page.told())
+    until(lambda: "best first" in page.message())
     first = page.rows()
     assert page("#adapt[disabled]")
     page.click(".mark.right", 10)
@@ -163,7 +163,7 @@ def test_mark_three_and_adapt(page):
     page.click(".mark.wrong", 0)
     assert page.one("#adapt").text == "Adapt to 2 ✓ 1 ✗"
     after = page.after(lambda: page.click("#adapt"))
-    assert "adapted to your marks" in page.told()
+    assert "adapted to your marks" in page.message()
     assert sum(after.index(row) for row in first[10:]) < 21
     assert len(page(".mark.right[aria-pressed=true]")) == 2
     until(lambda: page.after(lambda: page.click("#forget")) == first)
@@ -185,7 +185,7 @@ def test_classes_filters_and_the_csv(page):
     assert len(lines) == 2
     assert lines[1].startswith('"white-')
     page.one("#where").send_keys("yeer > 1")
-    until(lambda: "Did you mean 'year'?" in page.told())
+    until(lambda: "Did you mean 'year'?" in page.message())
     assert ["400" in entry["message"] for entry in severe(page.browser)] == [True]
 
 
@@ -193,7 +193,7 @@ def test_the_keyboard_does_it_all(page):
     page.one("body").send_keys("/")
     assert page.run("return document.activeElement.id") == "text"
     page.one("#text").send_keys("red\n")
-    until(lambda: "best first" in page.told())
+    until(lambda: "best first" in page.message())
     page(".tile .open")[0].send_keys("\ue014")
     assert page.run("return document.activeElement.closest('.tile').dataset.row") == str(page.rows()[1])
     page(".tile .open")[1].send_keys("r")
@@ -236,7 +236,7 @@ def test_the_token_is_asked_for_once(browser, shop):
         page = Page(browser, address)
         until(lambda: page("#key[open]"))
         page.one("#token").send_keys("wrong\n")
-        until(lambda: "not the token" in page.one("#key-told").text)
+        until(lambda: "not the token" in page.one("#key-message").text)
         page.run("arguments[0].value = ''", page.one("#token"))
         page.one("#token").send_keys(TOKEN + "\n")
         until(page.rows)

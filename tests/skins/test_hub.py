@@ -67,9 +67,9 @@ def test_a_run_of_align_is_laid_out_too(aligned, tmp_path):
 
 
 def test_without_a_network_it_says_so_in_one_line():
-    with pytest.raises(FileError, match=r"hf:me/nothing: the hub says: \w") as told:
+    with pytest.raises(FileError, match=r"hf:me/nothing: the hub says: \w") as error:
         pp.load("hf:me/nothing")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     with pytest.raises(FileError, match=r"hf:\.\./\.\./etc: the hub says: "):
         fetched("hf:../../etc")
     with pytest.raises(FileError, match="hf:me/pets: the hub says: "):
@@ -90,7 +90,7 @@ def ask(hub, tmp_path):
     """Runs polyprompt with the stand-in as its hub: exit code, output, errors."""
 
     def ask(*words, **environment):
-        said = {
+        facts = {
             "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN,
             "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }  # fmt: skip
@@ -99,7 +99,9 @@ def ask(hub, tmp_path):
             if words[0] == "-c"
             else [sys.executable, "-m", "polyprompt", *map(str, words)]
         )
-        done = subprocess.run(command, env=os.environ | said | environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            command, env=os.environ | facts | environment, capture_output=True, text=True, timeout=200
+        )
         return done.returncode, done.stdout, done.stderr
 
     return ask

@@ -35,14 +35,14 @@ def test_rows_are_those_of_the_run(model, aligned):
     assert model.mteb_model_meta.name == "polyprompt/run"
 
 
-def task_metadata(**said):
+def task_metadata(**facts):
     from mteb import TaskMetadata
 
     nothing = dict.fromkeys(
         ("date", "domains", "task_subtypes", "license", "annotations_creators", "dialect", "sample_creation")
     )
     here = {"dataset": {"path": "local/toy", "revision": "1"}, "eval_splits": ["test"], "eval_langs": ["eng-Latn"]}
-    return TaskMetadata(description="Toy.", reference=None, bibtex_citation=None, **nothing | here | said)
+    return TaskMetadata(description="Toy.", reference=None, bibtex_citation=None, **nothing | here | facts)
 
 
 def evaluated(model, task):

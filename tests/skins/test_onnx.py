@@ -72,11 +72,11 @@ def test_the_file_alone_classifies_a_picture(tmp_path):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
     export_onnx(made, tmp_path / "toy.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "toy.onnx", providers=["CPUExecutionProvider"])
-    said = session.get_modelmeta().custom_metadata_map
-    assert json.loads(said["class_names"]) == list(NAMES)
-    assert (said["method"], said["encoder"]) == ("coop", "toy-clip")
-    assert said["encoder_fingerprint"] == made.method.encoder.fingerprint
-    pixels = Preprocess.from_json(json.loads(said["preprocess"]))(picture)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["class_names"]) == list(NAMES)
+    assert (facts["method"], facts["encoder"]) == ("coop", "toy-clip")
+    assert facts["encoder_fingerprint"] == made.method.encoder.fingerprint
+    pixels = Preprocess.from_json(json.loads(facts["preprocess"]))(picture)
     _, probabilities = session.run(None, {"pixels": pixels[None].numpy()})
     np.testing.assert_allclose(probabilities, made([picture]).numpy(), atol=1e-4)
     onnx.checker.check_model(str(tmp_path / "toy.onnx"), full_check=True)

@@ -63,10 +63,10 @@ def test_the_files_merged_by_hand_give_our_logits(lora, clip, tmp_path):
             a, b = (file.get_tensor(f"base_model.model.{layer}.lora_{part}.weight") for part in "AB")
             model.get_submodule(layer).weight += config["lora_alpha"] / config["r"] ** 0.5 * b @ a
         assert len(file.keys()) == 2 * len(config["target_modules"])
-        said = {name: json.loads(value) for name, value in file.metadata().items() if name != "format"}
+        facts = {name: json.loads(value) for name, value in file.metadata().items() if name != "format"}
     torch.testing.assert_close(logits(model), lora.method(PIXELS).detach(), **CLOSE)
     assert (logits(clip) - logits(model)).abs().max() > 0.5
-    assert said == {"class_names": list(NAMES), "template": "a photo of a {}.", "scale": 100.0}
+    assert facts == {"class_names": list(NAMES), "template": "a photo of a {}.", "scale": 100.0}
 
 
 @pytest.mark.slow

@@ -166,9 +166,9 @@ def test_a_weight_of_two_is_the_picture_twice_and_one_of_none_is_none(squares):
 def test_class_weights_are_scikit_learns(squares, weights):
     pictures, names = squares[0][:13], squares[1][:13]  # not as many of each
     own = np.linspace(0.5, 2, 13)
-    told = compute_sample_weight(weights, names) * own
+    weighted = compute_sample_weight(weights, names) * own
     by_class = toy(**WHOLE, class_weight=weights).fit(pictures, names, sample_weight=own)
-    by_picture = toy(**WHOLE).fit(pictures, names, sample_weight=told)
+    by_picture = toy(**WHOLE).fit(pictures, names, sample_weight=weighted)
     np.testing.assert_allclose(by_class.predict_proba(pictures), by_picture.predict_proba(pictures), rtol=1e-5)
     assert by_class.get_params()["class_weight"] == weights
 

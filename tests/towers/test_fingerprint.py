@@ -188,14 +188,14 @@ print(*[toy_encoder(family).fingerprint for family in FAMILIES], fingerprint(toy
 
 @pytest.mark.outside("process")
 def test_it_is_the_same_in_every_process():
-    said = subprocess.check_output(
+    output = subprocess.check_output(
         [sys.executable, "-c", IN_A_PROCESS, str(Path(__file__).parents[1])],
         env=os.environ | {"PYTHONHASHSEED": "1"},
         text=True,
         stderr=subprocess.DEVNULL,
     )
     here = [toy_encoder(family).fingerprint for family in ("clip", "siglip", "campe")]
-    assert said.split() == [*here, fingerprint(toy_decoder("gemma2"), tokenizer())]
+    assert output.split() == [*here, fingerprint(toy_decoder("gemma2"), tokenizer())]
 
 
 def kept(encoder, pictures, block):

@@ -69,8 +69,8 @@ def test_the_tree_behind_given_keys_and_values(family, toy_tokenizer):
     full, batch = pass_of(llm, CAPTIONS, TREE)
     hidden, flow = llm.embed(batch.ids, batch.positions, batch.mask)
     width = batch.width
-    captions, its = llm.embed(batch.ids[:, :width], batch.positions[:, :width], batch.mask[:, :width, :width])
-    before, _ = llm.keys_values(captions, its, 0, llm.depth)
+    captions, caption_flow = llm.embed(batch.ids[:, :width], batch.positions[:, :width], batch.mask[:, :width, :width])
+    before, _ = llm.keys_values(captions, caption_flow, 0, llm.depth)
     behind = llm.norm(llm.run_behind(hidden[:, width:], flow, 0, llm.depth, width, before))
     torch.testing.assert_close(behind, full[:, width:], rtol=1e-5, atol=1e-5)
 

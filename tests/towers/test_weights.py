@@ -95,13 +95,13 @@ class Opened:
     def names(self) -> set[str]:
         found = set()
         try:
-            told = os.read(self.queue, 1 << 20)
+            events = os.read(self.queue, 1 << 20)
         except BlockingIOError:
             return found
-        while told:
-            _, _, _, length = struct.unpack_from("iIII", told)
-            found.add(told[16 : 16 + length].rstrip(b"\0").decode())
-            told = told[16 + length :]
+        while events:
+            _, _, _, length = struct.unpack_from("iIII", events)
+            found.add(events[16 : 16 + length].rstrip(b"\0").decode())
+            events = events[16 + length :]
         return found
 
 

@@ -101,10 +101,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_older_one_taken(name, damage,
     at, _ = restore(tmp_path, task, memory, PLAN)
     assert at.step == 1
     assert equal(state_of(task), older)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert name in said
-    assert "epoch-0001-batch-000002.damaged" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert name in message
+    assert "epoch-0001-batch-000002.damaged" in message
     assert [path.name for path in checkpoint.found(tmp_path)] == ["epoch-0001-batch-000001"]
 
 

@@ -118,12 +118,12 @@ def test_bf16_trains_nearly_the_same_weights_which_stay_in_fp32(tmp_path):
 def test_a_loss_that_is_nan_stops_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(TrainingError) as caught:
         train(tmp_path, fetch=at_step(5, with_nan), checkpoint_steps=2)
-    said = str(caught.value)
-    assert said.startswith("step 5 (epoch 2): the loss is not finite (loss nan, contrast nan, scale 2.6")
-    assert "at learning rate 0.01" in said
-    assert "Try a smaller rate" in said
-    assert "epoch-0002-batch-000001 is kept" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith("step 5 (epoch 2): the loss is not finite (loss nan, contrast nan, scale 2.6")
+    assert "at learning rate 0.01" in message
+    assert "Try a smaller rate" in message
+    assert "epoch-0002-batch-000001 is kept" in message
+    assert "\n" not in message
     train(tmp_path, fetch=fetch, resume=True)  # and it goes on from there
     assert [line["step"] for line in log_of(tmp_path) if "loss" in line] == list(range(1, 10))
 

@@ -33,8 +33,8 @@ class ClassWeights:
 
     def __init__(self, weights: Weights) -> None:
         self.balanced = weights == "balanced"
-        told = weights if isinstance(weights, Mapping) else {}
-        self.by_name = {spelt(name): float(weight) for name, weight in told.items()}
+        given = weights if isinstance(weights, Mapping) else {}
+        self.by_name = {spelt(name): float(weight) for name, weight in given.items()}
 
     def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
         """Counts the classes, or finds those that have weights.

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from polyprompt.adapt.wording import spoken
+from polyprompt.adapt.wording import in_prompt
 from polyprompt.data.names import spelt
 from polyprompt.disk.files import read_json
 from polyprompt.disk.foreign import read_foreign
@@ -103,7 +103,7 @@ def sentences_of(descriptions: Mapping[str, Sequence[str]], names: Sequence[str]
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise DataError(f"no description of class {missing[0]!r}{more} among {len(own)} described classes. {hint}")
     return [
-        [*own.get(spelt(name), ("", ()))[1], *(one.replace(EVERY, spoken(name)) for one in every)] for name in names
+        [*own.get(spelt(name), ("", ()))[1], *(one.replace(EVERY, in_prompt(name)) for one in every)] for name in names
     ]
 
 

@@ -11,7 +11,7 @@ from polyprompt.nn.prompts import from_words, normal, slots
 from polyprompt.towers.base import INPUT, Plan, Prepared, TextTower
 
 
-def spoken(name: str) -> str:
+def in_prompt(name: str) -> str:
     """A class name as it stands in a prompt: underscores are spaces."""
     return name.replace("_", " ").strip()
 
@@ -45,8 +45,8 @@ def filled(
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"template {template!r}: needs one {{}} where the class name goes")
-    said = class_names if underscores else [spoken(name) for name in class_names]
-    return [text.words(template.format(name)) for name in said for template in templates]
+    written = class_names if underscores else [in_prompt(name) for name in class_names]
+    return [text.words(template.format(name)) for name in written for template in templates]
 
 
 def behind(text: TextTower, words: str) -> list[int]:
@@ -67,8 +67,8 @@ def context_rows(
     front = {"end": len(context), "middle": len(context) // 2, "front": 0}[position]
     rows = []
     for name in class_names:
-        sentence = behind(text, f"{spoken(name)}.")
-        length = 0 if position == "end" else len(behind(text, spoken(name)))
+        sentence = behind(text, f"{in_prompt(name)}.")
+        length = 0 if position == "end" else len(behind(text, in_prompt(name)))
         rows.append([*context[:front], *sentence[:length], *context[front:], *sentence[length:]])
     return rows
 
@@ -92,7 +92,7 @@ def check_counts(method: str, **counts: int) -> None:
             raise ConfigError(f"{method}: {field} is {value}; it must be at least 1")
 
 
-def begun(text: TextTower, count: int, words: str, start: int = 0) -> list[int]:
+def context_ids(text: TextTower, count: int, words: str, start: int = 0) -> list[int]:
     """A context of `count` slots; the words it starts from go on where they are more.
 
     A context that enters block `start` is not there below it. So its words stay there, all of them, behind the slots:

@@ -75,8 +75,8 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
                 raise
     except Exception as error:
         known = isinstance(error, PolypromptError)
-        said = str(error) if known else f"{type(error).__name__}: {error} (all of it in {log})"
-        write_json(failure_of(folder, cell.name), {"cell": title(cell), "error": said})
+        message = str(error) if known else f"{type(error).__name__}: {error} (all of it in {log})"
+        write_json(failure_of(folder, cell.name), {"cell": title(cell), "error": message})
     finally:
         claim.give_back()
 

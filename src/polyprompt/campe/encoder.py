@@ -51,7 +51,7 @@ class Part(NamedTuple):
     """The first block with prompts, or INPUT."""
     hidden: Float[Tensor, "r n d"]
     """States entering the first block with prompts; with `looked`, of what is read out alone."""
-    looked: tuple[Tensor, Tensor] | None
+    keys_values: tuple[Tensor, Tensor] | None
     """Keys and values [r, h, n, e] that the last block makes of them, where no block comes after the prompts."""
     places: Int[Tensor, "s"]
     """Where the slots are, counted along the batch's rows."""
@@ -161,15 +161,15 @@ class CampeText(nn.Module):
         places = (tokens < 0).nonzero()[:, 0]
         distinct = sequences(list(patterns), self.tree).to(device)
         hidden, flow = self._below(distinct, start)
-        looked = None
+        keys_values = None
         counts = {sum(token < 0 for token in row) for row in rows}
         even = len(counts) == 1 and 0 not in counts
         if alone and 0 < start == self.depth - 1 and even and side.reads_the_tree and self.savings.last_row:
-            looked = side.llm.keys_values_of(start, hidden, flow)
+            keys_values = side.llm.keys_values_of(start, hidden, flow)
             hidden = pick(hidden, side.rows(distinct))
         flow = self._embed(batch)[1]
         which = torch.tensor(which, device=device)
-        return Part(batch, flow, which, start, hidden, looked, places, ~tokens[places])
+        return Part(batch, flow, which, start, hidden, keys_values, places, ~tokens[places])
 
     def _below(self, batch: Sequences, start: int) -> tuple[Hidden, Flow]:
         """States entering block `start`; no other token sees a slot, whose prompt is not there yet."""
@@ -192,7 +192,7 @@ class CampeText(nn.Module):
         """From the states that a part holds to the vectors."""
         side, last, batch = self.side, self.depth - 1, part.batch
         rows, entering = side.rows(batch), change.entering
-        if part.looked is not None:
+        if part.keys_values is not None:
             return side.read(self._last_alone(part, _alone(entering[last]), rows), batch).segments.flatten(1)
         if change.start == INPUT:
             hidden = self._embed(batch, partial(_at_input, part, change))[0]
@@ -213,12 +213,12 @@ class CampeText(nn.Module):
 
     def _last_alone(self, part: Part, layer: Tensor, rows: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """The last block, where all but the prompts' keys and values is at hand."""
-        assert part.looked is not None
+        assert part.keys_values is not None
         llm, last = self.side.llm, self.depth - 1
         columns = part.places.remainder(part.batch.ids.shape[1]).unflatten(0, (len(rows), -1))
         prompts = F.embedding(part.slots.view_as(columns), layer)
         both = []
-        for old, new in zip(part.looked, llm.keys_values_of(last, prompts, part.flow.rows(columns)), strict=True):
+        for old, new in zip(part.keys_values, llm.keys_values_of(last, prompts, part.flow.rows(columns)), strict=True):
             places = columns[:, None, :, None].expand_as(new)
             both.append(old.index_select(0, part.which).scatter(2, places, new.to(old.dtype)))
         return llm.attend_with(last, part.hidden.index_select(0, part.which), part.flow.rows(rows), *both)

@@ -296,16 +296,16 @@ def build(settings: ModelSettings) -> CAMPE:
     return CAMPE(settings, llm, tower)
 
 
-def held_in(said: str) -> torch.dtype | None:
+def held_in(tower_dtype: str) -> torch.dtype | None:
     """What a `TowerDtype` means for frozen blocks; None: as their checkpoint has them.
 
     Raises:
         UnknownNameError: there is no such one.
     """
-    if said not in get_args(TowerDtype):
-        raise UnknownNameError("tower dtype", said, get_args(TowerDtype))
-    if said != "auto":
-        return torch.float32 if said == "fp32" else torch.bfloat16
+    if tower_dtype not in get_args(TowerDtype):
+        raise UnknownNameError("tower dtype", tower_dtype, get_args(TowerDtype))
+    if tower_dtype != "auto":
+        return torch.float32 if tower_dtype == "fp32" else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return None if choose_precision(device).precision == "bf16" else torch.float32
 

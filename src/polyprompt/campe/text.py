@@ -296,8 +296,8 @@ class TextSide(nn.Module):
         hidden, flow = self.llm.embed(batch.ids, batch.positions, batch.mask, embeddings)
         with torch.no_grad():
             alone = batch.mask[:, :width, :width]
-            caption, its = self.llm.embed(batch.ids[:, :width], batch.positions[:, :width], alone)
-            before, caption = self.llm.keys_values(caption, its, 0, self.split)
+            caption, caption_flow = self.llm.embed(batch.ids[:, :width], batch.positions[:, :width], alone)
+            before, caption = self.llm.keys_values(caption, caption_flow, 0, self.split)
         behind = self.llm.run_behind(hidden[:, width:], flow, 0, self.split, width, before)
         return torch.cat([caption, behind], dim=1), flow
 

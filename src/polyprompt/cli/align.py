@@ -26,11 +26,11 @@ def command(
     """
     settings = replace(given, options={**given.options, "start_from": start_from}).settings(name=run_name(out))
     from polyprompt.cli.evaluate import show, show_sentences
-    from polyprompt.cli.pictures import way_out
+    from polyprompt.cli.pictures import max_bad_advice
     from polyprompt.runs.align import align
     from polyprompt.runs.folder import read_results
 
-    with way_out():
+    with max_bad_advice():
         align(settings, out, resume=resume)
     results = read_results(out)
     for name, found in results.get("sentences", {}).items():

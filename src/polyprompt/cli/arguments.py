@@ -35,16 +35,16 @@ Classes = Annotated[
 ]
 
 
-def executor_of(said: str) -> Executor:
+def executor_of(executor_name: str) -> Executor:
     """Where work runs.
 
     Raises:
         ConfigError: nowhere that is known.
     """
     for executor in get_args(Executor):
-        if said == executor:
+        if executor_name == executor:
             return executor
-    raise ConfigError(f"--executor is {said!r}; choose from {', '.join(get_args(Executor))}")
+    raise ConfigError(f"--executor is {executor_name!r}; choose from {', '.join(get_args(Executor))}")
 
 
 def run_name(out: Path) -> str:
@@ -82,15 +82,15 @@ def query_text(text: str) -> str:
     return whole(text, "the text")
 
 
-def names(said: Sequence[str] | None) -> list[str] | None:
+def names(given: Sequence[str] | None) -> list[str] | None:
     """The class names that --classes gives.
 
     Raises:
         ConfigError: a file that cannot be read, or quotes that do not end.
     """
-    if not said:
+    if not given:
         return None
-    found = [name for one in said for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
+    found = [name for one in given for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
     return [whole(name.strip(), "--classes") for name in found]
 
 

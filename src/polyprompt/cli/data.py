@@ -54,7 +54,7 @@ def check(
 
     findings = check(name, root, sample=sample)
     for one in findings:
-        typer.echo(f"{'whole ' if one.whole else 'FAULTY'}  {one.what}: {one.said}")
+        typer.echo(f"{'whole ' if one.whole else 'FAULTY'}  {one.what}: {one.result}")
     if bad := [one for one in findings if not one.whole]:
         raise DataError(f"{name}: {len(bad)} of {len(findings)} are not as published; they are named above.")
 

@@ -34,14 +34,14 @@ def command(
     Example: polyprompt evaluate runs/photos more-photos --split test
     """
     class_names = names(classes)
-    from polyprompt.cli.pictures import way_out
+    from polyprompt.cli.pictures import max_bad_advice
     from polyprompt.runs.evaluate import evaluate
     from polyprompt.runs.folder import read_results
     from polyprompt.runs.load import load
 
     read_results(run)
     model = load(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
-    with way_out():
+    with max_bad_advice():
         found = evaluate(
             run, data, split, class_names=class_names, templates=template or (), max_bad=max_bad, model=model
         )

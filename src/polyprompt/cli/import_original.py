@@ -38,7 +38,7 @@ def command(
     from polyprompt.runs.load import load_encoder
     from polyprompt.runs.saved import save
 
-    settings = told(method, assignments or [])
+    settings = read_settings(method, assignments or [])
     if descriptions is not None:
         from polyprompt.adapt.descriptions import read_descriptions
 
@@ -52,7 +52,7 @@ def command(
     typer.echo(f"{out}: {len(taken.class_names)} classes, {', '.join(named)}")
 
 
-def told(method: str, assignments: Sequence[str]) -> dict[str, object]:
+def read_settings(method: str, assignments: Sequence[str]) -> dict[str, object]:
     """What --set says of a method.
 
     Raises:

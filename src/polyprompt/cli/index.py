@@ -27,8 +27,8 @@ def command(
 
     Example: polyprompt index runs/photos ~/Pictures --out collections/pictures
     """
+    from polyprompt.search.candidates import in_folder
     from polyprompt.search.fill import index
-    from polyprompt.search.found import in_folder
     from polyprompt.search.models import open_model
     from polyprompt.search.shards import Opened, Spread
 

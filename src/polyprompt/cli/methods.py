@@ -43,11 +43,11 @@ def facts(name: str) -> tuple[str, ...]:
     from polyprompt.methods import records
 
     published = records(name)
-    told = published if isinstance(published, Untrained) else published.get("base-to-novel")
-    figures = {} if told is None else told.figures
+    record = published if isinstance(published, Untrained) else published.get("base-to-novel")
+    figures = {} if record is None else record.figures
     shown = [f"{figures[key]:.2f}" if key in figures else "-" for key in ("base", "novel", "harmonic mean")]
     paper, what = described(name)
-    return paper or "-", *learned(name), "no" if told is published else "yes", *shown, cost(name), what
+    return paper or "-", *learned(name), "no" if record is published else "yes", *shown, cost(name), what
 
 
 def learned(name: str) -> tuple[str, str]:

@@ -146,20 +146,20 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     )
 
 
-def read(said: Plain, setting: Setting | None) -> Plain:
+def read(given: Plain, setting: Setting | None) -> Plain:
     """What was said on the command line, as the setting's type has it, or as YAML where there is no such setting.
 
     A text stays what it is, whatever YAML would read in it. `none` is none, where there may be none.
     """
-    if isinstance(said, list):
-        return [read(one, setting and _item(setting)) for one in said]
-    if not isinstance(said, str):
-        return said
+    if isinstance(given, list):
+        return [read(one, setting and _item(setting)) for one in given]
+    if not isinstance(given, str):
+        return given
     types = plain_hint(setting.hint) if setting else ()
-    if NoneType in types and said.lower() in ("none", "null"):
+    if NoneType in types and given.lower() in ("none", "null"):
         return None
     words = any(one is str or get_origin(one) in (Literal, dict) for one in types)
-    return said if words and not {int, float, bool} & set(types) else _yaml(said)
+    return given if words and not {int, float, bool} & set(types) else _yaml(given)
 
 
 def _item(setting: Setting) -> Setting:

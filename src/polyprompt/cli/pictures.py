@@ -21,7 +21,7 @@ BATCH = 64
 
 
 @contextmanager
-def way_out() -> Iterator[None]:
+def max_bad_advice() -> Iterator[None]:
     """Tells which option leaves an unreadable picture out."""
     try:
         yield

@@ -36,7 +36,7 @@ def command(
     Example: polyprompt run base-to-novel --methods coop,maple --data eurosat --encoders ViT-B-16/openai --out runs/grid
     """
     lists = {"methods": methods, "data": data, "encoders": encoders, "seeds": seeds, "shots": shots}
-    given = {name: said.split(",") for name, said in lists.items() if said is not None}
+    given = {name: items.split(",") for name, items in lists.items() if items is not None}
     settings = _settings(what, given, assignments or [])
     where = executor_of(executor)
     from polyprompt.bench.estimate import estimated
@@ -77,11 +77,11 @@ def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) ->
         for method in values.get("methods", ()):
             check_own(method, what)
     os.environ[OWN] = ",".join([os.environ.get(OWN, ""), *given.get("methods", [])])  # for workers, who read a plan
-    for name, said in given.items():
+    for name, items in given.items():
         try:
-            values[name] = [int(one) for one in said] if name in ("seeds", "shots") else said
+            values[name] = [int(one) for one in items] if name in ("seeds", "shots") else items
         except ValueError:
-            raise ConfigError(f"--{name} is {','.join(said)}; give whole numbers with commas between") from None
+            raise ConfigError(f"--{name} is {','.join(items)}; give whole numbers with commas between") from None
     known = {one.name: one for one in settings_of(AdaptSettings)}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")

@@ -140,9 +140,9 @@ def of_run(
         DataError: more than `max_bad` pictures cannot be read, or all.
     """
     from polyprompt.cli.pictures import pictures_of
+    from polyprompt.search.candidates import in_folder, listed
     from polyprompt.search.collection import Collection, is_collection
     from polyprompt.search.fill import in_cache
-    from polyprompt.search.found import in_folder, listed
     from polyprompt.search.models import open_model
 
     if is_collection(run):

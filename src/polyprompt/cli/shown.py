@@ -13,20 +13,20 @@ LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 def value_word(setting: Setting) -> str:
     """What a value is called: NUMBER, or the choices that there are."""
-    said: list[str] = []
+    words: list[str] = []
     for one in plain_hint(setting.hint):
         if get_origin(one) is Literal:
-            said += map(str, get_args(one))
+            words += map(str, get_args(one))
         elif one is not NoneType:
-            said.append(WORDS.get(one, "TEXT"))
-    return "|".join(said)
+            words.append(WORDS.get(one, "TEXT"))
+    return "|".join(words)
 
 
 def notes(setting: Setting) -> str:
     """Default and limits in brackets; nothing where there are none."""
-    said = [f"default: {default}"] if (default := default_text(setting)) else []
-    said += limits(setting.hint)
-    return f"[{'; '.join(said)}]" if said else ""
+    parts = [f"default: {default}"] if (default := default_text(setting)) else []
+    parts += limits(setting.hint)
+    return f"[{'; '.join(parts)}]" if parts else ""
 
 
 def default_text(setting: Setting) -> str:
@@ -45,9 +45,9 @@ def limits(hint: object) -> list[str]:
     """How large and how small a number may be: "at least 1"."""
     if get_origin(hint) is not Annotated:
         return [limit for part in get_args(hint) for limit in limits(part)]
-    said = limits(get_args(hint)[0])
+    found_limits = limits(get_args(hint)[0])
     for one in get_args(hint)[1:]:
         for part in getattr(one, "metadata", [one]):
             found = {words: getattr(part, key, None) for key, words in LIMITS.items()}
-            said += [f"{words} {most:g}" for words, most in found.items() if most is not None and most < HUGE]
-    return said
+            found_limits += [f"{words} {most:g}" for words, most in found.items() if most is not None and most < HUGE]
+    return found_limits

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from polyprompt.data import odd
 from polyprompt.data.items import Pairs, Picture
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import refuse_half_characters
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import BadPicturesError, DataError, ImageError
 from polyprompt.progress import track
 
@@ -48,7 +48,7 @@ def pairs_of(name: str, place: str, rows: Iterable[Row], max_bad: int) -> Pairs:
         raise BadPicturesError(name.partition(":")[0], list(missing.values()), max_bad)
     if not images:
         raise DataError(f"{name}: no pictures; the data has no rows")
-    odd.tell(name, place, rows)
+    odd.warn(name, place, rows)
     return Pairs(name, tuple(images.values()), tuple(captions), tuple(image_of), tuple(missing.values()))
 
 
@@ -86,7 +86,7 @@ def readable_ones(pictures: Sequence[Picture]) -> tuple[list[int], list[str]]:
     return good, bad
 
 
-def tell_skipped(name: str, place: str, skipped: Sequence[str]) -> None:
+def warn_of_skipped(name: str, place: str, skipped: Sequence[str]) -> None:
     """Says which pictures were left out: each of a few, the first of many."""
     for line in skipped[:20]:
         say_once(place, f"{name}: left out, {line}")

@@ -9,9 +9,9 @@ from polyprompt.data.captions import readable_ones
 from polyprompt.data.entry import Entry
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import forget
+from polyprompt.data.messages import count, some
 from polyprompt.data.rows import Row
 from polyprompt.data.source import open_source
-from polyprompt.data.told import count, some
 from polyprompt.errors import DataError
 
 
@@ -21,7 +21,7 @@ class Finding:
 
     what: str
     """ "train", "photo", "1k-a test"."""
-    said: str
+    result: str
     whole: bool
 
 
@@ -41,11 +41,11 @@ def check(name: str, root: Path, *, sample: int = 50) -> list[Finding]:
     known = catalog.known(own) or own
     parts = (entry.part(known, part),) if part else entry.parts or ("",)
     return [
-        _looked_at(entry, known, one, split, root, sample) for one in parts for split in entry.splits_in(one) or (None,)
+        _finding(entry, known, one, split, root, sample) for one in parts for split in entry.splits_in(one) or (None,)
     ]
 
 
-def _looked_at(entry: Entry, name: str, part: str, split: str | None, root: Path, sample: int) -> Finding:
+def _finding(entry: Entry, name: str, part: str, split: str | None, root: Path, sample: int) -> Finding:
     what = " ".join(word for word in (part, split) if word) or "all"
     source = f"{name}:{part}" if part else name
     expected = entry.expected(entry.counts, part, split)
@@ -84,7 +84,7 @@ def _unreadable(pictures: list[Picture], sample: int) -> list[str]:
 
 
 def _counted(what: str, thing: str, number: int, expected: int | None, faults: list[str]) -> Finding:
-    said = count(number, thing)
+    result = count(number, thing)
     if expected is not None and expected != number:
         faults = [f"{number:,} of {expected:,} {thing}s", *faults]
-    return Finding(what, "; ".join(faults) or said, not faults)
+    return Finding(what, "; ".join(faults) or result, not faults)

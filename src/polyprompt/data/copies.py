@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from polyprompt.data.items import Picture
-from polyprompt.data.told import count, say_once, some
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.errors import ImageError
 
 
-def tell_copies(place: str, trained: Sequence[Picture], scored: Mapping[str, Sequence[Picture]]) -> None:
+def warn_of_copies(place: str, trained: Sequence[Picture], scored: Mapping[str, Sequence[Picture]]) -> None:
     """Says of each set that is scored how many of its pictures are byte for byte trained on.
 
     Args:

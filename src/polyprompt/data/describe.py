@@ -10,9 +10,9 @@ def lines(entry: Entry) -> Iterator[str]:
     yield entry.title
     for part in entry.parts or ("",):
         counts = [(split, entry.expected(entry.counts, part, split)) for split in entry.splits_in(part) or ("",)]
-        said = ", ".join(f"{split} {number:,}".strip() for split, number in counts if number is not None)
+        counted = ", ".join(f"{split} {number:,}".strip() for split, number in counts if number is not None)
         things = "pairs" if entry.holds == "scores" else "pictures"
-        yield f"{things} {part}".strip() + f": {said}"
+        yield f"{things} {part}".strip() + f": {counted}"
     facts = {
         "classes": f"{entry.classes}" if entry.classes else "",
         "class order": entry.order,

@@ -85,11 +85,11 @@ class Entry:
         Raises:
             DataError: it is not there; the message says where it was looked for.
         """
-        looked = [root / place for place in self.folders]
+        candidates = [root / place for place in self.folders]
         if root.name in {Path(place).name for place in self.folders}:
-            looked.append(root)
-        if (found := next((place for place in looked if place.is_dir()), None)) is None:
-            places = " or ".join(str(place) for place in looked)
+            candidates.append(root)
+        if (found := next((place for place in candidates if place.is_dir()), None)) is None:
+            places = " or ".join(str(place) for place in candidates)
             raise DataError(
                 f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it, or says how."
             )

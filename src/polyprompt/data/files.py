@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from polyprompt.data.items import Picture
-from polyprompt.data.told import count, say_once, some
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import IMAGES, SEEN
@@ -84,7 +84,7 @@ class Walk:
         """
         return sorted(self._below(folder, (os.path.realpath(self.root),) if folder != self.root else ()))
 
-    def tell(self) -> None:
+    def warn(self) -> None:
         """Says what was left out and what is there twice."""
         parts = [f"{len(names):,} {ending}" for ending, names in sorted(self.others.items())]
         examples = [names[0] for _, names in sorted(self.others.items())] + self.hidden[:1]
@@ -160,7 +160,7 @@ def pictures_in(folder: Path) -> list[Path]:
         raise DataError(f"{readable(str(folder))}: no such folder")
     walk = Walk(folder)
     found = walk.pictures(folder)
-    walk.tell()
+    walk.warn()
     if not found:
         raise DataError(f"{readable(str(folder))}: no pictures in it. Give a folder with {', '.join(sorted(IMAGES))}.")
     return found
@@ -170,7 +170,7 @@ class Places:
     """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
 
     `also` names more such folders, for lists whose official layout has others. Paths written on Windows are read as
-    well; how many were is told by `tell`.
+    well; how many were `warn` says.
     """
 
     def __init__(self, list_file: Path, *also: str) -> None:
@@ -188,7 +188,7 @@ class Places:
                 self.windows.append(name)
         return None if path is None else Picture(key_of(name) if key is None else key, partial(file_bytes, path))
 
-    def tell(self) -> None:
+    def warn(self) -> None:
         """Says how many paths were written in another way than they were read."""
         if self.windows:
             number = count(len(self.windows), "path")

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from polyprompt.data.captions import missing_line
 from polyprompt.data.items import Labelled, Picture
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import (
     LIST,
     check_class_names,
@@ -16,7 +17,6 @@ from polyprompt.data.names import (
 )
 from polyprompt.data.odd import is_list
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import BadPicturesError, DataError
 
 
@@ -98,7 +98,7 @@ def labelled_of(
     number = {label: i for i, label in enumerate(order)}
     if names != own:
         number = _numbers_among(names, classes, name)
-    _tell_codes(name, place, own)
+    _warn_of_codes(name, place, own)
     pictures: dict[str, Picture] = {}
     labels: list[int] = []
     missing: dict[str, str] = {}
@@ -156,17 +156,17 @@ def _not_expected(row: Row, class_name: str, names: Sequence[str]) -> str:
     )
 
 
-def _tell_codes(name: str, place: str, class_names: Sequence[str]) -> None:
+def _warn_of_codes(name: str, place: str, class_names: Sequence[str]) -> None:
     if codes := [class_name for class_name in class_names if is_code(class_name)]:
-        said = count(len(codes), "class is", "classes are")
-        say_once(place, f"{name}: {said} called by numbers or signs ({some(codes)}); prompts say them as they are.")
+        number = count(len(codes), "class is", "classes are")
+        say_once(place, f"{name}: {number} called by numbers or signs ({some(codes)}); prompts say them as they are.")
     way = f"a file {LIST} beside class folders, or a column class_name in a table, says what they are"
     if numbered := [class_name for class_name in class_names if is_numbered(class_name)]:
-        said = count(len(numbered), "class has a number before its name", "classes have numbers before their names")
-        say_once(place, f"{name}: {said} ({some(numbered)}), and prompts say it, too; {way}.")
+        number = count(len(numbered), "class has a number before its name", "classes have numbers before their names")
+        say_once(place, f"{name}: {number} ({some(numbered)}), and prompts say it, too; {way}.")
     if counted := [class_name for class_name in class_names if is_placeholder(class_name)]:
-        said = count(len(counted), "class has a number in the place of a name", "classes have numbers for names")
-        say_once(place, f"{name}: {said} ({some(counted)}), which says nothing to a text model; {way}.")
+        number = count(len(counted), "class has a number in the place of a name", "classes have numbers for names")
+        say_once(place, f"{name}: {number} ({some(counted)}), which says nothing to a text model; {way}.")
 
 
 def _disagreement(row: Row, one: str | int, other: str | int, known: str | int, first: str) -> DataError:

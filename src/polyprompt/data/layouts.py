@@ -11,10 +11,10 @@ from polyprompt.data.entry import Reading
 from polyprompt.data.files import Places, Walk, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Plain
@@ -127,8 +127,8 @@ def _names_beside(folder: Path) -> dict[str, str]:
         raise DataError(f"{folder / LIST}: has no name for {count(len(missing), 'id')} ({some(missing)}); take CoOp's")
     if other := [wnid for wnid in known if given[wnid] != known[wnid]]:
         example = f"{other[0]} is {given[other[0]]!r}, not {known[other[0]]!r}"
-        said = count(len(other), "name is", "names are")
-        say_once(str(folder), f"{folder.name}: {said} not those of CoOp's list ({example}); {LIST} is believed.")
+        number = count(len(other), "name is", "names are")
+        say_once(str(folder), f"{folder.name}: {number} not those of CoOp's list ({example}); {LIST} is believed.")
     return given
 
 
@@ -141,9 +141,9 @@ def first_folder(folder: Path, places: Sequence[str]) -> Path:
     Raises:
         DataError: none is.
     """
-    looked = [folder / place for place in places]
-    if (found := next((place for place in looked if place.is_dir()), None)) is None:
-        raise DataError(f"{folder}: its pictures are not there; looked for {' or '.join(map(str, looked))}")
+    candidates = [folder / place for place in places]
+    if (found := next((place for place in candidates if place.is_dir()), None)) is None:
+        raise DataError(f"{folder}: its pictures are not there; looked for {' or '.join(map(str, candidates))}")
     return found
 
 
@@ -160,7 +160,7 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
         for file in walk.pictures(root / name):
             key = readable(file.relative_to(folder).as_posix())
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=name)
-    walk.tell()
+    walk.warn()
 
 
 def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> Reading:

@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from polyprompt.data.messages import count, say_once
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once
 from polyprompt.errors import DataError
 
 EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
@@ -41,7 +41,7 @@ def is_list(text: str) -> bool:
     return isinstance(found, (list, tuple, set, dict)) and any(isinstance(part, str) for part in found)
 
 
-def tell(name: str, place: str, rows: Sequence[Row]) -> None:
+def warn(name: str, place: str, rows: Sequence[Row]) -> None:
     """Says how many captions look damaged, by kind, and how many a picture has twice."""
     for test, what in KINDS:
         if found := [row for row in rows if row.caption and test(row.caption.strip())]:
@@ -51,8 +51,8 @@ def tell(name: str, place: str, rows: Sequence[Row]) -> None:
     doubled = Counter((row.key, row.caption.strip()) for row in rows if row.caption)
     if twice := [pair for pair, times in doubled.items() if times > 1]:
         more = sum(doubled[pair] - 1 for pair in twice)
-        said = count(more, "caption repeats", "captions repeat")
-        say_once(place, f"{name}: {said} another one of the same picture ({twice[0][0]}: {twice[0][1]!r:.80}).")
+        repeats = count(more, "caption repeats", "captions repeat")
+        say_once(place, f"{name}: {repeats} another one of the same picture ({twice[0][0]}: {twice[0][1]!r:.80}).")
 
 
 def _quoted(caption: str) -> bool:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, tell_skipped
+from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, warn_of_skipped
 from polyprompt.data.items import Labelled, Pairs, Scored
 from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
+from polyprompt.data.messages import say_once
 from polyprompt.data.readers import Reader
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
-from polyprompt.data.splits import in_split, merged, own_name, tell_leaks
-from polyprompt.data.told import say_once
+from polyprompt.data.splits import in_split, merged, own_name, warn_of_leaks
 from polyprompt.errors import BadPicturesError, DataError
 
 
@@ -40,14 +40,14 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reade
     rows = cast(list[Row], rows_of_kind(opened, "captions", split))
     name = opened.name if split is None else f"{opened.name}:{split}"
     if split is None:
-        tell_leaks(opened.name, opened.place, rows)
+        warn_of_leaks(opened.name, opened.place, rows)
     else:
         rows = in_split(opened.name, opened.place, rows, split)
     pairs = pairs_of(name, opened.place, rows, max_bad)
     if max_bad:
         pairs = skip_unreadable(pairs, max_bad)
-    tell_skipped(pairs.name, opened.place, pairs.skipped)
-    _tell_count(opened, split, len(pairs.images), "pictures")
+    warn_of_skipped(pairs.name, opened.place, pairs.skipped)
+    _warn_of_count(opened, split, len(pairs.images), "pictures")
     return pairs
 
 
@@ -93,8 +93,8 @@ def read_labelled(
     data = labelled_of(name, opened.place, chosen, classes, class_names, max_bad)
     if max_bad:
         data = _without_unreadable(data, max_bad)
-    tell_skipped(data.name, opened.place, data.skipped)
-    _tell_count(opened, split, len(data.pictures), "pictures")
+    warn_of_skipped(data.name, opened.place, data.skipped)
+    _warn_of_count(opened, split, len(data.pictures), "pictures")
     return data
 
 
@@ -119,7 +119,7 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
     for row in rows:
         if not (row.first.strip() and row.second.strip()):
             raise DataError(f"{row.where}: a sentence is empty; write it or delete the row")
-    _tell_count(opened, split, len(rows), "pairs")
+    _warn_of_count(opened, split, len(rows), "pairs")
     first, second, scores = (
         zip(*((row.first, row.second, row.score) for row in rows), strict=True) if rows else ((),) * 3
     )
@@ -161,12 +161,12 @@ def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]
         return list(rows)
     if not known:
         raise DataError(f"{opened.name}: has no splits; leave split {split!r} out, or add a column 'split'")
-    tell_leaks(opened.name, opened.place, rows)
+    warn_of_leaks(opened.name, opened.place, rows)
     wanted = {own_name(opened.name, one, known) for one in split.split("+")}
     return [row for row in rows if row.split in wanted]
 
 
-def _tell_count(opened: Source, split: str | None, number: int, things: str) -> None:
+def _warn_of_count(opened: Source, split: str | None, number: int, things: str) -> None:
     """Says where a published set is not whole."""
     if opened.entry is None:
         return

@@ -17,10 +17,10 @@ from polyprompt.data import catalog
 from polyprompt.data.entry import ROOT, Entry, Kind
 from polyprompt.data.files import first_files, visible_folders
 from polyprompt.data.json_files import forget
+from polyprompt.data.messages import say_once
 from polyprompt.data.readers import Reader, class_folders, readers
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.splits import own_name, split_folders
-from polyprompt.data.told import say_once
 from polyprompt.errors import DataError
 from polyprompt.media.suffixes import SEEN
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once, some
 from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -47,8 +47,8 @@ def own_name(name: str, split: str, splits: Iterable[str]) -> str:
     same = next((names for names in SAME if asked in names), (asked,))
     if split in known:
         return split
-    for wanted, said in (((asked,), str.casefold), ((asked,), split_word), (same, split_word)):
-        found = [one for one in known if said(one.strip()) in wanted]
+    for wanted, normal_form in (((asked,), str.casefold), ((asked,), split_word), (same, split_word)):
+        found = [one for one in known if normal_form(one.strip()) in wanted]
         if len(found) > 1:
             raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, found))}; name the one that is meant")
         if found:
@@ -68,7 +68,7 @@ def in_split(name: str, place: str, rows: Iterable[Row], split: str) -> list[Row
         rows = [replace(row, split=drawn[row.key]) for row in rows]
     rows = merged(name, place, rows)
     splits = {row.split: None for row in rows if row.split}
-    tell_leaks(name, place, rows)
+    warn_of_leaks(name, place, rows)
     wanted = {own_name(name, one, splits) for one in split.split("+")}
     return [row for row in rows if row.split in wanted]
 
@@ -85,12 +85,12 @@ def merged(name: str, place: str, rows: Sequence[Row]) -> list[Row]:
         first, *others = of_one
         one_of |= dict.fromkeys(others, first)
         if others:
-            said = " and ".join(f"{spelling!r} ({number:,} rows)" for spelling, number in of_one.items())
-            say_once(place, f"{name}: {said} are read as one split.")
+            counted = " and ".join(f"{spelling!r} ({number:,} rows)" for spelling, number in of_one.items())
+            say_once(place, f"{name}: {counted} are read as one split.")
     return [replace(row, split=one_of[row.split]) if row.split in one_of else row for row in rows]
 
 
-def tell_leaks(name: str, place: str, rows: Iterable[Row]) -> None:
+def warn_of_leaks(name: str, place: str, rows: Iterable[Row]) -> None:
     """Says how many pictures lie in two splits, and how many captions stand in two."""
     rows = [row for row in rows if row.split]
     if leaks := _in_two((row.key, row.split) for row in rows):

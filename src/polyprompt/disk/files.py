@@ -327,9 +327,11 @@ def _download(name: str, version: str, folder: Path) -> Path:
         done = subprocess.run([*command, "--dest", temporary, f"{name}=={version}"], capture_output=True, text=True)
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
-            said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+            lines = [
+                line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if not line.startswith("WARNING")
+            ]
             raise FileError(
-                f"{name} {version}: pip could not download it ({said[-1] if said else 'without saying why'}). "
+                f"{name} {version}: pip could not download it ({lines[-1] if lines else 'without saying why'}). "
                 f"Try `{' '.join(command[:-1])} {name}=={version}` to see all that pip says."
             )
         _bring_to_disk(wheels[0])

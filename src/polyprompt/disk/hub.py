@@ -60,8 +60,8 @@ def reached(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # its own, and what its HTTP library and sockets raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        said = lines[1] if len(lines) > 1 and "Client Error" in lines[0] else lines[0]
-        said = said.partition(" for url")[0].partition(" (Request ID")[0].rstrip(".")
+        reason = lines[1] if len(lines) > 1 and "Client Error" in lines[0] else lines[0]
+        reason = reason.partition(" for url")[0].partition(" (Request ID")[0].rstrip(".")
         raise FileError(
-            f"{what}: the hub says: {said}. Look at the name and the network; what is private needs HF_TOKEN."
+            f"{what}: the hub says: {reason}. Look at the name and the network; what is private needs HF_TOKEN."
         ) from None

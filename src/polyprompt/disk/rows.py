@@ -355,7 +355,7 @@ def fill(
             store.refresh()
         todo = _missing(stores, keys)  # another process may have been here first
         if todo:
-            _tell_sizes(stores, keys, todo, sizes, cap_gb, what)
+            _say_sizes(stores, keys, todo, sizes, cap_gb, what)
             _compute(stores, keys, todo, compute, what)
 
 
@@ -380,7 +380,7 @@ def _compute(
             one.write()
 
 
-def _tell_sizes(
+def _say_sizes(
     stores: Sequence[RowStore], keys: Sequence[str], todo: Sequence[int], sizes: Sequence[int], cap_gb: float, what: str
 ) -> None:
     folder, some = stores[0].folder, ""

@@ -33,12 +33,12 @@ def write_sealed(path: Path, content: Values, beside: Iterable[str] = ()) -> Non
     write_text(path, _sealed(path, content, {name: _hash(path.with_name(name)) for name in beside}))
 
 
-def read_sealed(path: Path, way_out: str) -> Json:
+def read_sealed(path: Path, advice: str) -> Json:
     """What a sealed file says, once it and the files that it stands for were found as they were.
 
     Args:
         path: the file.
-        way_out: a sentence: what to do where the file itself was altered.
+        advice: a sentence: what to do where the file itself was altered.
 
     Raises:
         FileError: it, or a file beside it, is missing, damaged or altered; the message names it.
@@ -47,11 +47,11 @@ def read_sealed(path: Path, way_out: str) -> Json:
     if not isinstance(content, dict):
         raise FileError(f"{path}: damaged or foreign, it has to hold names and values.")
     if not content.keys() & {FILES, HASH}:
-        _tell_unsealed(path)
+        _warn_of_unsealed(path)
         return content
     files, _ = content.pop(FILES, None), content.pop(HASH, None)
     if not isinstance(files, dict) or read_bytes(path) != _sealed(path, content, files).encode():
-        raise FileError(f"{path}: damaged or altered, it does not have the hash that it names. {way_out}")
+        raise FileError(f"{path}: damaged or altered, it does not have the hash that it names. {advice}")
     for name, expected in files.items():
         if _hash(path.with_name(name)) != expected:
             raise FileError(
@@ -71,5 +71,5 @@ def _hash(path: Path) -> str | None:
 
 
 @cache
-def _tell_unsealed(path: Path) -> None:
+def _warn_of_unsealed(path: Path) -> None:
     say(f"{path}: comes from a version that did not seal it, so nothing shows whether it was altered.")

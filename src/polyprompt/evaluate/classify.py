@@ -87,7 +87,7 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
         raise DataError(
             f"the probabilities of {broken} of {len(labels)} pictures are not numbers; train at a lower rate"
         )
-    names = told_apart(class_names)
+    names = distinct_names(class_names)
     return {
         "accuracy": accuracy(probabilities, labels),
         "macro_f1": macro_f1(probabilities, labels),
@@ -100,14 +100,14 @@ def scores(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"], class_
     }
 
 
-def told_apart(class_names: Sequence[str]) -> list[str]:
+def distinct_names(class_names: Sequence[str]) -> list[str]:
     """Names of which no two are alike: the second of two classes called "missile" is "missile (2)"."""
     seen = Counter[str]()
-    found = []
+    distinct = []
     for name in class_names:
         seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def confused(
@@ -116,8 +116,8 @@ def confused(
     """How often items of a class were taken for which other one: the `most` frequent pairs, the first ones first."""
     taken_for: list[int] = probabilities.argmax(dim=1).tolist()
     pairs: Counter[tuple[int, int]] = Counter(zip(labels.tolist(), taken_for, strict=True))
-    found: dict[str, dict[str, int]] = {}
+    most_confused: dict[str, dict[str, int]] = {}
     for (label, taken), count in pairs.most_common():
-        if label != taken and sum(map(len, found.values())) < most:
-            found.setdefault(class_names[label], {})[class_names[taken]] = count
-    return found
+        if label != taken and sum(map(len, most_confused.values())) < most:
+            most_confused.setdefault(class_names[label], {})[class_names[taken]] = count
+    return most_confused

@@ -20,8 +20,8 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     import ray
     from ray.exceptions import RayError
 
-    begun = not ray.is_initialized()
-    if begun:
+    started_here = not ray.is_initialized()
+    if started_here:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
     try:
         devices = 1 if ray.cluster_resources().get("GPU") else 0
@@ -36,5 +36,5 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
                     say(f"A worker was lost: {str(error).strip().splitlines()[-1]}")
             watch()
     finally:
-        if begun:
+        if started_here:
             ray.shutdown()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.towers.base import Change, DualEncoder, TextTower
@@ -68,7 +68,7 @@ class CoCoOp(Adapter):
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context, the rest of its words, class name."""
         config = self.config
-        return context_rows(text, begun(text, config.context, config.words, config.start), names)
+        return context_rows(text, context_ids(text, config.context, config.words, config.start), names)
 
     def text_change(self, frozen: FrozenView) -> Change:
         """A context for each picture [p b d]."""

@@ -13,7 +13,7 @@ from torch import nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start, spoken
+from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start, in_prompt
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.nn.prompts import slots
 from polyprompt.towers.base import Change, DualEncoder, TextTower
@@ -52,19 +52,19 @@ class CoOp(Adapter):
     def __init__(self, config: Config, text: TextTower, names: Names, draw: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.owners = tuple(spoken(name) for name in names) if config.per_class else ()
+        self.owners = tuple(in_prompt(name) for name in names) if config.per_class else ()
         copies = [context_start(text, config.context, config.words, config.std, draw) for _ in self.owners or [0]]
         self.context = nn.Parameter(torch.stack(copies) if config.per_class else copies[0])
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context and class name."""
         count, position = self.config.context, self.config.position
-        context = begun(text, count, self.config.words, self.config.start)
+        context = context_ids(text, count, self.config.words, self.config.start)
         if not self.owners:
             return context_rows(text, context, names, position)
         rows = []
         for name in names:
-            own = slots(self.owners.index(spoken(name)) * count, count)
+            own = slots(self.owners.index(in_prompt(name)) * count, count)
             rows += context_rows(text, own + context[count:], [name], position)
         return rows
 
@@ -74,7 +74,7 @@ class CoOp(Adapter):
 
     def for_names(self, names: Names) -> "CoOp":
         """Itself; contexts of each class's own go to no other class."""
-        unknown = [name for name in names if self.owners and spoken(name) not in self.owners]
+        unknown = [name for name in names if self.owners and in_prompt(name) not in self.owners]
         if unknown:
             raise DataError(
                 f"no context was learned for class {unknown[0]!r}; with per_class there is one for each of "

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
@@ -75,7 +75,7 @@ class Fusion(Adapter):
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context, the rest of its words, class name."""
-        return context_rows(text, begun(text, self.config.context, self.config.words), names)
+        return context_rows(text, context_ids(text, self.config.context, self.config.words), names)
 
     def text_change(self, frozen: FrozenView) -> Change:
         """The text prompts, mixed with images of the image prompts."""

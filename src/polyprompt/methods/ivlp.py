@@ -14,7 +14,7 @@ from torch import nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import begun, check_counts, context_rows, context_start, filled
+from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import NOTHING, Change, DualEncoder, TextTower, check_open
@@ -80,7 +80,7 @@ class IVLP(Adapter):
         config = self.config
         if not len(self.text):
             return filled(text, [config.template], names)
-        return context_rows(text, begun(text, config.text_context, config.words, config.text_start), names)
+        return context_rows(text, context_ids(text, config.text_context, config.words, config.text_start), names)
 
     def text_change(self, frozen: FrozenView) -> Change:
         """The text prompts as they are."""

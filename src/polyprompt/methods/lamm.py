@@ -24,7 +24,7 @@ from polyprompt.adapt.adapter import Adapter, Names, class_logits
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Result, Term
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import begun, behind, check_counts, spoken
+from polyprompt.adapt.wording import behind, check_counts, context_ids, in_prompt
 from polyprompt.errors import ConfigError
 from polyprompt.methods import coop, maple
 from polyprompt.nn.processes import summed
@@ -78,7 +78,7 @@ class LAMM(Adapter):
         self.config, self.prompts = config, prompts
         words = len(text.words(config.words))
         self.context = {"words": 0, "coop": words, "maple": config.context}[config.beside]
-        self.owners = tuple(map(spoken, names))
+        self.owners = tuple(map(in_prompt, names))
         first = [behind(text, name) for name in self.owners]
         count = 1 if config.beside == "maple" else min(map(len, first))
         starts = [text.vectors(ids[:count]).detach().float() for ids in first]
@@ -89,14 +89,14 @@ class LAMM(Adapter):
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Each class with its learned tokens; where prompts learn, behind it the plain name in the same context."""
         rows = []
-        for name in map(spoken, names):
+        for name in map(in_prompt, names):
             rows += [self._row(text, name, learned=True)]
             rows += [] if self.prompts is None else [self._row(text, name, learned=False)]
         return rows
 
     def _row(self, text: TextTower, name: str, *, learned: bool) -> list[int]:
         used, count = self.context, self.tokens.shape[1]
-        front = begun(text, used, self.config.words)
+        front = context_ids(text, used, self.config.words)
         at = used or len(front)
         row = [*front, *behind(text, f"{name}.")]
         if not learned or name not in self.owners:

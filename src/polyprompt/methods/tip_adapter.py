@@ -128,7 +128,7 @@ class TipAdapter(Adapter):
         return other
 
 
-class Found(NamedTuple):
+class BestPair(NamedTuple):
     """The best pair of a search, and the accuracy in percent of every one, [beta, alpha]."""
 
     alpha: float
@@ -143,7 +143,7 @@ def search(
     likeness: Float[Tensor, "n k"],
     values: Float[Tensor, "k c"],
     labels: Int[Tensor, "n"],
-) -> Found:
+) -> BestPair:
     """beta in the outer loop, alpha in the inner one; a pair takes the best one's place if it is strictly better.
 
     Args:
@@ -168,9 +168,9 @@ def search(
             torch.argmax(torch.add(plain, cached, alpha=alpha, out=logits), dim=1, out=found[column])
         accuracy[row] = 100 * (found == labels).double().mean(dim=1)
     if not accuracy.max() > 0:
-        return Found(0.0, 0.0, accuracy)
+        return BestPair(0.0, 0.0, accuracy)
     beta, alpha = divmod(int(accuracy.flatten().argmax()), alpha_steps)
-    return Found(alphas[alpha], betas[beta], accuracy)
+    return BestPair(alphas[alpha], betas[beta], accuracy)
 
 
 PUBLISHED: Mapping[Protocol, Published] = {

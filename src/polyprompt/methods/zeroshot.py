@@ -71,8 +71,8 @@ class ZeroShot(Adapter):
 
     def _count(self, names: Names) -> None:
         """Notes how many sentences each class has."""
-        said = sentences_of(self.config.descriptions, names) if self.config.descriptions else []
-        self.counts = [len(one) for one in said] or [len(self.config.templates)] * len(names)
+        sentences = sentences_of(self.config.descriptions, names) if self.config.descriptions else []
+        self.counts = [len(one) for one in sentences] or [len(self.config.templates)] * len(names)
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Each class's descriptions, or each template with its name."""

@@ -95,8 +95,8 @@ def shares(parts: Sequence[float]) -> list[float | None]:
 
 def says(part: float, share: float | None) -> str:
     """A contribution in words: "+0.084 · 31 % of the score"."""
-    said = printed(part, "+.3f")
-    return said if share is None else f"{said} · {printed(100 * share, '.0f')} % of the score"
+    amount = printed(part, "+.3f")
+    return amount if share is None else f"{amount} · {printed(100 * share, '.0f')} % of the score"
 
 
 def warning_about(parts: Sequence[float]) -> str:

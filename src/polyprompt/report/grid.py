@@ -58,8 +58,8 @@ def title_of(column: Column) -> str:
     """A column in one line: its set and what stands in it; of an average what it is."""
     if column.of != AVERAGE:
         return f"{column.of} {column.name}".strip()
-    said = {"mean": "average", "targets": "average over targets"}
-    return said.get(column.name, column.name if "average" in column.name else f"average {column.name}")
+    labels = {"mean": "average", "targets": "average over targets"}
+    return labels.get(column.name, column.name if "average" in column.name else f"average {column.name}")
 
 
 def _cell(grid: Grid, row: Row, column: Column, means: Mapping[Column, float]) -> str:
@@ -110,8 +110,8 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
         by_source: dict[str, list[str]] = {}
         for one in theirs:
             by_source.setdefault(one.source, []).append(one.method)
-        said = "; ".join(f"{', '.join(methods)}: {source}" for source, methods in by_source.items())
-        yield f"Published: CLIP's ViT-B/16, 16 shots; {said}."
+        sources = "; ".join(f"{', '.join(methods)}: {source}" for source, methods in by_source.items())
+        yield f"Published: CLIP's ViT-B/16, 16 shots; {sources}."
         if not any(one.differences for one in theirs):
             yield "Nothing is subtracted from published figures: ours are of another encoder or of other pictures."
 

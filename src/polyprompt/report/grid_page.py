@@ -7,8 +7,8 @@ from pathlib import Path
 from polyprompt.disk.files import write_text
 from polyprompt.errors import FileError
 from polyprompt.report import grid_plots
-from polyprompt.report.apart import told_apart
 from polyprompt.report.averages import Grid, grids
+from polyprompt.report.distinct import with_distinct_names
 from polyprompt.report.grid import TEST, comma_separated, latex, made_by, markdown, name_of, ranking, shown
 from polyprompt.report.hardest import hardest
 from polyprompt.report.page import render
@@ -24,7 +24,7 @@ def write_report(folder: Path, out: Path) -> str:
     Raises:
         FileError: no grid, no result, a damaged one, or the report cannot be written.
     """
-    results = told_apart(results_in(folder))
+    results = with_distinct_names(results_in(folder))
     if not results:
         raise FileError(
             f"{folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."

@@ -25,7 +25,7 @@ UNLIKE = {"seed", "name", "out", "folder", "resume"}
 """Settings in which two runs of one experiment may differ."""
 
 
-class Found(BaseModel):
+class RetrievalScores(BaseModel):
     """What retrieval on one set gave."""
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +72,7 @@ class Results(BaseModel):
     machine: str | Json = ""
     date: str = ""
     seconds: float | None = None
-    retrieval: dict[str, Found] = {}
+    retrieval: dict[str, RetrievalScores] = {}
     sentences: dict[str, Compared] = {}
     training_seconds: float | None = None
     """Of steps alone, without reading, caching and scoring."""
@@ -158,12 +158,12 @@ def group(runs: Sequence[Run]) -> list[Group]:
     names = [name for name, _ in named]
     folders = [(name, members[0].folder.name) for name, members in named]
 
-    def told_apart(name: str, folder: Path) -> str:
+    def distinct_name(name: str, folder: Path) -> str:
         if names.count(name) == 1:
             return name
         return f"{name} ({folder.name if folders.count((name, folder.name)) == 1 else folder})"
 
-    return [Group(told_apart(name, members[0].folder), members) for name, members in named]
+    return [Group(distinct_name(name, members[0].folder), members) for name, members in named]
 
 
 def _common_name(names: Sequence[str]) -> str:

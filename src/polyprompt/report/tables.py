@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from polyprompt.progress import duration
-from polyprompt.report.runs import Found, Group, Results, Run, group, read_run
+from polyprompt.report.runs import Group, Results, RetrievalScores, Run, group, read_run
 from polyprompt.report.words import printed
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
@@ -120,7 +120,7 @@ def machine(results: Results) -> str:
     return ", ".join(f"{key} {value}" for key, value in results.machine.items())
 
 
-def columns(found: Sequence[Found]) -> list[Column]:
+def columns(found: Sequence[RetrievalScores]) -> list[Column]:
     """The columns for which there is any figure: recall in both directions, then how alike the aspects are."""
     ks = {int(key.split("@")[1]) for one in found for way in DIRECTIONS for key in getattr(one, way)}
     recalls = [Column(says, f"R@{k}", _recall(way, k), 1, True) for way, says in DIRECTIONS.items() for k in sorted(ks)]
@@ -128,17 +128,17 @@ def columns(found: Sequence[Found]) -> list[Column]:
     return [column for column in recalls + aspects if any(column.read(one) is not None for one in found)]
 
 
-def _recall(way: str, k: int) -> Callable[[Found], float | None]:
+def _recall(way: str, k: int) -> Callable[[RetrievalScores], float | None]:
     """Reads a recall, as a percentage, from what retrieval on a set gave."""
 
-    def read(found: Found) -> float | None:
+    def read(found: RetrievalScores) -> float | None:
         share = getattr(found, way).get(f"recall@{k}")
         return None if share is None else 100 * share
 
     return read
 
 
-def _aspect(key: str) -> Callable[[Found], float | None]:
+def _aspect(key: str) -> Callable[[RetrievalScores], float | None]:
     return lambda found: found.aspects.get(key)
 
 
@@ -238,7 +238,7 @@ def _best(figures: Sequence[Figure | None]) -> set[int]:
     return close if len(close) < len(known) else set()
 
 
-def _recalls(found: Sequence[Found]) -> str:
+def _recalls(found: Sequence[RetrievalScores]) -> str:
     """What the figures are, and of how many items where that is the same for all."""
     sizes = {(one.images, one.captions) for one in found if one.images and one.captions}
     if len(sizes) != 1:

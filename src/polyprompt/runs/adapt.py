@@ -13,7 +13,7 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.descriptions import RANDOM
 from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.tasks import build_tasks
-from polyprompt.data.copies import tell_copies
+from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
 from polyprompt.evaluate.classify import harmonic_mean
@@ -66,18 +66,18 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
     inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
-    told: Json = {}
+    chosen: Json = {}
     if settings.method["name"] == AUTO:
         from polyprompt.runs.auto import choose
 
         run.start(inputs)
-        settings, told = choose(settings, drawn, tests, encoder, run.folder, resume=resume)
+        settings, chosen = choose(settings, drawn, tests, encoder, run.folder, resume=resume)
     method = untrained(settings, encoder, drawn.class_names, keep=bool(settings.cache_gb), twins=drawn.twins)
     for data in tests.values():
         method.for_classes(data.class_names, twins=data.twins)  # names are checked here
     run.start(inputs)
     if is_main_process():
-        tell_copies(settings.data, drawn.pictures, {name: data.pictures for name, data in tests.items()})
+        warn_of_copies(settings.data, drawn.pictures, {name: data.pictures for name, data in tests.items()})
     chosen_on = selection(method, settings, tests)
     trained = train([(method, drawn)], settings, run.folder, resume=resume, since=run.since, chosen_on=chosen_on)
     tune(method, settings)
@@ -85,7 +85,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
         name: evaluate(method.for_classes(data.class_names, twins=data.twins), data, settings.cache_gb)
         for name, data in tests.items()
     }
-    figures = _figures(method, scored) | trained | told
+    figures = _figures(method, scored) | trained | chosen
     if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:
@@ -107,7 +107,7 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
     methods = build_tasks(config, encoder, names, seed=settings.seed, extra=terms, keep=keep, twins=twins)
     if is_main_process():
         for task, data in tests.items():
-            tell_copies(settings.data, drawn[task].pictures, {task: data.pictures})
+            warn_of_copies(settings.data, drawn[task].pictures, {task: data.pictures})
     by_task = {task: _by_class(data) for task, data in drawn.items()}
     run.start({"encoder": encoder.fingerprint, "drawn": by_task} | _described(settings))
     pairs, first = [(methods[task], drawn[task]) for task in methods], next(iter(methods.values()))

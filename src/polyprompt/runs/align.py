@@ -17,7 +17,7 @@ from polyprompt.campe.cache import ImageTokens
 from polyprompt.campe.model import CAMPE, build
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import join
-from polyprompt.data.copies import tell_copies
+from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Pairs, Scored
 from polyprompt.data.read import read_pairs, read_scored
 from polyprompt.data.source import kinds_of
@@ -183,7 +183,7 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     started = start_from(model, settings.start_from) if settings.start_from else None
     run.start({"towers": towers, "captions": _fingerprint(train), "start_from": started})
     if is_main_process():
-        _tell_copies(settings, train, dev)
+        _warn_of_copies(settings, train, dev)
     with processes().main_process_first():  # the others read what the first has cached
         work = _work(model, train, dev, settings)
     if started is None:  # else it was fitted to what the earlier run had seen
@@ -215,13 +215,13 @@ def _read(settings: AlignSettings, split: str | None) -> Pairs | Scored:
     return read_pairs(settings.data, split, max_bad=settings.max_bad)
 
 
-def _tell_copies(settings: AlignSettings, train: Pairs | Scored, dev: Pairs | Scored | None) -> None:
+def _warn_of_copies(settings: AlignSettings, train: Pairs | Scored, dev: Pairs | Scored | None) -> None:
     """Before hours of training: what of the sets to be scored is trained on."""
     test = _read(settings, settings.test_split) if settings.test_split else None
     named = {settings.dev_split: dev, settings.test_split: test}
     scored = {f"{settings.data} {name}": data.images for name, data in named.items() if isinstance(data, Pairs)}
     if isinstance(train, Pairs):
-        tell_copies(settings.data, train.images, scored)
+        warn_of_copies(settings.data, train.images, scored)
 
 
 def _work(model: CAMPE, train: Pairs | Scored, dev: Pairs | Scored | None, settings: AlignSettings) -> Work:

@@ -12,7 +12,7 @@ from polyprompt.data.read import read_labelled, read_pairs, read_scored
 from polyprompt.data.source import kinds_of
 from polyprompt.disk.files import read_json
 from polyprompt.errors import ConfigError
-from polyprompt.evaluate.classify import told_apart
+from polyprompt.evaluate.classify import distinct_names
 from polyprompt.progress import say
 from polyprompt.runs import align, training
 from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_results
@@ -119,6 +119,6 @@ def _labels(
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:
     """The same pictures, their labels counted among other classes that have all of theirs."""
-    places = told_apart(class_names)  # of two classes of one name the second is the second there, too
-    number = [places.index(name) for name in told_apart(data.class_names)]
+    places = distinct_names(class_names)  # of two classes of one name the second is the second there, too
+    number = [places.index(name) for name in distinct_names(data.class_names)]
     return replace(data, class_names=tuple(class_names), labels=tuple(number[label] for label in data.labels))

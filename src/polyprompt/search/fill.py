@@ -23,8 +23,8 @@ from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore, kept_fold
 from polyprompt.errors import CacheError, ConfigError, FileError
 from polyprompt.media.frames import over_frames
 from polyprompt.progress import progress, say
+from polyprompt.search.candidates import Candidate, Facts, Seen, read_ahead, stacked
 from polyprompt.search.collection import About, Stores, is_collection, read_about, read_index, rebuild, write_about
-from polyprompt.search.found import Facts, Found, Seen, looked_at, stacked
 from polyprompt.search.items import Line
 from polyprompt.search.models import Embedder, check_model
 
@@ -42,20 +42,22 @@ class Done:
 
     def __str__(self) -> str:
         kinds = ("new", "changed", "moved", "copied", "gone", "unchanged")
-        said = ", ".join(f"{self.counts[kind]:,} {kind}" for kind in kinds if self.counts[kind]) or "nothing there"
-        return f"{said}; {self.counts['embedded']:,} embedded, {len(self.bad):,} unreadable"
+        counted = ", ".join(f"{self.counts[kind]:,} {kind}" for kind in kinds if self.counts[kind]) or "nothing there"
+        return f"{counted}; {self.counts['embedded']:,} embedded, {len(self.bad):,} unreadable"
 
 
-Elsewhere = Callable[[Sequence[Found], Sequence[str], str, Stores], Done]
+Elsewhere = Callable[[Sequence[Candidate], Sequence[str], str, Stores], Done]
 """What embeds files in other processes: those to look at, paths that are gone, the model's fingerprint, the stores."""
 
 
-def index(model: Embedder, found: Sequence[Found], root: str, folder: Path, elsewhere: Elsewhere | None = None) -> Done:
+def index(
+    model: Embedder, candidates: Sequence[Candidate], root: str, folder: Path, elsewhere: Elsewhere | None = None
+) -> Done:
     """Makes a collection, or brings it up to date.
 
     Args:
         model: what embeds; a collection belongs to one.
-        found: all that there is now.
+        candidates: all that there is now.
         root: the folder that the files lie in, whole; another source by its name.
         folder: the collection's own; made if it is not there.
         elsewhere: what embeds, if not this process.
@@ -73,7 +75,7 @@ def index(model: Embedder, found: Sequence[Found], root: str, folder: Path, else
             store.clear_left_over()
         work = Work(model, stores, stores.latest())
         try:
-            work.run(found, elsewhere)
+            work.run(candidates, elsewhere)
         finally:
             work.keep()
         for store in (stores.rows, stores.thumbnails, stores.files):
@@ -101,16 +103,16 @@ def _begin(model: Embedder, root: str, folder: Path) -> None:
     return None
 
 
-def in_cache(model: Embedder, found: Sequence[Found], root: str) -> tuple[Path, Done]:
+def in_cache(model: Embedder, candidates: Sequence[Candidate], root: str) -> tuple[Path, Done]:
     """The same in the user's cache, where a damaged collection is set aside and made again; its folder."""
     folder = kept_folder("collections", model.fingerprint, root)
     try:
-        return folder, index(model, found, root, folder)
+        return folder, index(model, candidates, root, folder)
     except FileError as error:
         if isinstance(error, CacheError):
             raise
         say(f"{error} It is only a cache: set aside as {set_aside(folder).name}, and made again.")
-        return folder, index(model, found, root, folder)
+        return folder, index(model, candidates, root, folder)
 
 
 class Work:
@@ -126,23 +128,23 @@ class Work:
                 self.paths_of.setdefault(str(line["content"]), []).append(path)
         self._clear()
 
-    def run(self, found: Sequence[Found], elsewhere: Elsewhere | None) -> None:
+    def run(self, candidates: Sequence[Candidate], elsewhere: Elsewhere | None) -> None:
         """Looks at what may be new, embeds what is, and notes what has gone."""
-        here = {one.path for one in found}
-        todo = [one for one in found if not self._unchanged(one)]
+        here = {one.path for one in candidates}
+        todo = [one for one in candidates if not self._unchanged(one)]
         gone = [path for path, line in self.before.items() if path not in here and not line.get("gone")]
         if elsewhere is None:
             self.embed(todo, here)
         elif todo:
             self.done = elsewhere(todo, gone, self.model.fingerprint, self.stores)
-        self.done.counts["unchanged"] += len(found) - len(todo)
+        self.done.counts["unchanged"] += len(candidates) - len(todo)
         self._lines += [self.before[path] | {"gone": True} for path in gone]
         moved = self.done.counts["moved"]
         self.done.counts["gone"] = max(len([path for path in gone if "content" in self.before[path]]) - moved, 0)
 
-    def embed(self, todo: Sequence[Found], here: Set[str]) -> None:
+    def embed(self, todo: Sequence[Candidate], here: Set[str]) -> None:
         """Looks at files, and embeds those whose content is new; `here` are paths that are still there."""
-        batches = looked_at(todo, self.facts.__contains__, self.model.preprocess, self.model.frames)
+        batches = read_ahead(todo, self.facts.__contains__, self.model.preprocess, self.model.frames)
         with progress("Pictures", len(todo)) as advance:
             for seen in batches:
                 self._take(seen, here)
@@ -177,10 +179,10 @@ class Work:
             self.keep()
 
     def _note(self, one: Seen, here: Set[str]) -> None:
-        path, old = one.found.path, self.before.get(one.found.path)
+        path, old = one.candidate.path, self.before.get(one.candidate.path)
         if one.bad:
             self.done.bad.append((readable(path), one.bad))
-            say(f"left out, {one.found.picture.key}: {one.bad}")
+            say(f"left out, {one.candidate.picture.key}: {one.bad}")
         else:
             self.done.counts[self._kind(one, old, here)] += 1
         line = one.line(self.facts.get(one.content))
@@ -195,7 +197,7 @@ class Work:
             return "new"
         return "copied" if any(path in here for path in others) else "moved"
 
-    def _unchanged(self, one: Found) -> bool:
+    def _unchanged(self, one: Candidate) -> bool:
         line = self.before.get(one.path)
         if line is None or "content" not in line or line.get("gone") or one.changed < 0:
             return False

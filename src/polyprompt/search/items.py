@@ -91,8 +91,8 @@ def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> N
         base.executemany(f"INSERT INTO files (row, raw, {', '.join(COLUMNS)}) VALUES ({marks})", rows)
         for table, columns in (("bad", ("path", "bad")), ("gone", ("path",))):
             named = (line for _, line in sorted(files.items()) if line.get(columns[-1] if table == "bad" else "gone"))
-            told = (tuple(readable(str(line[column])) for column in columns) for line in named)
-            base.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", told)
+            readable_rows = (tuple(readable(str(line[column])) for column in columns) for line in named)
+            base.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", readable_rows)
         base.execute("CREATE INDEX by_row ON files (row)")
         rows = np.array([row for (row,) in base.execute("SELECT DISTINCT row FROM files ORDER BY row")], np.int64)
         base.execute("CREATE TABLE live (rows BLOB)")  # read at once where millions of numbers take a second
@@ -161,7 +161,7 @@ class Items:
             except (sqlite3.Error, ValueError, UnicodeError) as error:
                 if _is_damage(error):
                     raise
-                raise _said(condition, error) from None
+                raise _refusal(condition, error) from None
         return np.unique(np.array([row for (row,) in rows if isinstance(row, int)], np.int64))
 
     def of_rows(self, rows: Sequence[int]) -> dict[int, list[File]]:
@@ -171,7 +171,7 @@ class Items:
         for at in range(0, len(names), BATCH):
             part = names[at : at + BATCH]
             query = f"SELECT number, row, raw, {', '.join(COLUMNS)} FROM files WHERE row IN ({{}}) ORDER BY path"
-            with self._asking, self._told():
+            with self._asking, self._own_errors():
                 lines = self._open.execute(query.format(", ".join("?" * len(part))), part).fetchall()
             for number, row, raw, *values in lines:
                 facts = dict(zip(COLUMNS, values, strict=True))
@@ -202,7 +202,7 @@ class Items:
 
     @contextlib.contextmanager
     def _base(self) -> Iterator[sqlite3.Connection]:
-        with self._told(), contextlib.closing(self._connected()) as base:
+        with self._own_errors(), contextlib.closing(self._connected()) as base:
             yield base
 
     def _connected(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
@@ -210,7 +210,7 @@ class Items:
         return sqlite3.connect(place, uri=True, check_same_thread=check_same_thread)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _own_errors(self) -> Iterator[None]:
         """What SQLite cannot read any more, as our own error."""
         try:
             yield
@@ -246,16 +246,16 @@ def _is_damage(error: Exception) -> bool:
     return code in DAMAGE or str(error) == "no such table: files"
 
 
-def _said(condition: str, error: Exception) -> ConfigError:
+def _refusal(condition: str, error: Exception) -> ConfigError:
     """What is wrong with a condition, in our words."""
     if unknown := re.search(r"no such column: (\S+)", str(error)):
         found = UnknownNameError("column", unknown[1], COLUMNS)
         return ConfigError(f"--where {condition!r:.80}: {found} Texts stand in single quotes.")
-    said = str(error).rstrip(".")
-    if "interrupted" in said:
-        said = f"it took more than {SECONDS:g} seconds"
-    elif "not authorized" in said or "prohibited" in said:
-        said = "it may compare columns and call plain functions, no more"
+    reason = str(error).rstrip(".")
+    if "interrupted" in reason:
+        reason = f"it took more than {SECONDS:g} seconds"
+    elif "not authorized" in reason or "prohibited" in reason:
+        reason = "it may compare columns and call plain functions, no more"
     return ConfigError(
-        f"--where {condition!r:.80}: {said}. Write a condition, as in \"year >= 2020 and name like '%.png'\"."
+        f"--where {condition!r:.80}: {reason}. Write a condition, as in \"year >= 2020 and name like '%.png'\"."
     )

@@ -72,8 +72,8 @@ def _is_whole(base: "DBConnection", place: Path, stamp: bytes, files: int) -> bo
         table = base.open_table(TABLE)
         found, count = (table.schema.metadata or {}).get(STAMP), table.count_rows()
     except Exception as error:  # whatever is broken in it, LanceDB's errors have no type of their own
-        said = str(error).partition("\n")[0][:100]
-        say(f"{place}: damaged ({said}): set aside as {set_aside(place).name}, and written again.")
+        reason = str(error).partition("\n")[0][:100]
+        say(f"{place}: damaged ({reason}): set aside as {set_aside(place).name}, and written again.")
         return False
     if found is None:
         raise ConfigError(f"{place}: is a table that polyprompt did not write; choose another folder.")

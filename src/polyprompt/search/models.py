@@ -136,8 +136,8 @@ class AdaptedEmbedder:
                 f"{name}: {what} scores pictures in a way of its own; a collection needs one row a picture."
             )
         tensors = [tensor_said(key, tensor) for key, tensor in sorted(adapter.state_dict().items())]
-        said = digest(method.encoder.fingerprint, type(adapter).__name__, repr(method.config), *tensors)
-        self.fingerprint = digest("adapt", said, str(self.frames))
+        learned = digest(method.encoder.fingerprint, type(adapter).__name__, repr(method.config), *tensors)
+        self.fingerprint = digest("adapt", learned, str(self.frames))
         self.method, self.name = method.to(device()).eval(), name
 
     @property

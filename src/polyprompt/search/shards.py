@@ -25,9 +25,9 @@ from polyprompt.executors import Executor, start
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import Choosing
 from polyprompt.progress import progress
+from polyprompt.search.candidates import Candidate
 from polyprompt.search.collection import Stores
 from polyprompt.search.fill import Done, Work
-from polyprompt.search.found import Found
 from polyprompt.search.models import check_model, open_model
 
 SHARD = 512
@@ -55,7 +55,7 @@ class Spread:
     workers: int
     opened: Opened
 
-    def __call__(self, todo: Sequence[Found], gone: Sequence[str], fingerprint: str, stores: Stores) -> Done:
+    def __call__(self, todo: Sequence[Candidate], gone: Sequence[str], fingerprint: str, stores: Stores) -> Done:
         """Embeds what is to be done; for who holds the collection's lock.
 
         Raises:
@@ -109,7 +109,7 @@ def work(plan_file: Path) -> None:
         try:
             if not _result(place, number).exists():
                 one = Work(model, Stores(place.parent), before)
-                one.embed([_found(*file) for file in read_json(place / f"{number}.json")], here)
+                one.embed([_candidate(*file) for file in read_json(place / f"{number}.json")], here)
                 one.keep()
                 written = place / f"{number}.{os.getpid()}.result"
                 written.write_text(json.dumps({"counts": one.done.counts, "bad": one.done.bad}))
@@ -118,8 +118,8 @@ def work(plan_file: Path) -> None:
             claim.give_back()
 
 
-def _found(path: str, size: int, changed: int, file: str) -> Found:
-    return Found(path, size, changed, Picture(readable(file), partial(Path.read_bytes, Path(file))), Path(file))
+def _candidate(path: str, size: int, changed: int, file: str) -> Candidate:
+    return Candidate(path, size, changed, Picture(readable(file), partial(Path.read_bytes, Path(file))), Path(file))
 
 
 def _result(place: Path, number: int) -> Path:

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyprompt.methods.nearest_mean import NearestMean
-from polyprompt.serve.asked import Marks
 from polyprompt.serve.errors import Refused
 from polyprompt.serve.openai import Here
+from polyprompt.serve.requests import Marks
 from polyprompt.serve.search import there
 from polyprompt.serve.shop import Shelf
 from polyprompt.values import Json
@@ -26,15 +26,15 @@ RIGHT, WRONG = 0.5, 0.25
 
 
 @router.post("/collections/{id}/adapt")
-async def adapt(id: str, asked: Marks, shop: Here) -> Json:
+async def adapt(id: str, body: Marks, shop: Here) -> Json:
     """Learns from marks; /search takes the `id` as `adapted`."""
     shelf = shop.shelf(id)
-    if both := set(asked.right) & set(asked.wrong):
+    if both := set(body.right) & set(body.wrong):
         raise Refused(400, f"row {min(both)} is marked right and wrong", "wrong")
-    row = learned(shelf, asked)
-    if asked.text is not None:
-        row = row + (await shelf.served.texts([asked.text]))[0]
-    return {"id": shelf.keep(row), "text": asked.text, "marks": len(asked.right) + len(asked.wrong)}
+    row = learned(shelf, body)
+    if body.text is not None:
+        row = row + (await shelf.served.texts([body.text]))[0]
+    return {"id": shelf.keep(row), "text": body.text, "marks": len(body.right) + len(body.wrong)}
 
 
 def learned(shelf: Shelf, marks: Marks) -> Float[Tensor, "D"]:

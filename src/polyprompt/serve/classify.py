@@ -5,9 +5,9 @@ from fastapi import APIRouter
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.serve.asked import Classify
 from polyprompt.serve.openai import Here
 from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.requests import Classify
 from polyprompt.serve.shop import Served
 from polyprompt.values import Json
 
@@ -15,13 +15,13 @@ router = APIRouter(tags=["classes"])
 
 
 @router.post("/classify")
-async def classify(asked: Classify, shop: Here) -> Json:
+async def classify(body: Classify, shop: Here) -> Json:
     """The probability of each label for each picture, the most probable first."""
-    served = shop.model(asked.model)
-    data = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(asked.input)]
+    served = shop.model(body.model)
+    data = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(body.input)]
     rows = await served.pictures(data, "input")
-    shares = await probabilities(served, rows, asked.labels)
-    return {"object": "classify", "model": asked.model, "data": [ranked(row, asked.labels) for row in shares.tolist()]}
+    shares = await probabilities(served, rows, body.labels)
+    return {"object": "classify", "model": body.model, "data": [ranked(row, body.labels) for row in shares.tolist()]}
 
 
 async def probabilities(served: Served, rows: Float[Tensor, "i D"], labels: list[str]) -> Float[Tensor, "i c"]:

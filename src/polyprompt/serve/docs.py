@@ -48,16 +48,16 @@ class Call:
 def docs(request: Request) -> HTMLResponse:
     """The page."""
     page = PAGES.get_template("docs.html")
-    said = request.app.openapi()
+    schema = request.app.openapi()
     address = str(request.base_url).rstrip("/")
-    return HTMLResponse(page.render(about=said["info"], calls=calls_of(said), address=address))
+    return HTMLResponse(page.render(about=schema["info"], calls=calls_of(schema), address=address))
 
 
-def calls_of(said: Values) -> list[Call]:
+def calls_of(schema: Values) -> list[Call]:
     """All calls of an OpenAPI description, in its order."""
     return [
-        _call(path, method, operation, said["components"]["schemas"])
-        for path, operations in said["paths"].items()
+        _call(path, method, operation, schema["components"]["schemas"])
+        for path, operations in schema["paths"].items()
         for method, operation in operations.items()
     ]
 

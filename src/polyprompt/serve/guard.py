@@ -99,10 +99,10 @@ class Guard:
             raise Refused(401, "this server needs its token: Authorization: Bearer TOKEN")
 
     async def _parts(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-        said = Headers(scope=scope).get("content-length", "0")
-        if not said.isascii() or not said.isdigit():
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
             raise Refused(400, "Content-Length is no number")
-        if int(said) > BODY:
+        if int(length) > BODY:
             raise Refused(413, f"a request may have {BODY:,} bytes")
         size = 0
         while True:
@@ -122,13 +122,13 @@ class Guard:
                 return
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        told = False
+        sent = False
 
         async def replay() -> Message:
-            nonlocal told
-            if told:
+            nonlocal sent
+            if sent:
                 await asyncio.Event().wait()
-            told = True
+            sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         answering = asyncio.ensure_future(self.app(scope, replay, send))

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.serve.asked import LETTERS, PICTURES, Embed, ImageItem, TextItem, readable
 from polyprompt.serve.errors import Refused
 from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.requests import LETTERS, PICTURES, Embed, ImageItem, TextItem, readable
 from polyprompt.serve.shop import Served, Shop
 from polyprompt.values import Json
 
@@ -29,26 +29,26 @@ Here = Annotated[Shop, Depends(shop_of)]
 @router.get("/v1/models")
 async def models(shop: Here) -> Json:
     """The models."""
-    said = [
+    data = [
         {"id": one.id, "object": "model", "created": one.created, "owned_by": "polyprompt"}
         for one in shop.models.values()
     ]
-    return {"object": "list", "data": said}
+    return {"object": "list", "data": data}
 
 
 @router.post("/v1/embeddings")
-async def embeddings(asked: Embed, shop: Here) -> Json:
+async def embeddings(body: Embed, shop: Here) -> Json:
     """Unit rows of texts and pictures, in one space."""
-    served = shop.model(asked.model)
-    texts, pictures = _sorted(asked)
+    served = shop.model(body.model)
+    texts, pictures = _sorted(body)
     rows = await _rows(served, texts, pictures)
-    if asked.dimensions not in (None, rows.shape[1]):
+    if body.dimensions not in (None, rows.shape[1]):
         raise Refused(400, f"dimensions: rows have {rows.shape[1]} numbers and are not cut short", "dimensions")
-    made = [encoded(row) for row in rows] if asked.encoding_format == "base64" else rows.tolist()
+    made = [encoded(row) for row in rows] if body.encoding_format == "base64" else rows.tolist()
     data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(made)]
     tokens = sum(map(served.tokens, texts.values()))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "model": asked.model, "data": data, "usage": usage}
+    return {"object": "list", "model": body.model, "data": data, "usage": usage}
 
 
 def encoded(row: Float[Tensor, "D"]) -> str:
@@ -56,18 +56,18 @@ def encoded(row: Float[Tensor, "D"]) -> str:
     return base64.b64encode(row.numpy().astype(np.dtype("<f4")).tobytes()).decode()
 
 
-def _sorted(asked: Embed) -> tuple[dict[int, str], dict[int, bytes]]:
+def _sorted(body: Embed) -> tuple[dict[int, str], dict[int, bytes]]:
     """Texts and pictures by their places in the request."""
     texts: dict[int, str] = {}
     pictures: dict[int, bytes] = {}
-    for at, item in enumerate(asked.input if isinstance(asked.input, list) else [asked.input]):
-        param = f"input.{at}" if isinstance(asked.input, list) else "input"
+    for at, item in enumerate(body.input if isinstance(body.input, list) else [body.input]):
+        param = f"input.{at}" if isinstance(body.input, list) else "input"
         match item:
             case TextItem(text=text):
                 texts[at] = text
             case ImageItem(image=uri):
                 pictures[at] = bytes_of(uri, param)
-            case str() if asked.modality == "image" or (asked.modality is None and item.startswith("data:image/")):
+            case str() if body.modality == "image" or (body.modality is None and item.startswith("data:image/")):
                 pictures[at] = bytes_of(item, param)
             case str():
                 texts[at] = text_of(item, param)

@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
-from polyprompt.serve.asked import Session
 from polyprompt.serve.errors import Refused
 from polyprompt.serve.guard import COOKIE, same
+from polyprompt.serve.requests import Session
 
 router = APIRouter(include_in_schema=False)
 FILES = {
@@ -29,10 +29,10 @@ def file(request: Request) -> Response:
 
 
 @router.post("/session")
-def session(asked: Session, request: Request) -> Response:
+def session(body: Session, request: Request) -> Response:
     """A cookie for the token."""
     token = request.app.state.token
-    if token is None or not same(asked.token, token):
+    if token is None or not same(body.token, token):
         raise Refused(401, "this is not the token")
     response = Response(status_code=204)
     response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")

@@ -22,11 +22,11 @@ from polyprompt.report.explain import overlay, seen_by, shares
 from polyprompt.search.items import COLUMNS
 from polyprompt.search.models import AlignedEmbedder
 from polyprompt.search.query import Hit, Query, as_object, ask, kept
-from polyprompt.serve.asked import Ask, Sort
 from polyprompt.serve.classify import probabilities, ranked
 from polyprompt.serve.errors import Refused
 from polyprompt.serve.openai import Here
 from polyprompt.serve.pictures import bytes_of
+from polyprompt.serve.requests import Search, Sort
 from polyprompt.serve.shop import Shelf
 from polyprompt.values import Json
 
@@ -62,25 +62,25 @@ def about(shelf: Shelf) -> Json:
 
 
 @router.post("/search")
-async def search(asked: Ask, shop: Here) -> Json:
+async def search(body: Search, shop: Here) -> Json:
     """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall."""
-    shelf = shop.shelf(asked.collection)
-    wanted, own = await _wanted(shelf, asked)
-    away = await shelf.served.texts(asked.unwanted) if asked.unwanted else None
+    shelf = shop.shelf(body.collection)
+    wanted, own = await _wanted(shelf, body)
+    away = await shelf.served.texts(body.unwanted) if body.unwanted else None
     if not len(wanted):
-        if away is not None or asked.weights is not None:
+        if away is not None or body.weights is not None:
             raise Refused(400, "nothing is wanted: give text, like or like_rows", "text")
-        return await run_in_threadpool(_listed, shelf, asked)
+        return await run_in_threadpool(_listed, shelf, body)
     query = Query(
         wanted=wanted,
         unwanted=away,
-        weights=asked.weights,
-        where=asked.where,
+        weights=body.weights,
+        where=body.where,
         without=frozenset(own),
-        fold=asked.fold,
-        exact=asked.exact,
+        fold=body.fold,
+        exact=body.exact,
     )
-    return await run_in_threadpool(_found, shelf, query, asked.top)
+    return await run_in_threadpool(_found, shelf, query, body.top)
 
 
 @router.get("/collections/{id}/thumbnails/{row}", response_class=Response, responses=IMAGE)
@@ -115,12 +115,12 @@ def attention(id: str, row: Place, shop: Here) -> Json:
 
 
 @router.post("/collections/{id}/classify")
-async def sort(id: str, asked: Sort, shop: Here) -> Json:
+async def sort(id: str, body: Sort, shop: Here) -> Json:
     """The probability of each label for pictures of a collection, the most probable first."""
     shelf = shop.shelf(id)
-    rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in asked.rows]))
-    found = await probabilities(shelf.served, rows, asked.labels)
-    return {"object": "classify", "data": [ranked(row, asked.labels) for row in found.tolist()]}
+    rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in body.rows]))
+    found = await probabilities(shelf.served, rows, body.labels)
+    return {"object": "classify", "data": [ranked(row, body.labels) for row in found.tolist()]}
 
 
 def original(shelf: Shelf, row: int) -> Image.Image:
@@ -144,20 +144,20 @@ def content(shelf: Shelf, row: int) -> bytes:
     return collection.thumbnail(row)
 
 
-async def _wanted(shelf: Shelf, asked: Ask) -> tuple[Float[Tensor, "t D"], list[int]]:
+async def _wanted(shelf: Shelf, body: Search) -> tuple[Float[Tensor, "t D"], list[int]]:
     """Rows of all that is wanted, and the places that the collection has of it itself."""
-    vectors, parts, own = shelf.collection.vectors, [torch.empty(0, shelf.collection.vectors.dim)], [*asked.like_rows]
-    if asked.adapted is not None:
-        parts.append(shelf.adapted_row(asked.adapted)[None])
-    elif asked.text is not None:
-        parts.append(await shelf.served.texts([asked.text]))
-    if asked.like:
-        data = [bytes_of(uri, f"like.{at}") for at, uri in enumerate(asked.like)]
+    vectors, parts, own = shelf.collection.vectors, [torch.empty(0, shelf.collection.vectors.dim)], [*body.like_rows]
+    if body.adapted is not None:
+        parts.append(shelf.adapted_row(body.adapted)[None])
+    elif body.text is not None:
+        parts.append(await shelf.served.texts([body.text]))
+    if body.like:
+        data = [bytes_of(uri, f"like.{at}") for at, uri in enumerate(body.like)]
         keys = [item_key(hashlib.sha256(one).hexdigest()) for one in data]
         own += [place for key in keys if (place := vectors.find(key)) is not None]
         parts.append(await shelf.served.pictures(data, "like"))
-    if asked.like_rows:
-        parts.append(vectors.take(np.array([there(shelf, row) for row in asked.like_rows])))
+    if body.like_rows:
+        parts.append(vectors.take(np.array([there(shelf, row) for row in body.like_rows])))
     return torch.cat(parts), own
 
 
@@ -165,10 +165,10 @@ def _found(shelf: Shelf, query: Query, top: int) -> Json:
     return _shown(shelf, ask(shelf.collection, query, top))
 
 
-def _listed(shelf: Shelf, asked: Ask) -> Json:
+def _listed(shelf: Shelf, body: Search) -> Json:
     """Pictures of the collection, in the order of its rows."""
-    rows = kept(shelf.collection, asked.where)
-    places = (np.arange(len(shelf.collection)) if rows is None else rows)[: asked.top].tolist()
+    rows = kept(shelf.collection, body.where)
+    places = (np.arange(len(shelf.collection)) if rows is None else rows)[: body.top].tolist()
     files = shelf.collection.items.of_rows(places)
     return _shown(shelf, [Hit(place, math.nan, files[place]) for place in places])
 
@@ -176,11 +176,11 @@ def _listed(shelf: Shelf, asked: Ask) -> Json:
 def _shown(shelf: Shelf, hits: Sequence[Hit]) -> Json:
     data = []
     for hit in hits:
-        said = as_object(shelf.collection, hit)
+        values = as_object(shelf.collection, hit)
         data.append(
             {"row": hit.row, "thumbnail": f"/collections/{shelf.id}/thumbnails/{hit.row}"}
-            | said
-            | {"shares": dict(zip(said["aspects"], shares(hit.parts), strict=True)) if hit.parts else {}}
+            | values
+            | {"shares": dict(zip(values["aspects"], shares(hit.parts), strict=True)) if hit.parts else {}}
         )
     return {"object": "list", "collection": shelf.id, "data": data}
 

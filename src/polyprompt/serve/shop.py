@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.adapt.wording import spoken
+from polyprompt.adapt.wording import in_prompt
 from polyprompt.errors import ImageError
 from polyprompt.methods.zeroshot import Config as ZeroShot
 from polyprompt.search.collection import Collection, is_collection
@@ -29,7 +29,7 @@ TEXTS, PICTURES = 64, 32
 LEARNED = 64
 """What was learned from marks and is remembered, of each collection."""
 
-Found = TypeVar("Found")
+Entry = TypeVar("Entry")
 
 
 class Served:
@@ -63,7 +63,7 @@ class Served:
         if isinstance(self.model, AdaptedEmbedder):
             return await self.texts(labels)
         templates = ZeroShot().templates
-        rows = await self.texts([template.format(spoken(label)) for label in labels for template in templates])
+        rows = await self.texts([template.format(in_prompt(label)) for label in labels for template in templates])
         return unit(rows.unflatten(0, (len(labels), -1)).mean(dim=1))
 
     @property
@@ -129,8 +129,8 @@ class Shelf:
             Refused: it is not known, or was forgotten.
         """
         if id not in self.learned:
-            said = f"no adaptation is called {id!r:.60}, or it was forgotten; adapt again"
-            raise Refused(404, said, "adapted", "adaptation_not_found")
+            message = f"no adaptation is called {id!r:.60}, or it was forgotten; adapt again"
+            raise Refused(404, message, "adapted", "adaptation_not_found")
         return self.learned[id]
 
 
@@ -209,7 +209,7 @@ def free(id: str, taken: Iterable[str]) -> str:
     return one
 
 
-def _found(known: Mapping[str, Found], id: str, what: str, code: str) -> Found:
+def _found(known: Mapping[str, Entry], id: str, what: str, code: str) -> Entry:
     if id not in known:
         there = ", ".join(list(known)[:20]) or "none"
         raise Refused(404, f"no {what} is called {id!r:.60}; there are: {there}", what, code)

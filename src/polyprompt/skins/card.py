@@ -144,9 +144,9 @@ def figures_in(results: Values) -> Iterator[Figure]:
     if "harmonic_mean" in results:
         yield Figure("image-classification", f"{data}, base and novel", "harmonic mean", results["harmonic_mean"])
     for name, found in results.get("retrieval", {}).items():
-        for way, said in WAYS.items():
+        for way, label in WAYS.items():
             for metric, value in found[way].items():
-                yield Figure("image-text-retrieval", public(name), f"{said}, {metric}", value)
+                yield Figure("image-text-retrieval", public(name), f"{label}, {metric}", value)
     for name, found in results.get("sentences", {}).items():
         yield Figure("sentence-similarity", public(name), "Spearman's correlation", found["spearman"])
 
@@ -173,7 +173,7 @@ def front(
         )
         for one in figures
     ]
-    said = ModelCardData(
+    card_data = ModelCardData(
         base_model=[known for base in bases if (known := hub_id(base))] or None,
         datasets=[data.removeprefix("hf:").partition(":")[0]] if data.startswith("hf:") else None,
         eval_results=found or None,
@@ -183,7 +183,7 @@ def front(
         pipeline_tag="zero-shot-image-classification" if adapted else "feature-extraction",
         tags=["prompt-learning", "vision-language", "clip" if adapted else "campe"],
     )
-    return said.to_yaml().strip()
+    return card_data.to_yaml().strip()
 
 
 def training(results: Values) -> str:
@@ -192,10 +192,10 @@ def training(results: Values) -> str:
         return ""
     config: Values = results["config"]
     names = [name for name in SAID if config.get(name) is not None and (config[name] or name == "seed")]
-    told = ", ".join(f"{name.replace('_', ' ')} {config[name]}" for name in names)
+    settings = ", ".join(f"{name.replace('_', ' ')} {config[name]}" for name in names)
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
-        f"Data: `{public(config['data'])}`. {told}.",
+        f"Data: `{public(config['data'])}`. {settings}.",
         f"On {results['date']}, {results['seconds']:.0f} seconds ({results['machine']}; {versions}).",
     ]
     return "\n".join(lines)

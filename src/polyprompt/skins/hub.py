@@ -95,7 +95,7 @@ def _public(config: Any) -> Any:
     if "base_model_name_or_path" in config:
         return config | {"base_model_name_or_path": public(config["base_model_name_or_path"])}
     towers = {side: config["settings"][side] for side in ("text", "image")}
-    towers = {side: said | {"tower": public(said["tower"])} for side, said in towers.items()}
+    towers = {side: facts | {"tower": public(facts["tower"])} for side, facts in towers.items()}
     return config | {"settings": config["settings"] | towers}
 
 

@@ -65,7 +65,7 @@ def export_peft(classifier: Classifier, folder: str | Path) -> None:
         )
     config, base = adapter.config, BASES.get(encoder.name, encoder.name)
     updates = updates_of(adapter)
-    said = {"class_names": list(classifier.class_names), "template": config.template, "scale": adapter.scale}
+    facts = {"class_names": list(classifier.class_names), "template": config.template, "scale": adapter.scale}
     names = ", ".join(classifier.class_names)
     card = CARD.format(
         base=base, count=len(classifier.class_names), scale=adapter.scale, template=config.template, names=names
@@ -85,7 +85,7 @@ def export_peft(classifier: Classifier, folder: str | Path) -> None:
                 "inference_mode": True,
             },
         )
-        metadata = {"format": "pt"} | {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}
+        metadata = {"format": "pt"} | {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
         save_file(tensors_of(updates), temporary / "adapter_model.safetensors", metadata=metadata)
         write_text(temporary / "README.md", card)
 

@@ -237,9 +237,9 @@ def by_class(given: Mapping[object, float] | str | None, labels: np.ndarray) -> 
     Raises:
         ConfigError: no such weights.
     """
-    said = dict(given) if isinstance(given, Mapping) else given
+    weights_by_label = dict(given) if isinstance(given, Mapping) else given
     try:
-        weights = torch.from_numpy(compute_sample_weight(said, labels)).float()
+        weights = torch.from_numpy(compute_sample_weight(weights_by_label, labels)).float()
     except (TypeError, ValueError) as error:
         raise ConfigError(f"class_weight: {error}") from None
     if not (weights.isfinite().all() and weights.min() >= 0):
@@ -260,9 +260,9 @@ def shown(sample: object) -> str | Path | Image.Image:
             return Image.fromarray(sample)
         raise DataError(f"a sample has the shape {sample.shape}; an array is [height, width] or [height, width, 1|3|4]")
     if not isinstance(sample, str | Path | Image.Image):
-        said = " ".join(repr(sample).split())[:60]
+        shown = " ".join(repr(sample).split())[:60]
         raise DataError(
-            f"a sample is {said}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
+            f"a sample is {shown}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
         )
     return sample
 

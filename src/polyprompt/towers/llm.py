@@ -58,7 +58,7 @@ class _CaughtError(Exception):
     """Ends a block's forward pass where its keys and values are made; nothing after them is wanted."""
 
 
-_heard: ContextVar[list[Json]] = ContextVar("_heard")
+_calls: ContextVar[list[Json]] = ContextVar("_heard")
 """Where listeners note what they hear; each thread has a list of its own."""
 
 
@@ -73,7 +73,7 @@ class _Listener(nn.Module):
     def forward(self, *args: Foreign, **kwargs: Foreign) -> Tensor:
         call = self.signature.bind(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
-        _heard.get().append({k: v for k, v in call.items() if k not in _OURS})
+        _calls.get().append({k: v for k, v in call.items() if k not in _OURS})
         return call["hidden_states"]
 
 
@@ -156,8 +156,8 @@ class LLM(nn.Module):
             [Unread(b, checkpoint, f"{blocks_name}.{i}.") for i, b in enumerate(blocks)] if checkpoint else []
         )
         noted = checkpoint.noted() if checkpoint else None
-        said = noted or (checkpoint.said() if checkpoint else None)
-        self.fingerprint = fingerprint(decoder, tokenizer, () if fresh else said)
+        facts = noted or (checkpoint.facts() if checkpoint else None)
+        self.fingerprint = fingerprint(decoder, tokenizer, () if fresh else facts)
         if checkpoint:
             _read_rest(decoder, blocks_name, checkpoint)
         self.norm = getattr(decoder, norm_name) or nn.Identity()
@@ -165,8 +165,8 @@ class LLM(nn.Module):
         self.requires_grad_(False)
         with one_by_one(self._unread):
             self._cut(blocks_name, norm_name, prove=noted is None)
-        if checkpoint and said and noted is None:
-            checkpoint.note(said)
+        if checkpoint and facts and noted is None:
+            checkpoint.note(facts)
         if self._unread:
             self.blocks = nn.ModuleList(self._unread)
             self.dtype = dtype or _held(self._unread[(depth or len(blocks)) - 1].dtype)
@@ -230,11 +230,11 @@ class LLM(nn.Module):
         """
         given = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
         arguments: list[Json] = []
-        before = _heard.set(arguments)
+        before = _calls.set(arguments)
         try:
             hidden = cast(Foreign, self.entrance)(position_ids=positions, use_cache=False, **given).last_hidden_state
         finally:
-            _heard.reset(before)
+            _calls.reset(before)
         return hidden, Flow(arguments, mask, positions, positions)
 
     def flow(self, positions: Tokens, mask: Mask) -> Flow:
@@ -501,9 +501,9 @@ def fingerprint(model: nn.Module, tokenizer: Foreign, tensors: Sequence[str] | N
     words = json.loads(tokenizer.backend_tokenizer.to_str())
     for key in ("padding", "truncation"):  # how it was called last
         words.pop(key, None)
-    said = {key: value for key, value in config.items() if key not in UNSAID}
+    facts = {key: value for key, value in config.items() if key not in UNSAID}
     ids = [tokenizer.bos_token_id, tokenizer("a").input_ids]
-    texts = (json.dumps(value, sort_keys=True) for value in (said, words, ids))
+    texts = (json.dumps(value, sort_keys=True) for value in (facts, words, ids))
     return encoder_fingerprint(model, *texts, tensors=tensors)
 
 

@@ -39,13 +39,13 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """What an error of another library says, in one line."""
-    said = str(error)
-    if "trust_remote_code" in said or "custom code" in said:
+    message = str(error)
+    if "trust_remote_code" in message or "custom code" in message:
         return "it brings code of its own, which is never run here"
-    if missing := re.search(r"SentencePiece|sentencepiece|protobuf|tiktoken", said):
+    if missing := re.search(r"SentencePiece|sentencepiece|protobuf|tiktoken", message):
         package = {"SentencePiece": "sentencepiece"}.get(missing[0], missing[0])
         return f"its tokenizer needs the package {package}: pip install {package}"
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in message.splitlines() if line.strip()]
     return " ".join(lines[0].split()).rstrip(".") if lines else type(error).__name__
 
 

@@ -142,8 +142,10 @@ class TimmTower(nn.Module):
             raise TowerError(
                 f"image tower {self.name}: does not take the {size} x {size} pixels that its config says ({error})"
             ) from None
-        said = getattr(self.trunk, "num_prefix_tokens", None)  # some models put a class token first and do not say so
-        for prefix in (0, 1) if said is None else (said,):
+        prefix_tokens = getattr(
+            self.trunk, "num_prefix_tokens", None
+        )  # some models put a class token first and do not say so
+        for prefix in (0, 1) if prefix_tokens is None else (prefix_tokens,):
             side = math.isqrt(count - prefix)
             if side > 1 and side * side == count - prefix:
                 return width, prefix, (side, side)
@@ -220,8 +222,8 @@ def fingerprint(model: nn.Module) -> str:
     """A hash of a timm model's architecture, arguments, preprocessing, structure and tensors: equal towers give equal
     tokens."""
     timm: Foreign = model
-    said = [timm.pretrained_cfg.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "")]
-    return encoder_fingerprint(model, *said)
+    facts = [timm.pretrained_cfg.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "")]
+    return encoder_fingerprint(model, *facts)
 
 
 def preprocess_of(model: nn.Module, name: str) -> Preprocess:

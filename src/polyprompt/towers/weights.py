@@ -85,18 +85,18 @@ class Checkpoint:
             check_finite({own: found[name]}, path)
         return found
 
-    def said(self) -> list[str]:
+    def facts(self) -> list[str]:
         """What a fingerprint says of every tensor, read one by one.
 
         Raises:
             TowerError, FileError: as `read_all`.
         """
-        said = []
+        facts = []
         for name, (path, own) in sorted(self.places.items()):
             tensor = self.read([name])[name]
             check_finite({own: tensor}, path)
-            said.append(tensor_said(name, tensor))
-        return said
+            facts.append(tensor_said(name, tensor))
+        return facts
 
     def noted(self) -> list[str] | None:
         """The same from an earlier time, if the files are those of then and the note is whole."""
@@ -107,13 +107,13 @@ class Checkpoint:
         whole = isinstance(note, dict) and note.keys() == {"tensors", "sha256"} and isinstance(note["tensors"], list)
         return note["tensors"] if whole and note["sha256"] == digest(*map(str, note["tensors"])) else None
 
-    def note(self, said: Sequence[str]) -> None:
+    def note(self, facts: Sequence[str]) -> None:
         """Notes it for the next time.
 
         Raises:
             CacheError: there is no room.
         """
-        write_json(self._note(), {"tensors": list(said), "sha256": digest(*said)})
+        write_json(self._note(), {"tensors": list(facts), "sha256": digest(*facts)})
 
     def _note(self) -> Path:
         from transformers import __version__

@@ -95,7 +95,7 @@ def read_log(path: Path) -> list[Json]:
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: cannot be read ({error}).") from error
-    lines, total, begun = [], "", False
+    lines, total, sealed = [], "", False
     for number, row in _rows(text):
         try:
             line = json.loads(row)
@@ -106,8 +106,8 @@ def read_log(path: Path) -> list[Json]:
         if not isinstance(line, dict) or not _is_number(line.get("step")):
             raise FileError(f"{path}: line {number} is damaged, it has no step.")
         total = _link(total, _unsealed(row))
-        begun = begun or HASH in line
-        if begun and line.pop(HASH, None) != total:
+        sealed = sealed or HASH in line
+        if sealed and line.pop(HASH, None) != total:
             raise FileError(
                 f"{path}: line {number} was altered, or lines before it, for its hash is not theirs. Put the file back "
                 "as it was, or run it again in another folder."

@@ -126,7 +126,7 @@ def fit(
     """
     if not resume and ((folder / LOG).exists() or checkpoint.found(folder / "checkpoints")):
         raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
-    run = _begun(task, batches, settings, groups, folder, since)
+    run = _start_run(task, batches, settings, groups, folder, since)
     at = run.restore() if resume else Cursor()
     run.open_log(at)
     with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
@@ -142,7 +142,7 @@ def fit(
     return at
 
 
-def _begun(
+def _start_run(
     task: nn.Module,
     batches: Batches,
     settings: TrainSettings,
@@ -220,7 +220,7 @@ class _Run:
             advance(note=f"loss {terms['loss']:.4g}")
             if at.step % self.settings.log_every == 0 or at.step in (1, self.steps):
                 speed = {"seconds": at.seconds, "pairs_per_second": len(order[at.batch - 1]) / took}
-                self.tell({"step": at.step, "epoch": at.epoch, **terms, **self.rates(), **speed})
+                self.write_log({"step": at.step, "epoch": at.epoch, **terms, **self.rates(), **speed})
             stop, due, over = self.agree(interrupted(), self.due(at), self.over())
             self.save_or_stop(at, stop=stop, due=due)
         return at, over
@@ -232,7 +232,7 @@ class _Run:
         began = time.perf_counter()
         facts = every_epoch(at.epoch) if every_epoch else {}
         at = at.later(others=time.perf_counter() - began)
-        self.tell({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
+        self.write_log({"epoch": at.epoch, "step": at.step, "seconds": at.seconds, **facts})
         at = replace(at, epoch=at.epoch + 1, batch=0)
         ended = over or at.epoch > self.settings.epochs
         stop, due = self.agree(interrupted(), ended or self.age() >= self.settings.epoch_seconds)
@@ -365,7 +365,7 @@ class _Run:
             make_folder(self.checkpoints)
             self.log.open(at.log_bytes, at.log_sha256)
 
-    def tell(self, line: Values) -> None:
+    def write_log(self, line: Values) -> None:
         """Append one line to the log."""
         if self.accelerator.is_main_process:
             self.log.add(line)

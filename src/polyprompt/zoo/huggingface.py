@@ -89,18 +89,18 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     """
     from transformers.image_processing_backends import TorchvisionBackend
 
-    said: Json = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
+    settings: Json = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
         key: value for key, value in vars(processor).items() if key in SETTINGS and value is not None
     }
-    check_setting(said["do_resize"], "do_resize", said["do_resize"], "pictures of all sizes come in")
-    check_setting(said["do_rescale"], "do_rescale", said["do_rescale"], "pixels run from 0 to 1")
-    check_setting(not said.get("do_pad"), "do_pad", said.get("do_pad"), "pictures are cut, not padded")
-    factor = said.get("rescale_factor", 1 / 255)
+    check_setting(settings["do_resize"], "do_resize", settings["do_resize"], "pictures of all sizes come in")
+    check_setting(settings["do_rescale"], "do_rescale", settings["do_rescale"], "pixels run from 0 to 1")
+    check_setting(not settings.get("do_pad"), "do_pad", settings.get("do_pad"), "pictures are cut, not padded")
+    factor = settings.get("rescale_factor", 1 / 255)
     check_setting(math.isclose(factor, 1 / 255), "rescale_factor", factor, "1/255")
-    resample = said.get("resample")
+    resample = settings.get("resample")
     check_setting(resample in INTERPOLATION, "resample", resample, "a number of Pillow's, 0 to 5")
-    interpolation = INTERPOLATION[int(said["resample"])]
-    mean, std = _mean_and_std(said)
+    interpolation = INTERPOLATION[int(settings["resample"])]
+    mean, std = _mean_and_std(settings)
     if config.model_type == "siglip2":
         return Preprocess(
             naflex_grid(config.vision_config) * config.vision_config.patch_size, mean, std, interpolation, "squash"
@@ -108,7 +108,7 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     rules = "transformers" if isinstance(processor, TorchvisionBackend) else "transformers-pil"
     wanted = interpolation not in ("box", "hamming") or rules == "transformers-pil"
     check_setting(wanted, "resample", resample, "transformers' own processor has 0 to 3 for tensors")
-    pixels, short = _sizes(said, config.vision_config.image_size)
+    pixels, short = _sizes(settings, config.vision_config.image_size)
     if short is None:
         return Preprocess(pixels, mean, std, interpolation, "squash", rules=rules)
     crop = pixels / short
@@ -122,12 +122,12 @@ def check_setting(fits: bool, name: str, value: object, allowed: str) -> None:
         raise TowerError(f"preprocessor_config.json: {name} is {value!r:.60}, which is not read here; {allowed}")
 
 
-def _mean_and_std(said: Values) -> tuple[Triple, Triple]:
-    if not said["do_normalize"]:
+def _mean_and_std(settings: Values) -> tuple[Triple, Triple]:
+    if not settings["do_normalize"]:
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     found: list[Triple] = []
     for name in ("image_mean", "image_std"):
-        numbers = said.get(name)
+        numbers = settings.get(name)
         fits = isinstance(numbers, list | tuple) and len(numbers) == 3
         check_setting(fits, name, numbers, "three numbers, for red, green, blue")
         red, green, blue = map(float, numbers or ())
@@ -135,10 +135,10 @@ def _mean_and_std(said: Values) -> tuple[Triple, Triple]:
     return found[0], found[1]
 
 
-def _sizes(said: Values, usual: int) -> tuple[int, int | None]:
+def _sizes(settings: Values, usual: int) -> tuple[int, int | None]:
     """Pixels along a side in the end, and those of the shorter side before the middle is cut out; None: squashed."""
-    size, cut = dict(said.get("size") or {}), dict(said.get("crop_size") or {})
-    cropped = bool(said["do_center_crop"]) and bool(cut)
+    size, cut = dict(settings.get("size") or {}), dict(settings.get("crop_size") or {})
+    cropped = bool(settings["do_center_crop"]) and bool(cut)
     pixels = cut.get("height", usual)
     if cropped:
         check_setting(_is_side(pixels) and cut.get("width") == pixels, "crop_size", cut, "height and width are equal")
@@ -148,7 +148,7 @@ def _sizes(said: Values, usual: int) -> tuple[int, int | None]:
         check_setting(_is_side(side) and size.get("width") == side, "size", size, "height and width are equal")
         check_setting(not cropped or pixels == side, "crop_size", cut, f"as size, {side}")
         return int(size["height"]), None
-    check_setting(cropped, "do_center_crop", said["do_center_crop"], "pictures are square in the end")
+    check_setting(cropped, "do_center_crop", settings["do_center_crop"], "pictures are square in the end")
     fits = _is_side(short) and short >= pixels
     check_setting(fits, "size", size, f"shortest_edge is at least the {pixels} pixels of crop_size")
     return pixels, short

@@ -144,9 +144,9 @@ def test_a_missing_split_file_is_taken_from_the_package(root, capsys):
         root.file(f"dtd/images/{name}", b"")
     test = read_labelled("dtd", "test")
     assert (len(test.pictures), len(test.class_names), test.class_names[46]) == (1692, 47, "zigzagged")
-    said = capsys.readouterr().err
-    assert "no split_zhou_DescribableTextures.json beside it, so the copy that comes with polyprompt is read" in said
-    assert "published set" not in said  # it is whole
+    message = capsys.readouterr().err
+    assert "no split_zhou_DescribableTextures.json beside it, so the copy that comes with polyprompt is read" in message
+    assert "published set" not in message  # it is whole
     missing = splits["train"][-1][0]
     (root.path / "dtd/images" / missing).unlink()
     with pytest.raises(DataError, match=rf"no picture '{missing}'. Mend or remove it"):

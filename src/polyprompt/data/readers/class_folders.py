@@ -10,9 +10,9 @@ from pathlib import Path
 
 from polyprompt.data.files import Walk, first_files, readable, visible_folders
 from polyprompt.data.items import Picture
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import SEEN
@@ -34,8 +34,8 @@ def rows(source: str) -> Iterator[Row]:
     root = Path(source)
     walk = Walk(root)
     named = names_of(root)
-    _tell_loose(root)
-    _tell_layers(root)
+    _warn_of_loose(root)
+    _warn_of_layers(root)
     for folder in visible_folders(root):
         if named and folder not in named:
             raise DataError(f"{root / folder}: {LIST} does not name this folder; add it, or remove the folder")
@@ -46,7 +46,7 @@ def rows(source: str) -> Iterator[Row]:
         for file in files:
             key = readable(file.relative_to(root).as_posix())
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=label, class_name=name)
-    walk.tell()
+    walk.warn()
 
 
 def classes(root: Path) -> dict[str | int, str]:
@@ -63,7 +63,7 @@ def names_of(root: Path) -> dict[str, str]:
     return read_class_list(file) if file else {}
 
 
-def _tell_loose(root: Path) -> None:
+def _warn_of_loose(root: Path) -> None:
     loose = [name for name in sorted(first_files(root, 10_000)) if Path(name).suffix.lower() in SEEN]
     if loose:
         number = count(len(loose), "picture")
@@ -72,7 +72,7 @@ def _tell_loose(root: Path) -> None:
         )
 
 
-def _tell_layers(root: Path) -> None:
+def _warn_of_layers(root: Path) -> None:
     """Says where all folders hold folders of the same names: these may be the classes, and the folders splits."""
     folders = visible_folders(root)
     inside = [set(visible_folders(root / name)) for name in folders if not first_pictures(root / name)]

@@ -10,8 +10,8 @@ from pathlib import Path
 from polyprompt.data.files import Places, key_of
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content, field
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
 
 WHAT = "COCO's captions (captions_*.json)"
@@ -60,7 +60,7 @@ def _rows_of(file: Path) -> Iterator[Row]:
     if bare := [name for image, name in name_of.items() if image not in found]:
         number = count(len(bare), "picture")
         say_once(str(file), f"{file.name}: left out {number} without a caption ({some(bare)}).")
-    places.tell()
+    places.warn()
 
 
 def split_of(part: str) -> str | None:

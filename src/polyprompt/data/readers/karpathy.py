@@ -57,7 +57,7 @@ def rows_below(file: Path, places: Places) -> Iterator[Row]:
             place = f"{where}.sentences[{i}]"
             key = key_of(long) if picture is None else picture.key
             yield Row(place, key, picture, field(sentence, "raw", str, place), split)
-    places.tell()
+    places.warn()
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -53,7 +53,7 @@ def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
                 raise DataError(f"{where}: is {entry!r:.80}; must be [path, label, class name]")
             name, label, class_name = entry
             yield Row(where, key_of(name), places.find(name), split=split, label=label, class_name=class_name)
-    places.tell()
+    places.warn()
 
 
 def _is_split_file(content: object) -> bool:

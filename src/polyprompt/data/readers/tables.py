@@ -17,6 +17,7 @@ from typing import TextIO
 
 from polyprompt.data.files import Places, key_of
 from polyprompt.data.items import Picture
+from polyprompt.data.messages import say_once
 from polyprompt.data.rows import (
     CAPTION,
     CLASS_NAME,
@@ -32,7 +33,6 @@ from polyprompt.data.rows import (
     optional_column,
     texts,
 )
-from polyprompt.data.told import say_once
 from polyprompt.errors import DataError
 from polyprompt.values import Json
 
@@ -82,7 +82,7 @@ def rows(source: str) -> Iterator[Row | ScoredRow]:
     make = _of_sentences(columns) or _of_pictures(table, columns, places)
     for line, cells in chain([first], found):
         yield from make(f"{table.name}, line {line}", cells)
-    places.tell()
+    places.warn()
 
 
 def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
@@ -111,7 +111,7 @@ def _of_pictures(table: Path, columns: Sequence[str], places: Places) -> Callabl
     )
     if not (names.caption or names.label or names.class_name):
         column(columns, (*CAPTION, *LABEL), "caption or the label", table.name)
-    _tell_choice(table, columns, names)
+    _warn_of_choice(table, columns, names)
     found: dict[str, Picture | None] = {}
 
     def make(where: str, cells: Cells) -> Iterator[Row]:
@@ -138,7 +138,7 @@ def _labels(names: Columns, cells: Cells, where: str) -> tuple[str | int | None,
     return label_of(cells.get(names.label), where), class_name
 
 
-def _tell_choice(table: Path, columns: Sequence[str], names: Columns) -> None:
+def _warn_of_choice(table: Path, columns: Sequence[str], names: Columns) -> None:
     """Says which of several columns of one kind is read."""
     for taken, usual in ((names.image, IMAGE), (names.caption, CAPTION), (names.label, LABEL)):
         others = [name for name in columns if name.strip().lower() in usual and name != taken]

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from polyprompt.data.files import first_files, is_hidden, readable, visible_folders
 from polyprompt.data.items import Picture
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
 from polyprompt.data.rows import CAPTION, CLASS_NAME, LABEL, SPLIT, Row, column, label_of, optional_column, texts
 from polyprompt.data.splits import USUAL
-from polyprompt.data.told import count, say_once, some
 from polyprompt.errors import DataError
 from polyprompt.media.suffixes import SEEN
 from polyprompt.values import Json

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyprompt.data.files import Places, key_of
+from polyprompt.data.messages import count, say_once
 from polyprompt.data.rows import Row
-from polyprompt.data.told import count, say_once
 from polyprompt.errors import DataError
 
 WHAT = "Flickr's captions (*.token, *.token.txt)"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from polyprompt.adapt.engine import Adapted, MethodConfig, build
-from polyprompt.adapt.wording import begun, context_rows
+from polyprompt.adapt.wording import context_ids, context_rows
 from polyprompt.disk.files import write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
@@ -82,14 +82,14 @@ def import_original(
     layout = LAYOUTS.get(name)
     if layout is None:
         raise UnknownNameError("method with published checkpoints", name, LAYOUTS)
-    told = isinstance(layout, Files) or layout.told
-    if settings and not told:
+    needs_names = isinstance(layout, Files) or layout.needs_names
+    if settings and not needs_names:
         raise ConfigError(f"{name}: takes no settings here; words and position say what its checkpoint does not")
     if not (isinstance(encoder, CLIP) and isinstance(encoder.text, TextTransformer)):
         raise ConfigError(
             f"{encoder.name}: published checkpoints prompt CLIP's own text tower, not one of another kind"
         )
-    if class_names is None and told:
+    if class_names is None and needs_names:
         raise FileError(f"{path}: does not say which classes it was trained on; give their names")
     if isinstance(layout, Files):
         return layout.read(Path(path), encoder, class_names or (), settings or {})
@@ -98,8 +98,8 @@ def import_original(
     read = Checkpoint(
         name=name, file=file, tensors=tensors, encoder=encoder, given=settings or {}, words=words, position=position
     )
-    said = layout.settings(read) | dict(read.given) | ({"words": words} if told and words is not None else {})
-    config = checked(config_of(name), said, str(file))
+    values = layout.settings(read) | dict(read.given) | ({"words": words} if needs_names and words is not None else {})
+    config = checked(config_of(name), values, str(file))
     if class_names is None:
         class_names = _class_names(tensors, encoder.text, config, file)
     method = build(config, encoder, class_names)
@@ -276,7 +276,7 @@ def _token_buffers(method: Adapted) -> dict[str, Tensor]:
     text, config = method.encoder.text, method.config
     assert isinstance(text, TextTransformer)
     count = config_context(config)
-    rows = context_rows(text, begun(text, count, getattr(config, "words", "")), method.class_names)
+    rows = context_rows(text, context_ids(text, count, getattr(config, "words", "")), method.class_names)
     prefix, suffix = [], []
     for row in rows:
         full = [*text.tokenizer.start, *row, *text.tokenizer.end]

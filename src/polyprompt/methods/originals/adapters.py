@@ -48,8 +48,8 @@ def _coprompt(read: Checkpoint) -> Settings:
     context, _ = read.shape("prompt_learner.ctx")
     deep = len(read.numbers(r"prompt_learner\.compound_prompts_text\.(\d+)"))
     reduction = read.narrowed("adapter_image.fc.0.weight")
-    told: Settings = {"context": context, "depth": 1 + deep, "reduction": reduction}
-    return told | ({"words": ""} if context > 4 else {})
+    known: Settings = {"context": context, "depth": 1 + deep, "reduction": reduction}
+    return known | ({"words": ""} if context > 4 else {})
 
 
 def _of_mmrl(name: str) -> str:

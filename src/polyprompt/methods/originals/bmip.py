@@ -34,7 +34,7 @@ LAYOUTS = {
         folders=("MultiModalPromptLearner",),
         theirs=_theirs,
         settings=_settings,
-        told=False,
+        needs_names=False,
         words=True,
         left=r"prompt_learner\.(ctx_v$|proj_v\.|exchange_layer_[tv]\.)"
         r"|(image|text)_encoder\.transformer\.resblocks\.\d+\.learnable_linear[12]\.",

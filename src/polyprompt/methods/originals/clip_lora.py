@@ -32,7 +32,7 @@ def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], give
     content = read_foreign(file)
     try:
         facts, weights = content["metadata"], content["weights"]
-        told = {
+        known = {
             "rank": int(facts["r"]),
             "alpha": float(facts["alpha"]),
             "towers": TOWERS[facts["encoder"]],
@@ -41,7 +41,7 @@ def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], give
         }
     except (TypeError, KeyError, ValueError) as error:
         raise FileError(f"{file}: no file of CLIP-LoRA's: weights and metadata are expected ({error!r})") from None
-    method = build(checked(clip_lora.Config, told | dict(given), str(file)), encoder, class_names)
+    method = build(checked(clip_lora.Config, known | dict(given), str(file)), encoder, class_names)
     parameters = {f"layer_{i}.{name}": one for (i, name), one in lora_names(method).items()}
     tensors = {
         f"{layer}.{place}.{part}": tensor
@@ -52,7 +52,7 @@ def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], give
     if tensors.keys() != parameters.keys():
         wrong = sorted(tensors.keys() ^ parameters.keys())[0]
         which = "lacks" if wrong in parameters else "has the unknown key"
-        raise FileError(f"{file}: {which} {wrong}, with {encoder.name} and position {told['position']!r}")
+        raise FileError(f"{file}: {which} {wrong}, with {encoder.name} and position {known['position']!r}")
     put(parameters, tensors, encoder.name, file)
     return method
 

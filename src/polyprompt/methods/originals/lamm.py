@@ -17,13 +17,13 @@ def _settings(read: Checkpoint) -> Settings:
     context, _ = read.shape(CONTEXT)
     deep = len(read.numbers(r"prompt_learner\.compound_prompts_text\.(\d+)"))
     words = str(read.given.get("words", read.words or lamm.Config().words))
-    told: Settings = {"context": context, "depth": 1 + deep, "words": words}
+    known: Settings = {"context": context, "depth": 1 + deep, "words": words}
     if "prompt_learner.proj.weight" in read.tensors:
-        return told | {"beside": "maple"}
+        return known | {"beside": "maple"}
     text, theirs = read.encoder.text, read.tensors[CONTEXT]
     vectors = text.vectors(text.words(words)).float().cpu()
     plain = theirs.shape == vectors.shape and bool((theirs - vectors).abs().max() < 1e-3)
-    return told | {"beside": "words" if plain else "coop"}
+    return known | {"beside": "words" if plain else "coop"}
 
 
 def _check(method: Adapted, tensors: Tensors, file: Path) -> None:

@@ -104,7 +104,7 @@ class Layout:
     """Whether with these settings the whole model is saved all the same."""
     theirs: Callable[[str], str] = prompt_name
     """Their name of a tensor of ours that learns, as their `named_parameters` has it."""
-    told: bool = True
+    needs_names: bool = True
     """Whether class names have to be told, and settings may be; else both are read from the file."""
     words: bool = False
     """Whether the vectors of the words around the context are saved."""

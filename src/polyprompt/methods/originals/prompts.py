@@ -41,14 +41,14 @@ def _language(read: Checkpoint) -> Settings:
 
 def _both(read: Checkpoint) -> Settings:
     context, _ = read.shape("prompt_learner.ctx")
-    told: Settings = {
+    known: Settings = {
         "text_context": context,
         "text_depth": _deep(read, "text"),
         "words": resident_words(read, context),
     }
     if "image_encoder.VPT" not in read.tensors and read.name == "ivlp":
-        return told | {"image_depth": 0}
-    return told | {"image_depth": _deep(read, "image"), "image_context": read.shape("image_encoder.VPT")[0]}
+        return known | {"image_depth": 0}
+    return known | {"image_depth": _deep(read, "image"), "image_context": read.shape("image_encoder.VPT")[0]}
 
 
 def _maple(read: Checkpoint) -> Settings:
@@ -66,11 +66,17 @@ def _with_teacher(tensors: Tensors) -> Tensors:
 
 
 LAYOUTS = {
-    "coop": Layout(folders=("prompt_learner",), alone="prompt_learner.", settings=_coop, told=False, words=True),
-    "cocoop": Layout(folders=("prompt_learner",), alone="prompt_learner.", settings=_cocoop, told=False, words=True),
-    "vpt": Layout(folders=("prompt_learner",), settings=_vpt, told=False, frozen=_without_text),
-    "language": Layout(folders=("VLPromptLearner",), settings=_language, told=False, words=True),
-    "ivlp": Layout(folders=("VLPromptLearner",), settings=_both, told=False, words=True),
-    "maple": Layout(folders=("MultiModalPromptLearner",), settings=_maple, theirs=coupled_name, told=False, words=True),
-    "promptsrc": Layout(folders=("VLPromptLearner",), settings=_both, told=False, words=True, frozen=_with_teacher),
+    "coop": Layout(folders=("prompt_learner",), alone="prompt_learner.", settings=_coop, needs_names=False, words=True),
+    "cocoop": Layout(
+        folders=("prompt_learner",), alone="prompt_learner.", settings=_cocoop, needs_names=False, words=True
+    ),
+    "vpt": Layout(folders=("prompt_learner",), settings=_vpt, needs_names=False, frozen=_without_text),
+    "language": Layout(folders=("VLPromptLearner",), settings=_language, needs_names=False, words=True),
+    "ivlp": Layout(folders=("VLPromptLearner",), settings=_both, needs_names=False, words=True),
+    "maple": Layout(
+        folders=("MultiModalPromptLearner",), settings=_maple, theirs=coupled_name, needs_names=False, words=True
+    ),
+    "promptsrc": Layout(
+        folders=("VLPromptLearner",), settings=_both, needs_names=False, words=True, frozen=_with_teacher
+    ),
 }

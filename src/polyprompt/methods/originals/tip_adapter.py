@@ -34,8 +34,8 @@ def read_tip(path: Path, encoder: DualEncoder, class_names: Sequence[str], given
             raise FileError(f"{file}: no matrix in it; Tip-Adapter's files hold one each")
         check_finite({"its matrix": tensor}, file)
     cache = stored[best] if best else stored[keys].T
-    told = {"learn": best is not None} | dict(given)
-    method = build(checked(tip_adapter.Config, told, str(path)), encoder, class_names)
+    known = {"learn": best is not None} | dict(given)
+    method = build(checked(tip_adapter.Config, known, str(path)), encoder, class_names)
     expected = {"keys": [len(cache), encoder.dim], "values": [len(cache), len(class_names)]}
     found = {"keys": list(cache.shape), "values": list(stored[values].shape)}
     for what, size in expected.items():

@@ -49,7 +49,7 @@ async function unlocked() {
         await fetched("/session", { token: $("token").value });
         $("key").close();
         done();
-      } catch (error) { $("key-told").textContent = error.message; }
+      } catch (error) { $("key-message").textContent = error.message; }
     };
   });
 }
@@ -106,10 +106,10 @@ async function ask() {
     state.classes = classes;
     show();
     const scored = data.length > 0 && data[0].score !== null;
-    told(data.length ? `${data.length} of ${here().pictures.toLocaleString()} pictures${scored ? ", best first" : ""}${state.adapted ? ", adapted to your marks" : ""}` : "");
+    showMessage(data.length ? `${data.length} of ${here().pictures.toLocaleString()} pictures${scored ? ", best first" : ""}${state.adapted ? ", adapted to your marks" : ""}` : "");
     $("further").hidden = data.length < asked.top || data.length >= here().pictures || asked.top >= 1000;
   } catch (error) {
-    if (error.name !== "AbortError" && !asking.signal.aborted) told(error.message, true);
+    if (error.name !== "AbortError" && !asking.signal.aborted) showMessage(error.message, true);
   }
 }
 
@@ -120,9 +120,9 @@ async function sorted(hits, signal) {
   return { labels, best: data.map((ranked) => ranked[0]) };
 }
 
-function told(words, bad = false) {
-  $("told").textContent = words;
-  $("told").classList.toggle("bad", bad);
+function showMessage(words, bad = false) {
+  $("message").textContent = words;
+  $("message").classList.toggle("bad", bad);
 }
 
 // Results
@@ -213,11 +213,11 @@ async function adapt() {
   const rows = (kind) => [...state.marks].filter(([, one]) => one === kind).map(([row]) => row);
   const text = $("text").value.trim() || null;
   $("adapt").disabled = true;
-  told("Adapting to your marks …");
+  showMessage("Adapting to your marks …");
   try {
     state.adapted = (await fetched(address("adapt"), { text, right: rows("right"), wrong: rows("wrong") })).id;
     await ask();
-  } catch (error) { told(error.message, true); }
+  } catch (error) { showMessage(error.message, true); }
   marked();
 }
 
@@ -266,7 +266,7 @@ async function opened(hit) {
   try {
     const { seen, data } = await fetched(address(`attention/${hit.row}`));
     if (state.open === hit) looks(hit, seen, data);
-  } catch (error) { told(error.message, true); }
+  } catch (error) { showMessage(error.message, true); }
 }
 
 function looks(hit, seen, data) {
@@ -327,7 +327,7 @@ async function dropped(file) {
   try {
     const uri = await smaller(file);
     sampled({ uri, shown: uri });
-  } catch { told(`${file.name}: is not a picture that this browser can open.`, true); }
+  } catch { showMessage(`${file.name}: is not a picture that this browser can open.`, true); }
 }
 
 async function smaller(file) {
@@ -345,8 +345,8 @@ async function smaller(file) {
 // Fields
 
 function entered() {
-  const told = here();
-  const sliders = told.aspects.length > 1 ? told.aspects.map((aspect, at) => {
+  const collection = here();
+  const sliders = collection.aspects.length > 1 ? collection.aspects.map((aspect, at) => {
     const said = make("output", { textContent: "1.0" });
     const slider = make("input", { type: "range", min: 0, max: 2, step: 0.1, value: 1, id: `aspect-${at}` });
     slider.addEventListener("input", () => {
@@ -359,7 +359,7 @@ function entered() {
   $("aspects").replaceChildren(...sliders);
   $("aspect-section").hidden = !sliders.length;
   $("even").hidden = true;
-  $("columns").textContent = `A condition on ${told.columns.join(", ")}.`;
+  $("columns").textContent = `A condition on ${collection.columns.join(", ")}.`;
   $("where").title = "As in SQL: year >= 2020 and name like 'a%'";
   state.chosen.clear();
   state.sample = null;
@@ -443,10 +443,10 @@ async function begin() {
   listen();
   try {
     state.collections = (await fetched("/collections")).data;
-  } catch (error) { told(error.message, true); return; }
+  } catch (error) { showMessage(error.message, true); return; }
   $("collection").append(...state.collections.map((one) => make("option", { value: one.id, textContent: one.id })));
   $("collection").hidden = state.collections.length < 2;
-  if (!state.collections.length) { told("No collection is served here, models alone: make one with polyprompt index."); return; }
+  if (!state.collections.length) { showMessage("No collection is served here, models alone: make one with polyprompt index."); return; }
   recalled();
   entered();
   await ask();

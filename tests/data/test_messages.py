@@ -22,7 +22,7 @@ def root(tmp_path) -> Root:
 
 
 @pytest.fixture
-def said(capsys):
+def messages(capsys):
     """What was told since it was asked last."""
     return lambda: capsys.readouterr().err
 
@@ -73,14 +73,14 @@ def test_a_class_may_be_called_train(root):
     assert splits_of(str(root.path)) == ()
 
 
-def test_splits_without_class_folders_and_other_folders_beside_them(root, said):
+def test_splits_without_class_folders_and_other_folders_beside_them(root, messages):
     red(root, "train/red/1.png", "train/blue/1.png", "val/1.png", "annotations/x.txt")
     with pytest.raises(DataError, match="d/val: is called like a split, but has no class folders in it"):
         read_labelled(str(root.path), "train")
     red(root, "val/red/1.png", "val/blue/1.png")
     (root.path / "val/1.png").unlink()
     assert len(read_labelled(str(root.path), "val").pictures) == 2
-    assert "d: left out annotations; train and val are its splits" in said()
+    assert "d: left out annotations; train and val are its splits" in messages()
 
 
 def test_split_folders_may_hold_lists_of_captions(root):
@@ -91,10 +91,10 @@ def test_split_folders_may_hold_lists_of_captions(root):
     assert len(read_pairs(str(root.path)).images) == 2
 
 
-def test_folders_that_all_hold_the_same_folders_are_told(root, said):
+def test_folders_that_all_hold_the_same_folders_are_told(root, messages):
     red(root, *(f"{domain}/{name}/1.png" for domain in ("art", "photo") for name in ("cat", "dog")))
     assert read_labelled(str(root.path)).class_names == ("art", "photo")
-    assert "art, photo are read as classes, but all hold the folders cat, dog" in said()
+    assert "art, photo are read as classes, but all hold the folders cat, dog" in messages()
 
 
 @pytest.mark.parametrize(
@@ -107,50 +107,50 @@ def test_split_names_in_a_table_are_found_whatever_their_case(root, given, asked
     assert len(read_labelled(str(root.path / "labels.csv"), asked).pictures) == 2
 
 
-def test_two_spellings_of_one_split_are_one_and_two_splits_of_one_meaning_are_asked_about(root, said):
+def test_two_spellings_of_one_split_are_one_and_two_splits_of_one_meaning_are_asked_about(root, messages):
     red(root, "1.png", "2.png").file("captions.csv", "file,caption,split\n1.png,a,Train\n2.png,b,train\n")
     assert len(read_pairs(str(root.path), "train").images) == 2
-    assert "'Train' (1 rows) and 'train' (1 rows) are read as one split" in said()
+    assert "'Train' (1 rows) and 'train' (1 rows) are read as one split" in messages()
     root.file("captions.csv", "file,caption,split\n1.png,a,dev\n2.png,b,val\n")
     assert captions(read_pairs(str(root.path), "val")) == [("2.png", "b")]
     with pytest.raises(DataError, match="'validation' may be 'dev' or 'val'; name the one that is meant"):
         read_pairs(str(root.path), "validation")
 
 
-def test_a_picture_in_two_splits_is_told(root, said):
+def test_a_picture_in_two_splits_is_told(root, messages):
     red(root, "1.png", "2.png")
     root.file("captions.csv", "file,caption,split\n1.png,a,train\n1.png,b,test\n2.png,c,train\n")
     assert captions(read_pairs(str(root.path), "test")) == [("1.png", "b")]
-    assert "1 picture lies in two splits, so what is scored was seen before: 1.png in train and test" in said()
+    assert "1 picture lies in two splits, so what is scored was seen before: 1.png in train and test" in messages()
     root.json("split_x.json", {"train": [["1.png", 0, "a"], ["2.png", 1, "b"]], "test": [["2.png", 1, "b"]]})
     (root.path / "captions.csv").unlink()
     read_labelled(str(root.path), "test")
-    assert "2.png in train and test" in said()
+    assert "2.png in train and test" in messages()
 
 
 # Folders
 
 
-def test_hidden_files_and_folders_are_not_seen_anywhere(root, said):
+def test_hidden_files_and_folders_are_not_seen_anywhere(root, messages):
     red(root, "red/1.png", "blue/1.png", "red/.ipynb_checkpoints/1-checkpoint.png", "red/a/._1.png", ".git/x/1.png")
     red(root, "red/a/@eaDir/1.jpg", "red/__MACOSX/1.png")
     assert keys(read_labelled(str(root.path))) == ["blue/1.png", "red/1.png"]
-    assert "d: left out 4 hidden (red/.ipynb_checkpoints/)" in said()
+    assert "d: left out 4 hidden (red/.ipynb_checkpoints/)" in messages()
     red(root, "._a.png")
     assert [path.name for path in pictures_in(root.path)] == ["1.png", "1.png"]
 
 
-def test_other_endings_are_told_with_their_numbers(root, said):
+def test_other_endings_are_told_with_their_numbers(root, messages):
     red(root, "red/1.jfif", "blue/1.AVIF", "red/2.PSD", "blue/2.psd", "red/notes.txt")
     assert len(read_labelled(str(root.path)).pictures) == 2
-    assert "d: left out 2 .psd, 1 .txt (blue/2.psd, red/notes.txt); no pictures by their names" in said()
+    assert "d: left out 2 .psd, 1 .txt (blue/2.psd, red/notes.txt); no pictures by their names" in messages()
     assert len(pictures_in(root.path)) == 2
     red(root, "loose.png")
     read_labelled(str(root.path))
-    assert "left out 1 picture beside the class folders (loose.png)" in said()
+    assert "left out 1 picture beside the class folders (loose.png)" in messages()
 
 
-def test_linked_folders_are_followed_and_loops_refused(root, tmp_path, said):
+def test_linked_folders_are_followed_and_loops_refused(root, tmp_path, messages):
     red(root, "red/1.png", "blue/1.png")
     Root(tmp_path / "more").pictures("2.png", "3.png")
     os.symlink(tmp_path / "more", root.path / "red" / "part2")
@@ -158,10 +158,10 @@ def test_linked_folders_are_followed_and_loops_refused(root, tmp_path, said):
     assert len(pictures_in(root.path)) == 4
     os.symlink(tmp_path / "more", root.path / "blue" / "again")
     read_labelled(str(root.path))
-    assert "linked twice, so its pictures count twice: red/part2" in said()
+    assert "linked twice, so its pictures count twice: red/part2" in messages()
     os.symlink(tmp_path / "nowhere.png", root.path / "red" / "gone.png")
     read_labelled(str(root.path))
-    assert "1 broken link (red/gone.png)" in said()
+    assert "1 broken link (red/gone.png)" in messages()
     os.symlink(root.path, root.path / "red" / "loop")
     with pytest.raises(DataError, match="red/loop: a link back to a folder that it lies in; remove it"):
         read_labelled(str(root.path))
@@ -179,7 +179,7 @@ def test_names_that_are_not_utf_8_are_read_and_can_be_written(root):
 
 
 @pytest.mark.parametrize("name", ["0", "n01440764", "12.5", "-"])
-def test_folders_called_by_numbers_or_codes_need_names(root, name, said):
+def test_folders_called_by_numbers_or_codes_need_names(root, name, messages):
     red(root, f"{name}/1.png", "blue/1.png")
     with pytest.raises(DataError, match=rf"the label is {name}, .*a text model needs names.* a file classnames.txt"):
         read_labelled(str(root.path))
@@ -187,34 +187,36 @@ def test_folders_called_by_numbers_or_codes_need_names(root, name, said):
     assert read_labelled(str(root.path)).class_names == ("tench", "blue")  # in the order of the list
     root.file("classnames.txt", f"{name} 7\nblue blue\n")
     read_labelled(str(root.path))
-    assert "1 class is called by numbers or signs (7); prompts say them as they are" in said()
+    assert "1 class is called by numbers or signs (7); prompts say them as they are" in messages()
 
 
 @pytest.mark.parametrize("name", ["001.Black_footed_Albatross", "n02085620-Chihuahua", "03-cat", "12_a"])
-def test_numbers_before_names_are_told(root, name, said):
+def test_numbers_before_names_are_told(root, name, messages):
     red(root, f"{name}/1.png", "dog/1.png", "3d printer/1.png", "42nd street/1.png", "7 up/1.png")
     read_labelled(str(root.path))
-    assert f"1 class has a number before its name ({name}), and prompts say it, too; a file classnames.txt" in said()
+    assert (
+        f"1 class has a number before its name ({name}), and prompts say it, too; a file classnames.txt" in messages()
+    )
 
 
 @pytest.mark.parametrize("name", ["class_1", "Class 02", "cls-3", "label7", "c4", "category_10"])
-def test_folders_that_only_count_are_told_with_a_way_to_name_them(root, name, said):
+def test_folders_that_only_count_are_told_with_a_way_to_name_them(root, name, messages):
     red(root, f"{name}/1.png", "cat/1.png", "mig29/1.png", "area 51/1.png")
     assert name in read_labelled(str(root.path)).class_names
-    told = said()
-    assert f"1 class has a number in the place of a name ({name}), which says nothing to a text model" in told
+    message = messages()
+    assert f"1 class has a number in the place of a name ({name}), which says nothing to a text model" in message
     root.file("classnames.txt", f"{name} tench\ncat cat\nmig29 mig29\narea 51 area 51\n".replace(" 5", "_5"))
     (root.path / "area 51").rename(root.path / "area_51")
     if " " not in name:
         assert "tench" in read_labelled(str(root.path)).class_names
-        assert "in the place of a name" not in said()
+        assert "in the place of a name" not in messages()
 
 
-def test_a_caption_in_two_splits_is_told(root, said):
+def test_a_caption_in_two_splits_is_told(root, messages):
     red(root, "1.png", "2.png", "3.png")
     root.file("captions.csv", "file,caption,split\n1.png,a dog,train\n2.png,a dog,test\n3.png,a cat,test\n")
     assert captions(read_pairs(str(root.path), "test")) == [("2.png", "a dog"), ("3.png", "a cat")]
-    assert "1 caption stands word for word in two splits: 'a dog' in train and test." in said()
+    assert "1 caption stands word for word in two splits: 'a dog' in train and test." in messages()
 
 
 def test_a_list_of_names_has_to_be_whole(root):
@@ -276,7 +278,7 @@ def test_cocos_own_captions(root):
         read_pairs(str(root.path))
 
 
-def test_kaggles_and_flickrs_own_files(root, said):
+def test_kaggles_and_flickrs_own_files(root, messages):
     red(root, "Images/1.jpg", "Images/2.jpg")
     root.file("captions.txt", 'image,caption\n1.jpg,A child .\n2.jpg,"A dog , running ."\n')
     expected = [("1.jpg", "A child ."), ("2.jpg", "A dog , running .")]
@@ -290,13 +292,13 @@ def test_kaggles_and_flickrs_own_files(root, said):
     root.file("Flickr_8k.trainImages.txt", "1.jpg\n").file("Flickr_8k.testImages.txt", "2.jpg\n")
     assert captions(read_pairs(str(root.path))) == expected
     assert captions(read_pairs(str(root.path / "Flickr8k.token.txt"), "test")) == expected[1:]
-    assert "left out 2 captions of 3.jpg.1, a picture that does not exist" in said()
+    assert "left out 2 captions of 3.jpg.1, a picture that does not exist" in messages()
 
 
-def test_paths_written_on_windows(root, said):
+def test_paths_written_on_windows(root, messages):
     red(root, "red/1.png").file("captions.csv", "file,caption\nred\\1.png,a\n")
     assert captions(read_pairs(str(root.path))) == [("red/1.png", "a")]
-    assert r"1 path with \ read with / instead (red/1.png)" in said()
+    assert r"1 path with \ read with / instead (red/1.png)" in messages()
     root.file("captions.csv", "file,caption\nred\\2.png,a\n")
     with pytest.raises(DataError, match=r"it is written with \\, as on Windows; / was tried, too"):
         read_pairs(str(root.path))
@@ -323,16 +325,16 @@ def test_a_list_written_as_text_is_refused(root, cell):
         ("1.png\ta dog\n1.png\ta dog \n", "1 caption repeats another one of the same picture (1.png: 'a dog')"),
     ],
 )
-def test_captions_that_look_damaged_are_told_and_kept(root, table, words, said):
+def test_captions_that_look_damaged_are_told_and_kept(root, table, words, messages):
     red(root, "1.png").file("captions.tsv", f"file\tcaption\n{table}")
     assert len(read_pairs(str(root.path)).captions) == table.count("\n")
-    assert words in said()
+    assert words in messages()
 
 
-def test_several_columns_that_could_be_meant_are_told_and_twins_refused(root, said):
+def test_several_columns_that_could_be_meant_are_told_and_twins_refused(root, messages):
     red(root, "1.png").file("captions.csv", "file,text,caption\n1.png,a,b\n")
     assert read_pairs(str(root.path)).captions == ("b",)
-    assert "captions.csv: 'caption' is read, 'text' is passed over" in said()
+    assert "captions.csv: 'caption' is read, 'text' is passed over" in messages()
     root.file("captions.csv", "file,caption,caption\n1.png,a,b\n")
     with pytest.raises(DataError, match="two columns are called 'caption'"):
         read_pairs(str(root.path))
@@ -377,7 +379,7 @@ def test_equal_names_in_one_shard_are_refused(root):
         read_pairs(str(root.path / "a.tar"))
 
 
-def test_dots_in_the_names_of_members(root, said):
+def test_dots_in_the_names_of_members(root, messages):
     png = picture(kind="PNG")
     members = [("ok.png", png), ("ok.txt", "a"), ("ok.seg.png", png)]
     for name in ("img_22.05", "img_22.06", "d.x/v1.2.3"):
@@ -385,7 +387,7 @@ def test_dots_in_the_names_of_members(root, said):
     tar(root, "a.tar", *members, ("README", "hello"), (".x.png", png))
     pairs = read_pairs(str(root.path / "a.tar"))
     assert sorted(pairs.captions) == ["a", "d.x/v1.2.3", "img_22.05", "img_22.06"]
-    line = said()
+    line = messages()
     assert "a.tar: 3 members are neither picture nor caption, and left out" in line
     assert "a.tar/ok.seg.png" in line
 
@@ -405,7 +407,7 @@ def test_labels_in_tars(root):
     assert kinds_of(str(root.path)) == ("labels",)
 
 
-def test_class_folders_beside_captions_are_labels_and_the_captions_captions(root, said):
+def test_class_folders_beside_captions_are_labels_and_the_captions_captions(root, messages):
     red(root, "red/1.png", "blue/1.png").file("captions.csv", "file,caption\nred/1.png,a red square\n")
     assert read_labelled(str(root.path)).class_names == ("blue", "red")
     assert captions(read_pairs(str(root.path))) == [("red/1.png", "a red square")]

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from polyprompt.progress import say
 
-_said: set[tuple[str, str]] = set()
+_printed: set[tuple[str, str]] = set()
 
 
 def say_once(place: str, line: str) -> None:
     """One line on stderr, once a source: train, dev and test are three readings of it."""
-    if (place, line) not in _said:
-        _said.add((place, line))
+    if (place, line) not in _printed:
+        _printed.add((place, line))
         say(line)
 
 

@@ -30,19 +30,19 @@ Row = Annotated[int, Field(ge=0, lt=2**31, description="The `row` of a result.")
 Weight = Annotated[float, Field(ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False)]
 
 
-class Asked(BaseModel):
+class RequestBody(BaseModel):
     """Unknown fields are refused, so that a misspelt one is not taken for one that is missing."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class TextItem(Asked):
+class TextItem(RequestBody):
     """A text."""
 
     text: Text
 
 
-class ImageItem(Asked):
+class ImageItem(RequestBody):
     """A picture."""
 
     image: Uri
@@ -88,7 +88,7 @@ class Embed(BaseModel):
     user: str | None = Field(None, description="Not used.")
 
 
-class Ask(Asked):
+class Search(RequestBody):
     """A question to a collection. Without anything wanted, pictures are listed."""
 
     collection: str = Field(description="An id from /collections.")
@@ -110,7 +110,7 @@ Labels = Annotated[
 ]
 
 
-class Classify(Asked):
+class Classify(RequestBody):
     """Pictures to be told apart by words."""
 
     model: str = Field(description="An id from /v1/models.")
@@ -118,14 +118,14 @@ class Classify(Asked):
     labels: Labels
 
 
-class Sort(Asked):
+class Sort(RequestBody):
     """Pictures of a collection to be told apart by words."""
 
     rows: Annotated[list[Row], Field(min_length=1, max_length=TOP)]
     labels: Labels
 
 
-class Marks(Asked):
+class Marks(RequestBody):
     """Pictures of a collection that show something, and others that do not."""
 
     text: Text | None = Field(None, description="What is looked for, in a few words.")
@@ -133,7 +133,7 @@ class Marks(Asked):
     wrong: Annotated[list[Row], Field(min_length=1, max_length=64)]
 
 
-class Session(Asked):
+class Session(RequestBody):
     """The server's token, for a browser."""
 
     token: Annotated[str, StringConstraints(max_length=1_000)]

@@ -11,7 +11,7 @@ PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
 """Settings in which results of one row may differ."""
 
 
-def told_apart(results: Sequence[Result]) -> list[Result]:
+def with_distinct_names(results: Sequence[Result]) -> list[Result]:
     """The same results; one method with two groups of settings is two rows, one set with other pictures two sets."""
     found = list(results)
     for what, label, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):

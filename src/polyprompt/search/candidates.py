@@ -34,7 +34,7 @@ TAKEN, CAMERA, DETAILS = 0x9003, 0x0110, 0x8769
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A picture or video that may have to be embedded; nothing of it is read yet."""
 
     path: str
@@ -63,7 +63,7 @@ class Facts:
 class Seen:
     """A picture that was looked at: its content's hash, and what was made of it unless the content is known."""
 
-    found: Found
+    candidate: Candidate
     content: str = ""
     bad: str = ""
     """Why it cannot be read."""
@@ -73,14 +73,18 @@ class Seen:
 
     def line(self, facts: Facts | None) -> dict[str, object]:
         """As it is kept: what is known of the file."""
-        said: dict[str, object] = {"path": self.found.path, "size": self.found.size, "changed": self.found.changed}
+        line: dict[str, object] = {
+            "path": self.candidate.path,
+            "size": self.candidate.size,
+            "changed": self.candidate.changed,
+        }
         if self.bad:
-            return said | {"bad": self.bad}
+            return line | {"bad": self.bad}
         assert facts is not None
-        return said | {"content": self.content} | {key: value for key, value in asdict(facts).items() if value}
+        return line | {"content": self.content} | {key: value for key, value in asdict(facts).items() if value}
 
 
-def in_folder(root: Path) -> list[Found]:
+def in_folder(root: Path) -> list[Candidate]:
     """The pictures and videos below a folder, sorted; links are followed, and what is odd about them is told.
 
     Raises:
@@ -89,7 +93,7 @@ def in_folder(root: Path) -> list[Found]:
     if not root.is_dir():
         raise DataError(f"{readable(str(root))}: no such folder.")
     walk = Walk(root, strict=False)
-    found = []
+    candidates = []
     for path in walk.pictures(root):
         try:
             state = os.stat(path)
@@ -98,57 +102,61 @@ def in_folder(root: Path) -> list[Found]:
         if stat.S_ISREG(state.st_mode):
             name = os.path.relpath(path, root).replace(os.sep, "/")
             picture = Picture(readable(str(path)), partial(file_bytes, path))
-            found.append(Found(name, state.st_size, state.st_mtime_ns, picture, path))
-    walk.tell()
-    if not found:
+            candidates.append(Candidate(name, state.st_size, state.st_mtime_ns, picture, path))
+    walk.warn()
+    if not candidates:
         raise DataError(f"{readable(str(root))}: no pictures in it. Give a folder with {', '.join(sorted(IMAGES))}.")
-    return found
+    return candidates
 
 
-def listed(pictures: Sequence[Picture]) -> list[Found]:
+def listed(pictures: Sequence[Picture]) -> list[Candidate]:
     """Pictures that a table or archive lists; each is read every time, since nothing tells whether it has changed."""
-    return [Found(picture.key, 0, -1, picture) for picture in pictures]
+    return [Candidate(picture.key, 0, -1, picture) for picture in pictures]
 
 
-def looked_at(
-    found: Sequence[Found], known: Callable[[str], bool], preprocess: Preprocess, frames: int
+def read_ahead(
+    candidates: Sequence[Candidate], known: Callable[[str], bool], preprocess: Preprocess, frames: int
 ) -> Iterator[list[Seen]]:
     """All of them, some at a time, read by threads ahead of who asks.
 
     Args:
         known: whether a content's hash is that of one that was embedded before.
     """
-    look = partial(_look, known=known, preprocess=preprocess, frames=frames)
-    return made_ahead(look, found, BATCH)
+    read_one = partial(_read, known=known, preprocess=preprocess, frames=frames)
+    return made_ahead(read_one, candidates, BATCH)
 
 
-def _look(found: Found, known: Callable[[str], bool], preprocess: Preprocess, frames: int) -> Seen:
+def _read(candidate: Candidate, known: Callable[[str], bool], preprocess: Preprocess, frames: int) -> Seen:
     try:
-        if found.file is not None and found.file.suffix.lower() in VIDEOS:  # too large to be held whole
-            content = sha256(found.file)
-            return Seen(found, content) if known(content) else _made(found, content, found.file, preprocess, frames)
-        data = found.picture.read()
+        if candidate.file is not None and candidate.file.suffix.lower() in VIDEOS:  # too large to be held whole
+            content = sha256(candidate.file)
+            return (
+                Seen(candidate, content)
+                if known(content)
+                else _made(candidate, content, candidate.file, preprocess, frames)
+            )
+        data = candidate.picture.read()
         content = hashlib.sha256(data).hexdigest()
-        return Seen(found, content) if known(content) else _made(found, content, data, preprocess, frames)
+        return Seen(candidate, content) if known(content) else _made(candidate, content, data, preprocess, frames)
     except ImageError as error:
-        return Seen(found, bad=error.why)
+        return Seen(candidate, bad=error.why)
     except FileNotFoundError:
-        return Seen(found, bad="no such file")
+        return Seen(candidate, bad="no such file")
     except FileError as error:
-        return Seen(found, bad=str(error))
+        return Seen(candidate, bad=str(error))
     except OSError as error:
-        return Seen(found, bad=f"cannot be read ({error.strerror or error})")
+        return Seen(candidate, bad=f"cannot be read ({error.strerror or error})")
 
 
-def _made(found: Found, content: str, source: Path | bytes, preprocess: Preprocess, frames: int) -> Seen:
+def _made(candidate: Candidate, content: str, source: Path | bytes, preprocess: Preprocess, frames: int) -> Seen:
     if isinstance(source, Path) or moves(source):
         shown, (taken, camera) = open_frames(source, frames), (None, None)
     else:
-        shown, (taken, camera) = [found.picture.decode(source)], _exif(source)
+        shown, (taken, camera) = [candidate.picture.decode(source)], _exif(source)
     middle = shown[len(shown) // 2]
     facts = Facts(middle.width, middle.height, len(shown) > 1, taken, camera)
     pixels = [preprocess(frame) for frame in shown]
-    return Seen(found, content, facts=facts, thumbnail=thumbnail(middle), pixels=pixels)
+    return Seen(candidate, content, facts=facts, thumbnail=thumbnail(middle), pixels=pixels)
 
 
 def thumbnail(picture: Image.Image, side: int = THUMBNAIL) -> bytes:
