@@ -1,10 +1,13 @@
 """Imports point one way: a module may import its own room and the rooms above it."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from polyprompt.methods import names
 
 ROWS = [
     {"errors", "types", "values", "progress"},
@@ -19,6 +22,7 @@ ROWS = [
     {"cli"},
 ]
 HEIGHT = {name: height for height, names in enumerate(ROWS) for name in names}
+WORD = re.compile(r"\w+").findall
 PACKAGE = Path(__file__).parents[1] / "src" / "polyprompt"
 
 
@@ -32,6 +36,26 @@ def test_no_module_imports_itself_by_way_of_others():
 def test_a_cycle_is_seen():
     with pytest.raises(CycleError):
         TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
+
+
+def test_no_method_is_named_outside_its_room():
+    """But where a format or a loss is a method's own; what docstrings say, examples above all, does not count."""
+    words = set(names()) - {"language", "fusion"}  # these mean other things, too
+    allowed = {"skins/peft.py", "cli/export_peft.py"}
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        here = path.relative_to(PACKAGE).as_posix()
+        if here not in allowed and not here.startswith(("methods/", "adapt/terms/")):
+            wrong += [f"{here}:{line} says {text!r:.80}" for line, text in strings(path) if words & set(WORD(text))]
+    assert not wrong, "\n".join(wrong)
+
+
+def strings(path: Path) -> list[tuple[int, str]]:
+    """The string constants of a file, docstrings aside."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
+    return [(node.lineno, node.value) for node in constants if isinstance(node.value, str)]
 
 
 def name_of(path: Path) -> str:

@@ -101,7 +101,7 @@ def test_settings_that_cannot_be():
         build(mmap.Config(), encoder, NAMES)
     with pytest.raises(ConfigError, match="MmAP was trained for one task, and has none called 'photo'"):
         build(SMALL, encoder, NAMES).for_task("photo")
-    with pytest.raises(ConfigError, match="maple learns one task at a time; mmap takes several"):
+    with pytest.raises(ConfigError, match="maple learns one task at a time, not several"):
         build_tasks(maple.Config(depth=1), encoder, TASKS)
     with pytest.raises(UnknownNameError, match="no task of this MmAP is called 'foto'"):
         build_tasks(SMALL, encoder, TASKS)["photo"].adapter.for_task("foto")

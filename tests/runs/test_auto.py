@@ -9,7 +9,6 @@ from PIL import Image
 from toy_encoders import toy_encoder
 
 from polyprompt.errors import ConfigError, DataError
-from polyprompt.runs import auto
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load
 from polyprompt.runs.settings import AdaptSettings
@@ -42,7 +41,7 @@ def test_the_best_on_held_out_training_pictures_is_trained_on_all(squares, tmp_p
     adapt(quick(squares), tmp_path / "run", encoder=encoder)
     found = read(tmp_path / "run" / "results.json")
     table = found["auto"]
-    assert [one["method"] for one in table["candidates"]] == list(auto.CANDIDATES)
+    assert [one["method"] for one in table["candidates"]] == list(CANDIDATES)
     assert table["held_out"] == 4
     tried = {one["method"]: one for one in table["candidates"] if "accuracy" in one}
     assert set(tried) == {"zeroshot", "linear_probe", "tip_adapter", "clip_lora"}
@@ -77,7 +76,7 @@ def test_what_was_tried_is_not_tried_again(squares, tmp_path):
         return {note.name: (note.stat().st_mtime_ns, note.read_bytes()) for note in trials.glob("*.json")}
 
     def stop(*_):
-        if (trials / f"{auto.CANDIDATES[1]}.json").exists():
+        if (trials / f"{CANDIDATES[1]}.json").exists():
             raise KeyboardInterrupt
 
     stopping = encoder.text.ln_final.register_forward_hook(stop)
@@ -85,10 +84,10 @@ def test_what_was_tried_is_not_tried_again(squares, tmp_path):
         adapt(quick(squares), tmp_path / "run", encoder=encoder)
     stopping.remove()
     before = noted()
-    assert before.keys() == {f"{name}.json" for name in auto.CANDIDATES[:2]}
+    assert before.keys() == {f"{name}.json" for name in CANDIDATES[:2]}
     adapt(quick(squares), tmp_path / "run", encoder=encoder, resume=True)
     assert before.items() <= noted().items()
-    assert len(noted()) == len(auto.CANDIDATES)
+    assert len(noted()) == len(CANDIDATES)
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def with_descriptions(configs: Sequence[C], descriptions: Descriptions) -> list[
     if not any(reads):
         raise ConfigError(
             f"descriptions are given, and {type(configs[0]).__module__.rpartition('.')[2]} reads none; leave them out, "
-            "or use a method that does, such as zeroshot"
+            "or use a method or a term that does"
         )
     return [
         dataclasses.replace(config, descriptions=descriptions) if read else config  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Foreign
 
 
-def takes_tasks(config: MethodConfig) -> bool:
+def takes_tasks(config: MethodConfig | type[MethodConfig]) -> bool:
     """Whether a method learns several tasks together: its settings then have `tasks`, classes by task, and `task`."""
     return is_dataclass(config) and {"tasks", "task"} <= {field.name for field in fields(config)}
 
@@ -38,7 +38,7 @@ def build_tasks(
         ConfigError: the method learns one task at a time; and as `build`. DataError: as `build`.
     """
     if not takes_tasks(config):
-        raise ConfigError(f"{type(config).__module__.rpartition('.')[2]} learns one task at a time; mmap takes several")
+        raise ConfigError(f"{type(config).__module__.rpartition('.')[2]} learns one task at a time, not several")
     own: Foreign = config
     named = {task: tuple(names) for task, names in class_names.items()}
     adapter = replace(own, tasks=named, task=next(iter(named))).build(encoder, (), torch.Generator().manual_seed(seed))

@@ -104,7 +104,7 @@ class NoPictures:
         """
         raise DependsOnPicturesError(
             f"{self.method}: its class vectors depend on the picture, so there is no classifier that can stand alone; "
-            "use another method, such as coop or maple"
+            "use a method whose class vectors hold for all pictures, as most do"
         )
 
 

@@ -13,7 +13,7 @@ from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods import check_own
+from polyprompt.methods import ZERO_SHOT, check_own
 from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.progress import track
@@ -86,7 +86,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for called, count, same in ways:
-            once = same.method["name"] == "zeroshot" and not rules.seeded  # neither seeds nor pictures matter to it
+            once = same.method["name"] == ZERO_SHOT and not rules.seeded  # neither seeds nor pictures matter to it
             if once and count != shots[0]:
                 continue
             if same.precision == "auto":
@@ -135,12 +135,12 @@ def _named(method: str | Values) -> Wanted:
     """A method as a grid names it."""
     if isinstance(method, str):
         if method in (RAISED, TUNED):
-            return Wanted(method, {"name": "zeroshot", "tune_aspects": method == TUNED}, {})
+            return Wanted(method, {"name": ZERO_SHOT, "tune_aspects": method == TUNED}, {})
         return Wanted(method, {"name": method}, {})
     settings = dict(method)
     called, training = str(settings.pop("called", settings.get("name"))), settings.pop("training", {})
     if not isinstance(settings.get("name"), str):
-        raise ConfigError(f"methods: {dict(method)!r:.80} has no name; write {{name: maple, depth: 3}}")
+        raise ConfigError(f"methods: {dict(method)!r:.80} has no name; write {{name: NAME, setting: value}}")
     return Wanted(called, settings, dict(training))
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from polyprompt.adapt.published import Protocol as Trained
 from polyprompt.data import catalog
 from polyprompt.errors import ConfigError, UnknownNameError
+from polyprompt.methods import BASELINES, ZERO_SHOT
 
 Sets = Iterator[Mapping[str, object]]
 """Settings that say what is trained on and what is scored, one by one."""
@@ -79,8 +80,7 @@ class Protocol:
     """Whether other methods can be asked for."""
 
 
-ANCHORS = ("zeroshot", "nearest_mean", "linear_probe")
-RAISED, TUNED = "zeroshot, first aspect 1.25", "zeroshot, aspects tuned on val"
+RAISED, TUNED = f"{ZERO_SHOT}, first aspect 1.25", f"{ZERO_SHOT}, aspects tuned on val"
 """Rows of the protocol `aspects`: weights fixed beforehand, and weights chosen on validation pictures."""
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -88,28 +88,28 @@ PROTOCOLS: Mapping[str, Protocol] = {
         says="all classes by their names, whole test sets; nothing is trained",
         sets=whole,
         usual=ELEVEN,
-        anchors=("zeroshot",),
+        anchors=(ZERO_SHOT,),
         trains=False,
     ),
     "aspects": Protocol(
         says="zero-shot with weights of aspects, fixed beforehand or chosen on val once, against equal ones (CAMPE)",
         sets=whole,
         usual=ELEVEN,
-        anchors=("zeroshot", RAISED, TUNED),
+        anchors=(ZERO_SHOT, RAISED, TUNED),
         trains=False,
     ),
     "few-shot": Protocol(
         says="all classes, 1 to 16 training pictures of each",
         usual=ELEVEN,
         shots=(1, 2, 4, 8, 16),
-        anchors=ANCHORS,
+        anchors=BASELINES,
     ),
     "base-to-novel": Protocol(
         says="trained on the first half of the classes, scored on both halves apart",
         usual=ELEVEN,
         like="base-to-novel",
         shots=(16,),
-        anchors=("zeroshot",),
+        anchors=(ZERO_SHOT,),
     ),
     "cross-dataset": Protocol(
         says="trained on all classes of the first set, scored on the others",
@@ -117,7 +117,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         usual=ELEVEN,
         like="cross-dataset",
         shots=(16,),
-        anchors=("zeroshot",),
+        anchors=(ZERO_SHOT,),
     ),
     "domain-generalization": Protocol(
         says="trained on ImageNet, scored on its four variants",
@@ -125,28 +125,28 @@ PROTOCOLS: Mapping[str, Protocol] = {
         usual=("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"),
         like="cross-dataset",
         shots=(16,),
-        anchors=("zeroshot",),
+        anchors=(ZERO_SHOT,),
     ),
     "single-source": Protocol(
         says="trained on one domain, scored on all of each other one",
         sets=single_source,
         usual=("pacs",),
         shots=(16,),
-        anchors=ANCHORS,
+        anchors=BASELINES,
     ),
     "leave-one-domain-out": Protocol(
         says="trained on all domains but one, so many pictures a class of them together, scored on all of that one",
         sets=leave_one_out,
         usual=("pacs",),
         shots=(16,),
-        anchors=ANCHORS,
+        anchors=BASELINES,
     ),
     "domainbed": Protocol(
         says="leave one domain out as DomainBed does: trained on 80 % of the others, the epoch chosen on their other "
         "20 %, scored on 80 % of that one",
         sets=as_domainbed,
         usual=("pacs",),
-        anchors=ANCHORS,
+        anchors=BASELINES,
         seeded=True,
     ),
     "retrieval": Protocol(

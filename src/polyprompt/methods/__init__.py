@@ -16,9 +16,18 @@ from typing import runtime_checkable
 
 from polyprompt.adapt.engine import MethodConfig
 from polyprompt.adapt.published import Protocol, Published, Records
+from polyprompt.adapt.tasks import takes_tasks
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.values import Plain
 
+ZERO_SHOT = "zeroshot"
+"""Changes nothing: what all others are compared with."""
+BASELINES = (ZERO_SHOT, "nearest_mean", "linear_probe")
+"""What few pictures give without prompts; tables show them beside what was asked for."""
+CANDIDATES = (ZERO_SHOT, "linear_probe", "tip_adapter", "maple", "promptsrc", "clip_lora")
+"""What `auto` tries, the cheapest first."""
+DEFAULT = "maple"
+"""Where a library of others wants a value and a user gave none."""
 OWN = "POLYPROMPT_METHODS"
 """The environment variable that names modules of one's own, with commas between, which files may then name, too."""
 
@@ -72,6 +81,11 @@ def config_of(name: str) -> type[MethodConfig]:
 def method_name(config: object) -> str:
     """ "maple" for its config, "my_lab.prompts" for that of a module of your own."""
     return type(config).__module__.removeprefix(f"{__name__}.")
+
+
+def for_several_tasks() -> tuple[str, ...]:
+    """The methods of this folder that learn several tasks together."""
+    return tuple(name for name in names() if takes_tasks(config_of(name)))
 
 
 @runtime_checkable

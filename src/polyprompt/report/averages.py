@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from polyprompt.evaluate.classify import harmonic_mean
+from polyprompt.methods import ZERO_SHOT
 from polyprompt.report.domainbed import chosen
 from polyprompt.runs.cells import Cell, Result
 from polyprompt.values import Values
@@ -108,7 +109,7 @@ def _grid(protocol: str, shots: int | None, results: Sequence[Result]) -> Grid:
 
 def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
     """Encoder by encoder, zero-shot first, then by names."""
-    return cell.encoder, cell.method != "zeroshot", cell.method, cell.data, cell.seed or 0
+    return cell.encoder, cell.method != ZERO_SHOT, cell.method, cell.data, cell.seed or 0
 
 
 def figures_of(result: Result) -> Iterator[tuple[Column, float]]:

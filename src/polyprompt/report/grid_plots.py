@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from polyprompt.evaluate.classify import harmonic_mean
+from polyprompt.methods import ZERO_SHOT
 from polyprompt.report.averages import AVERAGE, Column, Grid, Row
 from polyprompt.report.plots import INK, LINE, MUTED, SERIES, as_svg, canvas, cut, series
 
@@ -131,7 +132,7 @@ def _whole(grid: Grid, row: Row) -> bool:
 
 def against_zero_shot(grid: Grid, row: Row, number: int) -> str | None:
     """A bar a figure: how far a row lies above or below zero-shot of its encoder."""
-    zero = Row("zeroshot", row.encoder)
+    zero = Row(ZERO_SHOT, row.encoder)
     both = [column for column in grid.columns if {(row, column), (zero, column)} <= set(grid.figures)]
     if not both or row == zero:
         return None

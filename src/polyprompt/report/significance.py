@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from polyprompt.methods import ZERO_SHOT
 from polyprompt.report.averages import Column, Grid, Row, column_of, label, set_label
 
 LEAST = 6
@@ -37,7 +38,7 @@ def compared(grid: Grid) -> list[Compared]:
     ranks, left_out = mean_ranks(grid), chance_like(grid)
     found = []
     for row in grid.rows:
-        zero = Row("zeroshot", row.encoder)
+        zero = Row(ZERO_SHOT, row.encoder)
         pairs = [] if row == zero else _pairs(grid, row, zero, left_out)
         found.append(Compared(row, ranks[row], sum(a > b for a, b in pairs), len(pairs), _p(pairs)))
     return sorted(_holm(found), key=lambda one: one.rank)
@@ -65,7 +66,7 @@ def chance_like(grid: Grid) -> set[tuple[str, Column]]:
     sizes = {(row, column): size for row, column, size in grid_sizes(grid)}
     found = set()
     for (row, column), figure in grid.figures.items():
-        if row.method == "zeroshot" and (size := sizes.get((row, column))):
+        if row.method == ZERO_SHOT and (size := sizes.get((row, column))):
             pictures, classes = size
             error = math.sqrt(figure.mean * (1 - figure.mean) / pictures)
             if abs(figure.mean - 1 / classes) <= 2 * error:

@@ -17,7 +17,7 @@ from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import sha256
 from polyprompt.evaluate.classify import harmonic_mean
-from polyprompt.methods import config_of
+from polyprompt.methods import ZERO_SHOT, config_of
 from polyprompt.runs.draw import read_sets, read_tasks
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
@@ -86,7 +86,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
         for name, data in tests.items()
     }
     figures = _figures(method, scored) | trained | chosen
-    if settings.method["name"] != "zeroshot" or settings.descriptions is not None:
+    if settings.method["name"] != ZERO_SHOT or settings.descriptions is not None:
         figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
     if "novel" in tests:
         halves = (figures["classification"][half]["accuracy"] for half in ("base", "novel"))
@@ -143,7 +143,7 @@ def _on_device(encoder: Encoder) -> Encoder:
 
 def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> Json:
     """What the encoder scores as it is, with one sentence a class."""
-    plain = build(config_of("zeroshot")(), encoder, data.class_names, twins=data.twins)
+    plain = build(config_of(ZERO_SHOT)(), encoder, data.class_names, twins=data.twins)
     return evaluate(plain, data, cache_gb)
 
 

@@ -16,6 +16,7 @@ from polyprompt.data.items import Labelled
 from polyprompt.disk.files import make_folder
 from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
+from polyprompt.methods import CANDIDATES
 from polyprompt.progress import say
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.runs.resolve import resolved
@@ -25,7 +26,6 @@ from polyprompt.runs.untrained import untrained
 from polyprompt.towers.base import DualEncoder
 from polyprompt.values import Json, Values
 
-CANDIDATES = ("zeroshot", "linear_probe", "tip_adapter", "maple", "promptsrc", "clip_lora")
 HELD_OUT = 0.25
 """Share of each class's training pictures."""
 FOR_TRIALS = 0.5

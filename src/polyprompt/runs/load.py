@@ -10,7 +10,7 @@ from polyprompt.campe.model import CAMPE, MOVED, held_in
 from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import fetched, is_on_hub
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
-from polyprompt.methods import config_of
+from polyprompt.methods import ZERO_SHOT, config_of
 from polyprompt.runs import saved
 from polyprompt.runs.folder import absolute, check_has_model
 from polyprompt.towers.encoder import Encoder
@@ -131,7 +131,7 @@ def zero_shot(
     model: CAMPE, name: str, class_names: Sequence[str], templates: Sequence[str] = (), *, twins: Sequence[str] = ()
 ) -> Classifier:
     """A model of captions as a classifier; its sentences are zero-shot's own unless `templates` are given."""
-    config = config_of("zeroshot")(**({"templates": tuple(templates)} if templates else {}))
+    config = config_of(ZERO_SHOT)(**({"templates": tuple(templates)} if templates else {}))
     return Classifier(build(config, CampeEncoder(model, name), class_names, twins=twins))
 
 

@@ -7,7 +7,7 @@ from polyprompt.adapt.published import NEAREST, Protocol, Published, Untrained
 from polyprompt.adapt.tasks import takes_tasks
 from polyprompt.adapt.terms import TermConfig
 from polyprompt.errors import ConfigError
-from polyprompt.methods import records
+from polyprompt.methods import for_several_tasks, records
 from polyprompt.runs.saved import config_from, term_from
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import merged
@@ -29,7 +29,7 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
     given = dict(settings.method)
     name = given.pop("name", None)
     if not isinstance(name, str):
-        raise ConfigError("method has no name; say which, as in method.name=maple or --method maple")
+        raise ConfigError("method has no name; say which: --method NAME (`polyprompt methods` lists them)")
     if name == AUTO:
         if given:
             raise ConfigError(f"method auto has no setting {next(iter(given))!r}; it takes each method as published")
@@ -64,7 +64,8 @@ def _check_tasks(settings: AdaptSettings, name: str, *, several: bool) -> None:
     if not settings.task:
         return
     if not several:
-        raise ConfigError(f"method {name} learns one task at a time; for --task take one for several, mmap")
+        others = ", ".join(for_several_tasks())
+        raise ConfigError(f"method {name} learns one task at a time; for --task take one for several: {others}")
     sources = (settings.data, *settings.task)
     if twice := next((one for one in sources if sources.count(one) > 1), None):
         raise ConfigError(f"task {twice} is named twice; each is learned once")

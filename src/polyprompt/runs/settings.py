@@ -100,7 +100,7 @@ class AdaptSettings(Settings):
     data: str
     """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
     task: tuple[str, ...] = ()
-    """One more labelled set to learn together with DATA, by a method for several tasks (mmap); may come often."""
+    """One more labelled set to learn together with DATA, by a method for several tasks; may come often."""
     encoder: str
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[Json, BeforeValidator(_named)]
@@ -132,7 +132,7 @@ class AdaptSettings(Settings):
     descriptions: str | None = None
     """Sentences about the classes, for a method that reads some: JSON, {"cat": ["A cat ..."]}; or random:15."""
     terms: Annotated[dict[str, Json], BeforeValidator(_by_name)] = Field(default_factory=dict)
-    """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do: promptsrc."""
+    """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the drawn pictures; published, as all that follows, if not given."""
     steps: int | None = Field(default=None, ge=1)

@@ -23,6 +23,7 @@ from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.errors import ConfigError, DataError, NoLabelsError
 from polyprompt.media.pictures import file_bytes, open_picture
+from polyprompt.methods import DEFAULT
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device
 from polyprompt.runs.resolve import resolved
@@ -71,7 +72,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: str = "maple",
+        method: str = DEFAULT,
         encoder: str | Encoder = "ViT-B-16/openai",
         *,
         settings: Values | None = None,
