@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub in tests
@@ -15,6 +16,8 @@ import torch
 from outside import Watched, watch
 from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
+
+from polyprompt.data.readers import class_folders, tables
 
 READS = ("cli", "data", "disk", "hostile", "media", "runs", "search", "towers")
 """Folders of tests that read foreign files."""
@@ -68,6 +71,23 @@ def environ(monkeypatch):
                 monkeypatch.setenv(name, str(value))
 
     return change
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """How often folders and tables were read to their end."""
+    counts = Counter()
+
+    def counted(rows):
+        def read(source):
+            yield from rows(source)
+            counts[source] += 1
+
+        return read
+
+    for reader in (class_folders, tables):
+        monkeypatch.setattr(reader, "rows", counted(reader.rows))
+    return counts
 
 
 @pytest.fixture

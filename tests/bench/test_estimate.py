@@ -42,6 +42,14 @@ def test_states_are_kept_once(settings, tmp_path):
     assert paces.keeping(cell, encoder, data, 1) == first
 
 
+def test_each_set_is_read_once_for_all_cells(settings, tmp_path, readings):
+    cells = of(settings, tmp_path, seeds=(1, 2))
+    readings.clear()
+    assert estimated(cells) > 0
+    assert len(cells) > 2
+    assert set(readings.values()) == {1}
+
+
 def test_steps_are_those_of_the_loop():
     """Full batches alone; steps are rounded up to whole epochs."""
     run = {"name": "", "data": "", "encoder": "", "method": COOP, "batch": 4}

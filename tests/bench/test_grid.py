@@ -93,16 +93,20 @@ def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monk
     picture, another = (next((moved / "test" / name).iterdir()) for name in ("red", "blue"))
     for spoil in (lambda: picture.write_bytes(another.read_bytes()), picture.unlink):
         spoil()
-        worker_cache_clear()
         assert other(data=(str(moved),))
     monkeypatch.setattr(module, "FIGURES", module.FIGURES + 1)
     assert other()
 
 
-def worker_cache_clear():
-    from polyprompt.bench import plan
-
-    plan._print.cache_clear()
+@pytest.mark.parametrize(
+    ("protocol", "data"), [("few-shot", ("split", "plain")), ("cross-dataset", ("split", "other"))]
+)
+def test_a_plan_reads_each_part_of_a_set_once(settings, place, tmp_path, readings, protocol, data):
+    shutil.copytree(place / "split", place / "other", dirs_exist_ok=True)
+    grid = settings(protocol, data=data, methods=[SHORT], seeds=[1, 2], shots=[1, 2])
+    assert len(planned(grid, tmp_path / "grid").cells) > 2
+    assert readings
+    assert set(readings.values()) == {1}
 
 
 def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):

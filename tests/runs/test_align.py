@@ -33,6 +33,12 @@ def whole(place, tmp_path_factory):
     return folder / "run"
 
 
+def test_a_run_reads_its_captions_once(place, tmp_path, readings):
+    """Train, dev and test stand in one table."""
+    align(toy_settings(place), tmp_path / "run")
+    assert list(readings.values()) == [1]
+
+
 class StoppedError(Exception):
     """Ends a run in the middle."""
 

@@ -14,7 +14,7 @@ from polyprompt.adapt.adapter import Adapter
 from polyprompt.adapt.view import PixelPictures
 from polyprompt.bench.tasks import FRAMES
 from polyprompt.data.items import Labelled, Picture
-from polyprompt.data.read import read_pairs, read_scored
+from polyprompt.data.read import open_labels, read_pairs, read_scored
 from polyprompt.nn.precision import products_in
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
@@ -57,7 +57,7 @@ class _Paces:
     """What was timed, each once, and the pictures of which earlier cells will have kept states."""
 
     def __init__(self) -> None:
-        self.encoder = cache(load_encoder)
+        self.encoder, self.source = cache(load_encoder), cache(open_labels)
         self.ways: dict[tuple[str, str, str], Way] = {}
         self.pictures: dict[str, float] = {}
         self.kept: set[tuple[str, int | None, str]] = set()
@@ -67,7 +67,7 @@ class _Paces:
         settings = checked(AdaptSettings, cell.settings)
         if settings.method["name"] == AUTO:
             return cast(float, settings.budget)
-        encoder, (drawn, tests) = self.encoder(str(cell.settings["encoder"])), read_sets(settings)
+        encoder, (drawn, tests) = self.encoder(str(cell.settings["encoder"])), read_sets(settings, self.source)
         key = (cell.encoder, cell.method, cell.data)
         if key not in self.ways:
             self.ways[key] = _way(settings, encoder, drawn)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
-from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
+from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import ZERO_SHOT, check_own
@@ -18,7 +18,7 @@ from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
-from polyprompt.runs.draw import read_sets
+from polyprompt.runs.draw import Opened, read_sets
 from polyprompt.runs.folder import absolute
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -26,7 +26,7 @@ from polyprompt.settings import checked, merged
 from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
-Opened = Callable[[str], Encoder]
+OpenEncoder = Callable[[str], Encoder]
 Cells = Callable[[str, Encoder], Iterator[Cell]]
 """The cells of an encoder, by its name."""
 
@@ -36,7 +36,7 @@ def measured() -> Precision:
     return choose_precision().precision
 
 
-def cells_of(settings: GridSettings, encoder: Opened, precision: Callable[[], Precision] = measured) -> list[Cell]:
+def cells_of(settings: GridSettings, encoder: OpenEncoder, precision: Callable[[], Precision] = measured) -> list[Cell]:
     """All cells of a grid, in the order in which they are best done: those of an encoder together.
 
     Names, settings and data are looked at before an encoder is opened.
@@ -80,9 +80,16 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         for (called, method, training), count in itertools.product(methods, shots)
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
+    opened = cache(open_labels)
     for one in sets:
-        read_sets(ways[0][2].model_copy(update=one | {"seed": grid.seeds[0]}))
-    prints = [_prints(one) for one in track(sets, "Reading sets")]
+        read_sets(ways[0][2].model_copy(update=one | {"seed": grid.seeds[0]}), opened)
+
+    @cache
+    def print_of(source: str, split: str | None) -> str:
+        return read_labelled(opened(source), split).fingerprint()
+
+    prints = [_prints(one, opened, print_of) for one in track(sets, "Reading sets")]
+    splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for called, count, same in ways:
@@ -96,7 +103,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
             for (one, read), seed in itertools.product(
                 zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]
             ):
-                if called == TUNED and same.val_split not in splits_of(str(one["data"])):
+                if called == TUNED and same.val_split not in splits[str(one["data"])]:
                     continue  # nothing to choose on
                 own = one | {"encoder": absolute(name), "name": called, "seed": seed}
                 yield Cell(
@@ -150,18 +157,15 @@ def _weights(encoder: Encoder) -> list[float]:
     return raised_weights(encoder.aspects)
 
 
-def _prints(one: Values) -> dict[str, str]:
+def _prints(one: Values, opened: Opened, print_of: Callable[[str, str | None], str]) -> dict[str, str]:
     """The fingerprints of the pictures that a cell trains on, chooses by and is scored on."""
-    splits = splits_of(one["data"])
+    splits = splits_of(opened(one["data"]))
     named = {split: (one["data"], split) for split in (splits or (None,))}
     tests = [source for source in (one["test"], *one["also"]) if source]
-    named |= {f"{number}": (source, "test" if splits_of(source) else None) for number, source in enumerate(tests)}
-    return {str(role): _print(*place) for role, place in named.items()}
-
-
-@cache
-def _print(source: str, split: str | None) -> str:
-    return read_labelled(source, split).fingerprint()
+    named |= {
+        f"{number}": (source, "test" if splits_of(opened(source)) else None) for number, source in enumerate(tests)
+    }
+    return {str(role): print_of(*place) for role, place in named.items()}
 
 
 # Captions and sentences

@@ -19,11 +19,14 @@ from polyprompt.data.splits import in_split, merged, own_name, warn_of_leaks
 from polyprompt.errors import BadPicturesError, DataError
 
 
-def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None) -> Pairs:
+def read_pairs(
+    source: str | Source, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None
+) -> Pairs:
     """Pictures with their captions, in the order of the source.
 
     Args:
-        source: a folder, a table, Karpathy's or COCO's JSON, tars, "hf:name", a name of the catalogue (`source.py`).
+        source: a folder, a table, Karpathy's or COCO's JSON, tars, "hf:name", a name of the catalogue (`source.py`);
+            or what `open_source` made of one, which is then read once for several splits.
         split: "train", or several: "train+restval". All of them if not given. Of data without splits a tenth of the
             pictures is "test" and a tenth "dev", at least one each, drawn by their keys: always the same ones.
         max_bad: how many pictures may be missing or unreadable; they are left out with their captions, and listed in
@@ -36,7 +39,7 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reade
         BadPicturesError: more than `max_bad` pictures are missing or unreadable.
         DataError: no pictures, an empty caption, or a source that cannot be read as what it seems to be.
     """
-    opened = open_source(source, "captions", reader)
+    opened = source if isinstance(source, Source) else open_source(source, "captions", reader)
     rows = cast(list[Row], rows_of_kind(opened, "captions", split))
     name = opened.name if split is None else f"{opened.name}:{split}"
     if split is None:
@@ -51,8 +54,17 @@ def read_pairs(source: str, split: str | None = None, *, max_bad: int = 0, reade
     return pairs
 
 
+def open_labels(source: str) -> Source:
+    """A source of labelled pictures, to be asked several times and read once (`read_labelled`, `splits_of`).
+
+    Raises:
+        DataError: as `read_labelled`.
+    """
+    return open_source(source, "labels")
+
+
 def read_labelled(
-    source: str,
+    source: str | Source,
     split: str | None = None,
     *,
     class_names: Sequence[str] | None = None,
@@ -63,7 +75,8 @@ def read_labelled(
 
     Args:
         source: a folder with one folder per class (in folders per split, if it has splits), a table of path and label,
-            a CoOp split file, tars with .cls members, "hf:name", a name of the catalogue (`source.py`).
+            a CoOp split file, tars with .cls members, "hf:name", a name of the catalogue (`source.py`); or what
+            `open_labels` gave.
         split: "train", "val", "test", or what the source calls it. Needed if the source has splits.
         class_names: the classes in the order in which labels count, for a second set that is to share the labels of a
             first; some of them may have no pictures. If not given: in the order of the labels where these are numbers,
@@ -77,7 +90,7 @@ def read_labelled(
         DataError: no pictures, one class only, a class without pictures, two classes with one name, a label that does
             not match its folder or the given classes.
     """
-    opened = open_source(source, "labels", reader)
+    opened = source if isinstance(source, Source) else open_source(source, "labels", reader)
     if split is None and opened.splits:
         raise DataError(f"{opened.name}: has the splits {', '.join(sorted(opened.splits))}; choose one")
     rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", split)))
@@ -98,7 +111,7 @@ def read_labelled(
     return data
 
 
-def read_scored(source: str, split: str | None = None, *, reader: Reader | None = None) -> Scored:
+def read_scored(source: str | Source, split: str | None = None, *, reader: Reader | None = None) -> Scored:
     """Pairs of sentences with their scores, in the order of the source.
 
     Args:
@@ -109,7 +122,7 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
     Raises:
         UnknownNameError: there is no such split. DataError: no pairs, an empty sentence, a score that is no number.
     """
-    opened = open_source(source, "scores", reader)
+    opened = source if isinstance(source, Source) else open_source(source, "scores", reader)
     rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
     name = opened.name
     if split is not None:
@@ -126,13 +139,13 @@ def read_scored(source: str, split: str | None = None, *, reader: Reader | None 
     return Scored(name, first, second, scores)
 
 
-def splits_of(source: str, *, reader: Reader | None = None) -> tuple[str, ...]:
+def splits_of(source: str | Source, *, reader: Reader | None = None) -> tuple[str, ...]:
     """The splits that a source of labelled pictures has, sorted; none for plain class folders, say.
 
     Raises:
         DataError: it cannot be read.
     """
-    opened = open_source(source, "labels", reader)
+    opened = source if isinstance(source, Source) else open_source(source, "labels", reader)
     if opened.splits is not None:
         return tuple(sorted(opened.splits))
     rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", None)))

@@ -42,6 +42,8 @@ class Source:
     """Labels and names of the class folders of all splits; in one split there may be no picture of one."""
     entry: Entry | None = None
     part: str = ""
+    held: dict[str | None, list[AnyRow]] = field(default_factory=dict, repr=False, compare=False)
+    """Rows that were read, by the split that was asked for: whoever opens a source once reads them once."""
 
 
 def open_source(source: str, kind: Kind, reader: Reader | None = None) -> Source:
@@ -207,8 +209,11 @@ def rows_of_kind(opened: Source, kind: Kind, split: str | None) -> list[AnyRow]:
     Raises:
         DataError: they hold something else.
     """
-    rows = list(opened.rows(split))
-    forget()
+    asked = split if opened.splits else None  # else all rows are read, whichever split is wanted
+    if asked not in opened.held:
+        opened.held[asked] = list(opened.rows(split))
+        forget()
+    rows = opened.held[asked]
     if rows and kind not in _kinds(rows[0]):
         raise DataError(f"{opened.name}: holds {' and '.join(_kinds(rows[0])) or 'nothing'}, no {kind}")
     return rows

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from polyprompt.data.items import Labelled
-from polyprompt.data.read import read_labelled, splits_of
+from polyprompt.data.read import open_labels, read_labelled, splits_of
 from polyprompt.errors import PolypromptError
 from polyprompt.report import plots
 from polyprompt.report.averages import set_label
@@ -76,7 +76,8 @@ def _hard(key: tuple[str, str, str], some: Sequence[tuple[Result, Values]]) -> H
 def _pictures(source: str, names: Sequence[str]) -> dict[str, list[str]]:
     """The first pictures of these classes, small; none where the set is not there any more."""
     try:
-        data = read_labelled(source, "test" if splits_of(source) else None)
+        opened = open_labels(source)
+        data = read_labelled(opened, "test" if splits_of(opened) else None)
         return {name: list(_small(data, data.class_names.index(name))) for name in names if name in data.class_names}
     except PolypromptError:
         return {}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from polyprompt.campe.text import join
 from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Pairs, Scored
 from polyprompt.data.read import read_pairs, read_scored
-from polyprompt.data.source import kinds_of
+from polyprompt.data.source import kinds_of, open_source
 from polyprompt.disk.files import digest
 from polyprompt.errors import ImageError
 from polyprompt.evaluate.aspects import centred_cosine, redundancy
@@ -151,9 +152,10 @@ def align(settings: AlignSettings, out: Path, *, resume: bool = False) -> CAMPE:
     with open_run("align", out, settings, resume=resume, outside=[settings.data]) as run:
         if run.finished:
             return CAMPE.from_pretrained(run.model).to(device())
-        model = _trained(settings, run, resume)
+        sets = _read_sets(settings)
+        model = _trained(settings, sets, run, resume)
         if is_main_process():
-            _finish(model, settings, run)
+            _finish(model, settings, sets.test, run)
         return model
 
 
@@ -168,12 +170,19 @@ def _with_whole_paths(settings: AlignSettings) -> AlignSettings:
     return settings.model_copy(update={"text": text, "image": image, "start_from": start})
 
 
-def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
+class Sets(NamedTuple):
+    """The splits of a run; they are read together, so that each is read once, and a wrong one ends no long run."""
+
+    train: Pairs | Scored
+    dev: Pairs | Scored | None
+    test: Pairs | Scored | None
+
+
+def _trained(settings: AlignSettings, sets: Sets, run: RunFolder, resume: bool) -> CAMPE:
     precision = numbers_of(settings)
     if settings.precision == "auto":
         say(choose_precision(device().type).sentence)
-    train = _read(settings, settings.train_split)
-    dev = _read(settings, settings.dev_split) if settings.dev_split else None
+    train, dev, _ = sets
     torch.manual_seed(settings.seed)
     dtype = "fp32" if settings.tower_dtype == "auto" and settings.precision == "fp32" else settings.tower_dtype
     model = build(settings.model_copy(update={"tower_dtype": dtype})).to(device())
@@ -183,7 +192,7 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     started = start_from(model, settings.start_from) if settings.start_from else None
     run.start({"towers": towers, "captions": _fingerprint(train), "start_from": started})
     if is_main_process():
-        _warn_of_copies(settings, train, dev)
+        _warn_of_copies(settings, sets)
     with processes().main_process_first():  # the others read what the first has cached
         work = _work(model, train, dev, settings)
     if started is None:  # else it was fitted to what the earlier run had seen
@@ -208,20 +217,24 @@ def _trained(settings: AlignSettings, run: RunFolder, resume: bool) -> CAMPE:
     return model
 
 
-def _read(settings: AlignSettings, split: str | None) -> Pairs | Scored:
-    """A split of whatever `data` holds."""
+def _read_sets(settings: AlignSettings) -> Sets:
+    """What the splits of `data` hold."""
     if "scores" in kinds_of(settings.data):
-        return read_scored(settings.data, split)
-    return read_pairs(settings.data, split, max_bad=settings.max_bad)
+        source = open_source(settings.data, "scores")
+        read: Callable[[str | None], Pairs | Scored] = partial(read_scored, source)
+    else:
+        source = open_source(settings.data, "captions")
+        read = partial(read_pairs, source, max_bad=settings.max_bad)
+    dev, test = (read(split) if split else None for split in (settings.dev_split, settings.test_split))
+    return Sets(read(settings.train_split), dev, test)
 
 
-def _warn_of_copies(settings: AlignSettings, train: Pairs | Scored, dev: Pairs | Scored | None) -> None:
+def _warn_of_copies(settings: AlignSettings, sets: Sets) -> None:
     """Before hours of training: what of the sets to be scored is trained on."""
-    test = _read(settings, settings.test_split) if settings.test_split else None
-    named = {settings.dev_split: dev, settings.test_split: test}
+    named = {settings.dev_split: sets.dev, settings.test_split: sets.test}
     scored = {f"{settings.data} {name}": data.images for name, data in named.items() if isinstance(data, Pairs)}
-    if isinstance(train, Pairs):
-        warn_of_copies(settings.data, train.images, scored)
+    if isinstance(sets.train, Pairs):
+        warn_of_copies(settings.data, sets.train.images, scored)
 
 
 def _work(model: CAMPE, train: Pairs | Scored, dev: Pairs | Scored | None, settings: AlignSettings) -> Work:
@@ -250,10 +263,9 @@ def _fingerprint(data: Pairs | Scored) -> str:
     return digest(*data.captions, *(data.images[image].key for image in data.image_of))
 
 
-def _finish(model: CAMPE, settings: AlignSettings, run: RunFolder) -> None:
+def _finish(model: CAMPE, settings: AlignSettings, test: Pairs | Scored | None, run: RunFolder) -> None:
     found: dict[str, Json] = {"retrieval": {}}
-    if settings.test_split:
-        test = _read(settings, settings.test_split)
+    if test is not None:
         kind = "sentences" if isinstance(test, Scored) else "retrieval"
         found[kind] = {f"{settings.data} {settings.test_split}": evaluate(model, test, settings)}
     head = run.head()

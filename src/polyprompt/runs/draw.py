@@ -1,26 +1,37 @@
 """The pictures of a run of `adapt`: a few of each class to train on, the sets to score, those to choose on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 
 from polyprompt.data.domainbed import in_and_out
 from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
-from polyprompt.data.read import read_labelled, splits_of
+from polyprompt.data.read import open_labels, read_labelled, splits_of
+from polyprompt.data.source import Source
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.runs.settings import AdaptSettings
 
+Opened = Callable[[str], Source]
+"""An open source of labelled pictures, by its name."""
 
-def read_sets(settings: AdaptSettings) -> tuple[Labelled, dict[str, Labelled]]:
+
+def read_sets(settings: AdaptSettings, opened: Opened | None = None) -> tuple[Labelled, dict[str, Labelled]]:
     """The pictures to train on, and the sets to score: "test", or "base" and "novel"; and `also`, by their sources.
+
+    Args:
+        settings: name them.
+        opened: `open_labels`, in a form that opens each source once for several calls.
 
     Raises:
         DataError: too few pictures, classes that do not fit. ConfigError: nothing would be left to score.
     """
-    drawn, held = draw(settings)
-    tests = {source: read_labelled(source, _test_split(source, settings)) for source in settings.also}
+    opened = opened or cache(open_labels)
+    drawn, held = draw(settings, opened)
+    also = {source: opened(source) for source in settings.also}
+    tests = {source: read_labelled(one, _test_split(one, settings)) for source, one in also.items()}
     if settings.protocol != "base-to-novel":
         return drawn, {"test": held} | tests
     base, novel = base_and_novel(held)
@@ -36,24 +47,28 @@ def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, 
     sources = (settings.data, *settings.task)
     short = [Path(source).name for source in sources]
     names = short if len(set(short)) == len(short) else sources
-    found = {name: draw(settings.model_copy(update={"data": one})) for name, one in zip(names, sources, strict=True)}
+    opened = cache(open_labels)
+    each = zip(names, sources, strict=True)
+    found = {name: draw(settings.model_copy(update={"data": one}), opened) for name, one in each}
     return {name: drawn for name, (drawn, _) in found.items()}, {name: held for name, (_, held) in found.items()}
 
 
-def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
+def draw(settings: AdaptSettings, opened: Opened) -> tuple[Labelled, Labelled]:
     """Few pictures of all classes, and the held-out ones."""
-    splits = splits_of(settings.data)
-    pool, held = read_labelled(settings.data, settings.train_split if splits else None), None
+    source = opened(settings.data)
+    splits = splits_of(source)
+    pool, held = read_labelled(source, settings.train_split if splits else None), None
     if settings.domainbed:
         if settings.test is None:
             raise ConfigError("domainbed: no domain is named that is left out; give it with --test pacs:sketch")
         pool, _ = in_and_out(pool, settings.data, settings.seed)
     if settings.test is not None:
-        held = read_labelled(settings.test, _test_split(settings.test, settings), class_names=pool.class_names)
+        test = opened(settings.test)
+        held = read_labelled(test, _test_split(test, settings), class_names=pool.class_names)
         held = in_and_out(held, settings.test, settings.seed)[0] if settings.domainbed else held
     elif splits:
         try:
-            held = read_labelled(settings.data, settings.test_split, class_names=pool.class_names)
+            held = read_labelled(source, settings.test_split, class_names=pool.class_names)
         except UnknownNameError as error:
             raise ConfigError(f"{error} Say which one is scored: --set test_split=NAME") from None
     elif settings.held_out is not None:
@@ -70,7 +85,7 @@ def draw(settings: AdaptSettings) -> tuple[Labelled, Labelled]:
     return drawn, held
 
 
-def _test_split(source: str, settings: AdaptSettings) -> str | None:
+def _test_split(source: Source, settings: AdaptSettings) -> str | None:
     return settings.test_split if splits_of(source) else None
 
 
@@ -78,9 +93,10 @@ def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled 
     """The validation pictures of the classes that are trained, where there are some, with the labels of training."""
     if settings.domainbed:
         return in_and_out(read_labelled(settings.data, class_names=class_names), settings.data, settings.seed)[1]
-    if settings.val_split not in splits_of(settings.data):
+    source = open_labels(settings.data)
+    if settings.val_split not in splits_of(source):
         return None
-    found = read_labelled(settings.data, settings.val_split)
+    found = read_labelled(source, settings.val_split)
     if found.class_names == tuple(class_names):
         return found
     names = [found.class_names[label] for label in found.labels]
