@@ -139,3 +139,15 @@ def test_an_adapter_opens_its_encoder_as_it_was_trained(place, tmp_path):
     (tmp_path / "run" / "model" / "manifest.json").unlink()
     write_manifest(tmp_path / "run" / "model")
     assert load(tmp_path / "run").method.encoder.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "\udcff"])
+def test_a_run_whose_folder_is_not_utf8(place, tmp_path, name):
+    folder, pictures = tmp_path / name, [place / "photos" / "red" / "0.png"]
+    model = align(toy_settings(place, epochs=1), folder / "run")
+    assert torch.equal(load(folder / "run").encode_text(TEXTS), model.eval().encode_text(TEXTS))
+    clip = tmp_path / "clip.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in Case("maple_depth3").state.items()}, clip)
+    settings = {"data": str(place / "photos"), "encoder": str(clip), "method": {"name": "coop", "context": 2}}
+    adapted = adapt(AdaptSettings(**settings, **QUICK), folder / "adapted")
+    assert torch.equal(load(folder / "adapted")(pictures), adapted(pictures))

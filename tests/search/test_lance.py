@@ -8,7 +8,7 @@ import torch
 from test_collections import ToyModel, picture
 from torch.nn import functional as F
 
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, FileError
 from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
@@ -99,3 +99,10 @@ def test_without_lancedb(collection, tmp_path, not_installed):
     not_installed("lancedb")
     with pytest.raises(ConfigError, match=r"pip install 'polyprompt\[lance\]'"):
         write_table(collection(), tmp_path / "tables")
+
+
+def test_a_folder_that_lancedb_cannot_open_is_one_line(collection, tmp_path):
+    pytest.importorskip("lancedb")
+    with pytest.raises(FileError, match="opens no folder whose name is not UTF-8"):
+        write_table(collection(), tmp_path / "caf\udce9")
+    assert not (tmp_path / "caf\udce9").exists()

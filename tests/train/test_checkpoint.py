@@ -43,8 +43,10 @@ def equal(left, right) -> bool:
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "momentum"])
-def test_what_is_restored_takes_the_same_next_step(optimizer, tmp_path):
+@pytest.mark.parametrize(("optimizer", "name"), [("adamw", "a"), ("sgd", "a"), ("momentum", "a"), ("adamw", "\udcff")])
+def test_what_is_restored_takes_the_same_next_step(optimizer, name, tmp_path):
+    """In a folder, too, whose name is not UTF-8."""
+    tmp_path = tmp_path / name
     task, memory = trained(0, optimizer)
     save(tmp_path, Cursor(3, 4, 5, 6.5, 7), task, memory, stacked(), PLAN)
     other, other_memory = trained(1, optimizer, steps=0)

@@ -7,7 +7,7 @@ from typing import TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +15,7 @@ from polyprompt.campe.config import ModelSettings, TowerDtype
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.text import Learns, TextSide, end_token, join, prompt_tree, token_row
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json, write_text
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.inputs import Frames, Picture, checked_pixels, list_of_pictures, list_of_texts
 from polyprompt.media.ahead import made_ahead
@@ -259,7 +260,7 @@ class CAMPE(nn.Module):
                     f"{folder}: trained on a {side} tower {name!r} ({expected[:12]}), the one found here is "
                     f"another ({found[side][:12]}). Use the same weights."
                 )
-        tensors, own = load_file(folder / TENSORS), self.learned()
+        tensors, own = read_tensors(folder / TENSORS), self.learned()
         odd = sorted(set(tensors) ^ set(own))
         if odd or any(tensors[name].shape != own[name].shape for name in own):
             raise FileError(f"{folder / TENSORS}: does not fit its config ({', '.join(odd[:3]) or 'other shapes'}).")

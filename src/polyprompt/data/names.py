@@ -77,8 +77,8 @@ def refuse_half_characters(text: str, what: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{what}: letter {error.start}, {text[error.start]!r}, is half a character (a lone surrogate); "
-            "write it whole"
+            f"{what}: letter {error.start}, {text[error.start]!r}, is half a character (a lone surrogate), "
+            "or no UTF-8; write it whole"
         ) from None
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import FileError
 from polyprompt.values import Json
 
@@ -206,7 +207,7 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
         FileError: as `read_foreign`, or there is no tensor in it.
     """
     if str(path).endswith(".safetensors"):
-        return _safetensors(Path(path))
+        return read_tensors(Path(path))
     content = read_foreign(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -214,16 +215,6 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
     if not found:
         raise FileError(f"{path}: holds no tensors")
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FileError(f"{path}: cannot be read ({error})") from None
 
 
 def _named(content: object, path: str) -> dict[str, Tensor]:

@@ -10,13 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.adapt.terms import TermConfig
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import FileError
 from polyprompt.methods import check_own, config_of, method_name
 from polyprompt.nn.finite import check_finite
@@ -115,10 +115,7 @@ def term_from(name: str, settings: Values) -> TermConfig:
 
 @torch.no_grad()
 def _fill(adapted: Adapted, path: Path) -> None:
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FileError(f"{path}: cannot be read ({error})") from None
+    tensors = read_tensors(path)
     check_finite(tensors, path)
     adapted.adapter.take_shapes({name: tensor.shape for name, tensor in tensors.items()})
     state = adapted.adapter.state_dict(keep_vars=True)

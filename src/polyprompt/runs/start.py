@@ -1,10 +1,10 @@
 """A new model that starts from what a run of `align` has learned."""
 
 import torch
-from safetensors.torch import load_file
 
 from polyprompt.campe.model import CAMPE, TENSORS, read_config
 from polyprompt.disk.files import sha256
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import ConfigError
 from polyprompt.nn.finite import check_finite
 from polyprompt.progress import say
@@ -32,7 +32,7 @@ def start_from(model: CAMPE, run: str) -> str:
             raise ConfigError(
                 f"{run}: was trained on another {side} tower, {tower!r} ({expected[:12]}); give that one."
             )
-    saved, learned = load_file(folder / TENSORS), model.learned()
+    saved, learned = read_tensors(folder / TENSORS), model.learned()
     if "text.vectors" in saved and settings.text.adaptive != model.settings.text.adaptive:
         raise ConfigError(f"{run}: its text.adaptive is {settings.text.adaptive!r}; give the same one.")
     lost = sorted(saved.keys() - learned.keys())

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from polyprompt.disk.files import whole_file
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import FileError
 from polyprompt.progress import say, track
 from polyprompt.search.vectors import Best, Vectors, among
@@ -75,14 +75,14 @@ class Codes:
         """Opens what `write` wrote.
 
         Raises:
-            FileError: it is damaged. ImportError: there is no faiss.
+            FileError: it is damaged, or cannot be read. ImportError: there is no faiss.
         """
         import faiss
 
+        kept = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
         try:
-            kept = load_file(path)
             return cls(kept["matrix"], faiss.deserialize_index(kept["index"]), reread)
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError) as error:
             raise FileError(f"{path}: damaged ({error}).") from None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from polyprompt.disk.files import make_folder, one_process_at_a_time, set_aside, writing
+from polyprompt.disk.tensors import is_utf8
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say, track
 from polyprompt.search.collection import Collection
@@ -45,6 +46,8 @@ def write_table(collection: Collection, folder: Path) -> bool:
         from lancedb.index import FTS
     except ModuleNotFoundError:
         raise ConfigError("a LanceDB table needs the package lancedb; pip install 'polyprompt[lance]'") from None
+    if not is_utf8(folder):
+        raise FileError(f"{folder}: LanceDB opens no folder whose name is not UTF-8; choose another.")
     make_folder(folder)
     with one_process_at_a_time(folder / TABLE), writing(folder):
         base, place, new = lancedb.connect(folder), folder / f"{TABLE}.lance", folder / f"{NEW}.lance"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from polyprompt.disk.files import check_manifest, read_json, set_aside, sweep, whole_folder, write_json
+from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
 from polyprompt.values import Values
@@ -165,8 +166,6 @@ def restore(
 def _open(
     path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Values
 ) -> tuple[Cursor, dict[str, Tensor]]:
-    from safetensors.torch import load_file
-
     state = read_json(path / "state.json")
     if state["format"] != FORMAT:
         raise FileError(f"{path}: format {state['format']}, this version of polyprompt reads format {FORMAT}.")
@@ -177,22 +176,20 @@ def _open(
                 "Resume it with that, or start another run in a new folder."
             )
     _put(path / "task.safetensors", learned_state(task))
-    memory = load_file(path / "optimizer.safetensors")
+    memory = read_tensors(path / "optimizer.safetensors")
     states: dict[int, dict[str, Tensor]] = {}
     for number, (name, _) in enumerate(_optimized(task, optimizer)):
         own = {key.removeprefix(f"{name}."): memory[key] for key in memory if key.rpartition(".")[0] == name}
         if own:
             states[number] = own
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Cursor(**state["cursor"]), load_file(path / "random.safetensors")
+    return Cursor(**state["cursor"]), read_tensors(path / "random.safetensors")
 
 
 @torch.no_grad()
 def _put(path: Path, into: Mapping[str, Tensor]) -> None:
     """Copy the tensors of a file over those of the same names; names and shapes must be the same."""
-    from safetensors.torch import load_file
-
-    saved = load_file(path)
+    saved = read_tensors(path)
     wrong = sorted(
         saved.keys() ^ into.keys()
         | {name for name in saved.keys() & into.keys() if saved[name].shape != into[name].shape}
