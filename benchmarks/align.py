@@ -2,7 +2,7 @@
 
     python benchmarks/align.py tree         one tree pass against 12 separate passes, and against the flat masked row
     python benchmarks/align.py cache        a training step from the cache against the same step without it
-    python benchmarks/align.py last-block   the last block for the read-out rows against the whole block
+    python benchmarks/align.py last-block   the last block for the readout rows against the whole block
     python benchmarks/align.py step         share of the matmul peak a training step reaches, and its peak memory
     python benchmarks/align.py start        `import polyprompt`, `polyprompt --help`
 
@@ -150,7 +150,7 @@ def cached_step(rounds: int) -> list[dict]:
 
 
 def last_block(rounds: int) -> list[dict]:
-    """Block 30 with its gradients: 12 read-out rows of 75, against all rows."""
+    """Block 30 with its gradients: 12 readout rows of 75, against all rows."""
     torch.manual_seed(0)
     model = build(ModelSettings())
     llm, batch = model.text.llm, prepared(model, 64)[0]

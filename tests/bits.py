@@ -31,7 +31,7 @@ ALIGN = {
     "words": {"text": {"adaptive": "words"}},
     "input": {"text": {"adaptive": "input"}},
     "own norm": {"text": {"norm": "own"}},
-    "two blocks, diversity of read-outs": {"text": {"last_n": 2}, "loss": {"diversity_of": "readouts"}},
+    "two blocks, diversity of readouts": {"text": {"last_n": 2}, "loss": {"diversity_of": "readouts"}},
 }
 ADAPT = {
     "coop": {"name": "coop", "context": 3},

@@ -1,4 +1,4 @@
-"""CAMPE whole, on toy towers: read-outs against separate passes, saving, weights, what learns."""
+"""CAMPE whole, on toy towers: readouts against separate passes, saving, weights, what learns."""
 
 import json
 

@@ -78,7 +78,7 @@ def test_empty_sets_and_broken_numbers_are_refused():
         redundancy(draw(3, 2, 4), draw(0, 2, 4))
     with pytest.raises(DataError, match="texts hold NaN"):
         redundancy(draw(3, 2, 4) * float("nan"), draw(2, 2, 4))
-    with pytest.raises(DataError, match="no read-outs"):
+    with pytest.raises(DataError, match="no readouts"):
         centred_cosine(draw(0, 2, 4))
-    with pytest.raises(DataError, match="read-outs hold NaN or infinity"):
+    with pytest.raises(DataError, match="readouts hold NaN or infinity"):
         centred_cosine(draw(3, 2, 4) / 0)

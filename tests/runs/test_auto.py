@@ -9,6 +9,7 @@ from PIL import Image
 from toy_encoders import toy_encoder
 
 from polyprompt.errors import ConfigError, DataError
+from polyprompt.methods import CANDIDATES
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load
 from polyprompt.runs.settings import AdaptSettings

@@ -45,7 +45,7 @@ class TextSettings(Settings):
     lora: int = Field(default=0, ge=0, le=LARGEST)
     """Rank of updates beside the trained blocks' attention, whose weights then stay; 0: the blocks themselves learn."""
     norm: Literal["fitted", "own"] = "fitted"
-    """Behind them: each coordinate standardised as the first captions' read-outs need it; or the LLM's own."""
+    """Behind them: each coordinate standardised as the first captions' readouts need it; or the LLM's own."""
     shared_map: bool = False
     """One map for all prompts, instead of one each."""
     max_tokens: int = Field(default=64, ge=1)
@@ -95,7 +95,7 @@ class LossSettings(Settings):
     diversity: float = Field(default=0.1, ge=0)
     """Weight: prompts shall say different things."""
     diversity_of: Literal["scores", "readouts"] = "scores"
-    """What shall differ: how segments score pairs (nn/losses.py, `agreement`), or their read-outs (`diversity`)."""
+    """What shall differ: how segments score pairs (nn/losses.py, `agreement`), or their readouts (`diversity`)."""
     negation: float = Field(default=0.1, ge=0)
     """Weight: a caption's negation shall fit its picture less."""
     negation_columns: Literal["own", "all", "hinge"] = "own"

@@ -8,7 +8,7 @@ tokens in all, the trained blocks run over all of them, a 224 px picture through
 
 Counted: matrix products and convolutions, those of attention, pooling and maps among them. Not counted: norms,
 activations, softmax, embedding look-ups, the backward pass, and the loss, whose cost depends on the batch. Training is
-cheaper here than the count: the last block runs for the read-outs alone.
+cheaper here than the count: the last block runs for the readouts alone.
 """
 
 import copy

@@ -38,7 +38,7 @@ class Objective(nn.Module):
     """Maps a batch to named losses; "loss" is their weighted sum.
 
     A cosine between segments behind maps of their own says nothing: they have no common coordinates. So diversity acts
-    on how they score pairs, or on the centred read-outs before the maps. docs/results.md has both: the read-outs hardly
+    on how they score pairs, or on the centred readouts before the maps. docs/results.md has both: the readouts hardly
     move, since they share the words behind the adaptive token, while scores can differ and do.
     """
 

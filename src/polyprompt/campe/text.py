@@ -1,4 +1,4 @@
-"""CAMPE's text side: one caption, K prompts behind it, K read-outs joined to one embedding.
+"""CAMPE's text side: one caption, K prompts behind it, K readouts joined to one embedding.
 
 Kim and Angelova 2025 (arXiv:2508.02762). No code was published; what the paper leaves open is chosen here and named:
 
@@ -6,10 +6,10 @@ Kim and Angelova 2025 (arXiv:2508.02762). No code was published; what the paper 
 - every prompt restarts behind the caption (nn/tree.py)
 - `adaptive`, where the adaptive token lives: an ordinary word ("words"), the word and a learned vector added where the
   trained blocks begin ("late"), or a learned embedding at the input ("input"), which reaches back through frozen blocks
-- the LLM's final norm, made for guessing words, is replaced by one fitted to the read-outs (`norm`); docs/results.md
+- the LLM's final norm, made for guessing words, is replaced by one fitted to the readouts (`norm`); docs/results.md
   compares them
 
-Other read-outs of the same LLM are the baselines: its last token, the mean over the caption, a token that ends the text
+Other readouts of the same LLM are the baselines: its last token, the mean over the caption, a token that ends the text
 as in CLIP, and adaptive tokens in a row behind the caption, read out together (after DeFo, arXiv:2210.04714). So are
 other ways to train: LoRA's updates in place of the blocks' own weights, and a fresh tower (towers/vanilla.py).
 """
@@ -119,7 +119,7 @@ class FittedNorm(nn.Module):
     """Standardises each coordinate by the mean and deviation of the states it was fitted to; scale and shift learn.
 
     Stands for the LLM's final norm, which scales tokens and leaves what all texts have in common. (SmolLM2-135M on
-    Flickr8k: nine tenths of the read-outs' squares are their mean's, the largest deviation is ten times the median.)
+    Flickr8k: nine tenths of the readouts' squares are their mean's, the largest deviation is ten times the median.)
     """
 
     mean: Tensor
@@ -168,7 +168,7 @@ class TextSide(nn.Module):
         learns: what of the LLM learns, beside the norm and the maps; of a fresh one all.
         adaptive: where the adaptive tokens live.
         shared_map: one map for all prompts.
-        fitted_norm: whether a norm fitted to the read-outs stands in the place of the LLM's final one.
+        fitted_norm: whether a norm fitted to the readouts stands in the place of the LLM's final one.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class TextSide(nn.Module):
 
     @property
     def norm(self) -> nn.Module:
-        """What the read-outs are normalised by."""
+        """What the readouts are normalised by."""
         return self.llm.norm if self.fitted_norm is None else self.fitted_norm
 
     @property
@@ -260,7 +260,7 @@ class TextSide(nn.Module):
         return TextOut(self._map(positive), positive, self._map(negated) if negated.shape[1] else None)
 
     def fit_norm(self, batch: Sequences, hidden: Hidden | None = None) -> None:
-        """Fits the norm, if it is one to be fitted, to the read-outs of these captions; once, before training."""
+        """Fits the norm, if it is one to be fitted, to the readouts of these captions; once, before training."""
         if self.fitted_norm is not None:
             with torch.no_grad():
                 self.fitted_norm.fit(self(batch, hidden).readouts.flatten(0, 1))

@@ -1,7 +1,7 @@
 """Do the K prompts of a model say K different things? Two figures that tell, on a whole evaluation set.
 
 Segments behind maps of their own share no coordinates, so their cosine is near 0 whatever they say. These two
-cannot be fooled that way: the cosine of read-outs before the maps, and the correlation of the segments' scores.
+cannot be fooled that way: the cosine of readouts before the maps, and the correlation of the segments' scores.
 """
 
 import torch
@@ -15,15 +15,15 @@ from polyprompt.nn.segments import Moments, score_correlation
 
 @torch.no_grad()
 def centred_cosine(readouts: Float[Tensor, "t k d"]) -> float | None:
-    """Mean cosine of a text's k read-outs, over pairs of prompts and texts; each prompt's are centred over texts first.
+    """Mean cosine of a text's k readouts, over pairs of prompts and texts; each prompt's are centred over texts first.
 
     1: the prompts read the same from every text. 0: nothing in common. None for one prompt, which has no pairs.
-    A read-out that does not move counts as 0. Computed in float64.
+    A readout that does not move counts as 0. Computed in float64.
 
     Raises:
-        DataError: no text, or NaN or infinity among the read-outs.
+        DataError: no text, or NaN or infinity among the readouts.
     """
-    _check("read-outs", readouts)
+    _check("readouts", readouts)
     k = readouts.shape[1]
     if k < 2:
         return None

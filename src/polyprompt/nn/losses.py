@@ -132,9 +132,9 @@ def negation(
 
 
 def diversity(readouts: Float[Tensor, "b k d"]) -> Float[Tensor, ""]:
-    """How alike the k read-outs of a caption are: the mean squared cosine over pairs of prompts and over the batch.
+    """How alike the k readouts of a caption are: the mean squared cosine over pairs of prompts and over the batch.
 
-    Each prompt's read-outs are centred over the batch (of all processes) first, since states of a language model
+    Each prompt's readouts are centred over the batch (of all processes) first, since states of a language model
     share a large common direction that says nothing about the caption. 0 where prompts say orthogonal things, 1
     where they say the same; 0 for a single prompt, which has no pairs. The square pulls towards orthogonality
     and rewards no opposites. For segments behind maps of their own it means nothing: they share no coordinates.

@@ -1,7 +1,7 @@
 """Attention pooling with one query per segment: segment k of an image embedding looks where query k looks.
 
 CAMPE (Kim and Angelova 2025, arXiv:2508.02762) pools its image tower with attention and compares the image's K
-segments with the K prompts' read-outs; its figure shows one attention map per segment. How the queries and maps are
+segments with the K prompts' readouts; its figure shows one attention map per segment. How the queries and maps are
 built is not known: here every segment has its own query and its own map to D/K numbers, as the text side has.
 """
 

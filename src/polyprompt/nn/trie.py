@@ -64,7 +64,7 @@ class Trie:
     every: Pattern
     """Attention of all nodes; its queries are nodes."""
     last: Pattern
-    """Attention of the read-outs; its queries are texts."""
+    """Attention of the readouts; its queries are texts."""
 
     def to(self, device: torch.device) -> "Trie":
         """The same on another device."""

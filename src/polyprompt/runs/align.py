@@ -109,7 +109,7 @@ def prepare(model: CAMPE, pairs: Pairs, settings: AlignSettings, *, training: bo
 @kept_memory()
 @torch.no_grad()
 def embed(data: Prepared, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "i D"], Float[Tensor, "t k d"]]:
-    """Embeddings of all captions and pictures, and the captions' read-outs."""
+    """Embeddings of all captions and pictures, and the captions' readouts."""
     model, images = data.model.eval(), []
     texts, reads = data.texts.embed(f"{what}: captions")
     for at in track(range(0, len(data.pairs.images), BLOCK), f"{what}: pictures"):

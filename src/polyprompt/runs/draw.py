@@ -53,8 +53,8 @@ def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, 
     return {name: drawn for name, (drawn, _) in found.items()}, {name: held for name, (_, held) in found.items()}
 
 
-def draw(settings: AdaptSettings, opened: Opened) -> tuple[Labelled, Labelled]:
-    """Few pictures of all classes, and the held-out ones."""
+def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelled, Labelled]:
+    """Few pictures of all classes, and the held-out ones; `opened` as in `read_sets`."""
     source = opened(settings.data)
     splits = splits_of(source)
     pool, held = read_labelled(source, settings.train_split if splits else None), None

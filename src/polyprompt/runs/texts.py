@@ -21,7 +21,7 @@ BLOCK = 128
 """Texts or pictures scored together."""
 
 FITTED_TO = 512
-"""Texts whose read-outs a fitted norm is fitted to."""
+"""Texts whose readouts a fitted norm is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Texts:
         return sequences([self.ids[i] for i in items], tree), None
 
     def fit_norm(self) -> None:
-        """A fitted norm takes its figures from the first texts' read-outs."""
+        """A fitted norm takes its figures from the first texts' readouts."""
         self.model.text.fit_norm(*self.read(range(min(FITTED_TO, len(self.ids)))))
 
     @torch.no_grad()
     def embed(self, what: str) -> tuple[Float[Tensor, "t D"], Float[Tensor, "t k d"]]:
-        """Unit vectors of all, and the read-outs they are made of; `what` names them in the progress bar."""
+        """Unit vectors of all, and the readouts they are made of; `what` names them in the progress bar."""
         model = self.model.eval()
         vectors, reads = [], []
         for at in track(range(0, len(self.ids), BLOCK), what):

@@ -1,1 +1,1 @@
-"""Pretrained encoders cut open: embed, blocks, read-out."""
+"""Pretrained encoders cut open: embed, blocks, readout."""

@@ -1,6 +1,6 @@
 """Dual encoders of CLIP's kind: two pre-norm transformers into one space, cut open.
 
-Radford et al. 2021 (arXiv:2103.00020), and SigLIP (Zhai et al. 2023, arXiv:2303.15343) with its other read-outs. The
+Radford et al. 2021 (arXiv:2103.00020), and SigLIP (Zhai et al. 2023, arXiv:2303.15343) with its other readouts. The
 families that exist differ in names and details, not in kind; each is read into this one form (zoo/) and tested against
 its own implementation. Where rows go follows the authors' codes. MaPLe's and PromptSRC's enter at the input: visual
 ones stand behind the patches, have no position embedding, and pass `ln_pre`; text ones stand where the slots are and
@@ -42,7 +42,7 @@ class Savings:
     cut: bool = True
     """Rows as long as the longest text, not as the tower's context (causal towers only)."""
     last_row: bool = True
-    """The last block for the read-out token alone."""
+    """The last block for the readout token alone."""
     nodes: int = 8192
     """Tokens computed at a time. Beyond that, texts go through in parts whose inner states are computed again for the
     gradient, so that memory does not grow with their number."""
@@ -291,7 +291,7 @@ def _stage(
 
 
 class Probe(nn.Module):
-    """SigLIP's read-out: a learned query gathers from all tokens, then an MLP with a skip."""
+    """SigLIP's readout: a learned query gathers from all tokens, then an MLP with a skip."""
 
     def __init__(self, width: int, hidden: int, heads: int, activation: str, eps: float) -> None:
         super().__init__()
@@ -320,7 +320,7 @@ class ImageForm:
     heads: int
     """Attention heads per block."""
     embedding: int | None
-    """D, or None where the read-out is not mapped."""
+    """D, or None where the readout is not mapped."""
     readout: "str | Probe" = "class"
     """"class": the class token; "mean": the mean over all patches; or a `Probe`."""
     class_token: bool = True
@@ -330,7 +330,7 @@ class ImageForm:
     pre_norm: bool = True
     """Whether token states are normalised before the first block."""
     norm_first: bool = True
-    """Normalise all tokens before reading out; off: normalise the read-out."""
+    """Normalise all tokens before reading out; off: normalise the readout."""
     projection_bias: bool = False
     """Whether the last map has a bias."""
     eps: float = 1e-5
@@ -338,7 +338,7 @@ class ImageForm:
 
 
 class ImageTransformer(nn.Module):
-    """A vision transformer: patches, positions, blocks, and one of three read-outs.
+    """A vision transformer: patches, positions, blocks, and one of three readouts.
 
     Args:
         blocks: in order, from the input.

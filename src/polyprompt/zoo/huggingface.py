@@ -240,9 +240,7 @@ def _image(config: Foreign, is_clip: bool, preprocess: Preprocess) -> ImageTrans
     part = config.vision_config
     heads, eps = part.num_attention_heads, part.layer_norm_eps
     if not is_clip and not getattr(part, "vision_use_head", True):
-        raise TowerError(
-            f"{config.model_type}: this model has no read-out of its image tokens (vision_use_head is off)"
-        )
+        raise TowerError(f"{config.model_type}: this model has no readout of its image tokens (vision_use_head is off)")
     probe = Probe(part.hidden_size, part.intermediate_size, heads, part.hidden_act, eps)
     return ImageTransformer(
         _blocks(part),
