@@ -289,7 +289,7 @@ def gradient(method, value: torch.Tensor) -> torch.Tensor:
 
 
 def newer_steps(name: str, classes: int) -> tuple[dict[str, Callable[[], torch.Tensor]], Callable[[], torch.Tensor]]:
-    """Our step with new crops and with kept states, and our image tower alone; and theirs."""
+    """Our step with new crops and with kept states, our image tower alone with each; and theirs."""
     method, plain = newer(name, classes)
     pixels, labels = torch.randn(BATCH[name], 3, 224, 224), torch.arange(BATCH[name]) % classes
     kept = method.see(pixels)
@@ -299,15 +299,17 @@ def newer_steps(name: str, classes: int) -> tuple[dict[str, Callable[[], torch.T
         view = method.see(PixelPictures(method.encoder, pixels, pixels))
         return gradient(method, method.losses(view, labels)["loss"])
 
-    def image() -> torch.Tensor:
-        found = method.image_features(method.see(pixels)).square().sum()
+    def image(view) -> torch.Tensor:
+        found = method.image_features(view).square().sum()
         return gradient(method, found) if found.requires_grad else found
 
     ours = {
         "new crops": crops,
         "kept states": lambda: gradient(method, method.losses(kept, labels)["loss"]),
-        "image": image,
+        "image, new crops": lambda: image(method.see(pixels)),
     }
+    if method.image_start is not None:  # else kept vectors leave nothing to do
+        ours["image, kept states"] = lambda: image(kept)
     return ours, lambda: gradient(method, plain.loss(pixels, pixels, labels))
 
 
@@ -319,10 +321,9 @@ def newer_row(name: str, classes: int, text_classes: int, rounds: int) -> list[d
         agree(ours[pictures](), expected, "fp32")
         time = in_turn(ours[pictures], theirs, rounds)
         row = {"method": name, "classes": classes, "images": BATCH[name], "pictures": pictures, "time": time}
-        if pictures == "new crops":
-            ours["image"]()
-            alone = min(seconds(ours["image"]) for _ in range(rounds))
-            row["limit_by_image_tower"] = min(time["seconds"]["theirs"]) / alone
+        if image := ours.get(f"image, {pictures}"):
+            image()
+            row["limit_by_image_tower"] = min(time["seconds"]["theirs"]) / min(seconds(image) for _ in range(rounds))
         rows.append(row)
         print(name, pictures, {key: time[key] for key in ("ratio", "processor_ratio", "load_before")}, flush=True)
     return [*rows, text_row(name, text_classes, rounds)]
