@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -206,7 +205,7 @@ def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
     Raises:
         FileError: it cannot be written.
     """
-    text = json.dumps([asdict(cell) for cell in cells], ensure_ascii=False)
+    text = json.dumps([vars(cell) for cell in cells], ensure_ascii=False)
     path = make_folder(folder / "plans") / f"{digest(text)[:32]}.json"
     write_text(path, text)
     return path
