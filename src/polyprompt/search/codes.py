@@ -39,8 +39,8 @@ ENOUGH = 0.99
 """Recall@10 that codes must have."""
 SPARE = 1.25
 """So many times the candidates that were needed are scored: the queries to come are others."""
-FETCHED = 3.5
-"""A byte of a candidate's row costs as much as so many of codes: 8,000 rows of 512 took 4 ms, 64 MB of codes 9."""
+FETCHED = 12
+"""A byte of a candidate's row costs as much as so many of codes: 8,000 rows of 512 took 4.6 ms, 48 MB of codes 2.1."""
 WIDTHS = (128, 192, 256)
 QUERIES = 128
 PIECE = 100_000

@@ -60,31 +60,36 @@ class Vectors:
         if (rows[1:] < rows[:-1]).any():
             order = np.argsort(rows, kind="stable")
             return self.take(rows[order])[torch.from_numpy(np.argsort(order, kind="stable"))]
-        out, ends = torch.empty(len(rows), self.dim), np.searchsorted(rows, self._starts)
+        out = torch.empty(len(rows), self.dim)
+        for at, part in self.chunks(rows):
+            out[at : at + len(part)] = part
+        return out
+
+    def chunks(self, rows: Int64[np.ndarray, "r"] | None = None) -> Iterator[tuple[int, Float[Tensor, "c D"]]]:
+        """All rows as float32, or some whose places ascend, a part at a time, each with how many came before it.
+
+        The parts lie in memory that is used again.
+        """
+        buffer, done = torch.empty(BATCH, self.dim), 0
+        ends = self._starts if rows is None else np.searchsorted(rows, self._starts)
         for piece, half, start, first, end in zip(
             self._pieces, self._halves, self._starts, ends, ends[1:], strict=False
         ):
             if first < end:
                 piece.check_size()
-                out[first:end] = half.index_select(0, torch.from_numpy(rows[first:end] - start))  # whole rows, copied
-        return out
-
-    def chunks(self) -> Iterator[tuple[int, Float[Tensor, "r D"]]]:
-        """All rows as float32, some at a time, in memory that is used again, with the place of the first."""
-        buffer = torch.empty(BATCH, self.dim)
-        for piece, half, start in zip(self._pieces, self._halves, self._starts, strict=False):
-            piece.check_size()
-            for at in range(0, len(half), BATCH):
-                part = half[at : at + BATCH]
-                yield int(start) + at, buffer[: len(part)].copy_(part)
+            for at in range(first, end, BATCH):
+                stop = min(at + BATCH, end)
+                if rows is None:
+                    part = half[at - start : stop - start]
+                else:
+                    part = half.index_select(0, torch.from_numpy(rows[at:stop] - start))  # whole rows, copied
+                yield done, buffer[: len(part)].copy_(part)
+                done += len(part)
 
     def scores(self, queries: Float[Tensor, "q D"], rows: Int64[np.ndarray, "r"] | None = None) -> Float[Tensor, "q r"]:
-        """<query, row> for all rows, or for some."""
-        if rows is not None:
-            parts = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
-            return torch.cat([queries @ self.take(part).T for part in parts] or [queries.new_empty(len(queries), 0)], 1)
-        out = queries.new_empty(len(queries), len(self))
-        for at, part in self.chunks():
+        """<query, row> for all rows, or for some whose places ascend."""
+        out = queries.new_empty(len(queries), len(self) if rows is None else len(rows))
+        for at, part in self.chunks(rows):
             out[:, at : at + len(part)] = queries @ part.T
         return out
 
