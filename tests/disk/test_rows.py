@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from safetensors.torch import load_file
@@ -424,3 +424,38 @@ def test_where_nobody_may_write_what_is_kept_is_read(processes, filled, tmp_path
     assert answer.startswith("FileError: ")
     assert "cannot be written (Permission denied" in answer
     assert "\n" not in answer
+
+
+# Where rows are kept
+
+VERSIONS = st.fixed_dictionaries(
+    {
+        name: st.builds("{}.{}.{}".format, st.integers(1, 2), st.integers(0, 20), st.integers(0, 9))
+        for name in ("torch", "transformers", "timm", "open_clip_torch", "pillow")
+    }
+)
+DETERMINED = st.lists(st.text("ab ", max_size=3), max_size=2)
+"""With pairs as ("a b",) and ("a", "b"), which are not the same."""
+
+
+@given(
+    kind=st.sampled_from(["states", "sentences", "tokens", "pictures", "collections"]),
+    parts=st.tuples(DETERMINED, DETERMINED),
+    versions=st.tuples(VERSIONS, VERSIONS),
+    same=st.tuples(st.booleans(), st.booleans()),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_two_share_a_folder_if_nothing_that_decides_the_rows_differs(monkeypatch, kind, parts, versions, same):
+    """Major versions of the libraries among it; Pillow's too, but for texts, which it does not decode."""
+    parts, versions = ((two[0], two[0]) if alike else two for two, alike in zip((parts, versions), same, strict=True))
+    folders, decided = [], []
+    for said, installed in zip(parts, versions, strict=True):
+        monkeypatch.setattr(module, "version", installed.get)
+        module._with_major.cache_clear()
+        folders.append(kept_folder(kind, *said))
+        majors = {name: number[0] for name, number in installed.items()}
+        if kind in ("states", "sentences"):
+            del majors["pillow"]
+        decided.append((said, majors))
+    module._with_major.cache_clear()
+    assert (folders[0] == folders[1]) == (decided[0] == decided[1])

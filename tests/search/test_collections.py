@@ -97,14 +97,15 @@ def paths(hits):
     return [str(file.facts["path"]) for hit in hits for file in hit.files]
 
 
-def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, photos, cache, monkeypatch):
+@pytest.mark.parametrize("library", ["torch", "pillow"])
+def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, photos, cache, monkeypatch, library):
     found = [in_cache(model, in_folder(photos), str(photos)) for _ in range(2)]
     assert [(place, done.counts["embedded"]) for place, done in found] == [(found[0][0], 12), (found[0][0], 0)]
     version = rows.version
-    monkeypatch.setattr(rows, "version", lambda name: "99.1" if name == "torch" else version(name))
-    rows._libraries.cache_clear()
+    monkeypatch.setattr(rows, "version", lambda name: "99.1" if name == library else version(name))
+    rows._with_major.cache_clear()
     place, done = in_cache(model, in_folder(photos), str(photos))
-    rows._libraries.cache_clear()
+    rows._with_major.cache_clear()
     assert (place != found[0][0], done.counts["embedded"]) == (True, 12)
 
 

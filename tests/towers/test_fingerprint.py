@@ -263,14 +263,14 @@ def test_whatever_is_changed_no_kept_row_is_stale(monkeypatch, photos, family, d
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=what)
 
 
-@pytest.mark.parametrize("library", ["torch", "transformers", "timm", "open_clip_torch"])
+@pytest.mark.parametrize("library", ["torch", "transformers", "timm", "open_clip_torch", "pillow"])
 def test_another_major_of_a_library_finds_nothing(monkeypatch, photos, library):
     pictures = [Picture(path.name, path.read_bytes) for path in sorted(photos.rglob("*.png"))]
     encoder, version, seen = toy_encoder("clip"), rows.version, []
     monkeypatch.setattr(encoder.image, "below", lambda *given, own=encoder.image.below: seen.append(1) or own(*given))
 
     def look(number):
-        rows._libraries.cache_clear()
+        rows._with_major.cache_clear()
         monkeypatch.setattr(rows, "version", lambda name: number if name == library else version(name))
         kept(encoder, pictures, 2)
         return len(seen)
@@ -278,7 +278,7 @@ def test_another_major_of_a_library_finds_nothing(monkeypatch, photos, library):
     first = look("7.1.2")
     assert look("7.9.0") == first
     assert look("8.0.0") > first
-    rows._libraries.cache_clear()
+    rows._with_major.cache_clear()
 
 
 # Decoders

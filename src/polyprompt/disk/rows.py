@@ -52,6 +52,9 @@ PIECE_SECONDS = 20.0
 """A piece is written when it holds this much, or when its first item has waited this long: so much a kill can lose."""
 NAMES = "pieces.json"
 """In a store of truth: the names of its pieces, in the order in which they came, and the hash of this list."""
+COMPUTING, DECODING = ("torch", "transformers", "timm", "open_clip_torch"), "pillow"
+OF_TEXTS = ("states", "sentences")
+"""Kinds of rows that no picture is read for."""
 
 Compute = Callable[[list[int]], Sequence[Float[Tensor, "_ d"]]]
 """The rows of some items, [r d] each, by their places in the list of keys."""
@@ -69,13 +72,13 @@ def kept_folder(kind: str, *determined_by: str) -> Path:
     Raises:
         CacheError: it cannot be made.
     """
-    return cache_folder(kind, digest(*_libraries(), *determined_by))
+    names = COMPUTING if kind in OF_TEXTS else (*COMPUTING, DECODING)
+    return cache_folder(kind, digest(*map(_with_major, names), *determined_by))
 
 
 @cache
-def _libraries() -> tuple[str, ...]:
-    names = ("torch", "transformers", "timm", "open_clip_torch")
-    return tuple(f"{name} {version(name).split('.')[0]}" for name in names)
+def _with_major(library: str) -> str:
+    return f"{library} {version(library).split('.')[0]}"
 
 
 class Rows:
