@@ -325,13 +325,18 @@ def _commands(place: Path) -> dict[str, Command]:
         "adapt": Command(("adapt", few, "--encoder", clip, *coop, *quick, "--out", "{}/new")),
         "align": Command(("align", told, *towers, *quick, "--set", "image.width=32", "--out", "{}/new")),
         "demo": Command(("demo", "--epochs", 1, "--out", "{}/demo")),
+        "align from another": Command(
+            ("align", told, *towers, *quick, "--set", "image.width=32", "--from", "{}/aligned", "--out", "{}/new"),
+            ("aligned",),
+        ),
+        "predict by a run of align": Command(("predict", "{}/aligned", few, "--classes", "red,blue"), ("aligned",)),
     }
 
 
 FINISHED = {"align": "aligned", "adapt": "adapted", "index": "collection", "run": "grid"}
 """What commands made before others begin."""
 COMMANDS = tuple(_commands(Path("/nowhere")))
-"""All that write: what `check`, `cost`, `data check`, `methods`, `predict` and `serve` do is to read."""
+"""All that write, if only to a cache; what `check`, `cost`, `data check` and `methods` do is to read."""
 COLD = ("export-lance",)
 """What starts threads when it is imported is not called before there are forks."""
 

@@ -570,3 +570,14 @@ def test_a_large_collection_gets_codes(monkeypatch, model, photos, fill, filled,
     assert "made again from them" in capsys.readouterr().err
     assert found.codes is not None
     assert len(ask(found, Query(wanted=model.texts(["a dog"])), 5)) == 5
+
+
+def test_files_have_the_mode_that_the_umask_gives(model, photos, tmp_path):
+    before = os.umask(0)
+    try:
+        index(model, in_folder(photos), str(photos), tmp_path / "new")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert any(name.endswith(".sqlite") for name in modes)
+    assert set(modes.values()) == {"0o666"}, modes

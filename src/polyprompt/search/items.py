@@ -101,6 +101,7 @@ def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> N
 
 
 def _new(path: Path) -> sqlite3.Connection:
+    path.touch(exist_ok=False)  # with the mode that the umask gives; SQLite's own is 0644
     return sqlite3.connect(path, isolation_level=None)
 
 
