@@ -109,4 +109,5 @@ GOALS = (
          unit=" ms"),
     Goal(result="search", claim="its processor time against faiss Flat", figure=("time", "processor_ratio"), least=15),
     Goal(result="search", claim="opening a million rows", figure=("seconds_of_opening",), most=0.05, unit=" s"),
+    Goal(result="serve", claim="32 clients at once against one by one, a toy tower", figure=("ratio",), least=3),
 )  # fmt: skip

@@ -61,7 +61,7 @@ def reliability_page(results: Path) -> str:
 
 
 def _read(results: Path) -> dict[str, dict[str, Any]]:
-    return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"), key=lambda path: path.stem)}
 
 
 def _page(head: str, results: dict[str, dict[str, Any]]) -> str:
