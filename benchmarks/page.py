@@ -61,7 +61,8 @@ def reliability_page(results: Path) -> str:
 
 
 def _read(results: Path) -> dict[str, dict[str, Any]]:
-    return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"), key=lambda path: path.stem)}
+    files = sorted(results.glob("*.json"), key=lambda path: path.stem)
+    return {path.stem: json.loads(path.read_text()) for path in files}
 
 
 def _page(head: str, results: dict[str, dict[str, Any]]) -> str:
