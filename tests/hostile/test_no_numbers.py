@@ -5,13 +5,10 @@ import math
 
 import open_clip
 import pytest
-import timm
 import torch
 from golden_cases import Case, names, write_clip
 from safetensors.torch import load_file, save_file
-from test_weights_that_lack import save_clip
-from timm.models import save_for_hf
-from toy_decoders import toy_decoder
+from test_weights_that_lack import OPENERS, save_towers
 
 from polyprompt.adapt.engine import build
 from polyprompt.disk.files import write_manifest
@@ -20,10 +17,9 @@ from polyprompt.methods import coop
 from polyprompt.methods.originals import export_original, import_original
 from polyprompt.runs.saved import TENSORS, load_adapter, save
 from polyprompt.towers.llm import open_llm
-from polyprompt.towers.timm import open_image_tower
 from polyprompt.zoo.load import open_encoder
 
-WAYS = {"decoder": open_llm, "clip": open_encoder, "open_clip": open_encoder, "timm": open_image_tower}
+WAYS = OPENERS | {"open_clip": open_encoder}
 WRONG = [math.nan, math.inf, -math.inf]
 
 
@@ -40,14 +36,9 @@ def save_open_clip(folder):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, toy_tokenizer):
     """A folder of each kind."""
-    torch.manual_seed(0)
     place = tmp_path_factory.mktemp("towers")
-    toy_decoder("llama").save_pretrained(place / "decoder")
-    save_clip(place / "clip")
-    for name in ("decoder", "clip"):
-        toy_tokenizer.save_pretrained(place / name)
+    save_towers(place, toy_tokenizer)
     save_open_clip(place / "open_clip")
-    save_for_hf(timm.create_model("test_efficientnet"), place / "timm", safe_serialization=True)
     return place
 
 

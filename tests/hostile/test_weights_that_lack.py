@@ -27,15 +27,20 @@ def save_clip(folder):
     hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory, toy_tokenizer):
+def save_towers(place, toy_tokenizer):
+    """A folder of each kind that transformers and timm write."""
     torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("towers")
     toy_decoder("llama").save_pretrained(place / "decoder")
     save_clip(place / "clip")
     for name in ("decoder", "clip"):
         toy_tokenizer.save_pretrained(place / name)
     save_for_hf(timm.create_model("test_efficientnet"), place / "timm", safe_serialization=True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, toy_tokenizer):
+    place = tmp_path_factory.mktemp("towers")
+    save_towers(place, toy_tokenizer)
     return place
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import cast
 
 from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, warn_of_skipped
+from polyprompt.data.entry import Kind
 from polyprompt.data.items import Labelled, Pairs, Scored
 from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
 from polyprompt.data.messages import say_once
@@ -39,7 +40,7 @@ def read_pairs(
         BadPicturesError: more than `max_bad` pictures are missing or unreadable.
         DataError: no pictures, an empty caption, or a source that cannot be read as what it seems to be.
     """
-    opened = source if isinstance(source, Source) else open_source(source, "captions", reader)
+    opened = _opened(source, "captions", reader)
     rows = cast(list[Row], rows_of_kind(opened, "captions", split))
     name = opened.name if split is None else f"{opened.name}:{split}"
     if split is None:
@@ -90,7 +91,7 @@ def read_labelled(
         DataError: no pictures, one class only, a class without pictures, two classes with one name, a label that does
             not match its folder or the given classes.
     """
-    opened = source if isinstance(source, Source) else open_source(source, "labels", reader)
+    opened = _opened(source, "labels", reader)
     if split is None and opened.splits:
         raise DataError(f"{opened.name}: has the splits {', '.join(sorted(opened.splits))}; choose one")
     rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", split)))
@@ -122,7 +123,7 @@ def read_scored(source: str | Source, split: str | None = None, *, reader: Reade
     Raises:
         UnknownNameError: there is no such split. DataError: no pairs, an empty sentence, a score that is no number.
     """
-    opened = source if isinstance(source, Source) else open_source(source, "scores", reader)
+    opened = _opened(source, "scores", reader)
     rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
     name = opened.name
     if split is not None:
@@ -145,7 +146,7 @@ def splits_of(source: str | Source, *, reader: Reader | None = None) -> tuple[st
     Raises:
         DataError: it cannot be read.
     """
-    opened = source if isinstance(source, Source) else open_source(source, "labels", reader)
+    opened = _opened(source, "labels", reader)
     if opened.splits is not None:
         return tuple(sorted(opened.splits))
     rows = merged(opened.name, opened.place, cast(list[Row], rows_of_kind(opened, "labels", None)))
@@ -177,6 +178,10 @@ def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]
     warn_of_leaks(opened.name, opened.place, rows)
     wanted = {own_name(opened.name, one, known) for one in split.split("+")}
     return [row for row in rows if row.split in wanted]
+
+
+def _opened(source: str | Source, kind: Kind, reader: Reader | None) -> Source:
+    return source if isinstance(source, Source) else open_source(source, kind, reader)
 
 
 def _warn_of_count(opened: Source, split: str | None, number: int, things: str) -> None:
