@@ -217,7 +217,7 @@ def main() -> None:
                         **row,
                         **{f"seconds_of_{name}": value for name, value in found.items()},
                         "seconds_of_building": built,
-                        "codes": collection.shown.about.get("width", 0),
+                        "codes": collection.shown.about.get("codes", 0),
                         "reread": collection.shown.about.get("reread", 0),
                     }
                     for row in measured(collection, questions(texts, prompts), asked.rounds)

@@ -1,5 +1,6 @@
 """Codes against the exact search: recall with and without weights, under filters of any width, and on disk."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +34,7 @@ def vectors(tmp_path_factory):
 def small():
     """What is many for a real collection is few here."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, few in {"MOST": 400, "STEP": 20, "KEPT": 100, "WIDTHS": (16, 24)}.items():
+        for name, few in {"MOST": 400, "STEP": 20, "KEPT": 100, "SIZES": (8, 12)}.items():
             patch.setattr(module, name, few)
         yield
 
@@ -69,25 +70,38 @@ def test_recall_is_enough_for_queries_that_chose_nothing(vectors, made):
 
 
 def test_the_cheapest_codes_that_are_enough_are_chosen(vectors, small, monkeypatch):
-    """Against a slow search over widths and counts, each asked as a user asks; codes that tie may fall either way."""
-    for name, value in {"SPARE": 1.0, "STEP": 100, "QUERIES": 16, "WIDTHS": (20,), "FETCHED": 20.0}.items():
+    """Against a slow search over codes and counts, each asked as a user asks; codes that tie may fall either way."""
+    for name, value in {"SPARE": 1.0, "STEP": 100, "QUERIES": 16, "SIZES": (10,), "FETCHED": 20.0}.items():
         monkeypatch.setattr(module, name, value)
     chosen, about = build(vectors, SEGMENTS)
     probes = queries(vectors, SEGMENTS, None)
     true = {name: exact_best(vectors, rows) for name, rows in probes.items()}
     costs = {}
-    for width in (20, DIM):
-        made = module._of_width(vectors, width)
+    for size, numbers in itertools.product((10, DIM // 2), (1, 2)):
+        made = module._made(vectors, size, numbers)
         for reread in (100, 200, 300, 400):
             codes = replace(made, reread=reread)
             found = {name: recall(vectors, codes, probes[name], true[name]) for name in probes}
             if min(found.values()) >= module.ENOUGH + 0.005:
-                costs[width, reread] = COUNT * width / 4 + 20 * 2 * DIM * reread
-            if (width, reread) == (about["width"], about["reread"]):
+                costs[size, reread] = COUNT * size / 2 + 20 * 2 * DIM * reread
+            if (size, numbers, reread) == (about["codes"], about["numbers"], about["reread"]):
                 assert found == pytest.approx({name: about[name] for name in probes}, abs=0.01)
-    assert len(chosen.matrix) * COUNT / 4 + 20 * 2 * DIM * chosen.reread <= min(costs.values())
-    assert len(chosen.matrix) == DIM, "narrower ones were enough, too, but read more rows"
-    assert any(width == 20 for width, _ in costs)
+    assert about["codes"] * COUNT / 2 + 20 * 2 * DIM * chosen.reread <= min(costs.values())
+    assert about["codes"] == DIM // 2, "fewer were enough, too, but read more rows"
+    assert any(size == 10 for size, _ in costs)
+
+
+@pytest.mark.parametrize(("spread", "numbers"), [(0.03, 1), (1.0, 2)])
+def test_codes_are_of_one_number_where_few_directions_say_most(spread, numbers, small, monkeypatch, tmp_path):
+    """Each kind finds more than the other on rows of its own kind, and is chosen there."""
+    monkeypatch.setattr(module, "SIZES", (8,))
+    draw = torch.Generator().manual_seed(0)
+    scale = torch.cat([torch.ones(8), torch.full((8,), spread)])
+    rows = F.normalize(torch.randn(COUNT, 16, generator=draw) * scale, dim=-1)
+    store = RowStore(tmp_path / "rows", "fp16", truth=True)
+    store.append([str(row) for row in range(COUNT)], list(rows[:, None]))
+    _, about = build(Vectors(store.pieces()), 1)
+    assert about["numbers"] == numbers
 
 
 def test_exact_best_is_a_slow_loops(vectors):

@@ -558,7 +558,7 @@ def test_a_large_collection_gets_codes(monkeypatch, model, photos, fill, filled,
     monkeypatch.setattr(module, "MANY", 50)
     for i in range(60):
         picture(photos / f"more{i}.png", 100 + i)
-    monkeypatch.setattr(codes, "WIDTHS", ())
+    monkeypatch.setattr(codes, "SIZES", ())
     fill()
     found = Collection(filled)
     assert found.shown.about["rows"] == 72

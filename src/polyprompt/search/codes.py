@@ -1,13 +1,16 @@
 """Short codes of many rows, read in milliseconds: they say which rows are worth reading exactly.
 
-Rows are turned and cut to their first d principal directions, and coded in 4 bits for two numbers (faiss's PQ fast
-scan); the scan of all codes gives a few thousand candidates, which are scored from the rows themselves. d and how many
-candidates are chosen when the codes are made: the cheapest whose recall@10 against the exact search is high enough,
-for queries as they are and for queries whose segments are weighted, which is the harder case.
+A row is cut to its first principal directions, which are turned at random so that all count alike, and coded in 4 bits
+a number, or 4 bits for one of the first m and one of the next m (faiss's PQ fast scan, whose tables have one step for
+all codes: what did not count alike would be rounded away). One number is better where few directions say most, two
+where many do. The scan of all codes gives a few thousand candidates, which are scored from the rows themselves. How
+many codes a row has, of what, and how many candidates are chosen when they are made: the cheapest whose recall@10
+against the exact search is high enough, for queries as they are and for queries whose segments are weighted.
 
 A query is turned by the matrix alone, without the mean: the mean shifts all scores of a query by the same number.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,9 +42,10 @@ ENOUGH = 0.99
 """Recall@10 that codes must have."""
 SPARE = 1.25
 """So many times the candidates that were needed are scored: the queries to come are others."""
-FETCHED = 12
-"""A byte of a candidate's row costs as much as so many of codes: 8,000 rows of 512 took 4.6 ms, 48 MB of codes 2.1."""
-WIDTHS = (128, 192, 256)
+FETCHED = 9
+"""A byte of a candidate's row costs as much as so many of codes: 8,000 rows of 512 took 2.4 ms, 48 MB of codes 1.5."""
+SIZES = (64, 96, 128)
+"""How many codes of 4 bits a row has."""
 QUERIES = 128
 PIECE = 100_000
 
@@ -127,17 +131,17 @@ def build(
     """
     asked = queries(vectors, segments, texts)
     true = {name: exact_best(vectors, rows) for name, rows in asked.items()}
-    widths = [width for width in WIDTHS if width < vectors.dim] + [vectors.dim - vectors.dim % 2]
+    sizes = [size for size in SIZES if 2 * size < vectors.dim] + [vectors.dim // 2]
     chosen, measured, least = None, {}, math.inf
-    for width in widths:
-        if _cost(vectors, width, 0) >= least:  # wider ones only take longer
+    for size, numbers in itertools.product(sizes, (1, 2)):
+        if _cost(vectors, size, 0) >= least:  # more codes only take longer
             break
-        codes, recalls = _with_reread(vectors, _of_width(vectors, width), asked, true)
-        cost = _cost(vectors, width, codes.reread) if min(recalls.values()) >= ENOUGH else math.inf
+        codes, recalls = _with_reread(vectors, _made(vectors, size, numbers), asked, true)
+        cost = _cost(vectors, size, codes.reread) if min(recalls.values()) >= ENOUGH else math.inf
         if cost < least or least == math.inf:
-            chosen, measured, least = codes, recalls, cost
+            chosen, measured, least = codes, {"codes": size, "numbers": numbers, **recalls}, cost
     assert chosen is not None
-    about = {"rows": len(vectors), "width": len(chosen.matrix), "reread": chosen.reread, **measured}
+    about = {"rows": len(vectors), "reread": chosen.reread, **measured}
     say(f"Codes of {len(vectors):,} rows: " + ", ".join(f"{name} {value:g}" for name, value in about.items()))
     return chosen, about
 
@@ -169,9 +173,9 @@ def exact_best(vectors: Vectors, queries: Float[Tensor, "q D"], top: int = 10) -
     return [set(row) for row in places.tolist()]
 
 
-def _cost(vectors: Vectors, width: int, reread: int) -> float:
+def _cost(vectors: Vectors, size: int, reread: int) -> float:
     """What a query costs, in bytes of codes: all of these, and the rows that are read."""
-    return len(vectors) * width / 4 + FETCHED * 2 * vectors.dim * reread
+    return len(vectors) * size / 2 + FETCHED * 2 * vectors.dim * reread
 
 
 def _with_reread(
@@ -195,17 +199,25 @@ def _ranks(codes: Codes, queries: Float[Tensor, "q D"], true: Sequence[set[int]]
     return np.concatenate([*found, np.full(missed, most)])
 
 
-def _of_width(vectors: Vectors, width: int) -> Codes:
+def _made(vectors: Vectors, size: int, numbers: int) -> Codes:
+    """So many codes a row, each for one or two numbers."""
     import faiss
 
     every = np.arange(0, len(vectors), max(len(vectors) // 50_000, 1))
     sample = vectors.take(every).numpy()
-    pca: Any = faiss.PCAMatrix(vectors.dim, width, 0, True)  # faiss's wrappers have no types
+    pca: Any = faiss.PCAMatrix(vectors.dim, numbers * size)  # faiss's wrappers have no types
     pca.train(sample)
-    index: Any = faiss.IndexPQFastScan(width, width // 2, 4, faiss.METRIC_INNER_PRODUCT)
-    index.train(pca.apply(sample[::2]))
-    for at in track(range(0, len(vectors), PIECE), f"Coding rows in {width} numbers"):
+    directions = faiss.vector_to_array(pca.A).reshape(numbers, size, vectors.dim)
+    matrix = np.stack([_turn(size) @ part for part in directions], axis=1).reshape(-1, vectors.dim)
+    mean = sample.mean(axis=0)
+    index: Any = faiss.IndexPQFastScan(len(matrix), size, 4, faiss.METRIC_INNER_PRODUCT)
+    index.train((sample[::2] - mean) @ matrix.T)
+    for at in track(range(0, len(vectors), PIECE), f"Coding rows in {size} x {numbers} numbers"):
         rows = np.arange(at, min(at + PIECE, len(vectors)))
-        index.add(pca.apply(vectors.take(rows).numpy()))
-    matrix = faiss.vector_to_array(pca.A).reshape(width, vectors.dim)
-    return Codes(np.ascontiguousarray(matrix), index, STEP)
+        index.add((vectors.take(rows).numpy() - mean) @ matrix.T)
+    return Codes(matrix, index, STEP)
+
+
+def _turn(size: int) -> Float[np.ndarray, "m m"]:
+    """A random rotation, always the same one."""
+    return np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))[0].astype(np.float32)
