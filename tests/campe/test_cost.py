@@ -180,6 +180,15 @@ def test_bad_numbers(settings, says):
         counted(hf.LlamaConfig(**LLAMA), "test_efficientnet", **SMALL | settings)
 
 
+def test_a_folders_tower_costs_what_its_name_does(tmp_path):
+    model = timm.create_model("test_efficientnet", num_classes=0)
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    by_folder, by_name = (
+        counted(hf.LlamaConfig(**LLAMA), tower, **SMALL) for tower in (str(tmp_path), "test_efficientnet")
+    )
+    assert by_folder.as_rows() == by_name.as_rows()
+
+
 def test_bad_models():
     with pytest.raises(ConfigError, match=r"no image tower is called 'test_efficientnett'. Did you mean"):
         counted(hf.LlamaConfig(**LLAMA), "test_efficientnett", **SMALL)

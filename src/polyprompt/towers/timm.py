@@ -173,14 +173,11 @@ def open_image_tower(name: str, *, pretrained: bool = True, trained_blocks: int 
     import timm
 
     weights: Json = {"pretrained": False}
-    if Path(name).is_dir():
-        architecture = f"local-dir:{_checked_folder(name)}"
-        if pretrained:
-            weights = {"pretrained": True}
-    else:
-        architecture = timm_name(name)
-        if pretrained:
-            weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(_weights_of(name, architecture))}}
+    architecture = timm_name(name)
+    if pretrained:
+        weights = {"pretrained": True}
+        if not Path(name).is_dir():
+            weights["pretrained_cfg_overlay"] = {"file": str(_weights_of(name, architecture))}
     hint = "Its weights must be those of the model that its name or its config.json says."
     with one_line(f"image tower {name!r}", hint):
         with _lacking() as lacks:
@@ -256,15 +253,17 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
 
 
 def timm_name(name: str) -> str:
-    """timm's name for a tower.
+    """timm's name for a tower, or for the folder of one.
 
     Raises:
         UnknownNameError: timm knows no such model, or no such tag of it.
-        TowerError: the name looks like a folder that is not there.
+        TowerError: the name looks like a folder that is not there, or a folder lacks a file.
     """
     import timm
     from timm.models import get_arch_pretrained_cfgs
 
+    if Path(name).is_dir():
+        return f"local-dir:{_checked_folder(name)}"
     if name == PACKAGED:
         return "tf_efficientnet_lite0"
     if "/" in name:
