@@ -15,7 +15,7 @@ from measure import in_turn, write
 
 from polyprompt.nn.memory import keep_memory
 from polyprompt.search.models import AlignedEmbedder, Embedder, open_model
-from polyprompt.serve import shop
+from polyprompt.serve import served
 from polyprompt.serve.batching import Batcher
 
 CLIENTS, REQUESTS, ROUNDS = 32, 20, 5
@@ -38,7 +38,7 @@ def asked_by_all(batcher: Batcher[str, torch.Tensor], count: int) -> None:
 
 def measured(model: Embedder, count: int, rounds: int) -> dict:
     lock = threading.Lock()
-    together, single = (Batcher(lambda some: model.texts(some).unbind(), most, lock) for most in (shop.TEXTS, 1))
+    together, single = (Batcher(lambda some: model.texts(some).unbind(), most, lock) for most in (served.TEXTS, 1))
     asked_by_all(together, 1)
     asked_by_all(single, 1)
     found = in_turn(lambda: asked_by_all(together, count), lambda: asked_by_all(single, count), rounds)

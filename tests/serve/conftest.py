@@ -10,7 +10,7 @@ from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import Collection
 from polyprompt.search.fill import index
 from polyprompt.serve.app import make_app
-from polyprompt.serve.shop import Served, Shelf, Shop
+from polyprompt.serve.served import ServedCollection, ServedModel, Service
 
 
 @pytest.fixture(scope="session")
@@ -22,18 +22,18 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", params=["campe"])
-def shop(request, photos, tmp_path_factory):
+def service(request, photos, tmp_path_factory):
     """The squares as "photos", and their model as "toy"."""
     model = embedder(request.param)
     folder = tmp_path_factory.mktemp("collections") / "photos"
     index(model, in_folder(photos), str(photos), folder)
-    served = Served("toy", model, threading.Lock())
-    shop = Shop({"toy": served}, {"photos": Shelf("photos", Collection(folder), served)})
-    yield shop
-    shop.close()
+    served = ServedModel("toy", model, threading.Lock())
+    service = Service({"toy": served}, {"photos": ServedCollection("photos", Collection(folder), served)})
+    yield service
+    service.close()
 
 
 @pytest.fixture
-def client(shop):
+def client(service):
     """Asks from this machine."""
-    return TestClient(make_app(shop), base_url="http://localhost", raise_server_exceptions=False)
+    return TestClient(make_app(service), base_url="http://localhost", raise_server_exceptions=False)

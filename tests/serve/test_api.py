@@ -22,15 +22,15 @@ from polyprompt.nn.segments import segment_scores
 from polyprompt.search.collection import Collection
 from polyprompt.serve import pictures
 from polyprompt.serve.app import make_app
-from polyprompt.serve.shop import Shop
+from polyprompt.serve.served import Service
 
 
 def close(found, wanted):
     torch.testing.assert_close(torch.as_tensor(found), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_embeddings_are_the_models_own(client, shop, photos):
-    model = shop.models["toy"].model
+def test_embeddings_are_the_models_own(client, service, photos):
+    model = service.models["toy"].embedder
     file = photos / "red-0.png"
     asked = ["a red square", {"image": uri(file)}, {"text": "blue"}, uri(photos / "blue-2.png"), "/etc/passwd"]
     answer = client.post("/v1/embeddings", json={"model": "toy", "input": asked}).json()
@@ -65,8 +65,8 @@ def search(client, **asked):
     return answer.json()["data"]
 
 
-def test_search_by_text_picture_and_both_with_what_is_not_wanted(client, shop, photos):
-    model, vectors = shop.models["toy"].model, shop.shelves["photos"].collection.vectors
+def test_search_by_text_picture_and_both_with_what_is_not_wanted(client, service, photos):
+    model, vectors = service.models["toy"].embedder, service.collections["photos"].collection.vectors
     images = vectors.take(np.arange(12))
     text, other = model.texts(["red", "blue"])
     pixels = model.preprocess(open_picture(photos / "green-1.png"))[None]
@@ -90,8 +90,8 @@ def test_search_by_text_picture_and_both_with_what_is_not_wanted(client, shop, p
         assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
-def test_weights_change_scores_and_filters_leave_out(client, shop):
-    model, vectors = shop.models["toy"].model, shop.shelves["photos"].collection.vectors
+def test_weights_change_scores_and_filters_leave_out(client, service):
+    model, vectors = service.models["toy"].embedder, service.collections["photos"].collection.vectors
     (text,) = model.texts(["red"])
     parts = segment_scores(text.view(1, 3, -1), vectors.take(np.arange(12)).view(12, 3, -1))[0]
     for hit in search(client, text="red", weights=[2, 0, 1], top=12):
@@ -103,7 +103,7 @@ def test_weights_change_scores_and_filters_leave_out(client, shop):
     assert [(hit["score"], hit["name"][:4]) for hit in listed] == [(None, "blue")] * 2
 
 
-def test_pictures_large_and_small_and_where_aspects_look(client, shop, photos):
+def test_pictures_large_and_small_and_where_aspects_look(client, service, photos):
     row = search(client, where="name = 'red-0.png'")[0]["row"]
     for kind in ("thumbnails", "pictures"):
         answer = client.get(f"/collections/photos/{kind}/{row}")
@@ -111,7 +111,7 @@ def test_pictures_large_and_small_and_where_aspects_look(client, shop, photos):
         shown = np.asarray(open_picture(answer.content), np.float64)
         assert abs(shown - np.asarray(open_picture(photos / "red-0.png"), np.float64)).mean() < 25
     looks = client.get(f"/collections/photos/attention/{row}").json()
-    assert [look["aspect"] for look in looks["data"]] == list(shop.models["toy"].model.prompts)
+    assert [look["aspect"] for look in looks["data"]] == list(service.models["toy"].embedder.prompts)
     seen = pictures.opened(pictures.bytes_of(looks["data"][0]["image"], "x"), "x")
     assert seen.size == (64, 64)
 
@@ -130,16 +130,18 @@ def test_a_file_that_changed_since_is_not_shown(client, photos, tmp_path):
     assert np.asarray(open_picture(shown)).mean() > 40  # the thumbnail
 
 
-def of_collection(shop, collection):
+def of_collection(service, collection):
     """A client of a server that has another collection for its photos."""
-    shelves = {"photos": replace(shop.shelves["photos"], collection=collection)}
-    return TestClient(make_app(Shop(shop.models, shelves)), base_url="http://localhost", raise_server_exceptions=False)
+    collections = {"photos": replace(service.collections["photos"], collection=collection)}
+    return TestClient(
+        make_app(Service(service.models, collections)), base_url="http://localhost", raise_server_exceptions=False
+    )
 
 
-def test_damage_that_a_server_meets_is_told_to_its_log_alone(shop, tmp_path, capsys):
-    collection = Collection(shutil.copytree(shop.shelves["photos"].collection.folder, tmp_path / "photos"))
+def test_damage_that_a_server_meets_is_told_to_its_log_alone(service, tmp_path, capsys):
+    collection = Collection(shutil.copytree(service.collections["photos"].collection.folder, tmp_path / "photos"))
     shutil.rmtree(tmp_path / "photos" / "thumbnails")
-    client = of_collection(shop, collection)
+    client = of_collection(service, collection)
     answer = client.get("/collections/photos/thumbnails/0")
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
     assert str(collection.folder) not in answer.text
@@ -150,9 +152,9 @@ def test_damage_that_a_server_meets_is_told_to_its_log_alone(shop, tmp_path, cap
     ("cut", "asked"),
     [("index/*.sqlite", {"where": "size > 0"}), ("rows/*.safetensors", {}), ("rows/*.safetensors", {"like_rows": [0]})],
 )
-def test_a_file_that_is_cut_under_a_server_is_a_503(cut, asked, shop, tmp_path, capsys):
-    folder = shutil.copytree(shop.shelves["photos"].collection.folder, tmp_path / "photos")
-    client = of_collection(shop, Collection(folder))
+def test_a_file_that_is_cut_under_a_server_is_a_503(cut, asked, service, tmp_path, capsys):
+    folder = shutil.copytree(service.collections["photos"].collection.folder, tmp_path / "photos")
+    client = of_collection(service, Collection(folder))
     asked = {"collection": "photos", "text": "red"} | asked
     assert client.post("/search", json=asked).status_code == 200
     (path,) = folder.glob(cut)
@@ -164,7 +166,7 @@ def test_a_file_that_is_cut_under_a_server_is_a_503(cut, asked, shop, tmp_path, 
     assert f"{path}: " in capsys.readouterr().err
 
 
-def test_classes_are_zero_shots(client, shop, photos):
+def test_classes_are_zero_shots(client, service, photos):
     encoder = toy_encoder("campe")
     names = ["red_square", "a blue thing", "nothing"]
     plain = build(config_of("zeroshot")(), encoder, names)
@@ -183,8 +185,8 @@ def test_classes_are_zero_shots(client, shop, photos):
     close([one["score"] for one in again[1]], torch.tensor([one["score"] for one in data[1]]))
 
 
-@pytest.mark.parametrize("shop", ["clip", "campe"], indirect=True)
-def test_marks_move_the_query_towards_right_and_away_from_wrong(client, shop):
+@pytest.mark.parametrize("service", ["clip", "campe"], indirect=True)
+def test_marks_move_the_query_towards_right_and_away_from_wrong(client, service):
     rows = {hit["name"]: hit["row"] for hit in search(client)}
     right = [row for name, row in rows.items() if name.startswith("green")]
     wrong = [row for name, row in rows.items() if name.startswith(("red", "white"))]
@@ -192,9 +194,9 @@ def test_marks_move_the_query_towards_right_and_away_from_wrong(client, shop):
     learned = client.post("/collections/photos/adapt", json=marks)
     assert learned.status_code == 200, learned.text
     hits = search(client, adapted=learned.json()["id"], top=12)
-    vectors = shop.shelves["photos"].collection.vectors.take(np.arange(12))
+    vectors = service.collections["photos"].collection.vectors.take(np.arange(12))
     good, bad = vectors[right[:2]].mean(dim=0), vectors[wrong].mean(dim=0)
-    query = shop.models["toy"].model.texts(["zebra"])[0] + 0.5 * good / good.norm() - 0.25 * bad / bad.norm()
+    query = service.models["toy"].embedder.texts(["zebra"])[0] + 0.5 * good / good.norm() - 0.25 * bad / bad.norm()
     close([hit["score"] for hit in hits], (vectors @ query / query.norm())[[hit["row"] for hit in hits]])
     before = [hit["row"] for hit in search(client, text="zebra", top=12)]
     after = [hit["row"] for hit in hits]

@@ -31,7 +31,7 @@ def test_nothing_runs_in_it_and_nothing_is_fetched(client):
     assert set(re.findall(r'(?:src|href)="([^"#]*)"', page.text)) == {"/icon.svg", "/page.css", "/openapi.json", "/"}
 
 
-def test_the_examples_are_taken(client, shop):
+def test_the_examples_are_taken(client, service):
     """With a real id in its place, the example of each call is no bad request."""
     for call in calls_of(client.get("/openapi.json").json()):
         if call.body and call.path in ("/v1/embeddings", "/search"):
@@ -53,7 +53,7 @@ def test_kinds_are_told_in_words():
     assert kind_of({"enum": ["float", "base64"]}, {}) == '"float" or "base64"'
 
 
-def test_a_server_with_a_token_shows_it_to_those_who_have_it(shop):
-    asking = TestClient(make_app(shop, TOKEN), base_url="http://localhost")
+def test_a_server_with_a_token_shows_it_to_those_who_have_it(service):
+    asking = TestClient(make_app(service, TOKEN), base_url="http://localhost")
     assert asking.get("/docs").status_code == 401
     assert asking.get("/docs", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200

@@ -11,11 +11,11 @@ from polyprompt.serve.app import make_app
 pytestmark = pytest.mark.slow
 
 
-def test_openais_client_gets_embeddings_and_its_own_errors(shop, photos):
+def test_openais_client_gets_embeddings_and_its_own_errors(service, photos):
     import openai
 
-    model = shop.models["toy"].model
-    with listening(make_app(shop, TOKEN)) as address:
+    model = service.models["toy"].embedder
+    with listening(make_app(service, TOKEN)) as address:
         with openai.OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0) as client:
             assert [one.id for one in client.models.list()] == ["toy"]
             texts = ["a red square", "blue"]

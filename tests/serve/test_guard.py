@@ -24,8 +24,8 @@ def test_without_a_token_names_of_this_machine_alone_are_answered_to(client):
     assert (ours.status_code, theirs.status_code) == (200, 403)
 
 
-def test_a_token_is_asked_for_everywhere_but_on_the_page_itself(shop):
-    client = TestClient(make_app(shop, TOKEN), base_url="http://pictures.example")
+def test_a_token_is_asked_for_everywhere_but_on_the_page_itself(service):
+    client = TestClient(make_app(service, TOKEN), base_url="http://pictures.example")
     for path in ("/collections", "/openapi.json", "/v1/models", "/collections/photos/thumbnails/0"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401

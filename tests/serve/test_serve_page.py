@@ -111,8 +111,8 @@ def severe(browser):
 
 
 @pytest.fixture
-def page(browser, shop):
-    with listening(make_app(shop)) as address:
+def page(browser, service):
+    with listening(make_app(service)) as address:
         severe(browser)
         made = Page(browser, address)
         until(made.rows)
@@ -215,14 +215,14 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page):
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_page_of_the_api_reads_well_on_a_phone(browser, shop):
-    with listening(make_app(shop)) as address:
+def test_the_page_of_the_api_reads_well_on_a_phone(browser, service):
+    with listening(make_app(service)) as address:
         severe(browser)
         page = Page(browser, f"{address}/docs")
         size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         try:
-            assert len(page("section")) == len(make_app(shop).openapi()["paths"])
+            assert len(page("section")) == len(make_app(service).openapi()["paths"])
             assert page.run("return document.documentElement.scrollWidth") == 400
             assert page.run("return getComputedStyle(document.querySelector('.api dd')).marginLeft") != "40px"  # styled
         finally:
@@ -231,8 +231,8 @@ def test_the_page_of_the_api_reads_well_on_a_phone(browser, shop):
         assert not severe(browser)
 
 
-def test_the_token_is_asked_for_once(browser, shop):
-    with listening(make_app(shop, TOKEN)) as address:
+def test_the_token_is_asked_for_once(browser, service):
+    with listening(make_app(service, TOKEN)) as address:
         page = Page(browser, address)
         until(lambda: page("#key[open]"))
         page.one("#token").send_keys("wrong\n")

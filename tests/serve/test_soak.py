@@ -30,12 +30,12 @@ def resident():
 
 
 @pytest.mark.timeout(300)
-def test_32_clients_for_a_minute_get_their_own_answers(shop, photos):
+def test_32_clients_for_a_minute_get_their_own_answers(service, photos):
     texts = [f"{one} {other}" for one in WORDS for other in WORDS]
-    rows = shop.models["toy"].model.texts(texts)
-    vectors = shop.shelves["photos"].collection.vectors.take(np.arange(12))
+    rows = service.models["toy"].embedder.texts(texts)
+    vectors = service.collections["photos"].collection.vectors.take(np.arange(12))
     picture = uri(photos / "red-0.png")
-    like = vectors[shop.shelves["photos"].collection.items.where("name = 'red-0.png'")[0]]
+    like = vectors[service.collections["photos"].collection.items.where("name = 'red-0.png'")[0]]
     done = [0] * CLIENTS
     memory = []
 
@@ -69,7 +69,7 @@ def test_32_clients_for_a_minute_get_their_own_answers(shop, photos):
         async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
             await asyncio.gather(watched(until), *(one(number, client, until) for number in range(CLIENTS)))
 
-    with listening(make_app(shop)) as address:
+    with listening(make_app(service)) as address:
         asyncio.run(run(address))
     print(f"{sum(done):,} answers in {SECONDS} s; MiB in memory: {[round(size / 2**20) for size in memory]}")
     assert min(done) > 10
@@ -79,11 +79,11 @@ def test_32_clients_for_a_minute_get_their_own_answers(shop, photos):
 
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("default")
-def test_whatever_is_asked_no_answer_is_a_5xx(shop):
+def test_whatever_is_asked_no_answer_is_a_5xx(service):
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
-    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(shop), headers=HERE)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(service), headers=HERE)
     operations = [one.ok() for one in schema.get_all_operations()]
     seen = []
 

@@ -36,10 +36,10 @@ def command(
     with at:
         from polyprompt.search.models import open_model
         from polyprompt.serve.app import make_app
-        from polyprompt.serve.shop import open_shop
+        from polyprompt.serve.served import open_service
 
         towers = {"text_tower": text_tower, "image_tower": image_tower}
-        shop = open_shop(served, lambda name: open_model(name, encoder, **towers))
+        service = open_service(served, lambda name: open_model(name, encoder, **towers))
         name = f"[{host}]" if ":" in host else host
         typer.echo(f"Open http://{name}:{at.getsockname()[1]} (Ctrl-C ends it)")
-        serve(make_app(shop, token), at)
+        serve(make_app(service, token), at)

@@ -43,7 +43,7 @@ def keep_memory() -> bool:
     os.environ.setdefault(WHOLE_PAGES, "1")
     with _lock:
         _holders += 1  # for good: no `kept_memory` is the last to leave
-        return _told(KEEP)
+        return _set_malloc(KEEP)
 
 
 @contextmanager
@@ -53,17 +53,17 @@ def kept_memory() -> Iterator[None]:
     with _lock:
         _holders += 1
         if _holders == 1:
-            _told(KEEP)
+            _set_malloc(KEEP)
     try:
         yield
     finally:
         with _lock:
             _holders -= 1
             if _holders == 0:
-                _told(USUAL)
+                _set_malloc(USUAL)
 
 
-def _told(options: dict[int, int]) -> bool:
+def _set_malloc(options: dict[int, int]) -> bool:
     if _users_own() or not (mallopt := getattr(_libc(), "mallopt", None)):
         return False
     answers = [mallopt(name, value) for name, value in options.items()]

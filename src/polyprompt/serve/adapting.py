@@ -17,7 +17,7 @@ from polyprompt.serve.errors import Refused
 from polyprompt.serve.openai import Here
 from polyprompt.serve.requests import Marks
 from polyprompt.serve.search import there
-from polyprompt.serve.shop import Shelf
+from polyprompt.serve.served import ServedCollection
 from polyprompt.values import Json
 
 router = APIRouter(tags=["collections"])
@@ -26,20 +26,20 @@ RIGHT, WRONG = 0.5, 0.25
 
 
 @router.post("/collections/{id}/adapt")
-async def adapt(id: str, body: Marks, shop: Here) -> Json:
+async def adapt(id: str, body: Marks, service: Here) -> Json:
     """Learns from marks; /search takes the `id` as `adapted`."""
-    shelf = shop.shelf(id)
+    served = service.collection(id)
     if both := set(body.right) & set(body.wrong):
         raise Refused(400, f"row {min(both)} is marked right and wrong", "wrong")
-    row = learned(shelf, body)
+    row = learned(served, body)
     if body.text is not None:
-        row = row + (await shelf.served.texts([body.text]))[0]
-    return {"id": shelf.keep(row), "text": body.text, "marks": len(body.right) + len(body.wrong)}
+        row = row + (await served.model.texts([body.text]))[0]
+    return {"id": served.keep(row), "text": body.text, "marks": len(body.right) + len(body.wrong)}
 
 
-def learned(shelf: Shelf, marks: Marks) -> Float[Tensor, "D"]:
+def learned(served: ServedCollection, marks: Marks) -> Float[Tensor, "D"]:
     """What the marks add to the text's row."""
-    rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in (*marks.right, *marks.wrong)]))
+    rows = served.collection.vectors.take(np.array([there(served, row) for row in (*marks.right, *marks.wrong)]))
     labels = torch.tensor([0] * len(marks.right) + [1] * len(marks.wrong))
     method = NearestMean(("right", "wrong"), rows.shape[1])
     method.fit(rows[None], labels)

@@ -8,27 +8,27 @@ from fastapi import FastAPI
 import polyprompt
 from polyprompt.serve import adapting, classify, docs, errors, openai, page, search
 from polyprompt.serve.guard import Guard
-from polyprompt.serve.shop import Shop
+from polyprompt.serve.served import Service
 
 
-def make_app(shop: Shop, token: str | None = None) -> FastAPI:
-    """An app over a shop.
+def make_app(service: Service, token: str | None = None) -> FastAPI:
+    """An app over a service.
 
     Args:
-        shop: closed when the app ends.
+        service: closed when the app ends.
         token: what has to be shown; None: only names of this machine are answered to.
     """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        shop.close()
+        service.close()
 
     app = FastAPI(
         title="polyprompt", version=polyprompt.__version__, docs_url=None, redoc_url=None, lifespan=life,
         description="Search collections by text and picture, embed, classify.",
     )  # fmt: skip
-    app.state.shop, app.state.token = shop, token
+    app.state.service, app.state.token = service, token
     errors.add_to(app)
     for room in (openai, search, classify, adapting, page, docs):
         app.include_router(room.router)

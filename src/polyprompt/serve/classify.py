@@ -8,23 +8,23 @@ from torch import Tensor
 from polyprompt.serve.openai import Here
 from polyprompt.serve.pictures import bytes_of
 from polyprompt.serve.requests import Classify
-from polyprompt.serve.shop import Served
+from polyprompt.serve.served import ServedModel
 from polyprompt.values import Json
 
 router = APIRouter(tags=["classes"])
 
 
 @router.post("/classify")
-async def classify(body: Classify, shop: Here) -> Json:
+async def classify(body: Classify, service: Here) -> Json:
     """The probability of each label for each picture, the most probable first."""
-    served = shop.model(body.model)
+    served = service.model(body.model)
     data = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(body.input)]
     rows = await served.pictures(data, "input")
     shares = await probabilities(served, rows, body.labels)
     return {"object": "classify", "model": body.model, "data": [ranked(row, body.labels) for row in shares.tolist()]}
 
 
-async def probabilities(served: Served, rows: Float[Tensor, "i D"], labels: list[str]) -> Float[Tensor, "i c"]:
+async def probabilities(served: ServedModel, rows: Float[Tensor, "i D"], labels: list[str]) -> Float[Tensor, "i c"]:
     """Softmax over the labels."""
     classes = await served.classes(labels)
     return torch.softmax(served.scale * rows.float() @ classes.T, dim=1)

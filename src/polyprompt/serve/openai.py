@@ -12,34 +12,34 @@ from torch import Tensor
 from polyprompt.serve.errors import Refused
 from polyprompt.serve.pictures import bytes_of
 from polyprompt.serve.requests import LETTERS, PICTURES, Embed, ImageItem, TextItem, readable
-from polyprompt.serve.shop import Served, Shop
+from polyprompt.serve.served import ServedModel, Service
 from polyprompt.values import Json
 
 router = APIRouter(tags=["OpenAI"])
 
 
-def shop_of(request: Request) -> Shop:
+def service_of(request: Request) -> Service:
     """What the app serves."""
-    return request.app.state.shop
+    return request.app.state.service
 
 
-Here = Annotated[Shop, Depends(shop_of)]
+Here = Annotated[Service, Depends(service_of)]
 
 
 @router.get("/v1/models")
-async def models(shop: Here) -> Json:
+async def models(service: Here) -> Json:
     """The models."""
     data = [
         {"id": one.id, "object": "model", "created": one.created, "owned_by": "polyprompt"}
-        for one in shop.models.values()
+        for one in service.models.values()
     ]
     return {"object": "list", "data": data}
 
 
 @router.post("/v1/embeddings")
-async def embeddings(body: Embed, shop: Here) -> Json:
+async def embeddings(body: Embed, service: Here) -> Json:
     """Unit rows of texts and pictures, in one space."""
-    served = shop.model(body.model)
+    served = service.model(body.model)
     texts, pictures = _sorted(body)
     rows = await _rows(served, texts, pictures)
     if body.dimensions not in (None, rows.shape[1]):
@@ -90,7 +90,7 @@ def text_of(text: str, param: str) -> str:
         raise Refused(400, f"{param}: {error}", param) from None
 
 
-async def _rows(served: Served, texts: dict[int, str], pictures: dict[int, bytes]) -> Float[Tensor, "b D"]:
+async def _rows(served: ServedModel, texts: dict[int, str], pictures: dict[int, bytes]) -> Float[Tensor, "b D"]:
     found: dict[int, Tensor] = {}
     if pictures:
         found |= zip(pictures, await served.pictures(list(pictures.values()), "input"), strict=True)

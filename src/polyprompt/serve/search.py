@@ -27,7 +27,7 @@ from polyprompt.serve.errors import Refused
 from polyprompt.serve.openai import Here
 from polyprompt.serve.pictures import bytes_of
 from polyprompt.serve.requests import Search, Sort
-from polyprompt.serve.shop import Shelf
+from polyprompt.serve.served import ServedCollection
 from polyprompt.values import Json
 
 router = APIRouter(tags=["collections"])
@@ -40,37 +40,37 @@ Place = Annotated[int, Path(ge=0, lt=2**31)]
 
 
 @router.get("/collections")
-async def collections(shop: Here) -> Json:
+async def collections(service: Here) -> Json:
     """The collections, with what can be asked of each."""
-    return {"object": "list", "data": [about(shelf) for shelf in shop.shelves.values()]}
+    return {"object": "list", "data": [about(served) for served in service.collections.values()]}
 
 
-def about(shelf: Shelf) -> Json:
+def about(served: ServedCollection) -> Json:
     """What is told of a collection."""
-    counts = shelf.collection.items.counts()
+    counts = served.collection.items.counts()
     return {
-        "id": shelf.id,
-        "model": shelf.served.id,
-        "pictures": len(shelf.collection),
+        "id": served.id,
+        "model": served.model.id,
+        "pictures": len(served.collection),
         "files": counts["files"],
         "unreadable": counts["bad"],
         "gone": counts["gone"],
-        "aspects": list(shelf.collection.about.prompts),
+        "aspects": list(served.collection.about.prompts),
         "columns": list(COLUMNS),
-        "attention": isinstance(shelf.served.model, AlignedEmbedder),
+        "attention": isinstance(served.model.embedder, AlignedEmbedder),
     }
 
 
 @router.post("/search")
-async def search(body: Search, shop: Here) -> Json:
+async def search(body: Search, service: Here) -> Json:
     """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall."""
-    shelf = shop.shelf(body.collection)
-    wanted, own = await _wanted(shelf, body)
-    away = await shelf.served.texts(body.unwanted) if body.unwanted else None
+    served = service.collection(body.collection)
+    wanted, own = await _wanted(served, body)
+    away = await served.model.texts(body.unwanted) if body.unwanted else None
     if not len(wanted):
         if away is not None or body.weights is not None:
             raise Refused(400, "nothing is wanted: give text, like or like_rows", "text")
-        return await run_in_threadpool(_listed, shelf, body)
+        return await run_in_threadpool(_listed, served, body)
     query = Query(
         wanted=wanted,
         unwanted=away,
@@ -80,34 +80,34 @@ async def search(body: Search, shop: Here) -> Json:
         fold=body.fold,
         exact=body.exact,
     )
-    return await run_in_threadpool(_found, shelf, query, body.top)
+    return await run_in_threadpool(_found, served, query, body.top)
 
 
 @router.get("/collections/{id}/thumbnails/{row}", response_class=Response, responses=IMAGE)
-def thumbnail(id: str, row: Place, shop: Here) -> Response:
+def thumbnail(id: str, row: Place, service: Here) -> Response:
     """A small picture."""
-    shelf = shop.shelf(id)
-    return Response(shelf.collection.thumbnail(there(shelf, row)), media_type="image/jpeg", headers=KEPT)
+    served = service.collection(id)
+    return Response(served.collection.thumbnail(there(served, row)), media_type="image/jpeg", headers=KEPT)
 
 
 @router.get("/collections/{id}/pictures/{row}", response_class=Response, responses=IMAGE)
-def picture(id: str, row: Place, shop: Here) -> Response:
+def picture(id: str, row: Place, service: Here) -> Response:
     """A picture, large; its thumbnail where its file has changed or gone, or is a video."""
-    shelf = shop.shelf(id)
-    image = original(shelf, there(shelf, row))
+    served = service.collection(id)
+    image = original(served, there(served, row))
     image.thumbnail((LARGE, LARGE))
     return Response(_jpeg(image), media_type="image/jpeg", headers=KEPT)
 
 
 @router.get("/collections/{id}/attention/{row}")
-def attention(id: str, row: Place, shop: Here) -> Json:
+def attention(id: str, row: Place, service: Here) -> Json:
     """Where each aspect looks in a picture: the picture as the model sees it, lit there."""
-    shelf = shop.shelf(id)
-    model = shelf.served.model
+    served = service.collection(id)
+    model = served.model.embedder
     if not isinstance(model, AlignedEmbedder):
         raise Refused(404, "attention maps are for models of align")
-    image = original(shelf, there(shelf, row))
-    with shelf.served.lock:
+    image = original(served, there(served, row))
+    with served.model.lock:
         maps = model.model.attention([image])[0].float().cpu().numpy()
     seen = seen_by(model.model, image)
     looks = [(prompt, _uri(overlay(seen, map_))) for prompt, map_ in zip(model.prompts, maps, strict=True)]
@@ -115,25 +115,25 @@ def attention(id: str, row: Place, shop: Here) -> Json:
 
 
 @router.post("/collections/{id}/classify")
-async def sort(id: str, body: Sort, shop: Here) -> Json:
+async def sort(id: str, body: Sort, service: Here) -> Json:
     """The probability of each label for pictures of a collection, the most probable first."""
-    shelf = shop.shelf(id)
-    rows = shelf.collection.vectors.take(np.array([there(shelf, row) for row in body.rows]))
-    found = await probabilities(shelf.served, rows, body.labels)
+    served = service.collection(id)
+    rows = served.collection.vectors.take(np.array([there(served, row) for row in body.rows]))
+    found = await probabilities(served.model, rows, body.labels)
     return {"object": "classify", "data": [ranked(row, body.labels) for row in found.tolist()]}
 
 
-def original(shelf: Shelf, row: int) -> Image.Image:
+def original(served: ServedCollection, row: int) -> Image.Image:
     """A row's picture, whole if its file can still be read."""
     try:
-        return open_picture(content(shelf, row))
+        return open_picture(content(served, row))
     except ImageError:
-        return open_picture(shelf.collection.thumbnail(row))
+        return open_picture(served.collection.thumbnail(row))
 
 
-def content(shelf: Shelf, row: int) -> bytes:
+def content(served: ServedCollection, row: int) -> bytes:
     """The file of a row, if one is still what was embedded; else its thumbnail."""
-    collection = shelf.collection
+    collection = served.collection
     for file in collection.items.of_rows([row])[row]:
         try:
             data = collection.place(file).read_bytes()
@@ -144,55 +144,55 @@ def content(shelf: Shelf, row: int) -> bytes:
     return collection.thumbnail(row)
 
 
-async def _wanted(shelf: Shelf, body: Search) -> tuple[Float[Tensor, "t D"], list[int]]:
+async def _wanted(served: ServedCollection, body: Search) -> tuple[Float[Tensor, "t D"], list[int]]:
     """Rows of all that is wanted, and the places that the collection has of it itself."""
-    vectors, parts, own = shelf.collection.vectors, [torch.empty(0, shelf.collection.vectors.dim)], [*body.like_rows]
+    vectors, parts, own = served.collection.vectors, [torch.empty(0, served.collection.vectors.dim)], [*body.like_rows]
     if body.adapted is not None:
-        parts.append(shelf.adapted_row(body.adapted)[None])
+        parts.append(served.adapted_row(body.adapted)[None])
     elif body.text is not None:
-        parts.append(await shelf.served.texts([body.text]))
+        parts.append(await served.model.texts([body.text]))
     if body.like:
         data = [bytes_of(uri, f"like.{at}") for at, uri in enumerate(body.like)]
         keys = [item_key(hashlib.sha256(one).hexdigest()) for one in data]
         own += [place for key in keys if (place := vectors.find(key)) is not None]
-        parts.append(await shelf.served.pictures(data, "like"))
+        parts.append(await served.model.pictures(data, "like"))
     if body.like_rows:
-        parts.append(vectors.take(np.array([there(shelf, row) for row in body.like_rows])))
+        parts.append(vectors.take(np.array([there(served, row) for row in body.like_rows])))
     return torch.cat(parts), own
 
 
-def _found(shelf: Shelf, query: Query, top: int) -> Json:
-    return _shown(shelf, ask(shelf.collection, query, top))
+def _found(served: ServedCollection, query: Query, top: int) -> Json:
+    return _shown(served, ask(served.collection, query, top))
 
 
-def _listed(shelf: Shelf, body: Search) -> Json:
+def _listed(served: ServedCollection, body: Search) -> Json:
     """Pictures of the collection, in the order of its rows."""
-    rows = kept(shelf.collection, body.where)
-    places = (np.arange(len(shelf.collection)) if rows is None else rows)[: body.top].tolist()
-    files = shelf.collection.items.of_rows(places)
-    return _shown(shelf, [Hit(place, math.nan, files[place]) for place in places])
+    rows = kept(served.collection, body.where)
+    places = (np.arange(len(served.collection)) if rows is None else rows)[: body.top].tolist()
+    files = served.collection.items.of_rows(places)
+    return _shown(served, [Hit(place, math.nan, files[place]) for place in places])
 
 
-def _shown(shelf: Shelf, hits: Sequence[Hit]) -> Json:
+def _shown(served: ServedCollection, hits: Sequence[Hit]) -> Json:
     data = []
     for hit in hits:
-        values = as_object(shelf.collection, hit)
+        values = as_object(served.collection, hit)
         data.append(
-            {"row": hit.row, "thumbnail": f"/collections/{shelf.id}/thumbnails/{hit.row}"}
+            {"row": hit.row, "thumbnail": f"/collections/{served.id}/thumbnails/{hit.row}"}
             | values
             | {"shares": dict(zip(values["aspects"], shares(hit.parts), strict=True)) if hit.parts else {}}
         )
-    return {"object": "list", "collection": shelf.id, "data": data}
+    return {"object": "list", "collection": served.id, "data": data}
 
 
-def there(shelf: Shelf, row: int) -> int:
+def there(served: ServedCollection, row: int) -> int:
     """A row that files have.
 
     Raises:
         Refused: there is none.
     """
-    if row not in shelf.collection:
-        raise Refused(404, f"{shelf.id} has no row {row}", "row")
+    if row not in served.collection:
+        raise Refused(404, f"{served.id} has no row {row}", "row")
     return row
 
 

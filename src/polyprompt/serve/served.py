@@ -32,14 +32,14 @@ LEARNED = 64
 Entry = TypeVar("Entry")
 
 
-class Served:
+class ServedModel:
     """A model that many ask at once."""
 
-    def __init__(self, id: str, model: Embedder, lock: threading.Lock) -> None:
-        self.id, self.model, self.created, self.lock = id, model, int(time.time()), lock
-        self._texts = Batcher[str, Tensor](lambda texts: model.texts(texts).unbind(), TEXTS, lock)
+    def __init__(self, id: str, embedder: Embedder, lock: threading.Lock) -> None:
+        self.id, self.embedder, self.created, self.lock = id, embedder, int(time.time()), lock
+        self._texts = Batcher[str, Tensor](lambda texts: embedder.texts(texts).unbind(), TEXTS, lock)
         self._pixels = Batcher[Tensor, Tensor](
-            lambda pixels: model.images(torch.stack(pixels)).unbind(), PICTURES, lock
+            lambda pixels: embedder.images(torch.stack(pixels)).unbind(), PICTURES, lock
         )
         self._readers = ThreadPoolExecutor(2)
         """Two pictures are decoded at a time, however many are sent."""
@@ -60,7 +60,7 @@ class Served:
 
     async def classes(self, labels: Sequence[str]) -> Float[Tensor, "c D"]:
         """Unit rows of classes: what an adapted model learned to read, else the mean of zero-shot's sentences."""
-        if isinstance(self.model, AdaptedEmbedder):
+        if isinstance(self.embedder, AdaptedEmbedder):
             return await self.texts(labels)
         templates = ZeroShot().templates
         rows = await self.texts([template.format(in_prompt(label)) for label in labels for template in templates])
@@ -69,7 +69,7 @@ class Served:
     @property
     def scale(self) -> float:
         """The factor on cosines."""
-        match self.model:
+        match self.embedder:
             case AlignedEmbedder(model=model):
                 return model.scale.item()
             case AdaptedEmbedder(method=method):
@@ -77,11 +77,11 @@ class Served:
             case PlainEmbedder(encoder=encoder):
                 return encoder.logit_scale.exp().item()
             case _:
-                raise TypeError(type(self.model))
+                raise TypeError(type(self.embedder))
 
     def tokens(self, text: str) -> int:
         """How many tokens of a text the model reads."""
-        match self.model:
+        match self.embedder:
             case AlignedEmbedder(model=model):
                 return len(model.text.llm.tokens([text], model.settings.text.max_tokens)[0][0])
             case AdaptedEmbedder(method=method):
@@ -89,7 +89,7 @@ class Served:
             case PlainEmbedder(encoder=encoder):
                 tower = encoder.text
             case _:
-                raise TypeError(type(self.model))
+                raise TypeError(type(self.embedder))
         return min(len(tower.words(text)), tower.max_tokens)
 
     def close(self) -> None:
@@ -100,18 +100,18 @@ class Served:
 
     def _read(self, data: bytes, param: str) -> Float[Tensor, "3 size size"]:
         try:
-            return self.model.preprocess(opened(data, param))
+            return self.embedder.preprocess(opened(data, param))
         except ImageError as error:  # too long and thin
             raise Refused(400, f"{param}: {error.why}", param, "invalid_image") from None
 
 
 @dataclass
-class Shelf:
+class ServedCollection:
     """A collection with its model, and what was learned from marks on its pictures."""
 
     id: str
     collection: Collection
-    served: Served
+    model: ServedModel
     learned: dict[str, Float[Tensor, "D"]] = field(default_factory=dict)
 
     def keep(self, row: Float[Tensor, "D"]) -> str:
@@ -135,13 +135,13 @@ class Shelf:
 
 
 @dataclass
-class Shop:
+class Service:
     """All that is served."""
 
-    models: Mapping[str, Served]
-    shelves: Mapping[str, Shelf]
+    models: Mapping[str, ServedModel]
+    collections: Mapping[str, ServedCollection]
 
-    def model(self, id: str) -> Served:
+    def model(self, id: str) -> ServedModel:
         """A model by its id.
 
         Raises:
@@ -149,49 +149,49 @@ class Shop:
         """
         return _found(self.models, id, "model", "model_not_found")
 
-    def shelf(self, id: str) -> Shelf:
+    def collection(self, id: str) -> ServedCollection:
         """A collection by its id.
 
         Raises:
             Refused: there is none.
         """
-        return _found(self.shelves, id, "collection", "collection_not_found")
+        return _found(self.collections, id, "collection", "collection_not_found")
 
     def close(self) -> None:
         """Ends all threads."""
-        for served in self.models.values():
-            served.close()
+        for model in self.models.values():
+            model.close()
 
 
-def open_shop(names: Iterable[str], open_: Callable[[str], Embedder] = open_model) -> Shop:
+def open_service(names: Iterable[str], open_: Callable[[str], Embedder] = open_model) -> Service:
     """Collections by their folders, models as `open_model` takes them; each model is opened once.
 
     Raises:
         PolypromptError: whatever is wrong with one of them.
     """
     lock = threading.Lock()
-    models: dict[str, Served] = {}
-    by_name: dict[str, Served] = {}
-    shelves: dict[str, Shelf] = {}
+    models: dict[str, ServedModel] = {}
+    by_name: dict[str, ServedModel] = {}
+    collections: dict[str, ServedCollection] = {}
 
-    def served(name: str) -> Served:
+    def served(name: str) -> ServedModel:
         if name not in by_name:
             id = free(called(name), models)
             model = open_(name)
-            by_name[name] = models[id] = by_name.get(model.name) or Served(id, model, lock)
+            by_name[name] = models[id] = by_name.get(model.name) or ServedModel(id, model, lock)
             by_name[model.name] = by_name[name]
         return by_name[name]
 
     for name in dict.fromkeys(names):
         if is_collection(name):
             collection = Collection(name)
-            of = served(collection.about.model)
-            check_model(of.model, collection.about.model, collection.about.fingerprint, name)
-            id = free(called(name), shelves)
-            shelves[id] = Shelf(id, collection, of)
+            model = served(collection.about.model)
+            check_model(model.embedder, collection.about.model, collection.about.fingerprint, name)
+            id = free(called(name), collections)
+            collections[id] = ServedCollection(id, collection, model)
         else:
             served(name)
-    return Shop(models, shelves)
+    return Service(models, collections)
 
 
 def called(name: str) -> str:
