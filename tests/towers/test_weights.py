@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_a_damaged_note_is_made_anew(harm, tmp_path, toy_tokenizer):
     note.write_text({"cut": good[:-9], "other": other}.get(harm, harm))
     assert open_llm(str(folder)).fingerprint == first
     assert note.read_text() == good
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path, toy_tokenizer, capsys):
+    folder = saved(tmp_path / "llm", toy_tokenizer)
+    first = open_llm(str(folder)).fingerprint
+    shutil.rmtree(tmp_path / "cache" / "towers")
+    (tmp_path / "cache" / "towers").touch()  # as little of a folder as one that may not be written
+    capsys.readouterr()
+    assert open_llm(str(folder)).fingerprint == first
+    assert "towers: cannot be written" in capsys.readouterr().err
 
 
 def test_files_of_different_models_are_refused(tmp_path, toy_tokenizer):

@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from polyprompt.disk.files import cache_folder, digest, read_json, write_json
-from polyprompt.errors import FileError, TowerError
+from polyprompt.errors import CacheError, FileError, TowerError
 from polyprompt.nn.finite import check_finite
+from polyprompt.progress import say
 from polyprompt.towers.fingerprint import tensor_said
 from polyprompt.towers.pretrained import check_whole
 from polyprompt.types import Tokens
@@ -108,12 +109,11 @@ class Checkpoint:
         return note["tensors"] if whole and note["sha256"] == digest(*map(str, note["tensors"])) else None
 
     def note(self, facts: Sequence[str]) -> None:
-        """Notes it for the next time.
-
-        Raises:
-            CacheError: there is no room.
-        """
-        write_json(self._note(), {"tensors": list(facts), "sha256": digest(*facts)})
+        """Notes it for the next time; a cache that cannot be written is told, and the next time takes as long."""
+        try:
+            write_json(self._note(), {"tensors": list(facts), "sha256": digest(*facts)})
+        except CacheError as error:
+            say(f"{error} Until then every weight of this tower is read whenever it is opened.")
 
     def _note(self) -> Path:
         from transformers import __version__
