@@ -446,8 +446,8 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from test_collections import ToyModel
 from polyprompt.disk import files, pieces, rows
-from polyprompt.search import fill, found
-found.BATCH, fill.PIECE_BYTES = 2, 1
+from polyprompt.search import candidates, fill
+candidates.BATCH, fill.PIECE_BYTES = 2, 1
 model, root, writes = ToyModel(), Path({root!r}), 0
 def counted(write, last):
     def call(*arguments, **options):
@@ -459,7 +459,7 @@ def counted(write, last):
     return call
 def index(out, last):
     rows.write_piece, rows.write_json = counted(rows.write_piece, last), counted(rows.write_json, last)
-    fill.index(model, found.in_folder(root), str(root), Path(out))
+    fill.index(model, candidates.in_folder(root), str(root), Path(out))
 ended = []
 for out, last in {kills!r}:
     if (child := os.fork()) == 0:
