@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from polyprompt import __version__
 from polyprompt.cli import app, main
 
 pytestmark = pytest.mark.outside("process")
@@ -138,6 +140,21 @@ def test_words_that_are_no_command_are_one_line(words, expected, polyprompt):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("polyprompt: ")
     assert expected in err
+
+
+@pytest.mark.parametrize("words", [[], ["data"]], ids=str)
+def test_no_command_at_all_is_answered_by_the_help(words, polyprompt):
+    code, out, err = polyprompt(*words)
+    shown = polyprompt(*words, "--help")
+    assert (code, out) == (2, "")
+    assert (0, err, "") == shown
+    assert "\nCommands:\n" in err
+
+
+def test_the_version(polyprompt):
+    code, out, err = polyprompt("--version")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"polyprompt {__version__}, torch {torch.__version__.partition('+')[0]}")
 
 
 def test_a_name_that_is_not_utf_8_is_told_and_not_crashed_on(program, tmp_path):

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
-from typing import Any
+import platform
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +39,8 @@ RESUMABLE: set[str] = set()
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for options that there are not, and the like; where its class lies changes with typer's version."""
+NoWordsError: Any = getattr(importlib.import_module(UsageError.__module__), "NoArgsIsHelpError", ())
+"""What typer raises, with the help as its message, where a command was to be named."""
 
 app = typer.Typer(help=polyprompt.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for name, file in COMMANDS.items():
@@ -45,3 +49,20 @@ for name, file in COMMANDS.items():
     if "resume" in inspect.signature(command).parameters:
         RESUMABLE.add(name)
 app.add_typer(importlib.import_module("polyprompt.cli.data").app, name="data")
+
+
+def say_version(given: bool) -> bool:
+    """The answer to --version, which is all that is then done."""
+    if given:
+        typer.echo(f"polyprompt {polyprompt.__version__}, torch {version('torch')}, Python {platform.python_version()}")
+        raise typer.Exit
+    return given
+
+
+@app.callback()
+def polyprompt_itself(
+    version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""

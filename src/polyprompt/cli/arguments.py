@@ -10,7 +10,6 @@ import typer
 from polyprompt.disk.files import check_regular
 from polyprompt.errors import ConfigError
 from polyprompt.executors import Executor
-from polyprompt.inputs import LETTERS
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, what was saved of one, or hf:OWNER/NAME.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run.")]
@@ -60,6 +59,8 @@ def whole(text: str, what: str) -> str:
     Raises:
         ConfigError: it holds what is not UTF-8, or more letters than anyone types.
     """
+    from polyprompt.inputs import LETTERS
+
     if len(text) > LETTERS:
         raise ConfigError(f"{what} {text[:40]!r}... has {len(text):,} letters; give at most {LETTERS:,}.")
     try:

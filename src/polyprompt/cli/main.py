@@ -66,7 +66,7 @@ def open_streams() -> None:
 
 def run() -> int:
     """Runs a command: its exit code."""
-    from polyprompt.cli.app import UsageError, app
+    from polyprompt.cli.app import NoWordsError, UsageError, app
     from polyprompt.nn.memory import keep_memory
 
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold what cannot be written
@@ -75,6 +75,9 @@ def run() -> int:
     keep_memory()
     try:
         code = app(standalone_mode=False) or 0
+    except NoWordsError as error:  # its message is the help
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except UsageError as error:
         raise ConfigError(error.format_message()) from None
     sys.stdout.flush()
