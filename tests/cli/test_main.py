@@ -66,7 +66,7 @@ def test_ctrl_c_says_resume_where_there_is_one():
     [
         ("import torch; torch.empty(10**15)", "there is not enough memory for this ("),
         ("raise MemoryError", "there is not enough memory for this ()."),
-        ("from polyprompt.errors import DataError; raise DataError('a\\nb: broken')", r"polyprompt: a\nb: broken"),
+        ("from polyprompt.errors import DataError; raise DataError('a\\nb: broken')", "polyprompt: a\\nb: broken.\n"),
         ("import signal, os; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)", "polyprompt: stopped."),
     ],
     ids=["allocator", "memory", "newline", "ctrl-c"],
@@ -76,6 +76,12 @@ def test_an_end_is_one_line(code, expected):
     assert end == (130 if "signal" in code else 2)
     assert expected in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["no such file.", "Did you mean 'maple'?", "one of them is dtd, eurosat, ..."])
+def test_an_end_has_its_full_stop(line):
+    assert main.sentence(line) == line
+    assert main.sentence(f"{line[:-1]}\n'x'") == f"{line[:-1]}\\n'x'."
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
@@ -126,7 +132,8 @@ def test_a_mistake_of_ours_is_shown_whole():
     ("words", "expected"),
     [
         (["align", "photos", "--out", "run", "--epoch", 3], "No such option: --epoch"),
-        (["align", "photos"], "Missing option '--out'"),
+        (["align", "photos"], "Missing option '--out'.\n"),
+        (["adapt", "--resume", "run"], "Missing option '--out'. --resume takes no folder: repeat the whole command"),
         (["search"], "Missing argument"),
         (["search", "run", "x", "--top", "many"], "Invalid value for '--top'"),
         (["search", "run", "x", "--top", 0], "Invalid value for '--top'"),
@@ -139,6 +146,7 @@ def test_words_that_are_no_command_are_one_line(words, expected, polyprompt):
     code, out, err = polyprompt(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("polyprompt: ")
+    assert err.endswith((".\n", "?\n"))
     assert expected in err
 
 

@@ -48,10 +48,16 @@ def main() -> None:
         line = stopped(sys.argv[1:])
     if line:
         try:
-            print("polyprompt:", line.replace("\n", "\\n"), file=sys.stderr)
+            print("polyprompt:", sentence(line), file=sys.stderr)
         except OSError:
             takes_lines(sys.stderr)
     sys.exit(code)
+
+
+def sentence(line: str) -> str:
+    """What is said at the end: one line, with the full stop that errors may leave to who shows them."""
+    line = line.replace("\n", "\\n")
+    return line if line.endswith((".", "?", "!", "…")) else f"{line}."
 
 
 def open_streams() -> None:
@@ -79,7 +85,9 @@ def run() -> int:
         print(error.format_message(), file=sys.stderr)
         return error.exit_code
     except UsageError as error:
-        raise ConfigError(error.format_message()) from None
+        hint = " --resume takes no folder: repeat the whole command that was stopped, and add --resume."
+        message = error.format_message()
+        raise ConfigError(message + hint * ("--resume" in sys.argv and message.startswith("Missing"))) from None
     sys.stdout.flush()
     return code
 
