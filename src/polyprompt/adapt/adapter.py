@@ -69,6 +69,10 @@ class Adapter(nn.Module):
     ) -> None:
         """Called once after training, with the vectors of validation pictures, if there are any."""
 
+    def numbers(self) -> dict[str, int]:
+        """How many numbers are learned, by the name of what holds them."""
+        return {name: one.numel() for name, one in self.named_parameters() if one.requires_grad}
+
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Called before saved tensors are put in, for methods whose sizes come from the training pictures."""
 
@@ -148,6 +152,10 @@ class Closed(Adapter):
         if missing := set(range(len(self.names))) - set(labels.tolist()):
             kind, name = type(self).__name__, self.names[min(missing)]
             raise DataError(f"{kind}: class {name!r} has no training picture; each class needs at least one")
+
+    def numbers(self) -> dict[str, int]:
+        """What `fit` gives these buffers is learned, too."""
+        return super().numbers() | {name: getattr(self, name).numel() for name in self.of_classes}
 
     def for_names(self, names: Names) -> "Closed":
         """The same classes in another order, or some of them."""

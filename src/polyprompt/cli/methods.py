@@ -65,7 +65,7 @@ def learned(name: str) -> tuple[str, str]:
     adapter = config.build(encoder, [f"class {number}" for number in range(100)], torch.Generator())
     if any(True for _ in adapter.parameters()):
         adapter.fit(torch.zeros(1, 1600, encoder.dim), torch.arange(1600) % 100)  # Tip-Adapter's keys
-    found = {key: one.numel() for key, one in adapter.named_parameters() if one.requires_grad}
+    found = adapter.numbers()
     parts = dict.fromkeys(key.partition(".")[0] for key in found)
     return ", ".join(parts) or "-", f"{sum(found.values()):,}"
 

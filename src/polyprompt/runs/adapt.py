@@ -125,7 +125,7 @@ def _figures(method: Adapted, scored: Json) -> Json:
     encoder = method.encoder
     return {
         "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
-        "learned": sum(parameter.numel() for parameter in method.learned().values()),
+        "learned": sum(method.adapter.numbers().values()),
         "classification": scored,
     }
 

@@ -98,7 +98,7 @@ def _tried(
     return {
         "method": name,
         "accuracy": evaluate(method, held, own.cache_gb)["accuracy"],
-        "learned": sum(parameter.numel() for parameter in method.learned().values()),
+        "learned": sum(method.adapter.numbers().values()),
         "ended_early": "ended_early" in facts,
         "seconds": round(time.perf_counter() - began, 2),
     }
