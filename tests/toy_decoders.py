@@ -5,6 +5,8 @@ from functools import cache
 import torch
 
 FAMILIES = ["llama", "gemma", "gemma2", "gemma3", "qwen2", "qwen3", "mistral", "phi3", "gpt2", "opt"]
+WITHOUT_BRANCHES = ["gpt_neox", "olmo2"]
+"""Families whose layers towers/decoder_places.py does not name."""
 
 
 def toy_decoder(family: str, window: int = 4, blocks: int = 3):
@@ -60,6 +62,10 @@ def toy_decoder(family: str, window: int = 4, blocks: int = 3):
                     word_embed_proj_dim=32,
                 )
             ).decoder
+        case "gpt_neox":
+            model = hf.GPTNeoXModel(hf.GPTNeoXConfig(**without_head_dim))
+        case "olmo2":
+            model = hf.Olmo2Model(hf.Olmo2Config(**without_head_dim))
         case _:
             raise ValueError(family)
     for parameter in model.parameters():  # norms and biases that do something

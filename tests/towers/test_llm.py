@@ -1,15 +1,16 @@
-"""A decoder cut open gives what the uncut one gives, for ten families, in trees as in separate passes."""
+"""A decoder cut open gives what the uncut one gives, for twelve families, in trees as in separate passes."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from toy_decoders import FAMILIES, toy_decoder
+from toy_decoders import FAMILIES, WITHOUT_BRANCHES, toy_decoder
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.tree import Branch, grow, sequences
-from polyprompt.towers.llm import LLM
+from polyprompt.towers.llm import LLM, _cache_of
 
 CAPTIONS = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16, 17]]
 PROMPTS = [Branch((20, 30 + k, 21, 22, 23), adaptive=1) for k in range(3)]
@@ -17,9 +18,33 @@ NEGATIONS = [Branch((20, 30 + k, 21, 24, 22, 23), adaptive=1) for k in range(3)]
 TREE = grow(PROMPTS, NEGATIONS)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[*FAMILIES, *WITHOUT_BRANCHES])
 def family(request):
     return request.param
+
+
+def with_blocks(kind):
+    """A toy Llama whose blocks are of another kind."""
+    decoder = toy_decoder("llama")
+    for block in decoder.layers:
+        block.__class__ = kind
+    return decoder
+
+
+class Renamed(LlamaDecoderLayer):
+    """Calls its key-value cache as transformers does since 5.24, or as some families do, whichever is installed."""
+
+    def forward(self, hidden_states, cache=None, past_key_values=None, **kwargs):
+        return super().forward(hidden_states, **kwargs, **{_cache_of(toy_decoder("llama").layers[0]): cache})
+
+
+class Deaf(LlamaDecoderLayer):
+    """Takes no cache, whatever it is called."""
+
+    def forward(self, hidden_states, **kwargs):
+        for name in ("cache", "past_key_values", "layer_past"):
+            kwargs.pop(name, None)
+        return super().forward(hidden_states, **kwargs)
 
 
 def pass_of(llm, captions, tree, rows_only=False):
@@ -206,3 +231,23 @@ def test_a_branch_beside_a_block_is_given_what_enters_its_norm(toy_tokenizer):
     found = llm.run(hidden, flow, 0, 1, {"block": lambda x: x @ update})
     expected = llm.run(hidden, flow, 0, 1) + llm.blocks[0].input_layernorm(hidden) @ update
     torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_a_cache_by_any_name_is_found(toy_tokenizer):
+    renamed, llm = (LLM(decoder, toy_tokenizer, "toy") for decoder in (with_blocks(Renamed), toy_decoder("llama")))
+    for rows_only in (False, True):
+        torch.testing.assert_close(*(pass_of(one, CAPTIONS, TREE, rows_only)[0] for one in (renamed, llm)))
+
+
+def test_blocks_that_take_no_cache_are_refused(toy_tokenizer):
+    with pytest.raises(TowerError, match="its blocks show nobody their keys and values"):
+        LLM(with_blocks(Deaf), toy_tokenizer, "deaf")
+
+
+def test_a_family_that_cannot_be_cut_is_refused_in_one_line(toy_tokenizer):
+    from transformers import BloomConfig, BloomModel
+
+    decoder = BloomModel(BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4)).eval()
+    with pytest.raises(TowerError, match="bloom: this model cannot be cut into blocks"):
+        LLM(decoder, toy_tokenizer, "bloom")
