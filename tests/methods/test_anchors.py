@@ -44,16 +44,15 @@ def test_nearest_mean_is_the_nearest_of_unit_means():
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("shots", [1, 2, 8])
-def test_linear_probe_is_logistic_regression_times_a_factor(classes, shots):
+def test_linear_probe_is_logistic_regression(classes, shots):
     vectors, labels = clouds(shots)
     kept = labels < classes
     vectors, labels = vectors[kept], labels[kept]
     others, _ = clouds(50, seed=1)
     adapter = made(linear_probe, classes)
     adapter.fit(vectors[None], labels)
-    strength, factor = linear_probe.chosen(units(vectors), labels.numpy())
+    strength = linear_probe.chosen_strength(units(vectors), labels.numpy())
     theirs = LogisticRegression(C=strength, max_iter=1000).fit(units(vectors), labels.numpy())
-    theirs.coef_, theirs.intercept_ = factor * theirs.coef_, factor * theirs.intercept_
     ours = adapter.scores(others, torch.zeros(len(adapter.names), DIM), torch.tensor(1.0))["logits"].softmax(dim=1)
     np.testing.assert_allclose(ours.numpy(), theirs.predict_proba(units(others)), atol=1e-4)
 
@@ -66,39 +65,9 @@ def test_strength_is_chosen_on_a_held_out_quarter():
     fits = [LogisticRegression(C=c, max_iter=1000).fit(rows[train], of_rows[train]) for c in linear_probe.STRENGTHS]
     right = [fit.score(rows[held], of_rows[held]) for fit in fits]
     assert len(set(right)) > 1
-    assert linear_probe.chosen(rows, of_rows)[0] == linear_probe.STRENGTHS[right.index(max(right))]
+    assert linear_probe.chosen_strength(rows, of_rows) == linear_probe.STRENGTHS[right.index(max(right))]
     lone, labels = clouds(1)
-    assert linear_probe.chosen(units(lone), labels.numpy()) == (linear_probe.UNCHOSEN, 1.0)
-
-
-@pytest.mark.parametrize("shots", [4, 16])
-def test_the_linear_probe_is_as_sure_as_it_is_right(shots):
-    """Without its factor it says hardly more than a third for each of three classes."""
-    vectors, labels = clouds(shots)
-    others, truth = clouds(200, seed=1)
-    adapter = made(linear_probe)
-    adapter.fit(vectors[None], labels)
-    logits = adapter.scores(others, torch.zeros(CLASSES, DIM), torch.tensor(1.0))["logits"]
-    strength, factor = linear_probe.chosen(units(vectors), labels.numpy())
-    assert strength == linear_probe.STRENGTHS[0]
-    assert (logits / factor).softmax(dim=1).amax(dim=1).mean() < 0.5
-    right = (logits.argmax(dim=1) == truth).double().mean()
-    assert abs(logits.softmax(dim=1).amax(dim=1).mean() - right) < 0.25
-    assert torch.equal(logits.argmax(dim=1), (logits / factor).argmax(dim=1))
-
-
-def test_the_factor_is_the_likeliest_but_never_certain():
-    labels = torch.tensor([0, 0, 1, 1])
-    sure = torch.nn.functional.one_hot(labels, 2).double()
-    assert linear_probe.likeliest(0.01 * sure, labels) == 256  # 93 % for 4 pictures that are right and half a one
-    wrong = sure.clone()
-    wrong[0] = wrong[2]
-    assert linear_probe.likeliest(sure, labels) > linear_probe.likeliest(wrong, labels)
-
-
-@pytest.mark.parametrize(("module", "numbers"), [(nearest_mean, CLASSES * DIM), (linear_probe, CLASSES * (DIM + 1))])
-def test_what_is_fitted_counts_as_learned(module, numbers):
-    assert sum(made(module).numbers().values()) == numbers
+    assert linear_probe.chosen_strength(units(lone), labels.numpy()) == linear_probe.UNCHOSEN
 
 
 @pytest.mark.parametrize("module", [nearest_mean, linear_probe])

@@ -5,9 +5,8 @@ penalty chosen on held-out pictures. Here vectors are of unit length, a quarter 
 held out to choose C in {0.1, 1, ..., 100,000}, the smallest of equally good ones, and the classifier is then fitted to
 all of them. With one picture in a class nothing can be held out, and C is 1,000.
 
-Of few pictures the smallest C is often as right as any, and says 27 % for the right one of four classes: so strong a
-penalty holds all probabilities together. The map is therefore scaled as the held-out pictures want it (temperature
-scaling: Guo et al. 2017, arXiv:1706.04599), by a power of two, so that no class changes place with another.
+Of few pictures the smallest C is often as right as any, and then holds all probabilities near 1/c: read the order of the
+classes, not how sure it is.
 """
 
 import warnings
@@ -28,8 +27,6 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 """C, the inverse of the penalty's weight."""
 UNCHOSEN = 1e3
 """C where nothing can be held out."""
-FACTORS = tuple(2.0**power for power in range(14))
-"""What the map is scaled by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +56,9 @@ class LinearProbe(Closed):
         self.check_seen(labels)
         rows = F.normalize(views, dim=-1).flatten(0, 1).double().cpu().numpy()
         of_rows = labels.repeat(len(views)).cpu().numpy()
-        strength, factor = chosen(rows, of_rows)
-        weights, biases = fitted(rows, of_rows, strength)
+        weights, biases = fitted(rows, of_rows, chosen_strength(rows, of_rows))
         # In rows, as a saved one opens: scikit-learn's lie in columns, of which products round otherwise.
-        self.weights, self.biases = factor * weights.to(self.weights).contiguous(), factor * biases.to(self.biases)
+        self.weights, self.biases = weights.to(self.weights).contiguous(), biases.to(self.biases)
 
     def scores(
         self, images: Float[Tensor, "b D"], classes: Float[Tensor, "c D"], scale: Float[Tensor, ""]
@@ -71,34 +67,22 @@ class LinearProbe(Closed):
         return {"logits": F.linear(F.normalize(images, dim=-1), self.weights, self.biases)}
 
 
-def chosen(rows: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The C that classifies a held-out quarter of each class best, and the factor that its map then takes."""
+def chosen_strength(rows: np.ndarray, labels: np.ndarray) -> float:
+    """The C that classifies a held-out quarter of each class best."""
     classes = len(set(labels.tolist()))
     if min(np.bincount(labels)) < 2 or len(labels) < 2 * classes:
-        return UNCHOSEN, 1.0
+        return UNCHOSEN
     from sklearn.model_selection import StratifiedShuffleSplit
 
     share = max(classes, len(labels) // 4)
     train, held = next(StratifiedShuffleSplit(1, test_size=share, random_state=0).split(rows, labels))
-    maps = {strength: fitted(rows[train], labels[train], strength) for strength in STRENGTHS}
-    logits = {strength: F.linear(torch.from_numpy(rows[held]), *found) for strength, found in maps.items()}
-    truth = torch.from_numpy(labels[held])
-    strength = max(STRENGTHS, key=lambda one: int((logits[one].argmax(dim=1) == truth).sum()))
-    return strength, likeliest(logits[strength], truth)
 
+    def right(strength: float) -> float:
+        weights, biases = fitted(rows[train], labels[train], strength)
+        logits = F.linear(torch.from_numpy(rows[held]), weights, biases)
+        return (logits.argmax(dim=1).numpy() == labels[held]).mean()
 
-def likeliest(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
-    """The factor under which held-out labels are likeliest.
-
-    One more picture is counted with them, which is of every class in equal parts: else few pictures that are all right
-    would ask for certainty.
-    """
-
-    def unlikely(factor: float) -> float:
-        logs = (factor * logits).log_softmax(dim=1)
-        return float(F.nll_loss(logs, labels, reduction="sum") - logs.mean())
-
-    return min(FACTORS, key=unlikely)
+    return max(STRENGTHS, key=right)
 
 
 def fitted(rows: np.ndarray, labels: np.ndarray, strength: float) -> tuple[Float[Tensor, "c D"], Float[Tensor, "c"]]:
