@@ -75,3 +75,8 @@ def test_a_class_without_pictures(module):
     vectors, labels = clouds(4)
     with pytest.raises(DataError, match="class 'kind 2' has no training picture"):
         made(module).fit(vectors[None, labels < 2], labels[labels < 2])
+
+
+@pytest.mark.parametrize(("module", "numbers"), [(nearest_mean, CLASSES * DIM), (linear_probe, CLASSES * (DIM + 1))])
+def test_what_is_fitted_counts_as_learned(module, numbers):
+    assert sum(made(module).numbers().values()) == numbers
