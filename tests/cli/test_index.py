@@ -165,6 +165,7 @@ def test_workers_fill_the_same_collection(collection, clip, photos, tmp_path, po
         polyprompt("index", clip, photos, "--out", collection, "--precision", "fp32")[1],
     ):
         assert "1 moved, 1 gone, 22 unchanged; 0 embedded, 1 unreadable" in out
+    assert "23 files, 24 rows; 1 gone; 1 unreadable" in polyprompt("check", collection)[1]
     assert same(tmp_path / "spread", collection, polyprompt)
     assert not (tmp_path / "spread" / "work").exists()
 

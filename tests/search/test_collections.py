@@ -238,7 +238,7 @@ def test_only_what_is_new_or_changed_is_embedded(model, photos, fill, filled):
     assert sorted(paths(ask(found, Query(wanted=model.texts(["x"])), 99))) == sorted(
         str(path.relative_to(photos)) for path in photos.rglob("*.png")
     )
-    assert found.items.counts() == {"files": 12, "bad": 0, "gone": 2}
+    assert found.items.counts() == {"files": 12, "bad": 0, "gone": 1}
     picture(photos / "b" / "1.png", 1)  # back again
     assert fill().counts["embedded"] == 0
 
@@ -255,6 +255,23 @@ def test_what_cannot_be_read_is_listed_and_tried_again(photos, fill, filled, cap
     ]
     picture(photos / "empty.png", 5)
     assert [path for path, _ in fill().bad] == ["a/0.png"]
+
+
+def test_what_has_gone_is_counted_alike_by_the_pass_and_by_the_collection(photos, fill, filled):
+    """A moved file has not gone, nor has one that could never be read; of two copies that become one, one has."""
+    shutil.copy(photos / "a" / "0.png", photos / "copy.png")
+    (photos / "bad.png").write_bytes(b"no picture")
+    fill()
+    (photos / "a" / "0.png").rename(photos / "one.png")
+    (photos / "copy.png").unlink()
+    (photos / "a" / "3.png").rename(photos / "moved.png")
+    (photos / "bad.png").unlink()
+    assert str(fill()) == "2 moved, 1 gone, 10 unchanged; 0 embedded, 0 unreadable"
+    assert Collection(filled).items.counts() == {"files": 12, "bad": 0, "gone": 1}
+    (photos / "moved.png").rename(photos / "a" / "3.png")
+    (photos / "one.png").unlink()
+    assert str(fill()) == "1 moved, 1 gone, 10 unchanged; 0 embedded, 0 unreadable"
+    assert Collection(filled).items.counts() == {"files": 11, "bad": 0, "gone": 2}
 
 
 def test_links_are_followed_and_told(model, photos, fill, tmp_path, capsys):

@@ -126,7 +126,7 @@ class Stores:
     def state(self) -> str:
         """A hash that changes whenever one of them does, or the way in which the index is made."""
         names = (self.folder / name / NAMES for name in ("rows", "files"))
-        return digest("2", *(path.read_bytes() if path.exists() else b"" for path in names))
+        return digest("3", *(path.read_bytes() if path.exists() else b"" for path in names))
 
     def latest(self, names: Sequence[str] | None = None) -> dict[str, Line]:
         """What the log has last of each path; `names`: of the pieces that count, if not all do."""

@@ -39,6 +39,8 @@ class Done:
     """new, changed, moved, copied, gone, unchanged, embedded."""
     bad: list[tuple[str, str]] = field(default_factory=list)
     """Files that cannot be read, and why."""
+    moved: Counter[str] = field(default_factory=Counter)
+    """How many files with each content have moved."""
 
     def __str__(self) -> str:
         kinds = ("new", "changed", "moved", "copied", "gone", "unchanged")
@@ -138,9 +140,15 @@ class Work:
         elif todo:
             self.done = elsewhere(todo, gone, self.model.fingerprint, self.stores)
         self.done.counts["unchanged"] += len(candidates) - len(todo)
-        self._lines += [self.before[path] | {"gone": True} for path in gone]
-        moved = self.done.counts["moved"]
-        self.done.counts["gone"] = max(len([path for path in gone if "content" in self.before[path]]) - moved, 0)
+        for path in gone:
+            line = self.before[path] | {"gone": True}
+            content = str(line.get("content", ""))
+            if self.done.moved[content]:
+                self.done.moved[content] -= 1
+                line["moved"] = True
+            elif content:
+                self.done.counts["gone"] += 1
+            self._lines.append(line)
 
     def embed(self, todo: Sequence[Candidate], here: Set[str]) -> None:
         """Looks at files, and embeds those whose content is new; `here` are paths that are still there."""
@@ -184,7 +192,10 @@ class Work:
             self.done.bad.append((readable(path), one.bad))
             say(f"left out, {one.candidate.picture.key}: {one.bad}")
         else:
-            self.done.counts[self._kind(one, old, here)] += 1
+            kind = self._kind(one, old, here)
+            self.done.counts[kind] += 1
+            if kind == "moved":
+                self.done.moved[one.content] += 1
         line = one.line(self.facts.get(one.content))
         if line != old:
             self._lines.append(line)

@@ -89,10 +89,11 @@ def write(path: Path, files: Mapping[str, Line], row_of: Mapping[str, int]) -> N
         there = (line for _, line in sorted(files.items()) if line.get("content") in row_of and not line.get("gone"))
         rows = ((row_of[str(line["content"])], _raw(line), *_columns(line)) for line in there)
         base.executemany(f"INSERT INTO files (row, raw, {', '.join(COLUMNS)}) VALUES ({marks})", rows)
-        for table, columns in (("bad", ("path", "bad")), ("gone", ("path",))):
-            named = (line for _, line in sorted(files.items()) if line.get(columns[-1] if table == "bad" else "gone"))
-            readable_rows = (tuple(readable(str(line[column])) for column in columns) for line in named)
-            base.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", readable_rows)
+        for name, line in files.items():
+            if "bad" in line and not line.get("gone"):
+                base.execute("INSERT INTO bad VALUES (?, ?)", (readable(name), readable(str(line["bad"]))))
+            if "content" in line and line.get("gone") and not line.get("moved"):
+                base.execute("INSERT INTO gone VALUES (?)", (readable(name),))
         base.execute("CREATE INDEX by_row ON files (row)")
         rows = np.array([row for (row,) in base.execute("SELECT DISTINCT row FROM files ORDER BY row")], np.int64)
         base.execute("CREATE TABLE live (rows BLOB)")  # read at once where millions of numbers take a second
@@ -185,7 +186,7 @@ class Items:
             return np.frombuffer(base.execute("SELECT rows FROM live").fetchone()[0], np.int64)
 
     def counts(self) -> dict[str, int]:
-        """How many files there are, how many cannot be read, and how many have gone."""
+        """How many files there are, how many cannot be read, and how many have gone (and not moved)."""
         with self._base() as base:
             return {
                 name: base.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("files", "bad", "gone")

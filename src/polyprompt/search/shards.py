@@ -88,8 +88,8 @@ class Spread:
             left = len(shards) - len(results)
             raise FileError(f"{stores.folder}: {left} of {len(shards)} shards were left; the same again goes on.")
         shutil.rmtree(place, ignore_errors=True)
-        counts = sum((Counter(one["counts"]) for one in results), Counter[str]())
-        return Done(counts, [(path, why) for one in results for path, why in one["bad"]])
+        counts, moved = (sum((Counter(one[key]) for one in results), Counter[str]()) for key in ("counts", "moved"))
+        return Done(counts, [(path, why) for one in results for path, why in one["bad"]], moved)
 
 
 def work(plan_file: Path) -> None:
@@ -112,7 +112,7 @@ def work(plan_file: Path) -> None:
                 one.embed([_candidate(*file) for file in read_json(place / f"{number}.json")], here)
                 one.keep()
                 written = place / f"{number}.{os.getpid()}.result"
-                written.write_text(json.dumps({"counts": one.done.counts, "bad": one.done.bad}))
+                written.write_text(json.dumps(vars(one.done)))
                 claim.publish(written, _result(place, number))
         finally:
             claim.give_back()
