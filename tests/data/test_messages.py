@@ -145,6 +145,13 @@ def test_other_endings_are_told_with_their_numbers(root, messages):
     assert len(read_labelled(str(root.path)).pictures) == 2
     assert "d: left out 2 .psd, 1 .txt (blue/2.psd, red/notes.txt); no pictures by their names" in messages()
     assert len(pictures_in(root.path)) == 2
+    for name in ("captions.csv", "manifest.json", "classnames.txt", "dataset_flickr8k.json", "split_zhou_EuroSAT.json"):
+        (root.path / "red" / name).write_text("")
+    assert len(pictures_in(root.path)) == 2
+    assert messages() == ""  # what our own layouts have beside pictures
+    (root.path / "red" / "prices.csv").write_text("")
+    assert len(pictures_in(root.path)) == 2
+    assert "left out 1 .csv, 2 .psd, 1 .txt (red/prices.csv, blue/2.psd, red/notes.txt)" in messages()
     red(root, "loose.png")
     read_labelled(str(root.path))
     assert "left out 1 picture beside the class folders (loose.png)" in messages()

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
+from polyprompt.data.names import LIST
+from polyprompt.disk.files import MANIFEST
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import IMAGES, SEEN
@@ -20,6 +23,14 @@ PICTURE_FOLDERS = (
     *("flicker8k_dataset", "flickr8k_dataset", "flickr30k_images", "flickr30k-images"),
 )
 """Folders beside a list that the pictures may lie in, in lower case."""
+
+TABLES = (
+    *("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.jsonl"),
+    *("captions.txt", "results.csv"),
+)
+"""What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
+BESIDE = (*TABLES, LIST, MANIFEST, "split_zhou_*.json", "dataset_*.json", "captions_*.json")
+"""What lies beside pictures in the layouts that are read and written here: of no interest where pictures are looked for."""
 
 
 def key_of(name: str) -> str:
@@ -127,6 +138,8 @@ class Walk:
             elif ending in SEEN and entry.is_file():
                 yield Path(entry.path)
             else:
+                if any(fnmatchcase(entry.name, known) for known in BESIDE) and entry.is_file():
+                    continue
                 ending = "broken link" if entry.is_symlink() and not entry.is_file() else ending
                 self.others.setdefault(readable(ending) or "without an ending", []).append(self._name(entry.path))
 

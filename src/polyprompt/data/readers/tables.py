@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from polyprompt.data.files import Places, key_of
+from polyprompt.data.files import TABLES, Places, key_of
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import say_once
 from polyprompt.data.rows import (
@@ -37,10 +37,6 @@ from polyprompt.errors import DataError
 from polyprompt.values import Json
 
 WHAT = "a table (captions.csv, .tsv, .jsonl)"
-HUB_NAMES = ("metadata.csv", "metadata.jsonl")
-KAGGLE_NAMES = ("captions.txt", "results.csv")
-NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", *HUB_NAMES, *KAGGLE_NAMES)
-"""What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
 ENDINGS = (".csv", ".tsv", ".jsonl")
 
 Cells = Json
@@ -64,7 +60,7 @@ def fits(source: str) -> bool:
     path = Path(source)
     if path.name.lower() == "captions.txt":
         return path.is_file()
-    return path.suffix.lower() in ENDINGS or any((path / name).is_file() for name in NAMES)
+    return path.suffix.lower() in ENDINGS or any((path / name).is_file() for name in TABLES)
 
 
 def rows(source: str) -> Iterator[Row | ScoredRow]:
@@ -169,7 +165,7 @@ def table_of(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    inside = [path / name for name in NAMES if (path / name).is_file()]
+    inside = [path / name for name in TABLES if (path / name).is_file()]
     if len(inside) > 1:
         raise DataError(f"{path}: holds {' and '.join(p.name for p in inside)}; name the table itself, {inside[0]}")
     return inside[0]
