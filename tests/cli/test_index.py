@@ -43,6 +43,10 @@ def test_index_search_and_check(collection, clip, photos, tmp_path, polyprompt):
     assert code == 0, err
     assert "/1.png\n" not in out
     assert len(out.splitlines()) == 10
+    for as_json in ([], ["--json"]):
+        code, out, err = polyprompt(*words, "--where", "year > 2030", *as_json, "--grid", tmp_path / "grid.png")
+        assert (code, out) == (0, "")
+        assert err.endswith(f"polyprompt: {collection}: nothing found with --where 'year > 2030'.\n")
     code, out, _ = polyprompt("check", collection)
     assert code == 0
     assert "24 files, 24 rows; 0 gone; 1 unreadable" in out

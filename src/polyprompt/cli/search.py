@@ -11,6 +11,7 @@ import typer
 
 from polyprompt.cli.arguments import Encoder, ImageTower, MaxBad, TextTower, TowerDtype, query_text
 from polyprompt.errors import ConfigError, DataError
+from polyprompt.progress import say
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -74,6 +75,8 @@ def command(
     away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
     hits = ask(collection, query, top)
+    if not hits:
+        say(f"{where_from}: nothing found" + (f" with --where {where!r}." if where else "."))
     for line in objects(collection, hits, root) if as_json else lines(hits, root)[:top]:
         typer.echo(line)
     if grid:
