@@ -222,10 +222,16 @@ def test_markdown_rows_have_as_many_cells_as_the_header():
     assert dict(ranking(tables[0]))["maple"][1] == "12 of 12"
 
 
-def test_the_page_and_the_command(folder, capsys, typed):
-    typed("report", folder, "--out", folder / "page.html")
+def test_the_page_and_the_command(folder, capsys, typed, cd):
+    cd(folder)
+    typed("report", folder)
     assert main() == 0
     assert "| maple |" in capsys.readouterr().out
+    (folder / "report.html").rename(folder / "page.html")
+    for name in ("table.tex", "page.html"):  # the second one is there already, and replaced
+        typed("report", folder, "--out", folder / name)
+        assert main() == 0
+        assert capsys.readouterr().out == f"Open {folder / name}\n"
     page = (folder / "page.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")

@@ -7,14 +7,17 @@ import typer
 
 from polyprompt.errors import ConfigError
 
+PAGE = Path("report.html")
+
 
 def command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders side by side, or one grid's.")],
-    out: Annotated[Path, typer.Option(help="Where to write it; of a grid also .md, .csv or .tex.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write it, report.html if not given; of a grid also .md, .csv or .tex."),
+    ] = None,
 ) -> None:
-    """One HTML page that needs no network; of a grid also its tables.
+    """One HTML page that needs no network; of a grid also its tables, which are shown without --out.
 
     Example: polyprompt report runs/photos runs/baseline --out report.html
     """
@@ -23,9 +26,11 @@ def command(
             raise ConfigError(f"report: {len(runs)} folders, a grid among them; give a grid by itself")
         from polyprompt.report.grid_page import write_report
 
-        typer.echo(write_report(runs[0], out))
+        tables = write_report(runs[0], out or PAGE)
+        if out is None:
+            typer.echo(tables)
     else:
         from polyprompt.report.page import write_page
 
-        write_page(runs, out)
-    typer.echo(f"Open {out}")
+        write_page(runs, out or PAGE)
+    typer.echo(f"Open {out or PAGE}")

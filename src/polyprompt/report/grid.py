@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from polyprompt.data.messages import count
 from polyprompt.progress import duration
 from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, figures_of
 from polyprompt.report.published import Printed, published
@@ -159,7 +160,7 @@ def made_by(results: Sequence[Result]) -> list[str]:
     machines = dict.fromkeys(one.machine for one in results)
     seconds = sum(one.seconds for one in results)
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return [f"{len(results)} results, {days}, {duration(seconds)} of work, on {'; '.join(machines)}."]
+    return [f"{count(len(results), 'result')}, {days}, {duration(seconds)} of work, on {'; '.join(machines)}."]
 
 
 def comma_separated(results: Sequence[Result]) -> str:

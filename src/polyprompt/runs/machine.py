@@ -6,11 +6,14 @@ from pathlib import Path
 
 import torch
 
+from polyprompt.data.messages import count
+
 
 def machine() -> str:
     """ "Intel(R) Xeon(R) Processor, 2 cores, 2 threads"; with GPUs their names too."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([processor(), f"{os.cpu_count()} cores", f"{torch.get_num_threads()} threads", *gpus])
+    cores, threads = count(os.cpu_count() or 1, "core"), count(torch.get_num_threads(), "thread")
+    return ", ".join([processor(), cores, threads, *gpus])
 
 
 def processor(listed: Path = Path("/proc/cpuinfo")) -> str:
