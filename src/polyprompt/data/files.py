@@ -30,7 +30,7 @@ TABLES = (
 )
 """What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
 BESIDE = (*TABLES, LIST, MANIFEST, "split_zhou_*.json", "dataset_*.json", "captions_*.json")
-"""What lies beside pictures in the layouts that are read and written here: of no interest where pictures are looked for."""
+"""What lies beside pictures in the layouts that are read and written here; nobody needs to be told of it."""
 
 
 def key_of(name: str) -> str:
