@@ -117,7 +117,8 @@ def test_what_comes_in_and_goes_out(outputs):
 )
 def test_the_python_runs(code, shown, outputs, capsys):
     shutil.copytree("runs/photos", "runs/demo/campe-6-prompts", dirs_exist_ok=True)
-    exec(compile(code, "README.md", "exec"), {})
+    for _ in range(2):  # a reader may try a block again
+        exec(compile(code, "README.md", "exec"), {})
     assert shown in capsys.readouterr().out
 
 

@@ -93,7 +93,9 @@ def test_export_writes_the_same_keys_and_values_back(folder, tmp_path):
 def test_every_method_goes_out_and_comes_back(name, tmp_path):
     case = Case(name)
     method = case.build()
-    export_original(method, tmp_path, epoch=3)
+    file = export_original(method, tmp_path, epoch=3)
+    with pytest.raises(FileError, match=f"{file.name}: exists already"):
+        export_original(method, tmp_path, epoch=3)
     back = read(case, tmp_path, case.class_names, words=getattr(method.config, "words", None))
     for key, value in case.named(method).items():
         assert torch.equal(value, case.named(back)[key])

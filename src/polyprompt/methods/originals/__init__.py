@@ -230,7 +230,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
 
     Raises:
         ConfigError: a method, a setting or an encoder that their programs do not know.
-        FileError: the file cannot be written.
+        FileError: the file exists already, or cannot be written.
     """
     name, encoder = method_name(method.config), method.encoder
     layout = LAYOUTS.get(name)

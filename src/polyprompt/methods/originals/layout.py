@@ -150,8 +150,10 @@ def written(file: Path, content: object) -> Path:
     """A torch file, whole or not at all.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: it exists already, or cannot be written.
     """
+    if file.exists():
+        raise FileError(f"{file}: exists already. Choose another folder, or remove it first.")
     data = io.BytesIO()  # torch's own writer has another error for a full disk
     torch.save(content, data)
     write_bytes(make_folder(file.parent) / file.name, data.getvalue())
