@@ -1,10 +1,11 @@
 import io
+import time
 from contextlib import redirect_stderr
 
 import pytest
 
 from polyprompt import progress
-from polyprompt.progress import duration, track
+from polyprompt.progress import duration, step, track
 
 
 class Clock:
@@ -47,6 +48,17 @@ def test_what_is_quick_says_nothing_and_passes_its_items_on(capsys):
     assert lines_of(capsys) == []
 
 
+def test_a_step_without_units_is_said_while_it_lasts_and_when_it_is_done(capsys, monkeypatch):
+    with step("Writing"):
+        pass
+    assert lines_of(capsys) == []
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
+    with step("Writing"):
+        time.sleep(0.2)
+        assert lines_of(capsys) == ["polyprompt: Writing ..."]
+    assert lines_of(capsys) == ["polyprompt: Writing: done in 0 s"]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -70,13 +82,16 @@ def test_where_there_is_no_stderr_nothing_is_said(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_only_the_first_of_several_processes_speaks(environ):
+def test_only_the_first_of_several_processes_speaks(environ, monkeypatch):
     terminal = Terminal()
     environ(RANK=1)
     with redirect_stderr(terminal):
         assert list(track(range(3), "Reading")) == [0, 1, 2]
         with progress.progress("Reading", 2) as advance:
             advance(2, note="x")
+        monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
+        with step("Writing"):
+            time.sleep(0.1)
     assert terminal.getvalue() == ""
 
 

@@ -3,11 +3,15 @@
     for caption in track(captions, "Encoding captions"):
         ...
 
+    with step("Writing text.onnx, a minute or more"):  # of which nothing can be counted
+        ...
+
 Steps that end within a few seconds print no lines. Of several training processes only the first one speaks.
 """
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -102,6 +106,25 @@ def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) 
     yield advance
     if (took := clock() - start) >= FIRST_LINE:
         say(f"{what}: {done + here:,} done in {duration(took)}")
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """A step that has no units: said once it has lasted some seconds, and again when it is done."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        yield
+        return
+    start = time.monotonic()
+    timer = threading.Timer(FIRST_LINE, say, [f"{what} ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # so that its line stands before what comes now
+    if (took := time.monotonic() - start) >= FIRST_LINE:
+        say(f"{what}: done in {duration(took)}")
 
 
 def say(line: str) -> None:

@@ -1,9 +1,12 @@
 """Both towers of a run of align as ONNX, run by onnxruntime; a search with them where there is no torch."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import jaxtyping
@@ -16,6 +19,7 @@ from tokenizers import Tokenizer
 from toy_run import captioned
 
 import polyprompt as pp
+from polyprompt.cli.export import command
 from polyprompt.disk.files import check_manifest
 from polyprompt.errors import FileError
 from polyprompt.nn.tree import sequences
@@ -82,8 +86,17 @@ def test_its_layout_is_that_of_sequences(aligned):
 def exported(aligned):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch.export cannot read its checks
-        export_towers(pp.load(aligned / "run"), aligned / "towers")
+        with redirect_stdout(io.StringIO()) as said:
+            command(aligned / "run", aligned / "towers")
+    (aligned / "said.txt").write_text(said.getvalue())
     return aligned / "towers"
+
+
+@pytest.mark.slow
+def test_the_command_says_that_it_wrote_a_folder(exported):
+    names = "image.onnx, manifest.json, text.onnx, tokenizer.json, towers.json"
+    said = exported.with_name("said.txt").read_text()
+    assert re.fullmatch(rf"Folder {exported}: {names}; vectors of \d+ numbers, \d+\.\d MB\n", said)
 
 
 @pytest.mark.slow

@@ -27,19 +27,26 @@ def command(
     """
     class_names = names(classes)
     from polyprompt.campe.model import CAMPE
+    from polyprompt.progress import step
     from polyprompt.runs.load import load, load_classifier
 
-    found = load(run, encoder, text_tower=text_tower, image_tower=image_tower) if class_names is None else None
+    towers = {"text_tower": text_tower, "image_tower": image_tower}
+    with step(f"Opening {run}"):
+        found = (
+            load(run, encoder, **towers)
+            if class_names is None
+            else load_classifier(run, class_names, encoder, **towers)
+        )
     if isinstance(found, CAMPE):
         from polyprompt.skins.onnx_towers import export_towers
 
         export_towers(found, out)
-        mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-        typer.echo(f"{out}: text.onnx and image.onnx, vectors of {found.settings.dim} numbers, {mb:.1f} MB")
+        files = sorted(out.iterdir())
+        listed, mb = ", ".join(file.name for file in files), sum(file.stat().st_size for file in files) / 1e6
+        typer.echo(f"Folder {out}: {listed}; vectors of {found.settings.dim} numbers, {mb:.1f} MB")
         return
     from polyprompt.skins.onnx import export_onnx
 
-    classifier = found or load_classifier(run, class_names, encoder, text_tower=text_tower, image_tower=image_tower)
-    export_onnx(classifier, out)
-    size, mb = classifier.preprocess.size, out.stat().st_size / 1e6
-    typer.echo(f"{out}: {len(classifier.class_names)} classes, pictures of {size} x {size}, {mb:.1f} MB")
+    export_onnx(found, out)
+    size, mb = found.preprocess.size, out.stat().st_size / 1e6
+    typer.echo(f"{out}: {len(found.class_names)} classes, pictures of {size} x {size}, {mb:.1f} MB")

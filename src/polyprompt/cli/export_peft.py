@@ -19,10 +19,12 @@ def command(
     Example: polyprompt export-peft runs/lora adapters/lora
     """
     from polyprompt.adapt.classifier import Classifier
+    from polyprompt.progress import step
     from polyprompt.runs.load import load
     from polyprompt.skins.peft import export_peft
 
-    found = load(run, encoder)
+    with step(f"Opening {run}"):
+        found = load(run, encoder)
     if not isinstance(found, Classifier):
         raise ConfigError(
             f"{run}: a CAMPE model, not an adapter; PEFT's files hold what `adapt --method clip_lora` made."

@@ -16,7 +16,7 @@ import numpy as np
 from polyprompt.disk.files import make_folder, one_process_at_a_time, set_aside, writing
 from polyprompt.disk.tensors import is_utf8
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.progress import say, track
+from polyprompt.progress import say, step, track
 from polyprompt.search.collection import Collection
 from polyprompt.search.items import COLUMNS
 
@@ -57,7 +57,8 @@ def write_table(collection: Collection, folder: Path) -> bool:
         shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
         try:
             table = base.create_table(NEW, data=_batches(collection, schema), schema=schema)
-            table.create_index("path", config=FTS(stem=False, remove_stop_words=False))
+            with step("Indexing the words of the paths"):
+                table.create_index("path", config=FTS(stem=False, remove_stop_words=False))
         except RuntimeError as error:  # what the system refused, not always with its number
             raise FileError(f"{place}: cannot be written ({str(error).partition(', ')[0]}).") from error
         shutil.rmtree(place, ignore_errors=True)

@@ -10,6 +10,7 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.disk.files import check_manifest, read_json, write_json, write_manifest, write_text
 from polyprompt.disk.hub import PREFIX, SUFFIXES, fetched, is_on_hub, reached
 from polyprompt.errors import ConfigError
+from polyprompt.progress import step
 from polyprompt.runs.load import load, model_folder
 from polyprompt.runs.saved import CONFIG
 from polyprompt.skins.card import card_of, public
@@ -55,14 +56,16 @@ def push_to_hub(
         lay_out(run, repo_id, folder, license)
         with reached(f"{PREFIX}{repo_id}"):
             api.create_repo(repo_id, private=private, exist_ok=True)
-            done = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message,
-                revision=revision,
-                create_pr=create_pr,
-                delete_patterns=[f"*{suffix}" for suffix in SUFFIXES],
-            )
+            mb = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+            with step(f"Sending {mb:.1f} MB to {repo_id}"):
+                done = api.upload_folder(
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    commit_message=commit_message,
+                    revision=revision,
+                    create_pr=create_pr,
+                    delete_patterns=[f"*{suffix}" for suffix in SUFFIXES],
+                )
     return done.pr_url or done.commit_url
 
 

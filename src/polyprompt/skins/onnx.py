@@ -24,6 +24,7 @@ from polyprompt.adapt.engine import Head
 from polyprompt.disk.files import write_bytes
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import method_name
+from polyprompt.progress import step
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign
 
@@ -62,7 +63,8 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     example = torch.zeros(2, 3, size, size, device=frozen.head.scale.device)
     # strict: the towers ask for len(pixels), which has to stay free
     free = {0: torch.export.Dim(BATCH_AXIS)}
-    program = translated(frozen, {"pixels": example}, ["logits", "probabilities"], free, strict=True)
+    with step(f"Writing {path.name}, some ten seconds"):
+        program = translated(frozen, {"pixels": example}, ["logits", "probabilities"], free, strict=True)
     encoder = method.encoder
     program.model.metadata_props.update(
         class_names=json.dumps(list(classifier.class_names), ensure_ascii=False),

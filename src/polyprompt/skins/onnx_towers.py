@@ -24,6 +24,7 @@ from polyprompt.campe.text import TextSide, join
 from polyprompt.disk.files import whole_folder, write_bytes, write_json
 from polyprompt.errors import FileError
 from polyprompt.nn.tree import Sequences
+from polyprompt.progress import step
 from polyprompt.skins.onnx import BATCH_AXIS, check_onnx, check_size, translated
 from polyprompt.types import Hidden, Pixels, Tokens
 
@@ -137,13 +138,15 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
     free = {0: torch.export.Dim(BATCH_AXIS)}
     size = own.preprocess.size
     with whole_folder(folder) as temporary:
-        words = translated(
-            text, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ["vectors"],
-            free | {1: torch.export.Dim(TOKENS_AXIS)}, strict=False,
-        )  # fmt: skip
-        write_bytes(temporary / "text.onnx", words.model_proto.SerializeToString())
-        pictures = translated(image, {"pixels": torch.zeros(2, 3, size, size)}, ["vectors"], free, strict=True)
-        write_bytes(temporary / "image.onnx", pictures.model_proto.SerializeToString())
+        with step("Writing text.onnx, a minute or more"):
+            words = translated(
+                text, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ["vectors"],
+                free | {1: torch.export.Dim(TOKENS_AXIS)}, strict=False,
+            )  # fmt: skip
+            write_bytes(temporary / "text.onnx", words.model_proto.SerializeToString())
+        with step("Writing image.onnx, some seconds more"):
+            pictures = translated(image, {"pixels": torch.zeros(2, 3, size, size)}, ["vectors"], free, strict=True)
+            write_bytes(temporary / "image.onnx", pictures.model_proto.SerializeToString())
         _tokenizer(own).save(str(temporary / "tokenizer.json"))
         write_json(
             temporary / "towers.json",

@@ -22,6 +22,7 @@ from polyprompt.campe.model import CAMPE
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.inputs import Picture
 from polyprompt.media.pictures import open_picture
+from polyprompt.progress import step
 from polyprompt.runs.load import load
 from polyprompt.runs.saved import save
 from polyprompt.search.models import AlignedEmbedder, embedder
@@ -158,5 +159,6 @@ def to_sentence_transformer(
     Raises:
         FileError, TowerError: as `load`. ConfigError: a method that gives no rows (search/models.py).
     """
-    module = Towers(load(run, encoder, **towers), str(run))
+    with step(f"Opening {run}"):
+        module = Towers(load(run, encoder, **towers), str(run))
     return SentenceTransformer(modules=[module], similarity_fn_name="cosine")
