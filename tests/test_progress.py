@@ -34,6 +34,19 @@ def test_lines_come_now_and_then_and_tell_the_time_left(capsys):
     ]
 
 
+def test_no_more_time_is_left_than_a_step_has(capsys):
+    clock = Clock()
+    with progress._lines("Training", 800, 0, clock, 20.0) as advance:
+        for second in range(13):
+            clock.now = second + 1.0
+            advance(2 if second < 10 else 240)
+    assert lines_of(capsys) == [
+        "polyprompt: Training: 6 of 800 (0 %), 17 s left",
+        "polyprompt: Training: 740 of 800 (92 %), 1 s left",
+        "polyprompt: Training: 740 done in 13 s",
+    ]
+
+
 def test_without_a_total_there_is_no_time_left(capsys):
     clock = Clock()
     with progress._lines("Reading", None, 0, clock) as advance:
@@ -69,7 +82,10 @@ def test_on_a_terminal_there_is_a_bar(environ):
     environ(TERM="xterm")
     with redirect_stderr(terminal):
         assert [list(track("ab", f"Inner {item}")) for item in track(range(3), "Outer")] == [["a", "b"]] * 3
+        with progress.progress("Short", 100, seconds=20.0):
+            pass
     message = terminal.getvalue()
+    assert "20 s left" in message
     assert "Outer" in message
     assert "Inner 2" in message
     assert "3/3" in message

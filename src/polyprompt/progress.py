@@ -15,7 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from rich.progress import Task
 
 Item = TypeVar("Item")
 
@@ -42,39 +45,40 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
             advance()
 
 
-def progress(what: str, total: int | None, done: int = 0) -> AbstractContextManager[Advance]:
+def progress(
+    what: str, total: int | None, done: int = 0, seconds: float | None = None
+) -> AbstractContextManager[Advance]:
     """Progress of a step that is not a plain loop: `with progress("Training", steps) as advance: ... advance()`.
 
     Args:
         what: names the step.
         total: how many units it has; without it no time left can be told.
         done: units that an earlier run has done already; they do not count towards the speed.
+        seconds: the step ends when they are over, however many units are left then.
     """
     if int(os.environ.get("RANK", "0")) > 0:
         return nullcontext(lambda count=1, note="": None)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return _bar(what, total, done) if on_terminal else _lines(what, total, done, time.monotonic)
+    return _bar(what, total, done, seconds) if on_terminal else _lines(what, total, done, time.monotonic, seconds)
 
 
 @contextmanager
-def _bar(what: str, total: int | None, done: int) -> Iterator[Advance]:
+def _bar(what: str, total: int | None, done: int, seconds: float | None) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Left(TextColumn):
+        def render(self, task: "Task") -> Text:
+            left = _least(task.time_remaining, None if seconds is None else seconds - (task.elapsed or 0.0))
+            return Text("" if left is None else f"{duration(left)} left", style="progress.remaining")
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        Left(""),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
     )
@@ -84,7 +88,9 @@ def _bar(what: str, total: int | None, done: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) -> Iterator[Advance]:
+def _lines(
+    what: str, total: int | None, done: int, clock: Callable[[], float], seconds: float | None = None
+) -> Iterator[Advance]:
     start = clock()
     due = start + FIRST_LINE
     here = 0
@@ -99,13 +105,20 @@ def _lines(what: str, total: int | None, done: int, clock: Callable[[], float]) 
         line = f"{what}: {done + here:,}"
         if total is not None:
             line += f" of {total:,} ({100 * (done + here) // max(total, 1)} %)"
-        if total is not None and here:
-            line += f", {duration((now - start) / here * (total - done - here))} left"
+        at_this_speed = (now - start) / here * (total - done - here) if total is not None and here else None
+        left = _least(at_this_speed, None if seconds is None else start + seconds - now)
+        if left is not None:
+            line += f", {duration(left)} left"
         say(f"{line}, {note}" if note else line)
 
     yield advance
     if (took := clock() - start) >= FIRST_LINE:
         say(f"{what}: {done + here:,} done in {duration(took)}")
+
+
+def _least(*times: float | None) -> float | None:
+    """The smallest of those that are known."""
+    return min((one for one in times if one is not None), default=None)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import shutil
 import time
 
@@ -14,7 +15,7 @@ from run_files import log_of
 from safetensors.torch import load_file
 from toy_encoders import toy_encoder
 
-from polyprompt import methods
+from polyprompt import methods, progress
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.frozen import ImageStates
@@ -681,12 +682,15 @@ def test_a_selection_needs_pictures(encoder, photos, tmp_path):
         adapt(quick(photos, select="val"), tmp_path / "run", encoder=encoder)
 
 
-def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_path, capsys):
+def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
     adapt(quick(photos, epochs=10**6, budget="1s"), tmp_path / "run", encoder=encoder)
     found = read(tmp_path / "run" / "results.json")
     assert found["ended_early"]["seconds"] == 1
     assert 0 < found["ended_early"]["step"] < found["ended_early"]["of"] == 3 * 10**6
-    assert "1 seconds are over: training ends after step" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 seconds are over: training ends after step" in said
+    assert re.search(r"Training: 1 of 3,000,000 \(0 %\), [01] s left", said)
     assert found["seconds"] < 20
     kept = Classifier(load_adapter(tmp_path / "run" / "model", encoder))
     assert kept(sorted((photos / "red").iterdir())).shape == (EACH, 4)

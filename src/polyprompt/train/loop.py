@@ -129,7 +129,7 @@ def fit(
     run = _start_run(task, batches, settings, groups, folder, since)
     at = run.restore() if resume else Cursor()
     run.open_log(at)
-    with _interruptible() as interrupted, progress("Training", run.steps, done=at.step) as advance:
+    with _interruptible() as interrupted, progress("Training", run.steps, at.step, run.seconds_left()) as advance:
         (over,) = run.agree(at.step > 0 and run.over())
         while at.epoch <= settings.epochs and not over:
             at, over = run.rest_of_epoch(at, interrupted, advance)
@@ -314,7 +314,12 @@ class _Run:
 
     def over(self) -> bool:
         """Whether the time for the whole run is over."""
-        return self.settings.seconds is not None and time.perf_counter() - self.since >= self.settings.seconds
+        left = self.seconds_left()
+        return left is not None and left <= 0
+
+    def seconds_left(self) -> float | None:
+        """Of the time for the whole run, if it has one."""
+        return None if self.settings.seconds is None else self.since + self.settings.seconds - time.perf_counter()
 
     def age(self) -> float:
         """Seconds since the last checkpoint, or since the start."""
