@@ -557,12 +557,17 @@ def test_class_names_that_cannot_be(pair, names, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (maple.Config(depth=4, words="a photo"), "depth 4, from blocks 0 and 0 on, but the text tower has 3"),
-        (ivlp.Config(text_depth=4, image_depth=1), "text tower: the change reaches block 3, and it has 3, 0 to 2"),
-        (ivlp.Config(text_depth=1, image_depth=9), "image tower: the change reaches block 8"),
-        (vpt.Config(depth=2, start=2), "image tower: the change reaches block 3"),
-        (language.Config(depth=12), "block 11"),
-        (promptsrc.Config(), "block 8"),
+        (maple.Config(depth=4, words="a photo"), "maple: depth is 4, but the text tower has 3 blocks"),
+        (
+            maple.Config(depth=2, text_start=2, image_start=2, words=""),
+            "depth is 2, but the text tower has 3 blocks, 1 of them from block 2 on; give --set method.depth=1 or less",
+        ),
+        (maple.Config(depth=1, text_start=3, words=""), "0 of them from block 3 on; give a start of 2 or less"),
+        (ivlp.Config(text_depth=4, image_depth=1), "text_depth is 4, but the text tower has 3 blocks"),
+        (ivlp.Config(text_depth=1, image_depth=9), "ivlp: image_depth is 9, but the image tower has 3 blocks"),
+        (vpt.Config(depth=2, start=2), "vpt: depth is 2, but the image tower has 3 blocks, 1 of them from block 2 on"),
+        (language.Config(depth=12), "language: depth is 12"),
+        (promptsrc.Config(), "promptsrc: text_depth is 9.* give --set method.text_depth=3 or less"),
         (maple.Config(depth=1, context=3, words="ab"), "'ab' is 2 tokens long, too short to start 3 context vectors"),
     ],
 )

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 from test_contract import SMALL, made
-from toy_encoders import NAMES, toy_encoder
+from toy_encoders import NAMES, toy_encoder, toy_model
 
 from polyprompt import methods
 from polyprompt.adapt import terms
 from polyprompt.adapt.engine import build
+from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.disk.files import write_manifest
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.methods import clip_lora, coprompt, tip_adapter, vdt_adapter
@@ -30,12 +31,12 @@ def one_line(error) -> None:
         ("mmrl", {"layers": (2, 30)}, "block 29, and it has 3|layers"),
         ("clip_lora", {"position": "up"}, "position is 'up', and the text tower has no such block"),
         ("tcp", {"block": 9, "words": "a photo"}, "block 9, and it has 3"),
-        ("maple", {"depth": 9, "words": "a photo"}, "depth 9, from blocks 0 and 0 on, but the text tower has 3"),
-        ("coprompt", {"depth": 9, "words": "a photo"}, "depth 9"),
+        ("maple", {"depth": 9, "words": "a photo"}, "maple: depth is 9, but the text tower has 3 blocks"),
+        ("coprompt", {"depth": 9, "words": "a photo"}, "coprompt: depth is 9"),
         ("bmip", {"depth": 9, "words": "a photo"}, "depth"),
         ("fusion", {"depth": 9, "words": "a photo"}, "depth|block"),
         ("mmap", {"depth": 9, "words": "a photo"}, "depth|block"),
-        ("lamm", {"depth": 9, "words": "a photo", "beside": "maple"}, "depth"),
+        ("lamm", {"depth": 9, "words": "a photo", "beside": "maple"}, "lamm: depth is 9"),
     ],
 )
 def test_blocks_that_are_not_there(name, settings, message):
@@ -43,6 +44,16 @@ def test_blocks_that_are_not_there(name, settings, message):
     with pytest.raises(ConfigError, match=message) as error:
         build(methods.config_of(name)(**settings), toy_encoder("clip"), NAMES)
     one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("maple", "depth"), ("promptsrc", "image_depth"), ("vpt", "depth"), ("bmip", "depth")]
+)
+def test_a_shallow_image_tower_says_which_depth_to_give(name, setting):
+    encoder = CampeEncoder(toy_model(text_blocks=12, image_blocks=1), "toy-campe")
+    message = rf"{name}: {setting} is (9|12), but the image tower has 1 block; give --set method.{setting}=1 or less\."
+    with pytest.raises(ConfigError, match=message):
+        build(methods.config_of(name)(), encoder, NAMES)
 
 
 def test_a_rank_above_the_width():

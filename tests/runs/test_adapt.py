@@ -93,7 +93,7 @@ def test_every_method_from_pictures_to_an_adapter(name, encoder, photos, tmp_pat
     back = Classifier(load_adapter(tmp_path / "run" / "model", encoder))
     picture = open_picture(photos / "red" / "0.png")
     assert torch.equal(back([picture]), classifier([photos / "red" / "0.png"]))
-    assert results["learned"] == sum(p.numel() for p in back.method.learned().values())
+    assert results["learned"] == sum(back.method.adapter.numbers().values())
     assert sum(path.stat().st_size for path in (tmp_path / "run" / "model").iterdir()) < 100_000
 
 
@@ -548,7 +548,7 @@ def test_settings_that_cannot_be(photos):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (MAPLE | {"depth": 4}, "depth 4, from blocks 0 and 0 on, but the text tower has 3 blocks"),
+        (MAPLE | {"depth": 4}, "maple: depth is 4, but the text tower has 3 blocks"),
         (MAPLE | {"context": 9}, "'a photo' is 7 tokens long, too short to start 9 context vectors"),
         ({"name": "coop", "context": 60}, "makes a prompt of .* tokens, the text tower reads at most"),
     ],

@@ -31,7 +31,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import Change, DualEncoder, Rows, TextTower, check_depth
+from polyprompt.towers.base import Change, DualEncoder, Rows, TextTower, check_depths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "BMIP":
         """Untrained prompts, maps and gates."""
-        check_depth("bmip", self.depth, encoder)
+        check_depths("bmip", encoder, self.depth)
         return BMIP(self, encoder, draw)
 
 

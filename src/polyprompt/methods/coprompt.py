@@ -68,7 +68,7 @@ class Config:
         if self.reduction > encoder.dim:
             raise ConfigError(f"coprompt: reduction is {self.reduction}, and vectors have {encoder.dim} numbers")
         layout = maple.Config(context=self.context, depth=self.depth, words=self.words, std=self.std)
-        layout.check_fits(encoder)
+        layout.check_fits("coprompt", encoder)
         return CoPrompt(self, layout, encoder, draw)
 
 

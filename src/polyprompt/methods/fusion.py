@@ -26,7 +26,7 @@ from polyprompt.adapt.wording import check_counts, context_ids, context_rows, co
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth
+from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "Fusion":
         """Untrained prompts, maps and gates."""
-        check_depth("fusion", self.depth, encoder)
+        check_depths("fusion", encoder, self.depth)
         return Fusion(self, encoder, draw)
 
 

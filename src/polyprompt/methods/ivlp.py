@@ -17,7 +17,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import NOTHING, Change, DualEncoder, TextTower, check_open
+from polyprompt.towers.base import NOTHING, Change, DualEncoder, TextTower, check_depth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,25 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "IVLP":
         """Untrained prompts."""
+        self.check_fits("ivlp", encoder)
         return IVLP(self, encoder, draw)
+
+    def check_fits(
+        self, method: str, encoder: DualEncoder, text: str = "text_depth", image: str = "image_depth"
+    ) -> None:
+        """Refuses an encoder whose towers have not so many blocks, or take no prompts.
+
+        Args:
+            method: names itself.
+            text, image: what it calls the depths.
+
+        Raises:
+            ConfigError: says which, and what to give.
+        """
+        if self.text_depth:
+            check_depth(method, encoder.text, "text", self.text_depth, self.text_start, setting=text)
+        if self.image_depth:
+            check_depth(method, encoder.image, "image", self.image_depth, self.image_start, setting=image)
 
 
 class IVLP(Adapter):
@@ -62,10 +80,6 @@ class IVLP(Adapter):
     def __init__(self, config: Config, encoder: DualEncoder, draw: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        if config.text_depth:
-            check_open(encoder.text, "text")
-        if config.image_depth:
-            check_open(encoder.image, "image")
         self.text = nn.ParameterList()
         if config.text_depth:
             self.text.append(context_start(encoder.text, config.text_context, config.words, config.std, draw))

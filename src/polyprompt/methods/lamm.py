@@ -66,6 +66,7 @@ class Config:
             prompts = coop.Config(context=count, words=self.words).build(encoder, names, draw)
         if self.beside == "maple":
             layout = maple.Config(context=self.context, depth=self.depth, words=self.words, std=self.std)
+            layout.check_fits("lamm", encoder)
             prompts = layout.build(encoder, names, draw)
         return LAMM(self, prompts, encoder.text, names)
 

@@ -40,6 +40,7 @@ class Config:
             std=self.std,
             text_start=self.start,
         )
+        layout.check_fits("language", encoder, text="depth")
         return ivlp.IVLP(layout, encoder, draw)
 
 

@@ -2,8 +2,8 @@
 
 Authors' code: muzairkhattak/multimodal-prompt-learning, trainers/maple.py. tests/test_golden.py compares logits,
 losses, gradients and steps. Depth J counts the input: J text prompts, J couplings, section 3.2 of the paper. What
-differs: the widths of the towers are read from them (theirs are 512 and 768), and prompts that no block reads are an
-error. Prompts that only one tower is deep enough for learn through that tower, as theirs do.
+differs: the widths of the towers are read from them (theirs are 512 and 768), and a depth beyond a tower's blocks is an
+error. Where prompts enter a later block, a tower takes as many of them as it has blocks from there on.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,9 @@ from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
-from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import Change, DualEncoder, TextTower, check_open
+from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth, check_depths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,24 +42,22 @@ class Config:
         check_counts("maple", context=self.context, depth=self.depth)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MaPLe":
-        """An untrained MaPLe; each tower gets as many prompts as it is deep."""
-        self.check_fits(encoder)
+        """An untrained MaPLe."""
+        self.check_fits("maple", encoder)
         return MaPLe(self, encoder, draw)
 
-    def check_fits(self, encoder: DualEncoder) -> None:
-        """Refuses an encoder whose towers have not so many blocks, or take no prompts.
+    def check_fits(self, method: str, encoder: DualEncoder) -> None:
+        """Refuses an encoder whose towers have not so many blocks, or take no prompts; `method` names itself.
 
         Raises:
-            ConfigError: says which.
+            ConfigError: says which, and what to give.
         """
-        check_open(encoder.text, "text")
-        check_open(encoder.image, "image")
-        depths = encoder.text.depth - self.text_start, encoder.image.depth - self.image_start
-        if self.depth > max(depths) or min(depths) < 1:
-            raise ConfigError(
-                f"maple: depth {self.depth}, from blocks {self.text_start} and {self.image_start} on, but the text "
-                f"tower has {encoder.text.depth} blocks and the image tower {encoder.image.depth}"
-            )
+        check_depths(method, encoder, self.depth)
+        towers = (encoder.text, "text", self.text_start), (encoder.image, "image", self.image_start)
+        for tower, what, start in towers:
+            check_depth(method, tower, what, 1, start)
+        tower, what, start = max(towers, key=lambda one: one[0].depth - one[2])
+        check_depth(method, tower, what, self.depth, start)  # else no tower would read the deepest prompts
 
 
 class MaPLe(Adapter):

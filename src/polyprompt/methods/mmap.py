@@ -29,7 +29,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth
+from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MmAP":
         """Untrained sources; of several tasks the first one's."""
-        check_depth("mmap", self.depth, encoder)
+        check_depths("mmap", encoder, self.depth)
         widths = encoder.text.width, encoder.image.width
         unit = self.unit or math.gcd(*widths)
         if unit < 1 or any(width % unit for width in widths):

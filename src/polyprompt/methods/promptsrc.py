@@ -71,6 +71,7 @@ class PromptSRC(ivlp.IVLP):
             text_start=config.text_start,
             image_start=config.image_start,
         )
+        layout.check_fits("promptsrc", encoder)
         super().__init__(layout, encoder, draw)
         self.consistency = config.consistency
 

@@ -45,6 +45,7 @@ class Config:
             std=self.std,
             image_start=self.start,
         )
+        layout.check_fits("vpt", encoder, image="depth")
         return ivlp.IVLP(layout, encoder, draw)
 
 

@@ -259,19 +259,31 @@ def check_change(tower: TextTower | ImageTower, what: str, plan: Plan) -> None:
         raise ConfigError(f"{what} tower: {why}")
 
 
-def check_depth(method: str, depth: int, encoder: DualEncoder) -> None:
-    """Refuses more blocks of prompts than a tower has, or a tower that takes none.
+def check_depth(
+    method: str, tower: TextTower | ImageTower, what: str, depth: int, start: int = 0, *, setting: str = "depth"
+) -> None:
+    """Refuses more blocks of prompts than a tower has from block `start` on, or a tower that takes none.
 
     Raises:
-        ConfigError: names the depth, or says why a tower takes none.
+        ConfigError: names the setting and what to give, or says why the tower takes none.
     """
-    check_open(encoder.text, "text")
-    check_open(encoder.image, "image")
-    if depth > min(encoder.text.depth, encoder.image.depth):
-        raise ConfigError(
-            f"{method}: depth is {depth}, but the text tower has {encoder.text.depth} blocks and the image tower "
-            f"{encoder.image.depth}"
-        )
+    check_open(tower, what)
+    left = max(tower.depth - start, 0)
+    if depth > left:
+        there = f"{tower.depth} block{'s' if tower.depth != 1 else ''}"
+        there += f", {left} of them from block {start} on" if start else ""
+        give = f"--set method.{setting}={left} or less" if left else f"a start of {tower.depth - 1} or less"
+        raise ConfigError(f"{method}: {setting} is {depth}, but the {what} tower has {there}; give {give}.")
+
+
+def check_depths(method: str, encoder: DualEncoder, depth: int) -> None:
+    """`check_depth` of both towers, of the shallower one first.
+
+    Raises:
+        ConfigError: as there.
+    """
+    for tower, what in sorted(((encoder.text, "text"), (encoder.image, "image")), key=lambda one: one[0].depth):
+        check_depth(method, tower, what, depth)
 
 
 def check_open(tower: TextTower | ImageTower, what: str) -> None:
