@@ -1,11 +1,14 @@
 import io
+import logging
+import subprocess
+import sys
 import time
 from contextlib import redirect_stderr
 
 import pytest
 
 from polyprompt import progress
-from polyprompt.progress import duration, step, track
+from polyprompt.progress import duration, only_ours, step, track
 
 
 class Clock:
@@ -117,3 +120,27 @@ def test_only_the_first_of_several_processes_speaks(environ, monkeypatch):
 )
 def test_durations_read_as_people_say_them(seconds, message):
     assert duration(seconds) == message
+
+
+def test_what_libraries_log_of_weights_is_held_back_and_nothing_else(capsys):
+    libraries = [logging.getLogger(name) for name in ("huggingface_hub", "transformers.modeling")]
+    own = logging.StreamHandler(sys.stderr)
+    logging.getLogger("huggingface_hub").addHandler(own)
+    try:
+        for _ in range(2):
+            with only_ours():
+                for one in (logging.root, *libraries):
+                    one.error("retrying")
+                logging.getLogger("my_lab").warning("mine")
+        logging.getLogger("huggingface_hub.utils").error("later")
+    finally:
+        logging.getLogger("huggingface_hub").removeHandler(own)
+    assert lines_of(capsys) == ["later"]
+
+
+def test_no_handler_is_left_at_the_root():
+    """As one that `logging.error` makes where there is none; all that other libraries log would be said twice."""
+    words = "import logging; from polyprompt.progress import only_ours\n"
+    words += "with only_ours(): logging.error('held')\nassert logging.root.handlers == []; logging.error('said')"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "ERROR:root:said\n")

@@ -1,4 +1,4 @@
-"""How far a long step is and how long it still takes, on stderr: a bar on a terminal, now and then a line elsewhere.
+"""What stands on stderr: how far a long step is and how long it takes; a bar on a terminal, else a line now and then.
 
     for caption in track(captions, "Encoding captions"):
         ...
@@ -9,6 +9,7 @@
 Steps that end within a few seconds print no lines. Of several training processes only the first one speaks.
 """
 
+import logging
 import os
 import sys
 import threading
@@ -26,6 +27,8 @@ FIRST_LINE = 3.0
 """Seconds before the first plain line."""
 LINE_EVERY = 10.0
 """Seconds between plain lines."""
+OTHERS = ("root", "huggingface_hub", "open_clip", "timm", "transformers")
+"""Where libraries that open weights log; open_clip at the root, too."""
 
 
 @runtime_checkable
@@ -144,6 +147,26 @@ def say(line: str) -> None:
     """One line on stderr: what takes a while, and what was left out, cut or put right."""
     if sys.stderr is not None:  # as in a program without a terminal; print would take stdout instead
         print(f"polyprompt: {line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def only_ours() -> Iterator[None]:
+    """Holds back what libraries that open weights log within: each retry, and what they raise as well."""
+    silent = logging.NullHandler()
+    logging.root.addHandler(silent)  # else a line at the root makes a handler there, which says all later lines twice
+    handlers = {handler for name in OTHERS for handler in logging.getLogger(name).handlers}
+
+    def ours(record: logging.LogRecord) -> bool:
+        return record.name.partition(".")[0] not in OTHERS
+
+    for handler in handlers:
+        handler.addFilter(ours)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(ours)
+        logging.root.removeHandler(silent)
 
 
 def duration(seconds: float) -> str:

@@ -326,6 +326,15 @@ def test_what_is_no_run(finished, place, tmp_path, refused):
         assert f"{spoilt / name}: " in refused("evaluate", spoilt, photos)
 
 
+def test_weights_that_cannot_be_had_are_one_line(photos, tmp_path, program):
+    """Also of libraries that log, before they raise it, what they raise."""
+    (photos / "captions.csv").unlink()
+    process = program("index", "ViT-B-16/openai", photos, "--out", tmp_path / "all", HF_HOME=str(tmp_path / "hub"))
+    _, err = process.communicate(timeout=120)
+    line = "polyprompt: ViT-B-16/openai: cannot be opened (HF_HUB_OFFLINE is set; and this machine has no copy of it; "
+    assert (process.returncode, err) == (2, f"{line}connect once, or have its files in a folder and give that).\n")
+
+
 def test_a_place_where_no_run_can_be(photos, toy, refused):
     for out in (photos / "1.png", photos / "1.png" / "run"):
         line = refused("align", *toy(), "--out", out)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from polyprompt.disk.files import MANIFEST, read_json
 from polyprompt.errors import FileError
+from polyprompt.progress import only_ours
 
 PREFIX = "hf:"
 SUFFIXES = (".json", ".safetensors", ".md")
@@ -55,7 +56,8 @@ def reached(what: str) -> Iterator[None]:
         FileError: see above; our own errors pass through.
     """
     try:
-        yield
+        with only_ours():
+            yield
     except FileError:
         raise
     except Exception as error:  # its own, and what its HTTP library and sockets raise
@@ -63,5 +65,20 @@ def reached(what: str) -> Iterator[None]:
         reason = lines[1] if len(lines) > 1 and "Client Error" in lines[0] else lines[0]
         reason = reason.partition(" for url")[0].partition(" (Request ID")[0].rstrip(".")
         raise FileError(
-            f"{what}: the hub says: {reason}. Look at the name and the network; what is private needs HF_TOKEN."
+            f"{what}: {unanswered(error) or f'the hub says: {reason}'}. Look at the name and the network; what is "
+            "private needs HF_TOKEN."
         ) from None
+
+
+def unanswered(error: Exception) -> str | None:
+    """In a few words that the hub gave no answer, and why, where that is what an error comes from; else None."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    chain: list[BaseException] = [error]
+    while follows := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(follows)
+    if not any(isinstance(one, LocalEntryNotFoundError) for one in chain):
+        return None
+    why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else f"the Hugging Face hub does not answer: {chain[-1]}"
+    return f"{why}; and this machine has no copy of it"

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from polyprompt.disk.hub import unanswered
 from polyprompt.errors import PolypromptError, TowerError
+from polyprompt.progress import only_ours
 from polyprompt.values import Foreign, Plain
 
 DEEPEST = 1000
@@ -26,11 +28,14 @@ PICKLED = "its weights are pickled, and no pickle is loaded; have them as safete
 def one_line(what: str, hint: str = "") -> Iterator[None]:
     """Whatever is raised within, by another library on what it was given, as a `TowerError` that begins with `what`.
 
+    What the library logs meanwhile is held back.
+
     Raises:
         TowerError: see above; our own errors and a lack of memory pass through.
     """
     try:
-        yield
+        with only_ours():
+            yield
     except (PolypromptError, MemoryError):
         raise
     except Exception as error:
@@ -39,6 +44,8 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """What an error of another library says, in one line."""
+    if silence := unanswered(error):
+        return f"{silence}; connect once, or have its files in a folder and give that"
     message = str(error)
     if "trust_remote_code" in message or "custom code" in message:
         return "it brings code of its own, which is never run here"

