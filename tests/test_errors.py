@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,13 @@ def test_errors_for_users_stand_in_one_file():
 def test_scikit_learn_may_catch_its_own_kind():
     with pytest.raises(ValueError, match="no labels"):
         raise errors.NoLabelsError("no labels")
+
+
+def test_all_that_name_an_extra_say_alike_how_it_is_installed():
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"\binstall\('([\w-]+)'\)", text)}
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert named
+    assert named <= set(project["optional-dependencies"])
+    assert sum("polyprompt[" in text for text in texts) == 1  # errors.py
+    assert errors.install("lance").startswith("pip install '.[lance]' in a clone")

@@ -22,6 +22,11 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+def install(extra: str) -> str:
+    """How to get the packages of an extra of pyproject.toml, for all that a user may have polyprompt from."""
+    return f"pip install '.[{extra}]' in a clone of polyprompt, 'polyprompt[{extra}]' of a release"
+
+
 class PolypromptError(Exception):
     """Base of all errors that are the input's fault and not ours."""
 

@@ -91,7 +91,7 @@ def test_an_executor_that_is_not_installed(grid, not_installed, executor, module
     not_installed(module)
     code, _, line = grid("few-shot", "--executor", executor)
     assert code == 2
-    assert f"needs {module}, which is not installed; pip install 'polyprompt[{executor}]'" in line
+    assert f"needs the package {module}; pip install '.[{executor}]'" in line
 
 
 def test_a_recipe_with_a_wrong_key(polyprompt, tmp_path):

@@ -455,7 +455,7 @@ def test_a_damaged_saved_data_set_and_an_unreachable_one(tmp_path):
 @pytest.mark.parametrize(("library", "source"), [("datasets", "hf:who/what"), ("braceexpand", "{0..9}.tar")])
 def test_a_library_that_is_not_installed_is_named(not_installed, library, source):
     not_installed(library)
-    with pytest.raises(DataError, match=rf"{library} library; pip install 'polyprompt\[data\]'"):
+    with pytest.raises(DataError, match=rf"package {library}; pip install '\.\[data\]'"):
         read_pairs(source)
 
 

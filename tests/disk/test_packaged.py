@@ -92,7 +92,7 @@ def test_openmoji_unpacks_its_svgs_alone(wheel):
 def test_smollm2_without_gguf_says_what_to_install(wheel, not_installed):
     wheel()
     not_installed("gguf")
-    with pytest.raises(TowerError, match=re.escape("pip install 'polyprompt[demo]'")):
+    with pytest.raises(TowerError, match=re.escape("pip install '.[demo]'")):
         packaged.smollm2()
 
 

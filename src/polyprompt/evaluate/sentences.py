@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.errors import ConfigError, DataError
+from polyprompt.errors import ConfigError, DataError, install
 
 
 def spearman(first: Float[Tensor, "n D"], second: Float[Tensor, "n D"], scores: Sequence[float]) -> float:
@@ -35,4 +35,4 @@ def check_scipy() -> None:
         ConfigError: scipy is not installed.
     """
     if find_spec("scipy") is None:
-        raise ConfigError("sentences: their correlation needs scipy; pip install 'polyprompt[bench]'")
+        raise ConfigError(f"sentences: their correlation needs the package scipy; {install('bench')}")

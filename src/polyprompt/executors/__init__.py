@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, install
 from polyprompt.executors.job import Job, Watch
 
 Executor = Literal["local", "ray", "slurm"]
@@ -21,8 +21,7 @@ def check(executor: Executor) -> None:
     """
     if executor in NEEDED and find_spec(NEEDED[executor]) is None:
         raise ConfigError(
-            f"--executor {executor} needs {NEEDED[executor]}, which is not installed; pip install "
-            f"'polyprompt[{executor}]', or use --executor local"
+            f"--executor {executor} needs the package {NEEDED[executor]}; {install(executor)}; or use --executor local"
         )
     if executor == "slurm" and not shutil.which("sbatch"):
         raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")

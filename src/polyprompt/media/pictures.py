@@ -23,7 +23,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from polyprompt.errors import ConfigError, ImageError, UnknownNameError
+from polyprompt.errors import ConfigError, ImageError, UnknownNameError, install
 from polyprompt.media.video import decoded, is_video
 from polyprompt.values import Json, Values
 
@@ -202,7 +202,7 @@ def _heif() -> bool:
 
 def _know_heif(name: str) -> None:
     if not _heif():
-        raise ImageError(name, "a HEIC picture, which needs pillow-heif: pip install 'polyprompt[heif]'")
+        raise ImageError(name, f"a HEIC picture, which needs the package pillow-heif; {install('heif')}")
 
 
 def _as_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from polyprompt.errors import ImageError
+from polyprompt.errors import ImageError, install
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -70,7 +70,7 @@ def decoded(source: BufferedReader | BytesIO, count: int, name: str, most: int =
         import av
         from av.error import FFmpegError
     except ImportError:
-        raise ImageError(name, "videos need the package av; pip install 'polyprompt[video]'") from None
+        raise ImageError(name, f"videos need the package av; {install('video')}") from None
     kind = container_of(source.read(12))
     source.seek(0)
     try:

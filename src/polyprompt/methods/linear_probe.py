@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polyprompt.adapt.adapter import Closed, Names
 from polyprompt.adapt.published import Untrained
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, install
 from polyprompt.towers.base import DualEncoder
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
@@ -91,7 +91,7 @@ def fitted(rows: np.ndarray, labels: np.ndarray, strength: float) -> tuple[Float
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError:
-        raise ConfigError("linear_probe needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
+        raise ConfigError(f"linear_probe needs the package scikit-learn; {install('sklearn')}") from None
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the largest C need not end; it is then seldom chosen

@@ -34,7 +34,7 @@ from polyprompt.disk.files import (
 from polyprompt.disk.pieces import DamagedPieceError, Piece, Stamps
 from polyprompt.disk.rows import NAMES, RowStore, item_key
 from polyprompt.disk.sealed import HASH, read_sealed, write_sealed
-from polyprompt.errors import FileError
+from polyprompt.errors import FileError, install
 from polyprompt.progress import say
 from polyprompt.search import items
 from polyprompt.search.codes import MANY, Codes, build
@@ -213,7 +213,7 @@ class Collection:
         try:
             return Codes.read(self.folder / "index" / self.shown.codes, int(self.shown.about["reread"]))
         except ImportError:
-            say(f"{self.folder}: is searched row by row; its codes need pip install 'polyprompt[search]'.")
+            say(f"{self.folder}: is searched row by row; its codes need the package faiss; {install('search')}.")
             return None
 
     def check(self) -> None:
@@ -270,7 +270,7 @@ def _codes(place: Path, vectors: Vectors, folder: Path, model: Embedder | None) 
     if len(vectors) < MANY:
         return "", {}
     if find_spec("faiss") is None:
-        say(f"{folder}: more than {MANY:,} pictures are found sooner with pip install 'polyprompt[search]'.")
+        say(f"{folder}: more than {MANY:,} pictures are found sooner with the package faiss; {install('search')}.")
         return "", {}
     texts = None if model is None else model.texts(TEXTS)
     codes, about = build(vectors, len(read_about(folder).prompts) or 1, texts)

@@ -15,7 +15,7 @@ import numpy as np
 
 from polyprompt.disk.files import make_folder, one_process_at_a_time, set_aside, writing
 from polyprompt.disk.tensors import is_utf8
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError, FileError, install
 from polyprompt.progress import say, step, track
 from polyprompt.search.collection import Collection
 from polyprompt.search.items import COLUMNS
@@ -45,7 +45,7 @@ def write_table(collection: Collection, folder: Path) -> bool:
         import lancedb
         from lancedb.index import FTS
     except ModuleNotFoundError:
-        raise ConfigError("a LanceDB table needs the package lancedb; pip install 'polyprompt[lance]'") from None
+        raise ConfigError(f"a LanceDB table needs the package lancedb; {install('lance')}") from None
     if not is_utf8(folder):
         raise FileError(f"{folder}: LanceDB opens no folder whose name is not UTF-8; choose another.")
     make_folder(folder)

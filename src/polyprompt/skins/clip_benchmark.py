@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyprompt.errors import ConfigError, PolypromptError
+from polyprompt.errors import ConfigError, PolypromptError, install
 from polyprompt.media.pictures import Preprocess
 from polyprompt.search.models import Embedder, open_model
 from polyprompt.types import Pixels
@@ -79,7 +79,7 @@ def main() -> None:
         from clip_benchmark import models
         from clip_benchmark.metrics import zeroshot_classification
     except ImportError:
-        raise ConfigError("this needs the package clip_benchmark; pip install 'polyprompt[clip-benchmark]'") from None
+        raise ConfigError(f"this needs the package clip_benchmark; {install('clip-benchmark')}") from None
     models.TYPE2FUNC[MODEL_TYPE] = load_ours
     if MODEL_TYPE not in models.MODEL_TYPES:
         models.MODEL_TYPES.append(MODEL_TYPE)

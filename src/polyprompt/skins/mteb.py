@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, install
 from polyprompt.search.models import Embedder, open_model
 from polyprompt.towers.encoder import pixel_batches
 from polyprompt.values import Foreign
@@ -20,7 +20,7 @@ try:
     from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 except ImportError:
-    raise ConfigError("this needs the package mteb; pip install 'polyprompt[mteb]'") from None
+    raise ConfigError(f"this needs the package mteb; {install('mteb')}") from None
 
 
 class MTEBModel(AbsEncoder):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import Head
 from polyprompt.disk.files import write_bytes
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError, FileError, install
 from polyprompt.methods import method_name
 from polyprompt.progress import step
 from polyprompt.types import Pixels
@@ -86,7 +86,7 @@ def check_onnx() -> None:
     try:
         import onnxscript  # noqa: F401  # what torch translates with
     except ImportError:
-        raise ConfigError("ONNX files need the package onnxscript; pip install 'polyprompt[onnx]'") from None
+        raise ConfigError(f"ONNX files need the package onnxscript; {install('onnx')}") from None
 
 
 def check_size(module: nn.Module, path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import Adapted
 from polyprompt.campe.model import CAMPE
-from polyprompt.errors import ConfigError, DataError
+from polyprompt.errors import ConfigError, DataError, install
 from polyprompt.inputs import Picture
 from polyprompt.media.pictures import open_picture
 from polyprompt.progress import step
@@ -33,9 +33,7 @@ try:
     from sentence_transformers.base.modality_types import Modality, PairInput, SingleInput
     from sentence_transformers.base.modules import InputModule
 except ImportError:
-    raise ConfigError(
-        "this needs the package sentence-transformers; pip install 'polyprompt[sentence-transformers]'"
-    ) from None
+    raise ConfigError(f"this needs the package sentence-transformers; {install('sentence-transformers')}") from None
 
 Features: TypeAlias = dict[str, Tensor | list[str]]
 """What runs through the modules: "texts" or "pixels" on the way in, "sentence_embedding" on the way out."""

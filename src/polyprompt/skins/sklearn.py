@@ -21,7 +21,7 @@ from PIL import Image
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
 from polyprompt.data.items import Labelled, Picture
-from polyprompt.errors import ConfigError, DataError, NoLabelsError
+from polyprompt.errors import ConfigError, DataError, NoLabelsError, install
 from polyprompt.media.pictures import file_bytes, open_picture
 from polyprompt.methods import DEFAULT
 from polyprompt.runs.load import load_encoder
@@ -40,7 +40,7 @@ try:
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.validation import check_is_fitted, column_or_1d
 except ImportError:
-    raise ConfigError("PromptClassifier needs scikit-learn; pip install 'polyprompt[sklearn]'") from None
+    raise ConfigError(f"PromptClassifier needs the package scikit-learn; {install('sklearn')}") from None
 
 
 Samples: TypeAlias = Sequence[object] | np.ndarray

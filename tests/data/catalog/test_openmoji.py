@@ -93,7 +93,7 @@ def test_lines_alone_lose_colour_skin_and_hair_and_nothing_else():
 
 def test_drawing_without_resvg_says_what_to_install(not_installed):
     not_installed("resvg_py")
-    with pytest.raises(DataError, match=r"pip install 'polyprompt\[demo\]'"):
+    with pytest.raises(DataError, match=r"pip install '\.\[demo\]' in a clone"):
         draw(svg())
 
 

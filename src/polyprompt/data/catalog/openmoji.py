@@ -19,7 +19,7 @@ from polyprompt.data.items import Picture
 from polyprompt.data.rows import Row
 from polyprompt.disk.files import built_once, cache_folder, check_manifest, digest
 from polyprompt.disk.packaged import openmoji_svgs
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, install
 from polyprompt.media.pictures import file_bytes
 from polyprompt.progress import track
 
@@ -118,7 +118,7 @@ def draw(svg: str, *, lines: bool = False) -> bytes:
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
-        raise DataError("openmoji: drawing it needs the package resvg_py; pip install 'polyprompt[demo]'.") from error
+        raise DataError(f"openmoji: drawing it needs the package resvg_py; {install('demo')}.") from error
 
     if lines:
         root = ET.fromstring(svg)

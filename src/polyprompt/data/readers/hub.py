@@ -28,7 +28,7 @@ from polyprompt.data.rows import (
     optional_column,
     texts,
 )
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, install
 from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Json
 
@@ -60,7 +60,7 @@ def _splits(source: str) -> dict[str | None, "Dataset"]:
     try:
         from datasets import Dataset, load_dataset, load_from_disk
     except ImportError:
-        raise DataError(f"{source}: needs the datasets library; pip install 'polyprompt[data]'") from None
+        raise DataError(f"{source}: needs the package datasets; {install('data')}") from None
     try:
         if source.startswith(PREFIX):
             name, _, config = source.removeprefix(PREFIX).partition(":")

@@ -24,7 +24,7 @@ from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
 from polyprompt.data.rows import CAPTION, CLASS_NAME, LABEL, SPLIT, Row, column, label_of, optional_column, texts
 from polyprompt.data.splits import USUAL
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, install
 from polyprompt.media.suffixes import SEEN
 from polyprompt.values import Json
 
@@ -94,9 +94,7 @@ def _shards(source: str) -> list[Path]:
         try:
             from braceexpand import braceexpand
         except ImportError:
-            raise DataError(
-                f"{source}: braces need the braceexpand library; pip install 'polyprompt[data]', or use *"
-            ) from None
+            raise DataError(f"{source}: braces need the package braceexpand; {install('data')}; or use *") from None
         patterns = list(braceexpand(source))
     shards = [path for pattern in patterns for path in sorted(glob(pattern)) or [pattern]]
     return [Path(path) for path in shards]
