@@ -40,6 +40,11 @@ def place(tmp_path_factory):
     with toy_place(place), pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)
         yield place
+    forget()
+
+
+def forget():
+    """Nobody has imported what lies in the working folder: each command is a program of its own."""
     for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
         del sys.modules[name]
 
@@ -80,11 +85,11 @@ def test_no_block_is_left_out():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs(page, place, serving):
+def test_a_page_runs(page, place, serving, environ):
     names = {}
     for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "sh":
-            run_commands(code, serving)
+            run_commands(code, serving, environ)
         elif file := re.match(r"# (my_lab/\w+\.py)\n", code):
             path = place / file[1]
             path.parent.mkdir(exist_ok=True)
@@ -95,11 +100,15 @@ def test_a_page_runs(page, place, serving):
     assert all((place / name).is_file() for name in LEFT[page.stem])
 
 
-def run_commands(code, serving):
-    """Every line is a polyprompt command that succeeds and says something."""
+def run_commands(code, serving, environ):
+    """Every line is a polyprompt command that succeeds and says something, or exports a variable for them."""
     for line in code.splitlines():
         program, *words = shlex.split(line)
+        if program == "export":
+            environ(**dict(word.split("=", 1) for word in words))
+            continue
         assert program == "polyprompt"
+        forget()
         if words[0] == "serve":
             serving(words)
             continue

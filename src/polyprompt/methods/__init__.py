@@ -65,7 +65,10 @@ def module_of(name: str) -> ModuleType:
         module = import_module(name if "." in name else f"{__name__}.{name}")
         module.Config  # noqa: B018
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"method {name}: {error}; a method of your own is a module with a class Config") from None
+        hint = "a method of your own is a module with a class Config on Python's path"
+        if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
+            hint += "; if it lies in the current folder, put PYTHONPATH=. before the command"
+        raise ConfigError(f"method {name}: {error}; {hint}") from None
     return module
 
 
