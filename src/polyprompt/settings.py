@@ -34,6 +34,9 @@ class Settings(BaseModel):
     SHOWN: ClassVar[tuple[str, ...]] = ()
     """The settings that are options of their own on the command line; all others are set with --set."""
 
+    FREE: ClassVar[tuple[str, ...]] = ()
+    """The settings that may be others when a run goes on: they decide how far it comes, and nothing of its steps."""
+
     @classmethod
     def chosen(cls, values: Values) -> Mapping[str, type]:
         """Settings of settings that depend on what `values` choose, as a method's on its name, with their kinds."""

@@ -73,7 +73,9 @@ def test_new_then_resumed_then_finished(tmp_path, typed):
     results = read_results(out)
     assert results["command"] == "polyprompt toy --out 'a b'"  # of the beginning
     assert (results["kind"], results["name"], results["seed"]) == ("toy", "toy", 0)
-    assert results["config"] == json.loads((out / "config.json").read_text()) == {"name": "toy", "seed": 0, "rate": 0.1}
+    assert results["config"] == json.loads((out / "config.json").read_text()) == {
+        "name": "toy", "seed": 0, "rate": 0.1, "budget": None,
+    }  # fmt: skip
     assert set(os.listdir(out)) == {"config.json", "inputs.json", "model", "results.json"}
 
     before = content(out)
@@ -98,6 +100,62 @@ def test_other_settings_are_named_and_refused_before_anything_is_written(finishe
     ):
         pass
     assert content(tmp_path) == before
+
+
+def test_a_resume_may_give_another_budget(tmp_path):
+    with opened(tmp_path) as run:
+        run.start({})
+    with opened(tmp_path, resume=True, budget=20.0) as run:
+        run.start({})
+    with opened(tmp_path, resume=True, budget=60.0) as run:
+        run.start({})
+        run.finish(run.head(), Path.mkdir)
+    assert read_results(tmp_path)["config"]["budget"] == 60
+    with opened(tmp_path, resume=True, budget=60.0) as run:
+        assert run.finished
+    with pytest.raises(FileError, match=r"other settings \(budget: 60\.0 there, 20\.0 here\)"):
+        opened(tmp_path, resume=True, budget=20.0).__enter__()
+
+
+def begin(out, error, *folders, log=None):
+    """A run that has made these and then ends with an error."""
+    with opened(out) as run:
+        run.start({"drawn": ["1.png"]})
+        for name in folders:
+            (out / name).mkdir(parents=True)
+        if log is not None:
+            (out / "log.jsonl").write_text(log)
+        raise error
+
+
+def test_a_run_that_fails_before_it_has_trained_a_step_is_taken_away(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    for out in (tmp_path / "new", tmp_path):
+        before = set(os.listdir(out)) if out.exists() else None
+        for _ in range(2):
+            with pytest.raises(FileError, match="unreadable"):
+                begin(out, FileError("unreadable"), "checkpoints/", "trials/maple/half/", log="")
+        assert (set(os.listdir(out)) if out.exists() else None) == before
+
+
+@pytest.mark.parametrize(
+    ("made", "log"),
+    [((), "{}"), (["checkpoints/epoch-0001-batch-000001/"], ""), (["trials/maple.json/"], ""), (["model/"], "")],
+)
+def test_a_run_that_fails_later_stays(made, log, tmp_path):
+    with pytest.raises(FileError, match="late"):
+        begin(tmp_path, FileError("late"), *made, log=log)
+    with opened(tmp_path, resume=True) as run:
+        run.start({"drawn": ["1.png"]})
+
+
+def test_a_run_that_is_stopped_before_its_first_step_stays(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path, KeyboardInterrupt())
+    with pytest.raises(FileError, match="other inputs"), opened(tmp_path, resume=True) as run:
+        run.start({"drawn": ["2.png"]})
+    with opened(tmp_path, resume=True) as run:
+        run.start({"drawn": ["1.png"]})
 
 
 def test_other_inputs_are_named(tmp_path):

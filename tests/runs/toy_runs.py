@@ -16,9 +16,11 @@ from polyprompt.settings import Settings
 
 
 class ToySettings(Settings):
+    FREE = ("budget",)
     name: str = "toy"
     seed: int = 0
     rate: float = 0.1
+    budget: float | None = None
 
 
 def toy_settings(place: Path, **settings) -> AlignSettings:

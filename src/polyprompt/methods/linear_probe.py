@@ -5,8 +5,8 @@ penalty chosen on held-out pictures. Here vectors are of unit length, a quarter 
 held out to choose C in {0.1, 1, ..., 100,000}, the smallest of equally good ones, and the classifier is then fitted to
 all of them. With one picture in a class nothing can be held out, and C is 1,000.
 
-Of few pictures the smallest C is often as right as any, and then holds all probabilities near 1/c: read the order of the
-classes, not how sure it is.
+Of few pictures the smallest C is often as right as any, and then holds all probabilities near 1/c: read the order of
+the classes, not how sure it is.
 """
 
 import warnings

@@ -18,6 +18,7 @@ from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
 from polyprompt.methods import CANDIDATES
 from polyprompt.progress import say
+from polyprompt.runs.folder import TRIALS
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -54,7 +55,7 @@ def choose(
         DataError: a class has a single picture, so none can be held out.
     """
     kept, held = hold_out(drawn, HELD_OUT)
-    trials = make_folder(folder / "trials")
+    trials = make_folder(folder / TRIALS)
     found: list[Json] = []
     for number, name in enumerate(CANDIDATES):
         note = trials / f"{name}.json"

@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -41,6 +42,8 @@ from polyprompt.train.log import LOG
 from polyprompt.values import Json, Values
 
 RESULTS, CONFIG, INPUTS = "results.json", "config.json", "inputs.json"
+TRIALS = "trials"
+"""Where `adapt --method auto` notes what it has tried (auto.py)."""
 LOCK, HOLDER = ".lock", ".holder.json"
 PACKAGES = ("polyprompt", "torch", "transformers", "timm", "open_clip_torch")
 """Whose versions are noted."""
@@ -104,7 +107,7 @@ class RunFolder:
             "kind": self.kind,
             "name": self.config["name"],
             "command": read_inputs(self.folder)["command"],
-            "config": self.config,
+            "config": self.config,  # with what a resume gave in place of what config.json has (Settings.FREE)
             "seed": self.config["seed"],
             "versions": {name: version(name) for name in PACKAGES},
             "machine": machine(),
@@ -133,6 +136,9 @@ def open_run(
     kind: str, out: Path, settings: Settings, *, resume: bool, outside: Sequence[str | None] = ()
 ) -> Iterator[RunFolder]:
     """The run in `out`: new, to go on, or finished; held until the block ends.
+
+    A new one that fails before it has trained a step is taken away again: what it was started with may be mended. One
+    that is stopped, by Ctrl-C or a kill, stays and can be resumed.
 
     Args:
         kind: the task.
@@ -164,7 +170,28 @@ def open_run(
         finished, before = on_main_process(look)
         if finished and is_main_process():
             say(f"{out}: finished before; nothing is done again.")
-        yield RunFolder(kind, out, settings, finished, time.perf_counter() - before)
+        new = not _begun(out)
+        try:
+            yield RunFolder(kind, out, settings, finished, time.perf_counter() - before)
+        except Exception:
+            if new and is_main_process():
+                _take_away(out)
+            raise
+
+
+def _begun(out: Path) -> bool:
+    return any(os.path.exists(out / name) for name in (CONFIG, INPUTS))
+
+
+def _take_away(out: Path) -> None:
+    """Removes what a run has written that has trained and tried nothing yet."""
+    made = (out / "model").exists() or checkpoint.found(out / "checkpoints") or list((out / TRIALS).glob("*.json"))
+    if made or ((out / LOG).exists() and (out / LOG).stat().st_size):
+        return
+    for name in (LOG, INPUTS, CONFIG):
+        (out / name).unlink(missing_ok=True)
+    for name in ("checkpoints", TRIALS):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _check_place(out: Path, outside: Sequence[str | None]) -> None:
@@ -178,10 +205,11 @@ def _check_place(out: Path, outside: Sequence[str | None]) -> None:
 
 
 def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
-    """Goes on only if that is wanted, and with the settings that the run was started with."""
+    """Goes on only if asked to, and with the settings that the run was started with; a finished one, ended with."""
     if not resume:
         raise FileError(f"{out}: holds a run already. Resume it with --resume, or choose another folder.")
     check_truth(out)
+    finished = os.path.exists(out / RESULTS)
     now, before = settings.model_dump(mode="json"), read_json(out / CONFIG)
     try:
         # What it says of a method is looked at only where it is what was asked for: others may be anyone's.
@@ -189,10 +217,12 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
             before = checked(type(settings), before, str(out / CONFIG)).model_dump(mode="json")
     except ConfigError as error:
         raise FileError(f"{error} The folder holds another kind of run, or one of another version.") from None
+    if finished:
+        before |= {name: read_results(out)["config"].get(name) for name in settings.FREE}
     other = [
         f"{name}: {before.get(name)!r:.60} there, {now[name]!r:.60} here"
         for name in now
-        if now[name] != before.get(name)
+        if now[name] != before.get(name) and (finished or name not in settings.FREE)
     ]
     if other:
         raise FileError(

@@ -94,6 +94,7 @@ class AdaptSettings(Settings):
         "data", "task", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions",
         "epochs", "batch", "rate", "budget", "precision",
     )  # fmt: skip
+    FREE: ClassVar[tuple[str, ...]] = ("budget",)
 
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
@@ -154,7 +155,7 @@ class AdaptSettings(Settings):
     views: Literal["crops", "randaugment"] | None = None
     """What augment does: crops, mirrored half of the time; or two operations on the whole picture (CoPrompt's)."""
     budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds_in)] = None
-    """Time for the run, as 90s, 5m or 1h: training ends when it is over, and what stands is scored and saved."""
+    """Time for the run, as 90s, 5m or 1h; then what stands is scored and saved. --resume may give another."""
     augment: bool = False
     """Pictures changed at random, as the authors do; the frozen part is then computed anew in each step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
