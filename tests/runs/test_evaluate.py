@@ -120,6 +120,23 @@ def test_an_adapted_run_scores_another_set_among_its_own_classes(adapted, place,
     assert after == before
 
 
+def test_what_a_run_was_trained_on_is_told_and_kept(adapted, place, tmp_path, capsys):
+    """By the bytes, whatever the folder is called; a set without them, and one that has moved, say nothing."""
+    folder, classifier = adapted
+    copied = shutil.copytree(place / "photos", tmp_path / "copied")
+    drawn = [key for keys in read_inputs(folder)["drawn"].values() for key in keys]
+    for source in (place / "photos", copied):
+        found = evaluate(folder, str(source), model=classifier).scores
+        assert found["trained_on"] == len(drawn) == 3 * len(classifier.class_names)
+        said = capsys.readouterr().err
+        assert f"{source.name}: {len(drawn)} of {found['pictures']} pictures are those that {folder} was" in said
+        assert read_results(folder)["classification"][f"{source} all"]["trained_on"] == len(drawn)
+    for key in drawn:
+        (copied / key).unlink()
+    assert "trained_on" not in evaluate(folder, str(copied), model=classifier).scores
+    assert "trained on" not in capsys.readouterr().err
+
+
 def test_an_adapted_run_scores_other_classes(adapted, place, tmp_path, capsys):
     folder, classifier = adapted
     for new, old in (("crimson", "red"), ("snow", "white"), ("leaf", "green")):

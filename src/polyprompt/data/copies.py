@@ -15,17 +15,21 @@ def warn_of_copies(place: str, trained: Sequence[Picture], scored: Mapping[str, 
         trained: the pictures to train on.
         scored: those of each set, by what it is called.
     """
-    known: dict[str, str] = {}
-    for picture in trained:
-        if digest := _digest(picture):
-            known.setdefault(digest, picture.key)
     for name, pictures in scored.items():
-        same = [f"{one.key} is {known[digest]}" for one in pictures if (digest := _digest(one)) in known]
-        if same:
+        if same := copies(trained, pictures):
             number = count(len(same), "picture is", "pictures are")
             say_once(
                 place, f"{name}: {number} trained on as well, byte for byte, so its figures flatter: {some(same)}."
             )
+
+
+def copies(trained: Sequence[Picture], scored: Sequence[Picture]) -> list[str]:
+    """A line for each scored picture that is byte for byte one of those trained on."""
+    known: dict[str, str] = {}
+    for picture in trained:
+        if digest := _digest(picture):
+            known.setdefault(digest, picture.key)
+    return [f"{one.key} is {known[digest]}" for one in scored if (digest := _digest(one)) in known]
 
 
 def _digest(picture: Picture) -> str:

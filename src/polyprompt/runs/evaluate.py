@@ -1,21 +1,24 @@
 """A finished run scored on another set, of captions, labels or sentences; the scores are kept with the run's own."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.model import CAMPE
-from polyprompt.data.items import Labelled
-from polyprompt.data.read import read_labelled, read_pairs, read_scored
-from polyprompt.data.source import kinds_of
+from polyprompt.data.copies import copies
+from polyprompt.data.items import Labelled, Picture
+from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored
+from polyprompt.data.rows import Row
+from polyprompt.data.source import kinds_of, rows_of_kind
 from polyprompt.disk.files import read_json
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, DataError
 from polyprompt.evaluate.classify import distinct_names
 from polyprompt.progress import say
 from polyprompt.runs import align, training
-from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_results
+from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_inputs, read_results
 from polyprompt.runs.load import load, zero_shot
 from polyprompt.runs.processes import device
 from polyprompt.runs.settings import AlignSettings
@@ -45,7 +48,7 @@ def evaluate(
 
     A run of `align` scores captions; or labels, zero-shot, where there are no captions, or classes or templates are
     given; or pairs of sentences. A run of `adapt` scores labels, among the classes that it was trained on if the set
-    has no others.
+    has no others; how many of the pictures it was trained on is told, and kept as `trained_on`.
 
     Args:
         run: the folder of a finished run.
@@ -114,7 +117,31 @@ def _labels(
         model = Classifier(model.method.for_classes(data.class_names, twins=data.twins))
     method = model.method
     method.to(device())
-    return training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
+    found = training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
+    if known := len(copies(_trained_on(folder), data.pictures)):
+        say(
+            f"{data.name}: {known} of {len(data.pictures)} pictures are those that {folder} was trained on, and "
+            "flatter it. Give a split or a folder without them; adapt itself scored what it had not drawn."
+        )
+        found["trained_on"] = known
+    return found
+
+
+def _trained_on(folder: Path) -> list[Picture]:
+    """The training pictures of a run of `adapt`, where they still lie; of a run of `align` none."""
+    inputs, config = read_inputs(folder), read_results(folder)["config"]
+    if inputs["kind"] != "adapt":
+        return []
+    sources, drawn = (config["data"], *config.get("task", ())), inputs["drawn"]
+    by_task = drawn.values() if config.get("task") else [drawn]
+    found: list[Picture] = []
+    for source, of_class in zip(sources, by_task, strict=True):
+        keys = {key for keys in of_class.values() for key in keys}
+        with suppress(DataError):  # it has moved
+            opened = open_labels(source)
+            rows = cast(list[Row], rows_of_kind(opened, "labels", config["train_split"] if opened.splits else None))
+            found += [row.picture for row in rows if row.picture and row.key in keys]
+    return found
 
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:
