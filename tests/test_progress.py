@@ -69,9 +69,9 @@ def test_a_step_without_units_is_said_while_it_lasts_and_when_it_is_done(capsys,
         pass
     assert lines_of(capsys) == []
     monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
-    with step("Writing"):
+    with step("Writing, a second"):
         time.sleep(0.2)
-        assert lines_of(capsys) == ["polyprompt: Writing ..."]
+        assert lines_of(capsys) == ["polyprompt: Writing, a second ..."]
     assert lines_of(capsys) == ["polyprompt: Writing: done in 0 s"]
 
 

@@ -126,7 +126,7 @@ def _least(*times: float | None) -> float | None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """A step that has no units: said once it has lasted some seconds, and again when it is done."""
+    """A step that has no units: said once it has lasted some seconds; when it is done, what stands before a comma."""
     if int(os.environ.get("RANK", "0")) > 0:
         yield
         return
@@ -140,7 +140,7 @@ def step(what: str) -> Iterator[None]:
         timer.cancel()
         timer.join()  # so that its line stands before what comes now
     if (took := time.monotonic() - start) >= FIRST_LINE:
-        say(f"{what}: done in {duration(took)}")
+        say(f"{what.partition(', ')[0]}: done in {duration(took)}")
 
 
 def say(line: str) -> None:
