@@ -332,7 +332,27 @@ def test_a_build_that_fails_leaves_nothing_and_what_a_kill_left_is_cleared():
 
     with pytest.raises(CacheError):
         files.built_once(folder, fail, "Building")
-    assert [name for name in os.listdir(folder.parent) if not name.endswith(".lock")] == []
+    assert os.listdir(folder.parent) == []
+
+
+COUNTS = """
+import sys
+from pathlib import Path
+from polyprompt.disk.files import one_process_at_a_time
+for _ in range(50):
+    with one_process_at_a_time(Path(sys.argv[1]) / "thing"):
+        file = Path(sys.argv[1]) / "count"
+        file.write_text(str(int(file.read_text()) + 1))
+"""
+
+
+@pytest.mark.outside("process")
+def test_a_lock_holds_and_leaves_no_file(tmp_path):
+    (tmp_path / "count").write_text("0")
+    counters = [subprocess.Popen([sys.executable, "-c", COUNTS, str(tmp_path)]) for _ in range(4)]
+    assert [counter.wait() for counter in counters] == [0, 0, 0, 0]
+    assert (tmp_path / "count").read_text() == "200"
+    assert os.listdir(tmp_path) == ["count"]
 
 
 BUILDS = """

@@ -382,7 +382,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def one_process_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock beside `folder`; the system lets go of it when this process ends, however it ends.
+    """Hold a lock beside `folder`, a file that goes again; the system lets go of it when this process ends, however.
 
     Raises:
         CacheError, FileError: no lock can be made there.
@@ -399,6 +399,8 @@ def one_process_at_a_time(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # whoever waits for the file sees that it has no name any more, and makes another
+            os.unlink(lock.lock_file)
         lock.release()
 
 
