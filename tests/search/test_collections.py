@@ -109,6 +109,23 @@ def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, p
     assert (place != found[0][0], done.counts["embedded"]) == (True, 12)
 
 
+def test_what_a_search_has_kept_in_the_cache_is_not_embedded_again(model, photos, fill, cache, tmp_path, capsys):
+    place, _ = in_cache(model, in_folder(photos), str(photos))
+    picture(photos / "new.png", 99)
+    assert str(fill()) == "1 new, 12 unchanged; 1 embedded, 0 unreadable"
+    assert "begins with what a search of these pictures has kept in the cache" in capsys.readouterr().err
+    found, query = Collection(tmp_path / "collection"), Query(wanted=model.texts(["a dog"]))
+    found.check()
+    assert paths(ask(found, query, 99)) == [path for path, _ in plain(model, photos, ["a dog"])]
+    assert {path.name for path in found.folder.iterdir()} == {path.name for path in place.iterdir()}
+    everything = "13 new; 13 embedded, 0 unreadable"
+    assert str(fill(model=ToyModel(1), out=tmp_path / "of another model")) == everything
+    (piece,) = (place / "rows").glob("*.safetensors")
+    piece.write_bytes(piece.read_bytes()[:-1] + b"x")
+    assert str(fill(out=tmp_path / "of a damaged cache")) == everything
+    assert sorted(os.listdir(tmp_path)) == ["cache", "collection", "of a damaged cache", "of another model", "photos"]
+
+
 def test_a_row_that_the_log_does_not_name_yet_lacks_nothing(model, photos, filled):
     """As a kill or a full disk leaves it: rows come first, thumbnails and the log behind them."""
     before = paths(ask(Collection(filled), Query(wanted=model.texts(["a dog"])), 99))

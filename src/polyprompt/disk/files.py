@@ -52,8 +52,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: str | Path) -> Iterator[Path]:
+def whole_folder(folder: str | Path, *, manifest: bool = True) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `folder`, with a manifest, when the block ends, or vanishes when it fails.
+
+    Args:
+        manifest: whether one is written; not where files say themselves what they should be.
 
     Raises:
         FileError: `folder` exists already, or cannot be written (`CacheError` inside the cache folder).
@@ -68,10 +71,12 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         with writing(folder):
             temporary.mkdir(parents=True)
             yield temporary
-            write_manifest(temporary)
-            mode = (temporary / MANIFEST).stat().st_mode
+            mode = 0
+            if manifest:
+                write_manifest(temporary)
+                mode = (temporary / MANIFEST).stat().st_mode
             for path in sorted(temporary.rglob("*")):
-                if path.is_file():
+                if mode and path.is_file():
                     path.chmod(mode)  # what the umask gives; safetensors writes files that nobody else may read
                 _bring_to_disk(path)
             os.rename(temporary, folder)

@@ -72,8 +72,13 @@ def kept_folder(kind: str, *determined_by: str) -> Path:
     Raises:
         CacheError: it cannot be made.
     """
+    return cache_folder(kind, kept_name(kind, *determined_by))
+
+
+def kept_name(kind: str, *determined_by: str) -> str:
+    """What the folder is called, for who only looks whether it is there."""
     names = COMPUTING if kind in OF_TEXTS else (*COMPUTING, DECODING)
-    return cache_folder(kind, digest(*map(_with_major, names), *determined_by))
+    return digest(*map(_with_major, names), *determined_by)
 
 
 @cache

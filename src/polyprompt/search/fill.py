@@ -8,9 +8,11 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copyfile, copytree, ignore_patterns
 
 import numpy as np
 import torch
@@ -18,16 +20,35 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from polyprompt.data.files import readable
-from polyprompt.disk.files import digest, make_folder, one_process_at_a_time, set_aside, sweep
-from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore, kept_folder
+from polyprompt.disk.files import (
+    cache_folder,
+    digest,
+    make_folder,
+    one_process_at_a_time,
+    set_aside,
+    sweep,
+    whole_folder,
+)
+from polyprompt.disk.rows import PIECE_BYTES, PIECE_SECONDS, RowStore, kept_folder, kept_name
 from polyprompt.errors import CacheError, ConfigError, FileError
 from polyprompt.media.frames import over_frames
 from polyprompt.progress import progress, say
 from polyprompt.search.candidates import Candidate, Facts, Seen, read_ahead, stacked
-from polyprompt.search.collection import About, Stores, is_collection, read_about, read_index, rebuild, write_about
+from polyprompt.search.collection import (
+    CONFIG,
+    About,
+    Stores,
+    is_collection,
+    read_about,
+    read_index,
+    rebuild,
+    write_about,
+)
 from polyprompt.search.items import Line
 from polyprompt.search.models import Embedder, check_model
 
+HIDDEN = ignore_patterns(".*")
+"""What writers that were killed have left."""
 FACTS = ("width", "height", "moves", "taken", "camera")
 
 
@@ -70,7 +91,10 @@ def index(
     """
     make_folder(folder.parent)
     with one_process_at_a_time(folder):
+        sweep(folder.parent, folder.name)
         sweep(folder)
+        if not folder.exists():
+            _take_over(model, root, folder)
         _begin(model, root, folder)
         stores = Stores(folder)
         for store in (stores.rows, stores.thumbnails, stores.files):
@@ -86,6 +110,22 @@ def index(
         if shown is None or shown.state != stores.state:
             rebuild(folder, stores, model)
     return work.done
+
+
+def _take_over(model: Embedder, root: str, folder: Path) -> None:
+    """Begins a collection as a copy of what a search of the same pictures has kept in the cache, if that is whole."""
+    with suppress(FileError):  # else all is embedded
+        kept = cache_folder("collections") / kept_name("collections", model.fingerprint, root)
+        if not is_collection(kept):
+            return
+        with one_process_at_a_time(kept), whole_folder(folder, manifest=False) as temporary:
+            copyfile(kept / CONFIG, temporary / CONFIG)
+            read_about(temporary)
+            stores = Stores(kept)
+            for store in (stores.rows, stores.thumbnails, stores.files):
+                copytree(store.folder, temporary / store.folder.name, copy_function=copyfile, ignore=HIDDEN)
+                RowStore(temporary / store.folder.name, store.dtype, truth=True).check()
+        say(f"{folder}: begins with what a search of these pictures has kept in the cache.")
 
 
 def _begin(model: Embedder, root: str, folder: Path) -> None:
