@@ -136,7 +136,7 @@ def caption_of_the_first(photos, caption):
 def test_an_empty_caption_is_named_by_its_line(photos, toy, tmp_path, refused):
     caption_of_the_first(photos, " \t ")
     line = refused("align", *toy(photos), "--out", tmp_path / "run")
-    assert line == "captions.csv, line 2: the caption of 0.png is empty; write one or delete the row"
+    assert line == "captions.csv, line 2: the caption of 0.png is empty; write one or delete the row."
 
 
 def test_captions_that_are_too_long_are_counted(photos, toy, tmp_path, done):
