@@ -88,6 +88,7 @@ def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monk
     moved = shutil.copytree(place / "split", tmp_path / "moved")
     shutil.copy(place / "toy.safetensors", tmp_path / "toy2.safetensors")
     assert not other(data=(str(moved),), encoders=(str(tmp_path / "toy2.safetensors"),))
+    assert not other(settings={"max_bad": 5})
     assert other(settings={"epochs": 3})
     assert other(methods=(SHORT,))
     picture, another = (next((moved / "test" / name).iterdir()) for name in ("red", "blue"))
@@ -128,10 +129,20 @@ def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     plan = planned(grid, tmp_path)
     failed = run(plan.cells, tmp_path)
     assert len(failed) == 2
-    assert all("maple on " in line and "depth 9" in line and "\n" not in line for line in failed)
+    assert all("maple on " in line and "depth is 9" in line and "\n" not in line for line in failed)
     assert len(done_in(tmp_path)) == 3
     assert len(planned(grid, tmp_path).left) == 2
     assert len(run(plan.cells, tmp_path)) == 2
+
+
+def test_unreadable_pictures_are_left_out_of_a_grid(settings, here, place, tmp_path):
+    moved = shutil.copytree(place / "split", tmp_path / "moved")
+    sorted((moved / "test" / "red").iterdir())[0].write_bytes(b"no picture")
+    grid = settings("base-to-novel", data=(str(moved),), methods=[SHORT], seeds=[1], shots=[2], settings={"epochs": 1})
+    (failed, _) = run(planned(grid, tmp_path / "none").cells, tmp_path / "none")
+    assert "not a picture" in failed
+    some = grid.model_copy(update={"settings": {"epochs": 1, "max_bad": 1}})
+    assert run(planned(some, tmp_path / "some").cells, tmp_path / "some") == []
 
 
 @pytest.mark.parametrize("spoil", ["figure", "cell", "json", "name", "version"])

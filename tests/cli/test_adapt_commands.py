@@ -246,6 +246,18 @@ def test_bad_input_is_one_line_and_exit_code_2(adapt, polyprompt, squares, clip,
         assert "Traceback" not in err
 
 
+def test_an_unreadable_picture_says_what_leaves_it_out(adapt, squares, tmp_path):
+    images = shutil.copytree(squares, tmp_path / "images")
+    (images / "red" / "0.png").write_bytes(b"no picture")
+    code, _, err = adapt("--out", tmp_path / "run", images=images)
+    assert code == 2
+    assert "red/0.png: not a picture" in err.splitlines()[-1]
+    assert err.endswith("or leave up to ten such out with --max-bad 10.\n")
+    code, _, err = adapt("--out", tmp_path / "new", "--max-bad", 1, images=images)
+    assert code == 0, err
+    assert "images: left out, red/0.png" in err
+
+
 def test_what_newer_methods_refuse_is_one_line(adapt, tmp_path):
     (tmp_path / "cat.json").write_text('{"cat": ["It purrs."]}')
     options = ["--set", "method.depth=2", "--descriptions", tmp_path / "cat.json"]

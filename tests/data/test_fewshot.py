@@ -65,6 +65,25 @@ def test_a_draw_fixed_by_hand():
     assert [picture.key for picture in drawn.pictures] == [f"{i}.png" for i in first + second]
 
 
+def test_a_picture_that_cannot_be_read_leaves_the_draw_of_the_others():
+    """Another of its class takes its place, if one is left; a second reading finds the gaps of the first."""
+    data = labelled([0, 1] * 6, 2)
+    whole = keys(few_shot(data, 3, random.Random(1)))
+    (bad, _), spare = whole[1], [key for key in keys(data) if key not in whole]
+    at = [picture.key for picture in data.pictures].index(bad)
+    left = data.without({at}, [f"{bad}: unreadable"])
+    stand_in = next(key for key in spare if key[1] == whole[1][1])
+    assert keys(few_shot(left, 3, random.Random(1))) == [whole[0], stand_in, *whole[2:]]
+    assert (left.skipped, left.gaps) == ((f"{bad}: unreadable",), ((at, data.labels[at]),))
+    assert left.fingerprint() != data.keep([i for i in range(12) if i != at]).fingerprint()
+    rest = left.without([i for i, label in enumerate(left.labels) if label == data.labels[at]][1:], ["more"])
+    assert [i for i, _ in rest.listed()].count(None) == 5
+    with pytest.raises(ShotsError, match="has 1 pictures, 3 shots"):
+        few_shot(rest, 3, random.Random(1))
+    fewer = keys(few_shot(rest, 3, random.Random(1), take_fewer=True))
+    assert [key for key in fewer if key[1] != data.labels[at]] == [key for key in whole if key[1] != data.labels[at]]
+
+
 def test_too_few_pictures_are_refused():
     data = labelled([0, 0, 0, 1], 3)
     with pytest.raises(

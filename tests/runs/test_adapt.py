@@ -22,7 +22,7 @@ from polyprompt.adapt.frozen import ImageStates
 from polyprompt.adapt.view import FrozenText
 from polyprompt.data.read import read_labelled
 from polyprompt.data.transforms import crop_and_flip, rand_augment
-from polyprompt.errors import ConfigError, DataError, FileError, TrainingError
+from polyprompt.errors import BadPicturesError, ConfigError, DataError, FileError, TrainingError
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.draw import draw
@@ -198,6 +198,37 @@ def test_two_processes_learn_what_one_does(photos, tmp_path, run_processes):
         moved = (tensor - untrained.learned()[name]).abs().max()
         assert moved > 1e-4, name
         assert (tensor - learned[1][name]).abs().max() < 1e-3 * moved, name
+
+
+# Pictures that cannot be read
+
+
+def test_unreadable_pictures_are_left_out_and_the_others_stay_drawn(encoder, photos, tmp_path, capsys):
+    """One that was drawn and one that was not; a resume may allow them, where what it trains on is the same."""
+    data = shutil.copytree(photos, tmp_path / "photos")
+    drawn, held = (one.pictures for one in draw(quick(data)))
+    for picture in (drawn[0], held[-1]):
+        (data / picture.key).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=f"{drawn[0].key}: not a picture"):
+        adapt(quick(data), tmp_path / "run", encoder=encoder)
+    with pytest.raises(BadPicturesError, match=r"\(and 1 more\).*max_bad, now 1"):
+        adapt(quick(data, max_bad=1), tmp_path / "run", encoder=encoder)
+    adapt(quick(data, max_bad=2), tmp_path / "run", encoder=encoder)
+    assert capsys.readouterr().err.count("left out, ") == 2
+    now = flat(read(tmp_path / "run" / "inputs.json")["drawn"])
+    before = [picture.key for picture in drawn]
+    assert set(before) - set(now) == {drawn[0].key}
+    assert read(tmp_path / "run" / "results.json")["classification"]["test"]["pictures"] == len(held) - 2
+
+
+def test_a_resume_may_leave_out_what_was_to_be_scored(encoder, photos, tmp_path):
+    data = shutil.copytree(photos, tmp_path / "photos")
+    held = draw(quick(data))[1].pictures
+    (data / held[-1].key).write_bytes(b"no picture")
+    with pytest.raises(DataError, match="not a picture"):
+        adapt(quick(data), tmp_path / "run", encoder=encoder)
+    adapt(quick(data, max_bad=1), tmp_path / "run", encoder=encoder, resume=True)
+    assert read(tmp_path / "run" / "results.json")["classification"]["test"]["pictures"] == len(held) - 1
 
 
 # Killed, resumed, cached

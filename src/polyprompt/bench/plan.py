@@ -85,7 +85,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
 
     @cache
     def print_of(source: str, split: str | None) -> str:
-        return read_labelled(opened(source), split).fingerprint()
+        return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
 
     prints = [_prints(one, opened, print_of) for one in track(sets, "Reading sets")]
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}

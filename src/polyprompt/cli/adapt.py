@@ -15,10 +15,12 @@ def command(given: Given[AdaptSettings], out: Out, resume: Resume = False) -> No
     """
     settings = given.settings(name=run_name(out))
     from polyprompt.cli.evaluate import show_classes
+    from polyprompt.cli.pictures import max_bad_advice
     from polyprompt.runs.adapt import adapt
     from polyprompt.runs.folder import read_results
 
-    classifier = adapt(settings, out, resume=resume)
+    with max_bad_advice():
+        classifier = adapt(settings, out, resume=resume)
     typer.echo(f"{out}: {len(classifier.class_names)} classes. Use it with: polyprompt predict {out} PICTURES")
     results = read_results(out)
     if "auto" in results:

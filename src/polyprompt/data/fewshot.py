@@ -19,6 +19,9 @@ def few_shot(data: Labelled, shots: int, draw: random.Random, *, take_fewer: boo
     The authors seed once, draw the training pictures, and then, from the same stream, `min(shots, 4)` validation
     pictures a class with `take_fewer`.
 
+    Pictures that cannot be read are drawn as all others, so that the draw of these stays; where one was drawn, the
+    first of its class that was not takes its place.
+
     Args:
         data: the pictures in the order of the split file; classes are visited in order of first appearance.
         shots: pictures per class.
@@ -31,16 +34,19 @@ def few_shot(data: Labelled, shots: int, draw: random.Random, *, take_fewer: boo
     """
     if shots < 1:
         raise ConfigError(f"shots is {shots}; it counts pictures per class, so at least 1")
-    of_class: dict[int, list[int]] = {}
-    for i, label in enumerate(data.labels):
+    of_class: dict[int, list[int | None]] = {}
+    for i, label in data.listed():
         of_class.setdefault(label, []).append(i)
     if not take_fewer:
         for label, name in enumerate(data.class_names):
-            if (have := len(of_class.get(label, []))) < shots:
+            if (have := sum(i is not None for i in of_class.get(label, []))) < shots:
                 raise ShotsError(data.name, name, have, shots)
     chosen: list[int] = []
     for members in of_class.values():
-        chosen += draw.sample(members, shots) if len(members) >= shots else members
+        drawn = draw.sample(members, shots) if len(members) >= shots else members
+        others = (i for i in members if i is not None and i not in drawn)
+        replaced = (next(others, None) if i is None else i for i in drawn)
+        chosen += [i for i in replaced if i is not None]
     return data.keep(chosen)
 
 

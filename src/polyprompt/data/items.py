@@ -1,7 +1,7 @@
 """What a sample is: a picture that is read when it is needed, pairs of pictures and captions, labelled pictures."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -151,6 +151,8 @@ class Labelled:
     """Names that two classes share because the published set has it so (ImageNet's "missile")."""
     skipped: tuple[str, ...] = ()
     """One line for each picture that was left out because it cannot be read."""
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Where these stood: how many pictures come before, and the label. A draw counts them, so the others stay drawn."""
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.labels):
@@ -166,14 +168,34 @@ class Labelled:
     def fingerprint(self) -> str:
         """Hex sha256 over class names, labels, keys and every picture's bytes, in order; the name does not count."""
         pictures = [part for picture in self.pictures for part in (picture.key, picture.digest())]
-        return digest(str(len(self.class_names)), *self.class_names, *map(str, self.labels), *pictures)
+        gaps = [f"gap {at} {label}" for at, label in self.gaps]
+        return digest(str(len(self.class_names)), *self.class_names, *map(str, self.labels), *pictures, *gaps)
+
+    def listed(self) -> list[tuple[int | None, int]]:
+        """Number and label of each picture in the order of the source; in place of one that was left out, None."""
+        found: list[tuple[int | None, int]] = list(enumerate(self.labels))
+        for at, label in reversed(self.gaps):
+            found.insert(at, (None, label))
+        return found
+
+    def without(self, bad: Collection[int], lines: Sequence[str]) -> "Labelled":
+        """All but some pictures that cannot be read, with gaps in their places; `lines` say of each what is wrong."""
+        gaps: list[tuple[int, int]] = []
+        good: list[int] = []
+        for i, label in self.listed():
+            if i is None or i in bad:
+                gaps.append((len(good), label))
+            else:
+                good.append(i)
+        return replace(self.keep(good), skipped=(*self.skipped, *lines), gaps=tuple(gaps))
 
     def keep(self, pictures: Sequence[int]) -> "Labelled":
-        """These pictures alone, in the order given; the classes stay as they are."""
+        """These pictures alone, in the order given; the classes stay as they are, and gaps close."""
         return replace(
             self,
             pictures=tuple(self.pictures[i] for i in pictures),
             labels=tuple(self.labels[i] for i in pictures),
+            gaps=(),
         )
 
 

@@ -102,6 +102,7 @@ def labelled_of(
     pictures: dict[str, Picture] = {}
     labels: list[int] = []
     missing: dict[str, str] = {}
+    gaps: list[tuple[int, int]] = []
     last = ""
     for row in rows:
         if row.where == last:  # a picture with several captions in one record
@@ -111,6 +112,8 @@ def labelled_of(
         if label not in number:
             raise DataError(_not_expected(row, classes.name_of[label], names))
         if row.picture is None:
+            if row.key not in missing:
+                gaps.append((len(pictures), number[label]))
             missing.setdefault(row.key, missing_line(row))
             continue
         if row.key in pictures:
@@ -119,7 +122,8 @@ def labelled_of(
         labels.append(number[label])
     if len(missing) > max_bad:
         raise BadPicturesError(name, list(missing.values()), max_bad)
-    return Labelled(name, tuple(pictures.values()), tuple(labels), names, classes.twins, tuple(missing.values()))
+    skipped = tuple(missing.values())
+    return Labelled(name, tuple(pictures.values()), tuple(labels), names, classes.twins, skipped, tuple(gaps))
 
 
 def refuse_other_folders(rows: Iterable[Row], classes: Classes) -> None:

@@ -5,7 +5,6 @@ Whatever is left out, merged or guessed on the way is told, with its number and 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, warn_of_skipped
@@ -160,10 +159,9 @@ def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
         BadPicturesError: more than `max_bad` are left out, those that are missing included.
     """
     good, bad = readable_ones(data.pictures)
-    bad = [*data.skipped, *bad]
-    if len(bad) > max_bad:
-        raise BadPicturesError(data.name, bad, max_bad)
-    return replace(data.keep(good), skipped=tuple(bad))
+    if len(data.skipped) + len(bad) > max_bad:
+        raise BadPicturesError(data.name, [*data.skipped, *bad], max_bad)
+    return data.without(set(range(len(data.pictures))) - set(good), bad)
 
 
 def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]:

@@ -39,8 +39,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The hash of all that decides its figures: what it is called and where things lie does not."""
-        places = {"name", "encoder", "data", "test", "also"}
+        """The hash of all that decides its figures: what it is called and where things lie does not.
+
+        Which pictures may be left out does not either: which ones were, the fingerprints say.
+        """
+        places = {"name", "encoder", "data", "test", "also", "max_bad"}
         settings = {key: value for key, value in self.settings.items() if key not in places}
         return digest(_plain([FIGURES, self.protocol, self.task, settings, dict(self.inputs)]))[:32]
 

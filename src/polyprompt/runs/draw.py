@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
@@ -31,7 +31,8 @@ def read_sets(settings: AdaptSettings, opened: Opened | None = None) -> tuple[La
     opened = opened or cache(open_labels)
     drawn, held = draw(settings, opened)
     also = {source: opened(source) for source in settings.also}
-    tests = {source: read_labelled(one, _test_split(one, settings)) for source, one in also.items()}
+    read = partial(read_labelled, max_bad=settings.max_bad)
+    tests = {source: read(one, _test_split(one, settings)) for source, one in also.items()}
     if settings.protocol != "base-to-novel":
         return drawn, {"test": held} | tests
     base, novel = base_and_novel(held)
@@ -57,18 +58,19 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
     """Few pictures of all classes, and the held-out ones; `opened` as in `read_sets`."""
     source = opened(settings.data)
     splits = splits_of(source)
-    pool, held = read_labelled(source, settings.train_split if splits else None), None
+    read = partial(read_labelled, max_bad=settings.max_bad)
+    pool, held = read(source, settings.train_split if splits else None), None
     if settings.domainbed:
         if settings.test is None:
             raise ConfigError("domainbed: no domain is named that is left out; give it with --test pacs:sketch")
         pool, _ = in_and_out(pool, settings.data, settings.seed)
     if settings.test is not None:
         test = opened(settings.test)
-        held = read_labelled(test, _test_split(test, settings), class_names=pool.class_names)
+        held = read(test, _test_split(test, settings), class_names=pool.class_names)
         held = in_and_out(held, settings.test, settings.seed)[0] if settings.domainbed else held
     elif splits:
         try:
-            held = read_labelled(source, settings.test_split, class_names=pool.class_names)
+            held = read(source, settings.test_split, class_names=pool.class_names)
         except UnknownNameError as error:
             raise ConfigError(f"{error} Say which one is scored: --set test_split=NAME") from None
     elif settings.held_out is not None:
@@ -91,12 +93,13 @@ def _test_split(source: Source, settings: AdaptSettings) -> str | None:
 
 def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled | None:
     """The validation pictures of the classes that are trained, where there are some, with the labels of training."""
+    read = partial(read_labelled, max_bad=settings.max_bad)
     if settings.domainbed:
-        return in_and_out(read_labelled(settings.data, class_names=class_names), settings.data, settings.seed)[1]
+        return in_and_out(read(settings.data, class_names=class_names), settings.data, settings.seed)[1]
     source = open_labels(settings.data)
     if settings.val_split not in splits_of(source):
         return None
-    found = read_labelled(source, settings.val_split)
+    found = read(source, settings.val_split)
     if found.class_names == tuple(class_names):
         return found
     names = [found.class_names[label] for label in found.labels]

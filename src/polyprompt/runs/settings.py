@@ -92,9 +92,9 @@ class AdaptSettings(Settings):
 
     SHOWN: ClassVar[tuple[str, ...]] = (
         "data", "task", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions",
-        "epochs", "batch", "rate", "budget", "precision",
+        "epochs", "batch", "rate", "budget", "precision", "max_bad",
     )  # fmt: skip
-    FREE: ClassVar[tuple[str, ...]] = ("budget",)
+    FREE: ClassVar[tuple[str, ...]] = ("budget", "max_bad")
 
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
@@ -106,6 +106,8 @@ class AdaptSettings(Settings):
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[Json, BeforeValidator(_named)]
     """A name from `polyprompt methods`, your.module, or auto; what is not --set (method.depth=3) is as published."""
+    max_bad: int = Field(default=0, ge=0)
+    """Missing or unreadable pictures of a set that are listed and left out; what else is drawn stays."""
     protocol: Protocol = "few-shot"
     """Which classes are trained and scored, and whose published settings fill the gaps."""
     shots: int | None = Field(default=16, ge=1)
