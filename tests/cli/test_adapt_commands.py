@@ -170,7 +170,8 @@ def test_what_a_checkpoint_cannot_be(maple, clip, polyprompt, tmp_path):
     for words, expected in (
         (["mapel", folder], "Did you mean 'maple'"),
         (["zeroshot", folder], "no method with published checkpoints is called 'zeroshot'"),
-        (["maple", tmp_path / "nowhere"], "no MultiModalPromptLearner/model.pth.tar-N in it"),
+        (["maple", tmp_path / "nowhere"], "nowhere: no such file or folder."),
+        (["maple", tmp_path], "no MultiModalPromptLearner/model.pth.tar-N in it"),
         (["maple", folder, "--epoch", 99], "there are epochs"),
         (["coop", damaged], "Is it a checkpoint of coop"),
         (["maple", damaged], "lacks prompt_learner.ctx; it has prompt_learner.ctxx"),
@@ -285,8 +286,8 @@ def test_what_cannot_be_predicted(adapt, polyprompt, squares, tmp_path):
     empty.mkdir()
     picture = squares / "red" / "0.png"
     for words, expected in (
-        ([run, broken], "1 of 1 pictures cannot be read"),
-        ([run, tmp_path / "none.png"], "1 of 1 pictures cannot be read"),
+        ([run, broken, broken], "2 of 2 pictures cannot be read; what is wrong with each stands above."),
+        ([run, tmp_path / "brokn.png"], f"brokn.png: no such picture or folder. Did you mean '{broken}'?"),
         ([run, empty], "no pictures in it"),
         ([run, picture, "--classes", "cat"], "1 class (cat); telling classes apart needs at least two"),
         ([run, picture, "--classes", "cat,Cat "], "the classes 'cat' and 'Cat' have one name"),
@@ -297,12 +298,30 @@ def test_what_cannot_be_predicted(adapt, polyprompt, squares, tmp_path):
         assert code == 2, err
         assert expected in err.splitlines()[-1]
         assert "Traceback" not in err
+    code, _, err = polyprompt("predict", run, broken)
+    assert (code, len(err.splitlines()), f"{broken}: not a picture" in err) == (2, 1, True)
     code, out, err = polyprompt("predict", run, broken, picture)
     assert (code, len(out.splitlines())) == (2, 1)
     assert f"{broken}: not a picture" in err
     shutil.rmtree(run / "model")
     code, _, err = polyprompt("predict", run, picture)
     assert (code, "finish it with `polyprompt adapt ... --resume`" in err) == (2, True)
+
+
+def test_what_lies_here_is_looked_for_before_weights_are(adapt, polyprompt, squares, tmp_path):
+    run, none = tmp_path / "run", tmp_path / "none.png"
+    assert adapt("--out", run, "--set", "method.context=1")[0] == 0
+    elsewhere = ["--encoder", "org/none"]
+    for words in (
+        ["predict", run, none, *elsewhere],
+        ["evaluate", run, none, *elsewhere],
+        ["explain", tmp_path / "nowhere", none, "a dog"],
+        ["search", run, "--like", none, "--images", squares, *elsewhere],
+        ["import", "maple", none, *elsewhere, "--out", tmp_path / "out"],
+    ):
+        code, _, err = polyprompt(*words)
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert f"{none}: no such" in err
 
 
 def test_a_model_of_captions_classifies_zero_shot(polyprompt, toy, place, tmp_path):

@@ -20,6 +20,7 @@ def test_what_cannot_be_served(photos, polyprompt):
             ("serve", photos, "--port", port): "Another program listens there; --port 0 takes any free one",
             ("serve", photos, "--port", 0): "photos",  # no collection, and no run
             ("serve", "collections/none", "--port", 0): "Nor is there a folder of this name.",
+            ("serve", photos, photos.parent / "photo", "--port", 0): "/photo: no such file or folder. Did you mean '",
         }.items():
             code, _, err = polyprompt(*words)
             assert (code, err.count("Traceback")) == (2, 0), words

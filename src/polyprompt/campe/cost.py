@@ -12,6 +12,7 @@ cheaper here than the count: the last block runs for the readouts alone.
 """
 
 import copy
+import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from polyprompt.campe.config import ModelSettings, TextSettings
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.model import held_in
 from polyprompt.campe.text import branches_of, low_rank
+from polyprompt.disk.places import may_be_on_hub, nearby
 from polyprompt.errors import ConfigError, TowerError
 from polyprompt.towers.decoder_places import layers_of, with_branches
 from polyprompt.towers.llm import PACKAGED
@@ -184,6 +186,8 @@ def open_text_config(name: str) -> "PretrainedConfig":
         case "clip-text":
             return CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
     hint = "Give gemma-2b, smollm2-135m, clip-text, a folder with config.json, or a hub id that can be reached."
+    if not os.path.exists(name) and not may_be_on_hub(name):
+        raise TowerError(f"text tower {name!r}: no such folder.{nearby(name)} {hint}")
     with one_line(f"text tower {name!r}", hint):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         check_config(said_by(config), f"text tower {name!r}")

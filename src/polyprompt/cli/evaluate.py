@@ -35,11 +35,13 @@ def command(
     """
     class_names = names(classes)
     from polyprompt.cli.pictures import max_bad_advice
+    from polyprompt.data.source import check_there
     from polyprompt.runs.evaluate import evaluate
     from polyprompt.runs.folder import read_results
     from polyprompt.runs.load import load
 
     read_results(run)
+    check_there(data)
     model = load(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     with max_bad_advice():
         found = evaluate(

@@ -21,10 +21,12 @@ def command(
 
     Example: polyprompt explain runs/photos cat.jpg "a sad cat" --out cat.png
     """
+    from polyprompt.media.pictures import open_picture
     from polyprompt.report.explain import explain
     from polyprompt.report.grids import write_png
     from polyprompt.runs.load import load_aligned
 
+    opened = open_picture(picture)
     model = load_aligned(run, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
-    write_png(out, explain(model, picture, query_text(text)))
+    write_png(out, explain(model, opened, query_text(text)))
     typer.echo(f"Open {out}")

@@ -34,7 +34,7 @@ def command(
     Example: polyprompt import maple output/imagenet/seed1 --encoder ViT-B-16/openai --out adapters/maple
     """
     class_names = names(classes)
-    from polyprompt.methods.originals import import_original
+    from polyprompt.methods.originals import import_original, located
     from polyprompt.runs.load import load_encoder
     from polyprompt.runs.saved import save
 
@@ -43,6 +43,7 @@ def command(
         from polyprompt.adapt.descriptions import read_descriptions
 
         settings["descriptions"] = read_descriptions(descriptions)
+    located(method, checkpoint, class_names, epoch)
     opened = load_encoder(encoder)
     taken = import_original(
         method, checkpoint, opened, class_names, epoch=epoch, words=words, position=position, settings=settings

@@ -53,7 +53,7 @@ def opened(
     """What `look` makes of pictures, some at a time, with them; unreadable ones are told and left out.
 
     Raises:
-        DataError: more than `max_bad` of them.
+        DataError: more than `max_bad` of them. ImageError: the only one.
     """
     bad = 0
     with progress("Pictures", len(pictures)) as advance:
@@ -64,6 +64,8 @@ def opened(
                 try:
                     batch.append((picture, look(picture)))
                 except ImageError as error:
+                    if len(pictures) == 1:
+                        raise
                     bad += 1
                     say(f"left out, {error}")
             if bad > max_bad:

@@ -1,6 +1,7 @@
 """`polyprompt predict`."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -29,9 +30,12 @@ def command(
     class_names = names(classes)
     from polyprompt.cli.pictures import opened, picture_at
     from polyprompt.data.files import pictures_in
+    from polyprompt.disk.places import nearby
     from polyprompt.errors import DataError
     from polyprompt.runs.load import load_classifier
 
+    if not any(map(os.path.exists, pictures)):
+        raise DataError(f"{pictures[0]}: no such picture or folder.{nearby(pictures[0])}")
     files = [file for path in pictures for file in (pictures_in(path) if path.is_dir() else [path])]
     asked = [picture_at(file) for file in files]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
@@ -44,7 +48,8 @@ def command(
         done += len(part)
     if done < len(asked):
         bad = len(asked) - done
-        raise DataError(f"{bad} of {len(asked)} pictures cannot be read; they are named above, the others were done.")
+        rest = "they are named above, the others were done" if done else "what is wrong with each stands above"
+        raise DataError(f"{bad} of {len(asked)} pictures cannot be read; {rest}.")
 
 
 def as_line(key: str, shares: Mapping[str, float], top: int, width: int) -> str:

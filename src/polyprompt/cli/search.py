@@ -64,14 +64,16 @@ def command(
     weights = numbers(aspect_weights)
     if not text and not like:
         raise ConfigError("there is nothing to look for: give a text, or a picture with --like.")
+    from polyprompt.media.pictures import bytes_of
     from polyprompt.search.query import Query, ask
 
+    examples = [(bytes_of(path), str(path)) for path in like or []]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     if images is not None:
         model, collection, root = of_run(where_from, images, max_bad, encoder, towers)
     else:
         model, collection, root = of_collection(where_from, encoder, towers)
-    rows, own = wanted(collection, model, text, like or [])
+    rows, own = wanted(collection, model, text, examples)
     away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
     hits = ask(collection, query, top)
@@ -116,9 +118,12 @@ def of_collection(
     Raises:
         ConfigError: it is no collection, or the model has changed since.
     """
+    from polyprompt.disk.places import nearby
     from polyprompt.search.collection import Collection, is_collection
     from polyprompt.search.models import check_model, open_model
 
+    if not os.path.exists(name):
+        raise ConfigError(f"{name}: no such folder.{nearby(name)} Give a collection's.")
     if not is_collection(name):
         raise ConfigError(f"{name}: is no collection. For a run say which pictures: --images FOLDER.")
     collection = Collection(name)
@@ -164,22 +169,24 @@ def of_run(
 
 
 def wanted(
-    collection: "Collection", model: "Embedder", text: str | None, like: Sequence[Path]
+    collection: "Collection", model: "Embedder", text: str | None, examples: Sequence[tuple[bytes, str]]
 ) -> "tuple[Float[Tensor, 't D'], frozenset[int]]":
     """The rows of what is looked for, and the places of those pictures among them that the collection has itself.
+
+    Args:
+        examples: the bytes of pictures, and their names.
 
     Raises:
         ImageError: a picture that cannot be read. ConfigError, DataError: a text that cannot be embedded.
     """
     import torch
 
-    from polyprompt.media.pictures import bytes_of
     from polyprompt.search.query import row_of_picture
 
     rows = [model.texts([query_text(text)])[0]] if text else []
     own = set[int]()
-    for path in like:
-        row, place = row_of_picture(model, collection, bytes_of(path), str(path))
+    for data, name in examples:
+        row, place = row_of_picture(model, collection, data, name)
         rows.append(row)
         own |= set() if place is None else {place}
     return torch.stack(rows), frozenset(own)

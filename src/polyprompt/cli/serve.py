@@ -34,10 +34,15 @@ def command(
     check_host(host, token)
     at = bound(host, port)
     with at:
-        from polyprompt.search.models import open_model
+        from polyprompt.search.collection import is_collection
+        from polyprompt.search.models import is_of_the_zoo, open_model
         from polyprompt.serve.app import make_app
         from polyprompt.serve.served import open_service
+        from polyprompt.zoo.load import check_name
 
+        for name in served:
+            if not is_collection(name) and is_of_the_zoo(name):
+                check_name(name)
         towers = {"text_tower": text_tower, "image_tower": image_tower}
         service = open_service(served, lambda name: open_model(name, encoder, **towers))
         name = f"[{host}]" if ":" in host else host

@@ -12,6 +12,7 @@ from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
 from polyprompt.disk.files import MANIFEST
+from polyprompt.disk.places import nearby
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import IMAGES, SEEN
@@ -170,7 +171,7 @@ def pictures_in(folder: Path) -> list[Path]:
         DataError: there is no such folder, or nothing in it.
     """
     if not folder.is_dir():
-        raise DataError(f"{readable(str(folder))}: no such folder")
+        raise DataError(f"{readable(str(folder))}: no such folder.{nearby(folder)}")
     walk = Walk(folder)
     found = walk.pictures(folder)
     walk.warn()

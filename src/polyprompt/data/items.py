@@ -78,7 +78,7 @@ class Picture:
         try:
             return self.read()
         except FileNotFoundError:
-            raise ImageError(self.key, "no such file; restore it, or take it out of the table") from None
+            raise ImageError(self.key, "no such file") from None
         except OSError as error:
             raise ImageError(self.key, f"cannot be read ({error.strerror or error})") from None
 

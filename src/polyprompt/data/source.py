@@ -21,6 +21,7 @@ from polyprompt.data.messages import say_once
 from polyprompt.data.readers import Reader, class_folders, readers
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.splits import own_name, split_folders
+from polyprompt.disk.places import nearby
 from polyprompt.errors import DataError
 from polyprompt.media.suffixes import SEEN
 
@@ -75,6 +76,16 @@ def kinds_of(source: str) -> tuple[Kind, ...]:
         for reader in _fitting(place):
             kinds |= dict.fromkeys(_kinds(next(iter(reader.rows(place)), None)))
     return tuple(kinds)
+
+
+def check_there(source: str) -> None:
+    """Refuses the name of nothing; no row is read.
+
+    Raises:
+        DataError: there is nothing of this name.
+    """
+    if not os.path.exists(source) and not _catalogue_name(source) and not _fitting(source):
+        raise DataError(_nothing(source, "labels", ()))
 
 
 # The catalogue
@@ -237,7 +248,7 @@ def _nothing(source: str, kind: Kind, fitting: Sequence[Reader]) -> str:
             return f"{source}: holds pictures, but no {kind} of them; give {wanted}"
         return f"{source}: no {kind} found in it. Give {', '.join(reader.WHAT for reader in readers())}."
     near = get_close_matches(source.partition("@")[0].partition(":")[0].casefold(), catalog.names(), n=2)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else nearby(source)
     return (
         f"{source}: no such file or folder, and no data set of the catalogue (`polyprompt data list`).{hint} "
         f"Give {', '.join(reader.WHAT for reader in readers())}."

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from polyprompt.disk.places import nearby
 from polyprompt.errors import FileError
 from polyprompt.report import samples
 from polyprompt.report.checked import as_checked, read_checked
@@ -125,7 +126,9 @@ def read_run(folder: Path) -> Run:
         FileError: it is no run folder, or a file in it is damaged or was altered; the message names the file.
     """
     if not folder.is_dir():
-        raise FileError(f"{folder}: no such run folder. Give the folder that training wrote with --out.")
+        raise FileError(
+            f"{folder}: no such run folder.{nearby(folder)} Give the folder that training wrote with --out."
+        )
     results, log = folder / "results.json", folder / "log.jsonl"
     if not results.is_file() and not log.is_file():
         raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")

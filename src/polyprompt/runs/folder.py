@@ -31,6 +31,7 @@ from typing import Literal
 from filelock import BaseFileLock, FileLock, Timeout
 
 from polyprompt.disk.files import make_folder, read_json, sweep, write_json, writing
+from polyprompt.disk.places import nearby
 from polyprompt.disk.sealed import read_sealed, write_sealed
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
@@ -254,7 +255,9 @@ def read_results(folder: Path) -> Json:
         FileError: there are none, or one of these files is damaged or was altered.
     """
     if not os.path.isfile(folder / RESULTS):
-        raise FileError(f"{folder}: not a finished run, it has no {RESULTS}. Give the folder that --out named.")
+        raise FileError(
+            f"{folder}: not a finished run, it has no {RESULTS}.{nearby(folder)} Give the folder that --out named."
+        )
     return read_sealed(folder / RESULTS, "Put it back as it was, or remove it and go on with --resume.")
 
 

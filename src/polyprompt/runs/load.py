@@ -1,5 +1,6 @@
 """A run folder, or a saved model's own folder -> what is in it, ready to use."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE, MOVED, held_in
 from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import fetched, is_on_hub
+from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.methods import ZERO_SHOT, config_of
 from polyprompt.runs import saved
@@ -82,6 +84,8 @@ def model_folder(run: str | Path) -> Path:
     if is_on_hub(run):
         return fetched(run)
     run = Path(run)
+    if not os.path.exists(run):
+        raise FileError(f"{run}: no such folder.{nearby(run)} Give a run's folder.")
     check_has_model(run)
     places = [run / "model", *sorted(run.glob("[0-9]_Towers/model"))]  # the latter: skins/sentence_transformers.py
     return next((place for place in places if place.is_dir()), run)
@@ -156,7 +160,7 @@ def load_encoder(
         FileError: a file is damaged, or the run has no model yet.
     """
     name = absolute(name)
-    own = model_folder(name)
+    own = model_folder(name) if is_on_hub(name) or os.path.exists(name) else Path(name)
     if (own / saved.CONFIG).is_file():
         base = read_json(own / saved.CONFIG).get("base_model_name_or_path")
         raise TowerError(f"{name}: holds prompts that were trained on {base!r}, no encoder; give that one.")

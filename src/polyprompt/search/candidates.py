@@ -19,6 +19,7 @@ from torch import Tensor
 from polyprompt.data.files import Walk, readable
 from polyprompt.data.items import Picture
 from polyprompt.disk.files import sha256
+from polyprompt.disk.places import nearby
 from polyprompt.errors import DataError, FileError, ImageError
 from polyprompt.media.ahead import made_ahead
 from polyprompt.media.frames import moves, open_frames
@@ -91,7 +92,7 @@ def in_folder(root: Path) -> list[Candidate]:
         DataError: no such folder, or nothing in it.
     """
     if not root.is_dir():
-        raise DataError(f"{readable(str(root))}: no such folder.")
+        raise DataError(f"{readable(str(root))}: no such folder.{nearby(root)}")
     walk = Walk(root, strict=False)
     candidates = []
     for path in walk.pictures(root):

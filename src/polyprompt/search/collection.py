@@ -32,6 +32,7 @@ from polyprompt.disk.files import (
     writing,
 )
 from polyprompt.disk.pieces import DamagedPieceError, Piece, Stamps
+from polyprompt.disk.places import nearby
 from polyprompt.disk.rows import NAMES, RowStore, item_key
 from polyprompt.disk.sealed import HASH, read_sealed, write_sealed
 from polyprompt.errors import FileError, install
@@ -90,7 +91,9 @@ def read_about(folder: Path) -> About:
         FileError: there is none, or its head is damaged.
     """
     if not is_collection(folder):
-        raise FileError(f"{folder}: no collection here ({CONFIG} is missing). Make one with `polyprompt index`.")
+        raise FileError(
+            f"{folder}: no collection here ({CONFIG} is missing).{nearby(folder)} Make one with `polyprompt index`."
+        )
     saved = read_json(folder / CONFIG)
     if isinstance(saved, dict) and HASH in saved:
         saved = read_sealed(folder / CONFIG, "Copy it again from where it came.")

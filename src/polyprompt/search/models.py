@@ -26,6 +26,7 @@ from polyprompt.runs.saved import CONFIG
 from polyprompt.towers.encoder import Encoder, unit
 from polyprompt.towers.fingerprint import tensor_said
 from polyprompt.types import Pixels
+from polyprompt.zoo.load import check_name
 
 
 @runtime_checkable
@@ -170,6 +171,7 @@ def open_model(name: str, encoder: str | None = None, **towers: str | None) -> E
     """
     name = absolute(name)
     if is_of_the_zoo(name):
+        check_name(name)
         if encoder is not None:
             raise ConfigError(f"{name}: is an encoder itself; --encoder is for a run of adapt.")
         return PlainEmbedder(load_encoder(name, **towers), name)

@@ -12,6 +12,7 @@ import copy
 import difflib
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from polyprompt.disk.places import may_be_on_hub, nearby
 from polyprompt.errors import DataError, TowerError
 from polyprompt.nn.branches import NONE, Branches, both
 from polyprompt.towers.decoder_places import layers_of, with_branches
@@ -472,6 +474,8 @@ def open_llm(source: str, depth: int | None = None, dtype: torch.dtype | None = 
     near = difflib.get_close_matches(source, [PACKAGED], cutoff=0.5)
     hint = f"Did you mean {PACKAGED!r}?" if near else f"Give {PACKAGED!r}, a folder with config.json, "
     hint += "" if near else "model.safetensors and tokenizer.json, or a hub id that can be reached."
+    if not os.path.exists(path) and not may_be_on_hub(path):
+        raise TowerError(f"text tower {source!r}: no such folder.{nearby(path)} {hint}")
     check_weights(path, f"text tower {source!r}")
     with one_line(f"text tower {source!r}", hint):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import unanswered
+from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.finite import check_finite
@@ -270,8 +271,8 @@ def timm_name(name: str) -> str:
         return "tf_efficientnet_lite0"
     if "/" in name:
         raise TowerError(
-            f"image tower {name!r}: no such folder. Give a folder with config.json and model.safetensors, "
-            f"{PACKAGED!r}, or one of timm's names."
+            f"image tower {name!r}: no such folder.{nearby(name)} Give a folder with config.json and "
+            f"model.safetensors, {PACKAGED!r}, or one of timm's names."
         )
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):

@@ -6,12 +6,14 @@ open_encoder("google/siglip-base-patch16-224")  transformers' CLIP, SigLIP, SigL
 open_encoder("RN50.pt")                         OpenAI's own files: TorchScript archives and state dicts
 """
 
+import os
 from pathlib import Path
 
 import torch
 
 from polyprompt.disk.foreign import tensors_of
-from polyprompt.errors import TowerError, UnknownNameError
+from polyprompt.disk.places import may_be_on_hub, nearby
+from polyprompt.errors import FileError, TowerError, UnknownNameError
 from polyprompt.towers.clip import CLIP
 from polyprompt.zoo.huggingface import open_huggingface
 from polyprompt.zoo.open_clip import open_open_clip
@@ -28,8 +30,7 @@ def open_encoder(name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
         TowerError: it cannot be opened, or is of a kind that is not known here.
         FileError: a file is damaged or holds more than tensors.
     """
-    import open_clip
-
+    check_name(name)
     if name.startswith(("hf-hub:", "local-dir:")):
         return open_open_clip(name, None, name, dtype)
     if name.endswith(FILES) or Path(name).is_file():
@@ -41,12 +42,41 @@ def open_encoder(name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
             raise TowerError(f"{name}: a folder without config.json or open_clip_config.json; not a model's")
         return open_huggingface(name, name, dtype)
     architecture, _, pretrained = name.partition("/")
-    known = open_clip.list_models()
+    if architecture in open_clip_models():
+        return open_open_clip(architecture, pretrained, name, dtype)
+    return open_huggingface(name, name, dtype)
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that no encoder can have, without a look at its weights or the hub.
+
+    Raises:
+        UnknownNameError: no such model in open_clip's zoo.
+        TowerError: no such folder. FileError: no such file.
+    """
+    place = name.removeprefix("local-dir:")
+    if name.startswith("hf-hub:") or os.path.exists(place):
+        return
+    if place != name:
+        raise TowerError(f"{name}: no such folder.{nearby(place)}")
+    if name.endswith(FILES):
+        raise FileError(f"{name}: no such file.{nearby(name)}")
+    architecture, slash, pretrained = name.partition("/")
+    known = open_clip_models()
     if architecture in known:
+        import open_clip
+
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if pretrained not in tags:
             raise UnknownNameError("pretrained model", name, [f"{architecture}/{tag}" for tag in tags])
-        return open_open_clip(architecture, pretrained, name, dtype)
-    if pretrained:
-        return open_huggingface(name, name, dtype)
-    raise UnknownNameError("encoder", name, known)
+    elif not slash:
+        raise UnknownNameError("encoder", name, known)
+    elif not may_be_on_hub(name):
+        raise TowerError(f"{name}: no such file or folder.{nearby(name)}")
+
+
+def open_clip_models() -> list[str]:
+    """The names of open_clip's zoo."""
+    import open_clip
+
+    return open_clip.list_models()

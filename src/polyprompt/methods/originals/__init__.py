@@ -6,6 +6,7 @@ most, the frozen model (KaiyangZhou/Dassl.pytorch, `save_model`). Read here with
 Class names are not in the files, but the vectors of their words are: they are looked up in the encoder's vocabulary.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.adapt.wording import context_ids, context_rows
 from polyprompt.disk.files import write_text
 from polyprompt.disk.foreign import read_foreign
+from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import config_of, maple, method_name
 from polyprompt.methods.originals.layout import Checkpoint, Files, Layout, coupled_name, prompt_name, written
@@ -79,9 +81,7 @@ def import_original(
     Raises:
         FileError: missing, damaged, with more in it than plain tensors, or with tensors that do not fit.
     """
-    layout = LAYOUTS.get(name)
-    if layout is None:
-        raise UnknownNameError("method with published checkpoints", name, LAYOUTS)
+    layout, path = located(name, path, class_names, epoch)
     needs_names = isinstance(layout, Files) or layout.needs_names
     if settings and not needs_names:
         raise ConfigError(f"{name}: takes no settings here; words and position say what its checkpoint does not")
@@ -89,12 +89,9 @@ def import_original(
         raise ConfigError(
             f"{encoder.name}: published checkpoints prompt CLIP's own text tower, not one of another kind"
         )
-    if class_names is None and needs_names:
-        raise FileError(f"{path}: does not say which classes it was trained on; give their names")
     if isinstance(layout, Files):
-        return layout.read(Path(path), encoder, class_names or (), settings or {})
-    file = find(Path(path), layout, epoch)
-    tensors = _state_of(file, name, layout.alone)
+        return layout.read(path, encoder, class_names or (), settings or {})
+    file, tensors = path, _state_of(path, name, layout.alone)
     read = Checkpoint(
         name=name, file=file, tensors=tensors, encoder=encoder, given=settings or {}, words=words, position=position
     )
@@ -107,6 +104,26 @@ def import_original(
     _check_frozen(tensors, method, layout, file)
     _fill(method, tensors, file)
     return method
+
+
+def located(
+    name: str, path: str | Path, class_names: Sequence[str] | None, epoch: int | None
+) -> tuple[Layout | Files, Path]:
+    """What a method's checkpoint holds, and where it lies; all that can be said without its encoder is said here.
+
+    Raises:
+        UnknownNameError: a method without published checkpoints.
+        FileError: there is no checkpoint, or it does not say which classes it was trained on.
+    """
+    layout = LAYOUTS.get(name)
+    if layout is None:
+        raise UnknownNameError("method with published checkpoints", name, LAYOUTS)
+    path = Path(path)
+    if not os.path.exists(path):
+        raise FileError(f"{path}: no such file or folder.{nearby(path)} Give a checkpoint, or the folder of one.")
+    if class_names is None and (isinstance(layout, Files) or layout.needs_names):
+        raise FileError(f"{path}: does not say which classes it was trained on; give their names")
+    return layout, path if isinstance(layout, Files) else find(path, layout, epoch)
 
 
 def _state_of(file: Path, name: str, alone: str) -> dict[str, Tensor]:
