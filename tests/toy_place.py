@@ -62,7 +62,7 @@ def towers():
     tokenizer().save_pretrained("smollm2")
     torch.manual_seed(0)
     save_file(timm.create_model("test_efficientnet").state_dict(), "cnn.safetensors")
-    vision = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 16}
+    vision = {"layers": 9, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 16}
     text = {"layers": 9, "width": 64, "heads": 1}
     Path("ViT-B-16").mkdir()
     torch.save(open_clip.CLIP(32, vision, text, quick_gelu=True).state_dict(), "ViT-B-16/openai")
