@@ -33,6 +33,12 @@ def test_a_number_is_a_file():
     assert len({spoilt(number)[1] for number in range(300)}) > 290
 
 
+def test_a_video_that_asks_for_more_memory_than_ffmpeg_takes(tmp_path):
+    """FFmpeg's error is a MemoryError by its class, and is the file's fault."""
+    with pytest.raises(PolypromptError, match="Cannot allocate memory"):
+        read(*spoilt(1_010_474), tmp_path)
+
+
 def misread(kind, data, place):
     """Fails in all ways, by the kind of file."""
     match kind:

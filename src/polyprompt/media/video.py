@@ -83,10 +83,10 @@ def decoded(source: BufferedReader | BytesIO, count: int, name: str, most: int =
             if not 0 < size <= most:
                 raise ImageError(name, f"{stream.width} x {stream.height} pixels are more than the {most:,} allowed")
             return [_upright(frame) for frame in _at(container, stream, _wanted(container, stream, count, name))]
+    except FFmpegError as error:  # also where a file's own numbers ask for more memory than FFmpeg ever takes
+        raise ImageError(name, f"damaged or truncated ({error.strerror})") from None
     except (ImageError, MemoryError):
         raise
-    except FFmpegError as error:
-        raise ImageError(name, f"damaged or truncated ({error.strerror})") from None
     except Exception as error:  # PyAV's own, on streams without what a video has
         raise ImageError(name, f"damaged or truncated ({error})") from None
 
