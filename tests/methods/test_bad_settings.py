@@ -46,9 +46,7 @@ def test_blocks_that_are_not_there(name, settings, message):
     one_line(error)
 
 
-@pytest.mark.parametrize(
-    ("name", "setting"), [("maple", "depth"), ("promptsrc", "image_depth"), ("vpt", "depth"), ("bmip", "depth")]
-)
+@pytest.mark.parametrize(("name", "setting"), [("promptsrc", "image_depth"), ("vpt", "depth"), ("bmip", "depth")])
 def test_a_shallow_image_tower_says_which_depth_to_give(name, setting):
     encoder = CampeEncoder(toy_model(text_blocks=12, image_blocks=1), "toy-campe")
     message = rf"{name}: {setting} is (9|12), but the image tower has 1 block; give --set method.{setting}=1 or less\."

@@ -2,8 +2,8 @@
 
 Authors' code: muzairkhattak/multimodal-prompt-learning, trainers/maple.py. tests/test_golden.py compares logits,
 losses, gradients and steps. Depth J counts the input: J text prompts, J couplings, section 3.2 of the paper. What
-differs: the widths of the towers are read from them (theirs are 512 and 768), and a depth beyond a tower's blocks is an
-error. Where prompts enter a later block, a tower takes as many of them as it has blocks from there on.
+differs: the widths of the towers are read from them (theirs are 512 and 768), and prompts that no block reads are an
+error. Prompts that only one tower is deep enough for learn through that tower, as theirs do.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
-from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth, check_depths
+from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +47,14 @@ class Config:
         return MaPLe(self, encoder, draw)
 
     def check_fits(self, method: str, encoder: DualEncoder) -> None:
-        """Refuses an encoder whose towers have not so many blocks, or take no prompts; `method` names itself.
+        """Refuses an encoder that takes no prompts, or neither of whose towers has so many blocks.
+
+        Args:
+            method: names itself.
 
         Raises:
             ConfigError: says which, and what to give.
         """
-        check_depths(method, encoder, self.depth)
         towers = (encoder.text, "text", self.text_start), (encoder.image, "image", self.image_start)
         for tower, what, start in towers:
             check_depth(method, tower, what, 1, start)
