@@ -60,7 +60,7 @@ def say_version(given: bool) -> bool:
 
 
 @app.callback()
-def polyprompt_itself(
+def global_options(
     version: Annotated[
         bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
