@@ -78,7 +78,7 @@ def test_the_cheapest_codes_that_are_enough_are_chosen(vectors, small, monkeypat
     true = {name: exact_best(vectors, rows) for name, rows in probes.items()}
     costs = {}
     for size, numbers in itertools.product((10, DIM // 2), (1, 2)):
-        made = module._made(vectors, size, numbers)
+        made = module._made(vectors, module.principal(vectors), size, numbers)
         for reread in (100, 200, 300, 400):
             codes = replace(made, reread=reread)
             found = {name: recall(vectors, codes, probes[name], true[name]) for name in probes}

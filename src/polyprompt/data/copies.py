@@ -15,20 +15,28 @@ def warn_of_copies(place: str, trained: Sequence[Picture], scored: Mapping[str, 
         trained: the pictures to train on.
         scored: those of each set, by what it is called.
     """
+    known = by_bytes(trained)
     for name, pictures in scored.items():
-        if same := copies(trained, pictures):
+        if same := copies(known, pictures):
             number = count(len(same), "picture is", "pictures are")
             say_once(
                 place, f"{name}: {number} trained on as well, byte for byte, so its figures flatter: {some(same)}."
             )
 
 
-def copies(trained: Sequence[Picture], scored: Sequence[Picture]) -> list[str]:
-    """A line for each scored picture that is byte for byte one of those trained on."""
+def by_bytes(pictures: Sequence[Picture]) -> dict[str, str]:
+    """The key of the first picture that has some bytes, by their hash."""
     known: dict[str, str] = {}
-    for picture in trained:
+    for picture in pictures:
         if digest := _digest(picture):
             known.setdefault(digest, picture.key)
+    return known
+
+
+def copies(known: Mapping[str, str], scored: Sequence[Picture]) -> list[str]:
+    """A line for each scored picture that is byte for byte one of `by_bytes`."""
+    if not known:
+        return []
     return [f"{one.key} is {known[digest]}" for one in scored if (digest := _digest(one)) in known]
 
 

@@ -71,12 +71,11 @@ def whole_folder(folder: str | Path, *, manifest: bool = True) -> Iterator[Path]
         with writing(folder):
             temporary.mkdir(parents=True)
             yield temporary
-            mode = 0
             if manifest:
                 write_manifest(temporary)
-                mode = (temporary / MANIFEST).stat().st_mode
+            mode = temporary.stat().st_mode & 0o666
             for path in sorted(temporary.rglob("*")):
-                if mode and path.is_file():
+                if path.is_file():
                     path.chmod(mode)  # what the umask gives; safetensors writes files that nobody else may read
                 _bring_to_disk(path)
             os.rename(temporary, folder)

@@ -67,7 +67,7 @@ class Config:
         if self.beside == "maple":
             layout = maple.Config(context=self.context, depth=self.depth, words=self.words, std=self.std)
             layout.check_fits("lamm", encoder)
-            prompts = layout.build(encoder, names, draw)
+            prompts = maple.MaPLe(layout, encoder, draw)
         return LAMM(self, prompts, encoder.text, names)
 
 

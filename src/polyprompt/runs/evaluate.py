@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.model import CAMPE
-from polyprompt.data.copies import copies
+from polyprompt.data.copies import by_bytes, copies
 from polyprompt.data.items import Labelled, Picture
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored
 from polyprompt.data.rows import Row
@@ -118,7 +118,7 @@ def _labels(
     method = model.method
     method.to(device())
     found = training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
-    if known := len(copies(_trained_on(folder), data.pictures)):
+    if known := len(copies(by_bytes(_trained_on(folder)), data.pictures)):
         say(
             f"{data.name}: {known} of {len(data.pictures)} pictures are those that {folder} was trained on, and "
             "flatter it. Give a split or a folder without them; adapt itself scored what it had not drawn."

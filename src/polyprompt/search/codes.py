@@ -132,11 +132,12 @@ def build(
     asked = queries(vectors, segments, texts)
     true = {name: exact_best(vectors, rows) for name, rows in asked.items()}
     sizes = [size for size in SIZES if 2 * size < vectors.dim] + [vectors.dim // 2]
+    parts = principal(vectors)
     chosen, measured, least = None, {}, math.inf
     for size, numbers in itertools.product(sizes, (1, 2)):
         if _cost(vectors, size, 0) >= least:  # more codes only take longer
             break
-        codes, recalls = _with_reread(vectors, _made(vectors, size, numbers), asked, true)
+        codes, recalls = _with_reread(vectors, _made(vectors, parts, size, numbers), asked, true)
         cost = _cost(vectors, size, codes.reread) if min(recalls.values()) >= ENOUGH else math.inf
         if cost < least or least == math.inf:
             chosen, measured, least = codes, {"codes": size, "numbers": numbers, **recalls}, cost
@@ -199,17 +200,25 @@ def _ranks(codes: Codes, queries: Float[Tensor, "q D"], true: Sequence[set[int]]
     return np.concatenate([*found, np.full(missed, most)])
 
 
-def _made(vectors: Vectors, size: int, numbers: int) -> Codes:
-    """So many codes a row, each for one or two numbers."""
+def principal(vectors: Vectors) -> tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "D D"]]:
+    """Some of the rows, and their principal directions, the first ones first."""
     import faiss
 
-    every = np.arange(0, len(vectors), max(len(vectors) // 50_000, 1))
-    sample = vectors.take(every).numpy()
-    pca: Any = faiss.PCAMatrix(vectors.dim, numbers * size)  # faiss's wrappers have no types
+    sample = vectors.take(np.arange(0, len(vectors), max(len(vectors) // 50_000, 1))).numpy()
+    pca: Any = faiss.PCAMatrix(vectors.dim, vectors.dim)  # faiss's wrappers have no types
     pca.train(sample)
-    directions = faiss.vector_to_array(pca.A).reshape(numbers, size, vectors.dim)
-    matrix = np.stack([_turn(size) @ part for part in directions], axis=1).reshape(-1, vectors.dim)
-    mean = sample.mean(axis=0)
+    return sample, faiss.vector_to_array(pca.A).reshape(vectors.dim, vectors.dim)
+
+
+def _made(
+    vectors: Vectors, parts: tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "D D"]], size: int, numbers: int
+) -> Codes:
+    """So many codes a row, each for one or two numbers; `parts` as `principal` gives them."""
+    import faiss
+
+    sample, directions = parts
+    turned = [_turn(size) @ part for part in directions[: numbers * size].reshape(numbers, size, -1)]
+    matrix, mean = np.stack(turned, axis=1).reshape(-1, vectors.dim), sample.mean(axis=0)
     index: Any = faiss.IndexPQFastScan(len(matrix), size, 4, faiss.METRIC_INNER_PRODUCT)
     index.train((sample[::2] - mean) @ matrix.T)
     for at in track(range(0, len(vectors), PIECE), f"Coding rows in {size} x {numbers} numbers"):
