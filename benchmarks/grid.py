@@ -4,18 +4,21 @@
     python benchmarks/grid.py commands   3 methods x 3 seeds, two workers, against nine `polyprompt adapt`
 
 Pictures are drawn from a seed, the encoder is open_clip's ViT-B-32 with random weights: no time depends on either. Both
-sides start from empty caches, and have to give the same accuracies.
+sides start from empty caches, and have to give the same accuracies: nearly so, as a worker that has one thread of two
+adds up in another order.
 """
 
 import argparse
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +34,8 @@ from polyprompt.runs.cells import CELLS, Cell, done_in, results_in
 
 CLASSES, TRAIN, TEST, SHOTS, EPOCHS = 10, 16, 40, 16, 5
 METHODS, SEEDS = ("coop", "clip_adapter", "taskres"), (1, 2, 3)
+DIFFER = 0.05
+"""How far two accuracies may lie apart: 20 of 400 pictures of noise, many on the edge between two classes."""
 
 
 def encoder(place: Path) -> Path:
@@ -69,6 +74,7 @@ def commands(rounds: int) -> list[dict]:
         grid = ["run", "few-shot", "--methods", ",".join(METHODS), "--data", data, "--encoders", file]
         grid += ["--seeds", ",".join(map(str, SEEDS)), "--shots", SHOTS, "--set", f"epochs={EPOCHS}", "--workers", 2]
         found: dict[str, list[float]] = {"ours": [], "theirs": []}
+        differ = 0.0
         for number in range(rounds):
             out = place / f"round{number}"
 
@@ -87,11 +93,16 @@ def commands(rounds: int) -> list[dict]:
             for one in results_in(out / "grid"):
                 if one.cell.method in METHODS:
                     alone = read_json(out / f"{one.cell.method}-{one.cell.seed}" / "results.json")
-                    assert (
-                        one.figures["classification"]["test"]["accuracy"] == alone["classification"]["test"]["accuracy"]
-                    )
+                    differ = max(differ, abs(accuracy(one.figures) - accuracy(alone)))
+            assert differ <= DIFFER, differ
         ratios = [b / a for a, b in zip(found["ours"], found["theirs"], strict=True)]
-        return [{"cells": 9, "seconds": found, "ratio": sorted(ratios)[len(ratios) // 2], "ratios": ratios}]
+        time = {"seconds": found, "ratio": statistics.median(ratios), "ratios": ratios}
+        return [{"cells": 9, "largest_difference": differ, "time": time}]
+
+
+def accuracy(figures: Mapping[str, Any]) -> float:
+    """Of the test pictures."""
+    return figures["classification"]["test"]["accuracy"]
 
 
 def toy_cells(count: int) -> list[Cell]:

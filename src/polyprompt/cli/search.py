@@ -69,10 +69,7 @@ def command(
 
     examples = [(bytes_of(path), str(path)) for path in like or []]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
-    if images is not None:
-        model, collection, root = of_run(where_from, images, max_bad, encoder, towers)
-    else:
-        model, collection, root = of_collection(where_from, encoder, towers)
+    model, collection, root = opened(where_from, images, max_bad, encoder, towers)
     rows, own = wanted(collection, model, text, examples)
     away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
@@ -108,6 +105,15 @@ def write_grid(out: Path, collection: "Collection", hits: "Sequence[Hit]", title
         for hit in hits
     ]
     grids.write_png(out, grids.grid([(title, tiles)]))
+
+
+def opened(
+    name: str, images: str | None, max_bad: int, encoder: str | None, towers: dict[str, str | None]
+) -> tuple["Embedder", "Collection", str]:
+    """A collection, or a run with its pictures: the model, the collection, and what its paths are below."""
+    if images is None:
+        return of_collection(name, encoder, towers)
+    return of_run(name, images, max_bad, encoder, towers)
 
 
 def of_collection(
