@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -137,7 +138,7 @@ def write(name: str, result: dict) -> Path:
         except ModuleNotFoundError:
             continue
     head = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **installed},

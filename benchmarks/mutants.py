@@ -1,6 +1,6 @@
 """Counts which small breakages the tests notice, for docs/reliability.md:
 
-    .venv/bin/python benchmarks/mutants.py [--count N] [--minutes M]
+    .venv/bin/python benchmarks/mutants.py [AREA ...] [--count N] [--minutes M]
 
 tests/fire/mutating.py draws and tries them: of losses, masks, the keys of caches, and writers.
 """
@@ -24,32 +24,31 @@ def main() -> None:
     from mutating import AREAS, Counted, count
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"all if none is given: {', '.join(AREAS)}")
     parser.add_argument("--count", type=int, default=200, help="how many of each area")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end then, and say how far it came")
     given = parser.parse_args()
-    end, rows, notes = time.monotonic() + 60 * given.minutes, [], []
-    for number, area in enumerate(AREAS):
+    end, areas = time.monotonic() + 60 * given.minutes, given.areas or [*AREAS]
+    for number, area in enumerate(areas):
         found = Counted(area)
-        until = time.monotonic() + (end - time.monotonic()) / (len(AREAS) - number)
+        until = time.monotonic() + (end - time.monotonic()) / (len(areas) - number)
         began = time.monotonic()
         for found in count(area, given.count, until):
             print(area, found.mutants, found.noticed, found.survivors[-1:], flush=True)
             if found.mutants == ESTIMATED:
                 minutes = given.count * (time.monotonic() - began) / 60 / ESTIMATED
                 print(f"{area}: at this pace {given.count} mutants take {minutes:.0f} minutes", flush=True)
-        rows.append({"of": area, "mutants": found.mutants, "noticed": found.noticed, "left": len(found.survivors)})
-        notes += [f"Left of {area}: {one}." for one in found.survivors]
+        notes = [f"Left: {one}." for one in found.survivors]
         if found.mutants < given.count:
-            notes.append(f"{area}: {found.mutants} of {given.count} mutants, then its time or their number was over.")
-    total = {name: sum(row[name] for row in rows) for name in ("mutants", "noticed", "left")}
-    write(
-        "reliability-mutants",
-        {
-            "claim": "of a hundred small breakages of a file the tests nearest to it notice at least ninety",
-            "found": [*rows, {"of": "all", **total}],
-            "notes": notes,
-        },
-    )
+            notes.append(f"{found.mutants} of {given.count} mutants, then its time or their number was over.")
+        write(
+            f"reliability-mutants-{area.replace(" ", "-")}",
+            {
+                "claim": "of a hundred small breakages of a file the tests nearest to it notice at least ninety",
+                "found": {"mutants": found.mutants, "noticed": found.noticed, "left": len(found.survivors)},
+                "notes": notes,
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "coop": {"context": 4, "words": "a photo of a", "start": LAST},
     "kgcoop": {"start": LAST},
     "vpt": {"depth": 2},
+    "language": {"depth": 1, "start": LAST},
     "ivlp": DEEP,
     "maple": {"depth": 2, "text_start": LAST},
     "promptsrc": {**DEEP, "consistency": {"mean": 4.0, "std": 1.0}},
@@ -55,8 +56,13 @@ SLOWER: dict[str, dict[str, Any]] = {
     "mma": {"start": 1, "end": 2},
     "mmrl": {"layers": [1, 2]},
     "tcp": {},
+    "prograd": {},
+    "lamm": {},
+    "lamm_coop": {"name": "lamm", "beside": "coop"},
+    "lamm_maple": {"name": "lamm", "beside": "maple", "depth": 2},
+    "bmip": {"depth": 2},
 }
-"""In a grid of their own: MMA and MMRL have as many levels as the image side has blocks, from the LLM's first on."""
+"""In a grid of their own; MMA, MMRL, BMIP and MaPLe's prompts have as many levels as the image side has blocks."""
 LEFT_OUT = (
     "Not in these grids, for time, though each runs on this encoder: methods that change the LLM near its input (TCP, "
     "CoPrompt, MMA, MMRL, CLIP-LoRA's text side), since none of its states can then be kept and all of its 30 blocks "
@@ -187,6 +193,8 @@ def recipes() -> None:
 def done(settings: dict[str, Any], kept: Path) -> None:
     """What a grid lacks is done, and its results are kept."""
     grid, folder = checked(GridSettings, {"encoders": ENCODER, **settings}), RUNS / kept.name
+    if (kept / CELLS).exists():
+        shutil.copytree(kept / CELLS, folder / CELLS, dirs_exist_ok=True)
     cells = planned(grid, folder).cells
     for failure in run(cells, folder):
         print(failure, file=sys.stderr)

@@ -28,9 +28,9 @@ def test_an_adapter_becomes_an_onnx_file_for_any_classes(run, polyprompt, tmp_pa
     assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == ["cat", "dog", "otter"]
 
 
-def test_a_file_in_the_way_is_one_line(run, polyprompt, tmp_path):
+def test_a_file_in_the_way_is_one_line_before_the_run_is_opened(polyprompt, tmp_path):
     (tmp_path / "pets.onnx").write_text("mine")
-    code, _, err = polyprompt("export", run, tmp_path / "pets.onnx")
+    code, _, err = polyprompt("export", tmp_path / "no run", tmp_path / "pets.onnx")
     assert code == 2
     assert err.count("\n") == 1
     assert "pets.onnx: exists already" in err

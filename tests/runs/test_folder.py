@@ -102,6 +102,18 @@ def test_other_settings_are_named_and_refused_before_anything_is_written(finishe
     assert content(tmp_path) == before
 
 
+def test_a_place_may_be_spelled_in_another_way(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("run"), name="pictures") as run:
+        run.start({})
+    with opened(Path("run"), resume=True, name=str(tmp_path / "pictures")) as run:
+        run.start({})
+    with pytest.raises(FileError, match="other settings"), opened(Path("run"), resume=True, name="Pictures"):
+        pass
+
+
 def test_a_resume_may_give_another_budget(tmp_path):
     with opened(tmp_path) as run:
         run.start({})

@@ -27,9 +27,11 @@ def command(
     """
     class_names = names(classes)
     from polyprompt.campe.model import CAMPE
+    from polyprompt.disk.files import check_new
     from polyprompt.progress import step
     from polyprompt.runs.load import load, load_classifier
 
+    check_new(out)
     towers = {"text_tower": text_tower, "image_tower": image_tower}
     with step(f"Opening {run}"):
         found = (

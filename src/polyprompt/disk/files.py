@@ -51,6 +51,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_new(path: str | Path) -> None:
+    """Refuses a name that is in use, for what is never written over.
+
+    Raises:
+        FileError: there is something already, or nothing can be there (`CacheError` inside the cache folder).
+    """
+    path = Path(path)
+    with writing(path):  # a name may be too long even to be looked for
+        there = path.exists()
+    if there:
+        raise FileError(f"{path}: exists already. Choose another name, or remove it first.")
+
+
 @contextmanager
 def whole_folder(folder: str | Path, *, manifest: bool = True) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `folder`, with a manifest, when the block ends, or vanishes when it fails.
@@ -62,10 +75,7 @@ def whole_folder(folder: str | Path, *, manifest: bool = True) -> Iterator[Path]
         FileError: `folder` exists already, or cannot be written (`CacheError` inside the cache folder).
     """
     folder = Path(folder)
-    with writing(folder):  # a name may be too long even to be looked for
-        there = folder.exists()
-    if there:
-        raise FileError(f"{folder}: exists already. Choose another name, or remove it first.")
+    check_new(folder)
     temporary = _temporary(folder)
     try:
         with writing(folder):

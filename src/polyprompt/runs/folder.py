@@ -223,13 +223,18 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
     other = [
         f"{name}: {before.get(name)!r:.60} there, {now[name]!r:.60} here"
         for name in now
-        if now[name] != before.get(name) and (finished or name not in settings.FREE)
+        if not _same(before.get(name), now[name]) and (finished or name not in settings.FREE)
     ]
     if other:
         raise FileError(
             f"{out / CONFIG}: the run was started with other settings ({'; '.join(other)}). Resume it with the same "
             "ones, or choose another folder."
         )
+
+
+def _same(before: object, now: object) -> bool:
+    """Whether two values mean the same, a place's name being spelled in one way or another."""
+    return before == now or isinstance(before, str) and isinstance(now, str) and absolute(before) == absolute(now)
 
 
 def add_scores(folder: Path, kind: Scores, name: str, scores: Values) -> None:

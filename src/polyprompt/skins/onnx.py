@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import Head
-from polyprompt.disk.files import write_bytes
+from polyprompt.disk.files import check_new, write_bytes
 from polyprompt.errors import ConfigError, FileError, install
 from polyprompt.methods import method_name
 from polyprompt.progress import step
@@ -55,8 +55,7 @@ def export_onnx(classifier: Classifier, path: str | Path) -> None:
     """
     check_onnx()
     path, method = Path(path), classifier.method
-    if path.exists():
-        raise FileError(f"{path}: exists already; give another name, or move it away.")
+    check_new(path)
     frozen = LogitsAndProbabilities(method.head()).eval()
     check_size(frozen, path)
     size = classifier.preprocess.size

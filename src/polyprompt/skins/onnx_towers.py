@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import TextSide, join
-from polyprompt.disk.files import whole_folder, write_bytes, write_json
-from polyprompt.errors import FileError
+from polyprompt.disk.files import check_new, whole_folder, write_bytes, write_json
 from polyprompt.nn.tree import Sequences
 from polyprompt.progress import step
 from polyprompt.skins.onnx import BATCH_AXIS, check_onnx, check_size, translated
@@ -122,8 +121,7 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
             ONNX allows.
     """
     check_onnx()
-    if Path(folder).exists():
-        raise FileError(f"{folder}: exists already; give another name, or move it away.")
+    check_new(folder)
     own = copy.deepcopy(model).cpu().eval()
     own.text.llm.unfreeze(0)  # reads every block, in fp32
     own.requires_grad_(False)

@@ -14,6 +14,7 @@ import torch
 from polyprompt.disk.foreign import tensors_of
 from polyprompt.disk.places import may_be_on_hub, nearby
 from polyprompt.errors import FileError, TowerError, UnknownNameError
+from polyprompt.progress import step
 from polyprompt.towers.clip import CLIP
 from polyprompt.zoo.huggingface import open_huggingface
 from polyprompt.zoo.open_clip import open_open_clip
@@ -31,6 +32,11 @@ def open_encoder(name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
         FileError: a file is damaged or holds more than tensors.
     """
     check_name(name)
+    with step(f"Opening {name}"):  # as long as the hub takes, or the many tries until it is given up
+        return _open(name, dtype)
+
+
+def _open(name: str, dtype: torch.dtype | None) -> CLIP:
     if name.startswith(("hf-hub:", "local-dir:")):
         return open_open_clip(name, None, name, dtype)
     if name.endswith(FILES) or Path(name).is_file():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polyprompt.adapt.engine import Adapted, MethodConfig
-from polyprompt.disk.files import make_folder, write_bytes
+from polyprompt.disk.files import check_new, make_folder, write_bytes
 from polyprompt.errors import FileError
 from polyprompt.nn.finite import check_finite
 from polyprompt.towers.clip import CLIP
@@ -152,8 +152,7 @@ def written(file: Path, content: object) -> Path:
     Raises:
         FileError: it exists already, or cannot be written.
     """
-    if file.exists():
-        raise FileError(f"{file}: exists already. Choose another folder, or remove it first.")
+    check_new(file)
     data = io.BytesIO()  # torch's own writer has another error for a full disk
     torch.save(content, data)
     write_bytes(make_folder(file.parent) / file.name, data.getvalue())
