@@ -401,6 +401,17 @@ def test_two_processes_on_a_cold_store_do_the_work_once(processes, tmp_path, kil
         race(processes, tmp_path / f"store-{number}", random.Random(number), killed=killed)
 
 
+def test_two_processes_share_what_is_to_be_computed(processes, tmp_path):
+    keys, logs = [str(i) for i in range(40)], [tmp_path / "first", tmp_path / "second"]
+    started = [processes(fills, tmp_path / "store", keys, log, None, 0.1) for log in logs]
+    for process in started:
+        process.join(60)
+        assert process.exitcode == 0
+    done = [log.read_text().split() for log in logs]
+    assert sorted([*done[0], *done[1]]) == sorted(keys)
+    assert min(map(len, done)) >= 10
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_two_hundred_pairs_on_cold_stores(processes, tmp_path):

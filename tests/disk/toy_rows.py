@@ -21,7 +21,7 @@ def rows_of(key: str) -> torch.Tensor:
 
 def fills(folder: Path, keys: list[str], log: Path, dies_after: int | None, wait: float) -> None:
     """Fills a store with small pieces, noting each item it computes; killed by its own hand where the test says so."""
-    module.BATCH, module.PIECE_BYTES = 4, 1
+    module.BATCH, module.PIECE_BYTES, module.AT_ONCE = 4, 1, 8
     store, done = RowStore(folder), 0
 
     def compute(items: list[int]) -> list[list[torch.Tensor]]:

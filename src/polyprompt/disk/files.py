@@ -395,8 +395,11 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def one_process_at_a_time(folder: Path) -> Iterator[None]:
+def one_process_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock beside `folder`, a file that goes again; the system lets go of it when this process ends, however.
+
+    Args:
+        wait: until another process that holds it lets go; else the block is told that it is not held.
 
     Raises:
         CacheError, FileError: no lock can be made there.
@@ -406,16 +409,18 @@ def one_process_at_a_time(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     with writing(folder):
         try:
-            lock.acquire(timeout=1)
+            lock.acquire(timeout=1 if wait else 0)
         except Timeout:
-            say(f"Waiting for another process that fills {folder}")
-            lock.acquire()
+            if wait:
+                say(f"Waiting for another process that fills {folder}")
+                lock.acquire()
     try:
-        yield
+        yield lock.is_locked
     finally:
-        with suppress(OSError):  # whoever waits for the file sees that it has no name any more, and makes another
-            os.unlink(lock.lock_file)
-        lock.release()
+        if lock.is_locked:
+            with suppress(OSError):  # whoever waits for the file sees that it has no name any more, and makes another
+                os.unlink(lock.lock_file)
+            lock.release()
 
 
 def _cannot_read(path: str | Path, error: OSError) -> FileError:

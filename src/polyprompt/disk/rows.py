@@ -7,9 +7,10 @@ hash. An item is some rows of numbers under a key; the folder's name holds the h
     store = RowStore(kept_folder("teachers", encoder.fingerprint), "fp32")
     vectors = store.get(names, lambda missing: [vector_of(names[i]) for i in missing], "The teacher's sentences")
 
-Any number of processes may use a store. `fill` holds a lock while it computes, so one of them does the work and the
-others wait and then read; a killed one loses the lock and leaves whole pieces, and a temporary file that the next one
-clears. Nothing is ever written into a file that someone may be reading.
+Any number of processes may use a store. Its items fall into parts by their keys, and `fill` holds a part's lock while it
+computes, so each item is computed by one of them while others compute other parts, or wait and then read; a killed one
+loses its locks and leaves whole pieces, and a temporary file that the next one clears who is alone. Nothing is ever
+written into a file that someone may be reading.
 
 A cache heals itself: a damaged piece is told of, set aside as NAME.damaged, and its items are missing, to be computed
 again. A store of truth (`truth=True`), which nobody can compute again, refuses: it keeps `pieces.json`, the names of
@@ -20,7 +21,8 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -43,10 +45,14 @@ from polyprompt.disk.files import (
 from polyprompt.disk.numbers import RowDtype, encode
 from polyprompt.disk.pieces import KEY, SUFFIX, DamagedPieceError, Piece, Stamps, open_piece, write_piece
 from polyprompt.errors import CacheError, FileError
-from polyprompt.progress import progress, say
+from polyprompt.progress import Advance, progress, say
 
 BATCH = 64
 """Items computed at a time."""
+PARTS = 16
+"""Into which items fall, by the first byte of their keys' hashes."""
+AT_ONCE = 4 * BATCH
+"""So many items are computed under the locks of their parts before the next ones, which another process may take."""
 PIECE_BYTES = 64_000_000
 PIECE_SECONDS = 20.0
 """A piece is written when it holds this much, or when its first item has waited this long: so much a kill can lose."""
@@ -229,7 +235,7 @@ class RowStore:
         self._stamps.keep(set(self._pieces))
 
     def clear_left_over(self) -> None:
-        """Removes what killed writers left unfinished; for who holds the lock."""
+        """Removes what killed writers left unfinished; nobody else may be writing."""
         sweep(self.folder)
 
     def _open(self, path: Path, *, again: bool = False) -> Piece | None:
@@ -353,18 +359,74 @@ def fill(
     Raises:
         CacheError: over the cap, or no room; what was computed before stays.
     """
-    if not _missing(stores, keys):
+    if not (todo := _missing(stores, keys)):
         return
-    with contextlib.ExitStack() as held:
+    _clear(stores)
+    _say_sizes(stores, keys, todo, sizes, cap_gb, what)
+    groups = _grouped(keys, todo)
+    with progress(what, len(todo)) as advance:
+        for wait in (False, True):  # first what no other process is at
+            groups = [one for one in groups if not _fill_group(stores, keys, one, compute, advance, wait=wait)]
+    _clear(stores)  # after those that were killed meanwhile
+
+
+def _clear(stores: Sequence[RowStore]) -> None:
+    """Takes away what killed writers left, of stores that nobody else is filling."""
+    for store in stores:
+        make_folder(store.folder)
+        with _held([store], range(PARTS), wait=False) as alone:
+            if alone:
+                store.clear_left_over()
+
+
+@contextlib.contextmanager
+def _held(stores: Sequence[RowStore], parts: Iterable[int], *, wait: bool) -> Iterator[bool]:
+    """Holds parts of stores against other processes; whether it does, where it does not wait."""
+    with contextlib.ExitStack() as locks:
         for store in sorted(stores, key=lambda one: one.folder):  # one order for all processes: none waits in a circle
-            make_folder(store.folder)
-            held.enter_context(one_process_at_a_time(store.folder))
-            store.clear_left_over()
-            store.refresh()
-        todo = _missing(stores, keys)  # another process may have been here first
-        if todo:
-            _say_sizes(stores, keys, todo, sizes, cap_gb, what)
-            _compute(stores, keys, todo, compute, what)
+            for part in parts:
+                if not locks.enter_context(one_process_at_a_time(store.folder / f"part-{part:02}", wait=wait)):
+                    locks.close()
+                    yield False
+                    return
+        yield True
+
+
+@dataclass
+class _Group:
+    """Parts of the stores, and which items are in them."""
+
+    parts: list[int] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
+
+
+def _grouped(keys: Sequence[str], todo: Sequence[int]) -> list[_Group]:
+    """All items; parts stand alone where they hold many."""
+    parts: dict[int, list[int]] = {}
+    for item in todo:
+        parts.setdefault(item_key(keys[item])[0] % PARTS, []).append(item)
+    groups = [_Group()]
+    for part in sorted(parts):
+        if len(groups[-1].items) >= AT_ONCE:
+            groups.append(_Group())
+        groups[-1].parts.append(part)
+        groups[-1].items += parts[part]
+    return groups
+
+
+def _fill_group(
+    stores: Sequence[RowStore], keys: Sequence[str], group: _Group, compute: ComputeAll, advance: Advance, *, wait: bool
+) -> bool:
+    """Computes what is still missing of a group; False if another process is at it."""
+    with _held(stores, group.parts, wait=wait) as held:
+        if held:
+            for store in stores:
+                store.refresh()  # another process may have been here first
+            items = sorted(group.items)
+            todo = [items[place] for place in _missing(stores, [keys[item] for item in items])]
+            advance(len(items) - len(todo))
+            _compute(stores, keys, todo, compute, advance)
+        return held
 
 
 def _missing(stores: Sequence[RowStore], keys: Sequence[str]) -> list[int]:
@@ -372,17 +434,16 @@ def _missing(stores: Sequence[RowStore], keys: Sequence[str]) -> list[int]:
 
 
 def _compute(
-    stores: Sequence[RowStore], keys: Sequence[str], todo: Sequence[int], compute: ComputeAll, what: str
+    stores: Sequence[RowStore], keys: Sequence[str], todo: Sequence[int], compute: ComputeAll, advance: Advance
 ) -> None:
     gathered = [Gathered(store) for store in stores]
     try:
-        with progress(what, len(todo)) as advance:
-            for at in range(0, len(todo), BATCH):
-                part = list(todo[at : at + BATCH])
-                for one, rows in zip(gathered, compute(part), strict=True):
-                    new = [(keys[i], row) for i, row in zip(part, rows, strict=True) if keys[i] not in one.store]
-                    one.add([key for key, _ in new], [row for _, row in new])
-                advance(len(part))
+        for at in range(0, len(todo), BATCH):
+            part = list(todo[at : at + BATCH])
+            for one, rows in zip(gathered, compute(part), strict=True):
+                new = [(keys[i], row) for i, row in zip(part, rows, strict=True) if keys[i] not in one.store]
+                one.add([key for key, _ in new], [row for _, row in new])
+            advance(len(part))
     finally:  # what was computed before an interruption stays
         for one in gathered:
             one.write()
