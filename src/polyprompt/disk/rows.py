@@ -7,10 +7,10 @@ hash. An item is some rows of numbers under a key; the folder's name holds the h
     store = RowStore(kept_folder("teachers", encoder.fingerprint), "fp32")
     vectors = store.get(names, lambda missing: [vector_of(names[i]) for i in missing], "The teacher's sentences")
 
-Any number of processes may use a store. Its items fall into parts by their keys, and `fill` holds a part's lock while it
-computes, so each item is computed by one of them while others compute other parts, or wait and then read; a killed one
-loses its locks and leaves whole pieces, and a temporary file that the next one clears who is alone. Nothing is ever
-written into a file that someone may be reading.
+Any number of processes may use a store. Its items fall into parts by their keys, and `fill` holds a part's lock while
+it computes, so each item is computed by one process, while others compute other parts or wait and then read. A killed
+one loses its locks and leaves whole pieces, and a temporary file that the next one clears. Nothing is ever written into
+a file that someone may be reading.
 
 A cache heals itself: a damaged piece is told of, set aside as NAME.damaged, and its items are missing, to be computed
 again. A store of truth (`truth=True`), which nobody can compute again, refuses: it keeps `pieces.json`, the names of

@@ -234,7 +234,7 @@ def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
 
 def _same(before: object, now: object) -> bool:
     """Whether two values mean the same, a place's name being spelled in one way or another."""
-    return before == now or isinstance(before, str) and isinstance(now, str) and absolute(before) == absolute(now)
+    return before == now or (isinstance(before, str) and isinstance(now, str) and absolute(before) == absolute(now))
 
 
 def add_scores(folder: Path, kind: Scores, name: str, scores: Values) -> None:
