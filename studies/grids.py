@@ -64,10 +64,11 @@ SLOWER: dict[str, dict[str, Any]] = {
 }
 """In a grid of their own; MMA, MMRL, BMIP and MaPLe's prompts have as many levels as the image side has blocks."""
 LEFT_OUT = (
-    "Not in these grids, for time, though each runs on this encoder: methods that change the LLM near its input (TCP, "
-    "CoPrompt, MMA, MMRL, CLIP-LoRA's text side), since none of its states can then be kept and all of its 30 blocks "
-    "run in each step, forward and back; CoCoOp, whose texts go through the last block once a picture; and those that "
-    "learn from descriptions, which someone has to write."
+    "grid-eurosat-slower has the methods that change the LLM near its input, so that none of its states can be kept and "
+    "all of its 30 blocks run in each step, forward and back; and CoCoOp, whose texts go through the last block once a "
+    "picture. In none of the grids, though each runs on this encoder: CoPrompt and VDT-Adapter, which learn from "
+    "descriptions that someone has to write; DeFo, which knows only the classes it was trained on; MmAP, which is for "
+    "several tasks."
 )
 """Said on the page of results."""
 CLOSED = {"taskres", "tip_adapter"}
