@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyprompt.media.ahead import LISTS, made_ahead
+from polyprompt.media.ahead import LISTS, made_ahead, made_together
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 9))
@@ -15,6 +15,16 @@ def test_all_of_it_in_order(items, together):
     parts = list(made_ahead(lambda item: 2 * item, items, together))
     assert [item for part in parts for item in part] == [2 * item for item in items]
     assert all(len(part) == together for part in parts[:-1])
+
+
+@given(st.lists(st.integers(), max_size=30))
+def test_all_of_it_at_once(items):
+    assert made_together(lambda item: 2 * item, items) == [2 * item for item in items]
+
+
+def test_what_is_made_at_once_is_made_side_by_side():
+    both = threading.Barrier(2, timeout=10)
+    assert sorted(made_together(lambda _: both.wait(), [0, 1])) == [0, 1]
 
 
 def test_no_more_than_two_lists_are_made_ahead():

@@ -13,6 +13,7 @@ from torch import Tensor
 from polyprompt.data.items import Picture
 from polyprompt.disk.numbers import row_bytes
 from polyprompt.disk.rows import Rows, RowStore, fill, kept_folder
+from polyprompt.media.ahead import made_together
 from polyprompt.progress import say
 from polyprompt.towers.base import DualEncoder
 
@@ -50,7 +51,7 @@ class ImageStates:
 
     def _compute(self, items: Sequence[int]) -> Float[Tensor, "b ..."]:
         preprocess, device = self.encoder.image.preprocess, self.encoder.logit_scale.device
-        pixels = torch.stack([preprocess(self.pictures[item].open()) for item in items])
+        pixels = torch.stack(made_together(lambda item: preprocess(self.pictures[item].open()), items))
         return self.encoder.image.below(pixels.to(device), self.block).float().cpu().contiguous()
 
     def _rows(self, items: Sequence[int]) -> list[Float[Tensor, "m d"]]:

@@ -18,6 +18,7 @@ from polyprompt.disk.files import digest, make_folder, read_json, write_json
 from polyprompt.disk.numbers import RowDtype, row_bytes
 from polyprompt.disk.rows import Rows, RowStore, fill, kept_folder
 from polyprompt.errors import FileError
+from polyprompt.media.ahead import made_together
 from polyprompt.nn.tree import PromptTree, Sequences, sequences, spanning
 from polyprompt.towers.llm import LLM
 from polyprompt.types import Hidden, Pixels
@@ -185,7 +186,7 @@ class ImageTokens:
         """
 
         def compute(items: list[int]) -> list[list[Tensor]]:
-            pixels = torch.cat([self.pixels(item) for item in items]).to(self.side.pool.queries.device)
+            pixels = torch.cat(made_together(self.pixels, items)).to(self.side.pool.queries.device)
             tokens = torch.cat([self.side.frozen_tokens(part) for part in pixels.split(FRAMES)])
             return [[item.flatten(0, 1) for item in tokens.split([self.frames[item] for item in items])]]
 
