@@ -7,7 +7,8 @@ ViT-B/32 at 224 pixels, random weights: no time depends on them. open_clip's loo
 DataLoader; sentence-transformers by its own `encode`. Both hand their towers whole contexts of 77 tokens, or what the
 longest caption of a batch has. In fp32 both sides give the same vectors to 5e-4 of the largest number (transformers
 rounds pixels otherwise); in bf16 ours has a cosine above 0.999 to fp32's, and is timed against theirs in fp32, which is
-their default, and under autocast.
+their default, and under autocast. `limit by matrix products` is the ratio if nothing else took any time: these products
+at the speed of a large one, reading and activations for nothing.
 """
 
 import argparse
@@ -17,14 +18,17 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from measure import in_turn, write
 from PIL import Image
 from torch.nn.functional import normalize
+from torch.utils.flop_counter import FlopCounterMode
 
 from polyprompt.nn.memory import keep_memory
+from polyprompt.nn.precision import matmul_peak
 from polyprompt.runs.load import load_encoder
 
 BATCH = 64
@@ -155,7 +159,9 @@ def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], roun
         cosine = float((normalize(low, dim=-1) * mine).sum(-1).min())
         assert cosine > 0.999, f"bf16 is {cosine:.5f} to fp32"
         result = {"claim": CLAIM, "pictures": count, "captions": count}
-        result |= {"differ": off, "least_cosine_of_bf16": cosine}
+        with FlopCounterMode(display=False) as counter:
+            ours(paths, texts)
+        result |= {"differ": off, "least_cosine_of_bf16": cosine, "gflop": counter.get_total_flops() / 1e9}
         for label, precision, low in CASES:
 
             def plain(low: bool = low) -> torch.Tensor:
@@ -163,6 +169,8 @@ def compare(name: str, opened: Callable[[Path], tuple[Callable, Callable]], roun
                     return theirs(paths, texts)
 
             result[label] = in_turn(lambda precision=precision: ours(paths, texts, precision), plain, rounds)
+            bare = result["gflop"] / matmul_peak(torch.bfloat16 if precision == "bf16" else torch.float32)
+            result[label]["limit_by_matrix_products"] = median(result[label]["seconds"]["theirs"]) / bare
         write(f"encode-{name}", result)
 
 
