@@ -85,30 +85,30 @@ class BMIP(Adapter):
     def text_change(self, frozen: FrozenView) -> Change:
         """The text prompts, mixed with images of the image prompts."""
         deeper = zip(self.text_gates, self.text[1:], self.image, strict=False)
-        return entering([self.text[0], *(mixed(gate.sigmoid(), own, self.to_text(v)) for gate, own, v in deeper)])
+        return entering([self.text[0], *(mixed(gate.sigmoid(), text, self.to_text(v)) for gate, text, v in deeper)])
 
     def image_change(self, frozen: FrozenView) -> Change:
         """The image prompts, which a block mixes with images of the text prompts as it attends to those before."""
         deeper = zip(self.image_gates, self.image, self.text[1:], strict=True)
         prompts = {
-            block: Rows(own, made=partial(attended, gate, own, self.to_image(text)))
-            for block, (gate, own, text) in enumerate(deeper, 1)
+            block: Rows(image, made=partial(attended, gate, image, self.to_image(text)))
+            for block, (gate, image, text) in enumerate(deeper, 1)
         }
         return Change(Rows(self.first(self.text[0])), prompts)
 
 
 def attended(
-    gate: nn.Module, own: Float[Tensor, "p d"], other: Float[Tensor, "p d"], attention: Float[Tensor, "b p"]
+    gate: nn.Module, prompts: Float[Tensor, "p d"], other: Float[Tensor, "p d"], attention: Float[Tensor, "b p"]
 ) -> Float[Tensor, "p *b d"]:
     """The mixture that a gate makes of the attention: one for the batch while training, else one a picture."""
     seen = attention.mean(dim=0) if gate.training else attention
-    rows = mixed(gate(seen[..., None]).sigmoid(), own, other)
+    rows = mixed(gate(seen[..., None]).sigmoid(), prompts, other)
     return rows if rows.ndim == 2 else rows.transpose(0, 1)
 
 
-def mixed(share: Tensor, own: Float[Tensor, "p d"], other: Float[Tensor, "p d"]) -> Float[Tensor, "*b p d"]:
-    """share own + (1 - share) other, for a share or one a row."""
-    return share * own + (1 - share) * other
+def mixed(share: Tensor, prompts: Float[Tensor, "p d"], other: Float[Tensor, "p d"]) -> Float[Tensor, "*b p d"]:
+    """share prompts + (1 - share) other, for a share or one a row."""
+    return share * prompts + (1 - share) * other
 
 
 PUBLISHED: Mapping[Protocol, Published] = {

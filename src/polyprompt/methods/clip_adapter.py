@@ -37,7 +37,7 @@ class Config:
             raise ConfigError(f"clip_adapter: ratio is {self.ratio}; it is a share, from 0 to 1")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "CLIPAdapter":
-        """An untrained map."""
+        """An untrained map of image vectors, `reduction` times narrower in its middle."""
         if self.reduction > encoder.dim:
             raise ConfigError(f"clip_adapter: reduction is {self.reduction}, and vectors have {encoder.dim} numbers")
         return CLIPAdapter(self, encoder.dim, draw)

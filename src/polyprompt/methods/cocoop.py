@@ -43,7 +43,7 @@ class Config:
         check_counts("cocoop", context=self.context, reduction=self.reduction)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "CoCoOp":
-        """An untrained CoCoOp."""
+        """An untrained context, and the network that moves it for each picture."""
         if encoder.dim < self.reduction:
             raise ConfigError(
                 f"cocoop: reduction is {self.reduction}, the image vectors have {encoder.dim} numbers; use less"

@@ -42,7 +42,7 @@ class Config:
             raise ConfigError(f'coop: position is {self.position!r}; it is "end", "middle" or "front"')
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "CoOp":
-        """An untrained context."""
+        """An untrained context: one for all of `names`, or one each."""
         return CoOp(self, encoder.text, names, draw)
 
 
@@ -64,8 +64,8 @@ class CoOp(Adapter):
             return context_rows(text, context, names, position)
         rows = []
         for name in names:
-            own = slots(self.owners.index(in_prompt(name)) * count, count)
-            rows += context_rows(text, own + context[count:], [name], position)
+            ids = slots(self.owners.index(in_prompt(name)) * count, count)
+            rows += context_rows(text, ids + context[count:], [name], position)
         return rows
 
     def text_change(self, frozen: FrozenView) -> Change:

@@ -75,22 +75,22 @@ class Config:
 class CoPrompt(maple.MaPLe):
     """MaPLe's prompts, `adapter_text` and `adapter_image`, and the term."""
 
-    def __init__(self, own: Config, layout: maple.Config, encoder: DualEncoder, draw: torch.Generator) -> None:
+    def __init__(self, config: Config, layout: maple.Config, encoder: DualEncoder, draw: torch.Generator) -> None:
         super().__init__(layout, encoder, draw)
-        self.own, middle = own, encoder.dim // own.reduction
+        self.coprompt, middle = config, encoder.dim // config.reduction
         self.adapter_text, self.adapter_image = (bottleneck(encoder.dim, middle, draw) for _ in range(2))
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c *b D"]:
         """With a share of what the map makes of them."""
-        return mixed(out.vectors, self.adapter_text(out.vectors), self.own.text_share)
+        return mixed(out.vectors, self.adapter_text(out.vectors), self.coprompt.text_share)
 
     def image_vectors(self, out: Out) -> Float[Tensor, "b D"]:
         """With a share of what the map makes of them."""
-        return mixed(out.vectors, self.adapter_image(out.vectors), self.own.image_share)
+        return mixed(out.vectors, self.adapter_image(out.vectors), self.coprompt.image_share)
 
     def terms(self) -> list[Term]:
         """Cross-entropy, and the consistency."""
-        return [CrossEntropy(), self.own.consistency().build(self)]
+        return [CrossEntropy(), self.coprompt.consistency().build(self)]
 
 
 def mixed(vectors: Float[Tensor, "*n D"], made: Float[Tensor, "*n D"], share: float) -> Float[Tensor, "*n D"]:

@@ -106,7 +106,7 @@ class DeFo(Adapter):
         return entering([self.context])
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:
-        """W unit(T)."""
+        """W unit(T): the rows of W for these classes, times the unit vectors of the sentences."""
         return self.head.weight[list(self.places)] @ F.normalize(out.vectors, dim=-1)
 
     def scores(

@@ -79,21 +79,21 @@ class Fusion(Adapter):
 
     def text_change(self, frozen: FrozenView) -> Change:
         """The text prompts, mixed with images of the image prompts."""
-        images = [to(own) for to, own in zip(self.to_text, self.image, strict=True)]
+        images = [to(prompts) for to, prompts in zip(self.to_text, self.image, strict=True)]
         return entering(mixed(tuple(self.text), images, self.text_gates))
 
     def image_change(self, frozen: FrozenView) -> Change:
         """The image prompts, mixed with images of the text prompts."""
-        images = [to(own) for to, own in zip(self.to_image, self.text, strict=True)]
+        images = [to(prompts) for to, prompts in zip(self.to_image, self.text, strict=True)]
         return entering(mixed(tuple(self.image), images, self.image_gates))
 
 
 def mixed(
-    own: tuple[Float[Tensor, "p d"], ...], others: list[Float[Tensor, "p d"]], gates: Float[Tensor, "k"]
+    prompts: tuple[Float[Tensor, "p d"], ...], others: list[Float[Tensor, "p d"]], gates: Float[Tensor, "k"]
 ) -> list[Float[Tensor, "p d"]]:
-    """s own + (1 - s) others, block by block, where s is the gate's sigmoid."""
+    """s prompts + (1 - s) others, block by block, where s is the gate's sigmoid."""
     shares = gates.sigmoid()
-    return [share * one + (1 - share) * other for share, one, other in zip(shares, own, others, strict=True)]
+    return [share * one + (1 - share) * other for share, one, other in zip(shares, prompts, others, strict=True)]
 
 
 PUBLISHED: Mapping[Protocol, Published] = {}

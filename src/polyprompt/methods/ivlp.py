@@ -52,7 +52,7 @@ class Config:
             )
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "IVLP":
-        """Untrained prompts."""
+        """Untrained prompts of both towers."""
         self.check_fits("ivlp", encoder)
         return IVLP(self, encoder, draw)
 

@@ -48,7 +48,7 @@ class Config:
         return Knowledge(weight=self.weight, template=self.template)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "KgCoOp":
-        """An untrained context."""
+        """An untrained context, as coop.py's, and the term's settings."""
         return KgCoOp(self, encoder, names, draw)
 
 

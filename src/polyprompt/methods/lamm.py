@@ -115,7 +115,7 @@ class LAMM(Adapter):
         return Change(Rows(torch.cat([change.input.rows, tokens])), deeper)
 
     def image_change(self, frozen: FrozenView) -> Change:
-        """The prompts'."""
+        """What the prompts change in the image tower; nothing, where no prompts learn."""
         return super().image_change(frozen) if self.prompts is None else self.prompts.image_change(frozen)
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:
@@ -151,11 +151,11 @@ class Hierarchical(Term):
         there = summed(torch.bincount(labels, minlength=len(reference)).to(apart.dtype))
         several = ((there > 0).sum() > 1).to(apart.dtype)
         expected = class_logits(result.images, reference, result.scale) / TEMPERATURE
-        found = (result.scores["logits"] / TEMPERATURE).softmax(dim=-1)
+        probabilities = (result.scores["logits"] / TEMPERATURE).softmax(dim=-1)
         return {
             "token_drift": (adapter.tokens - adapter.start).square().sum() / adapter.config.shots,
             "feature_drift": several * apart.mean(),
-            "logit_drift": LOGITS * TEMPERATURE**2 * F.cross_entropy(expected, found),
+            "logit_drift": LOGITS * TEMPERATURE**2 * F.cross_entropy(expected, probabilities),
         }
 
 

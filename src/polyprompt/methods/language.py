@@ -31,7 +31,7 @@ class Config:
         check_counts("language", context=self.context, depth=self.depth)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> ivlp.IVLP:
-        """Untrained prompts."""
+        """Untrained prompts of the text tower."""
         layout = ivlp.Config(
             text_context=self.context,
             text_depth=self.depth,

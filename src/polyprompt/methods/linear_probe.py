@@ -95,9 +95,9 @@ def fitted(rows: np.ndarray, labels: np.ndarray, strength: float) -> tuple[Float
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the largest C need not end; it is then seldom chosen
-        found = LogisticRegression(C=strength, max_iter=1000).fit(rows, labels)
-    weights, biases = torch.from_numpy(found.coef_), torch.from_numpy(found.intercept_)
-    if len(found.classes_) == 2:
+        model = LogisticRegression(C=strength, max_iter=1000).fit(rows, labels)
+    weights, biases = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    if len(model.classes_) == 2:
         weights, biases = torch.cat([-weights, weights]) / 2, torch.cat([-biases, biases]) / 2
     return weights, biases
 

@@ -42,7 +42,7 @@ class Config:
         check_counts("maple", context=self.context, depth=self.depth)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MaPLe":
-        """An untrained MaPLe."""
+        """Untrained text prompts, and the couplings that make the image prompts of them."""
         self.check_fits("maple", encoder)
         return MaPLe(self, encoder, draw)
 
@@ -86,7 +86,7 @@ class MaPLe(Adapter):
         return context_rows(text, context_ids(text, config.context, config.words, config.text_start), names)
 
     def text_change(self, frozen: FrozenView) -> Change:
-        """The text prompts."""
+        """The text prompts, each entering its own block."""
         return entering(tuple(self.text)[: self.text_depth], self.config.text_start)
 
     def image_change(self, frozen: FrozenView) -> Change:

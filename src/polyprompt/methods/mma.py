@@ -93,9 +93,9 @@ class MMA(Adapter):
 
     def _beside(self, ends: nn.ModuleDict) -> Change:
         branches: dict[tuple[int, Place], Branch] = {}
-        for level, own in ends.items():
+        for level, pair in ends.items():
             place: tuple[int, Place] = (INPUT, "input") if level == "0" else (int(level) - 1, "block")
-            branches[place] = self._branch(cast(Ends, own), self.shared_adapter[level], rescaled=level != "0")
+            branches[place] = self._branch(cast(Ends, pair), self.shared_adapter[level], rescaled=level != "0")
         return Change(branches=branches)
 
     def _branch(self, ends: Ends, shared: nn.Module, *, rescaled: bool) -> Branch:

@@ -96,8 +96,8 @@ class MmAP(Adapter):
     def at_work(self) -> list[Sources]:
         """The shared sources, and the task's own."""
         config = self.config
-        own = [self.own[list(config.tasks).index(config.task) if config.task else 0]] if config.tasks else []
-        return [one for one in (self.shared, *own) if isinstance(one, Sources)]
+        of_task = [self.own[list(config.tasks).index(config.task) if config.task else 0]] if config.tasks else []
+        return [one for one in (self.shared, *of_task) if isinstance(one, Sources)]
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
         """Context, the rest of its words, class name."""
@@ -115,7 +115,7 @@ class MmAP(Adapter):
 
     @property
     def tasks(self) -> Mapping[str, Names]:
-        """Their classes."""
+        """See `Adapter.tasks`."""
         return self.config.tasks
 
     def for_task(self, task: str) -> "MmAP":

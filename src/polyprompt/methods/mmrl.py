@@ -56,7 +56,7 @@ class Config:
             raise ConfigError(f"mmrl: weight is {self.weight}; a weight is 0 or more")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MMRL":
-        """An untrained MMRL."""
+        """Untrained tokens of the shared space, and their maps into both towers."""
         check_open(encoder.text, "text")
         check_open(encoder.image, "image")
         return MMRL(self, encoder, names, draw)

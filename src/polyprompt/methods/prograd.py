@@ -60,7 +60,7 @@ class Config:
         return Projection(share=self.share, temperature=self.temperature, template=self.template)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ProGrad":
-        """An untrained context."""
+        """An untrained context that starts in ProGrad's way, and the term's settings."""
         return ProGrad(self, encoder, names, draw)
 
 

@@ -53,7 +53,7 @@ class Config:
         self.consistency.check_epochs(epochs)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "PromptSRC":
-        """Untrained prompts."""
+        """Untrained prompts of both towers, and what holds them back while they learn."""
         return PromptSRC(self, encoder, draw)
 
 

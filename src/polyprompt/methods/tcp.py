@@ -67,7 +67,7 @@ class Config:
         return Knowledge(weight=self.weight, template=self.template)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "TCP":
-        """An untrained TCP."""
+        """An untrained context, and the network that makes prompts of class vectors."""
         check_open(encoder.text, "text")
         if encoder.dim < self.reduction:
             raise ConfigError(f"tcp: reduction is {self.reduction}, and vectors have {encoder.dim} numbers; use less")
@@ -106,9 +106,9 @@ class TCP(Adapter):
         """The context for all classes, and further up each class's own prompts."""
         prompts = self.class_prompts(frozen)
         classes, tokens = len(prompts), self.config.tokens
-        own = (number * tokens + row if row < tokens else -1 for number, row in self._slots(classes))
+        indices = (number * tokens + row if row < tokens else -1 for number, row in self._slots(classes))
         shared = Rows(torch.cat([self.ctx, self.left]), tuple(row for _, row in self._slots(classes)))
-        return Change(shared, {self.config.block: Rows(prompts.flatten(0, 1), tuple(own))})
+        return Change(shared, {self.config.block: Rows(prompts.flatten(0, 1), tuple(indices))})
 
     def _slots(self, classes: int) -> Iterable[tuple[int, int]]:
         return itertools.product(range(classes), range(self.count))

@@ -56,7 +56,7 @@ class Config:
             raise ConfigError("tip_adapter: alpha and beta are 0 or more, and the ends of the search above 0.1")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "TipAdapter":
-        """An empty cache."""
+        """An empty cache; the training pictures fill it."""
         return TipAdapter(self, names, encoder.dim)
 
 
@@ -107,8 +107,8 @@ class TipAdapter(Adapter):
     ) -> None:
         """alpha and beta that classify validation pictures best."""
         plain = class_logits(images, classes, torch.tensor(scale, device=images.device))
-        found = search(self.config, plain, F.normalize(images, dim=-1) @ self.keys.T, self.values, labels)
-        self.weights.copy_(torch.tensor([found.alpha, found.beta]))
+        pair = search(self.config, plain, F.normalize(images, dim=-1) @ self.keys.T, self.values, labels)
+        self.weights.copy_(torch.tensor([pair.alpha, pair.beta]))
 
     def take_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """A cache of the saved size."""
@@ -157,7 +157,7 @@ def search(
     betas = [0.1 + i * (beta_end - 0.1) / beta_steps for i in range(beta_steps)]
     alphas = [0.1 + i * (alpha_end - 0.1) / alpha_steps for i in range(alpha_steps)]
     accuracy, logits = torch.zeros(beta_steps, alpha_steps, dtype=torch.float64), torch.empty_like(plain)
-    found = labels.new_empty(alpha_steps, len(labels))
+    predicted = labels.new_empty(alpha_steps, len(labels))
     keys, owners = values.nonzero(as_tuple=True)
     apart = (likeness.T[keys] - 1) / math.log(2)  # a row a key; torch has exp2 in a third of exp's time on a CPU
     weights, sums = torch.empty_like(apart), plain.new_empty(plain.shape[::-1])
@@ -165,8 +165,8 @@ def search(
         torch.mul(apart, beta, out=weights).exp2_()
         cached = sums.zero_().index_add_(0, owners, weights).T.contiguous()  # a product with labels would add zeros
         for column, alpha in enumerate(alphas):
-            torch.argmax(torch.add(plain, cached, alpha=alpha, out=logits), dim=1, out=found[column])
-        accuracy[row] = 100 * (found == labels).double().mean(dim=1)
+            torch.argmax(torch.add(plain, cached, alpha=alpha, out=logits), dim=1, out=predicted[column])
+        accuracy[row] = 100 * (predicted == labels).double().mean(dim=1)
     if not accuracy.max() > 0:
         return BestPair(0.0, 0.0, accuracy)
     beta, alpha = divmod(int(accuracy.flatten().argmax()), alpha_steps)

@@ -51,7 +51,7 @@ class Config:
             raise ConfigError(f"vdt_adapter: ratio is {self.ratio}; it is a share, from 0 to 1")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "VDTAdapter":
-        """An untrained adapter."""
+        """An untrained map of a class's sentences: attention among them, or a bottleneck behind their mean."""
         if not self.descriptions:
             raise ConfigError("vdt_adapter: no descriptions are given; it needs sentences: --descriptions FILE")
         if self.reduction > encoder.dim:
@@ -74,9 +74,9 @@ class Attention(nn.Module):
         """LayerNorm(2 (r o + (1 - r) s)); only sentences that are there are attended to."""
         scores = self.w_qs(s) @ self.w_ks(s).transpose(1, 2) / self.w_qs.out_features**0.5
         weights = scores.masked_fill(~there[:, None], -torch.inf).softmax(dim=-1)
-        found = self.fc(F.dropout(weights, self.attention_dropout, self.training) @ self.w_vs(s))
-        found = F.dropout(found, self.dropout, self.training)
-        return self.layer_norm(2 * (self.ratio * found + (1 - self.ratio) * s))
+        attended = self.fc(F.dropout(weights, self.attention_dropout, self.training) @ self.w_vs(s))
+        attended = F.dropout(attended, self.dropout, self.training)
+        return self.layer_norm(2 * (self.ratio * attended + (1 - self.ratio) * s))
 
 
 class VDTAdapter(Adapter):
@@ -91,7 +91,7 @@ class VDTAdapter(Adapter):
             self.fc = bottleneck(dim, dim // config.reduction, draw)
 
     def rows(self, text: TextTower, names: Names) -> list[list[int]]:
-        """Each class's sentences."""
+        """Each class's sentences, one class behind the other."""
         return [row for rows in described(text, self.config.descriptions, names) for row in rows]
 
     def class_vectors(self, out: Out, frozen: FrozenView) -> Float[Tensor, "c D"]:

@@ -36,7 +36,7 @@ class Config:
         check_counts("vpt", context=self.context, depth=self.depth)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> ivlp.IVLP:
-        """Untrained prompts."""
+        """Untrained prompts of the image tower."""
         layout = ivlp.Config(
             text_depth=0,
             image_context=self.context,

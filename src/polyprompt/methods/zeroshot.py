@@ -48,7 +48,7 @@ class Config:
             raise ConfigError("zeroshot: aspect_weights are given, and tune_aspects would choose them; leave one out")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "ZeroShot":
-        """The classifier."""
+        """A classifier of `names` that learns nothing; with `tune_aspects`, validation pictures give its weights."""
         if self.aspect_weights and len(self.aspect_weights) != encoder.aspects:
             raise ConfigError(
                 f"zeroshot: aspect_weights are {len(self.aspect_weights)}, the vectors of {encoder.name} have "

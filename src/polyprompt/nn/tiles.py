@@ -48,35 +48,35 @@ class _CrossEntropies(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, left: Tensor, right: Tensor, tile: int) -> tuple[Tensor, Tensor]:
-        own = (left * right).sum(dim=1)
-        right, owns, first = gathered(right), gathered(own), first_row(left)
+        matching = (left * right).sum(dim=1)
+        right, all_matching, first = gathered(right), gathered(matching), first_row(left)
         rows = left.new_full((len(left),), -math.inf)
         columns = left.new_full((len(right),), -math.inf)
         for i, j, logits in _tiles(left, right, tile):
             pairs, offset = _pairs(i, j, first)
-            logits.diagonal(offset).copy_(own[pairs])  # to the last bit, so that the difference is 0
-            rows[i] = torch.logaddexp(rows[i], (logits - own[i, None]).logsumexp(dim=1))
-            columns[j] = torch.logaddexp(columns[j], (logits - owns[j]).logsumexp(dim=0))
+            logits.diagonal(offset).copy_(matching[pairs])  # to the last bit, so that the difference is 0
+            rows[i] = torch.logaddexp(rows[i], (logits - matching[i, None]).logsumexp(dim=1))
+            columns[j] = torch.logaddexp(columns[j], (logits - all_matching[j]).logsumexp(dim=0))
         columns = gathered(columns[None]).logsumexp(dim=0)  # each process saw its own rows only
         ctx.tile = tile
-        ctx.save_for_backward(left, right, own, owns, rows, columns)
+        ctx.save_for_backward(left, right, matching, all_matching, rows, columns)
         return rows, columns[first : first + len(left)].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_rows: Tensor, d_columns: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        left, right, own, owns, rows, columns = ctx.saved_tensors
+        left, right, matching, all_matching, rows, columns = ctx.saved_tensors
         first = first_row(left)
         # p - 1 without cancellation: exp(-loss) is the probability of the own column.
-        at_own = d_rows * (-rows).expm1() + d_columns * (-columns[first : first + len(left)]).expm1()
+        at_matching = d_rows * (-rows).expm1() + d_columns * (-columns[first : first + len(left)]).expm1()
         d_columns = gathered(d_columns)
 
         def slope(i: slice, j: slice, logits: Tensor) -> Tensor:
-            # Two subtractions each, in the order of forward: `own + rows` rounds, and at large scales exp overflows.
-            slopes = (logits - own[i, None]).sub_(rows[i, None]).exp_().mul_(d_rows[i, None])
-            slopes += logits.sub_(owns[j]).sub_(columns[j]).exp_().mul_(d_columns[j])
+            # Two subtractions each, in the order of forward: `matching + rows` rounds; at large scales exp overflows.
+            slopes = (logits - matching[i, None]).sub_(rows[i, None]).exp_().mul_(d_rows[i, None])
+            slopes += logits.sub_(all_matching[j]).sub_(columns[j]).exp_().mul_(d_columns[j])
             pairs, offset = _pairs(i, j, first)
-            slopes.diagonal(offset).copy_(at_own[pairs])
+            slopes.diagonal(offset).copy_(at_matching[pairs])
             return slopes
 
         return *_gradients(left, right, ctx.tile, slope), None

@@ -111,15 +111,15 @@ def grow(prompts: Sequence[Branch], negations: Sequence[Branch] = ()) -> PromptT
     def leaf(branch: Branch, prompt: int) -> int:
         node = CAPTION
         for place, token in enumerate(branch.ids):
-            own = prompt if place == branch.adaptive else None  # an adaptive token is its prompt's alone
-            key = (node, token, own)
+            owner = prompt if place == branch.adaptive else None  # an adaptive token is its prompt's alone
+            key = (node, token, owner)
             if key not in nodes:
                 nodes[key] = len(ids)
                 ids.append(token)
                 parents.append(node)
             node = nodes[key]
-            if own is not None:
-                adaptive[own] = node
+            if owner is not None:
+                adaptive[owner] = node
         return node
 
     readouts = tuple(leaf(branch, k) for k, branch in enumerate(prompts))

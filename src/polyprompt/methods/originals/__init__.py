@@ -33,14 +33,14 @@ TOKENS = re.compile(r"prompt_learner\.token_(prefix|suffix|suffix_test)$")
 """What a context stands between."""
 
 
-def _found() -> dict[str, Layout | Files]:
-    """Every file's here."""
+def _layouts() -> dict[str, Layout | Files]:
+    """The layouts that the files of this folder hold, by method."""
     stems = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "layout"))
     modules = [import_module(f"{__name__}.{stem}") for stem in stems]
     return {name: layout for module in modules for name, layout in module.LAYOUTS.items()}
 
 
-LAYOUTS = _found()
+LAYOUTS = _layouts()
 """By method."""
 
 
@@ -139,8 +139,8 @@ def _state_of(file: Path, name: str, alone: str) -> dict[str, Tensor]:
 @torch.no_grad()
 def _fill(method: Adapted, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Puts them where they belong."""
-    for own, theirs in original_names(method).items():
-        parameter = method.learned()[own]
+    for ours, theirs in original_names(method).items():
+        parameter = method.learned()[ours]
         if parameter.shape != tensors[theirs].shape:
             raise FileError(
                 f"{file}: {theirs} is {list(tensors[theirs].shape)}, {method.encoder.name} needs "
@@ -161,9 +161,9 @@ def find(path: Path, layout: Layout, epoch: int | None) -> Path:
     folder = next((path / one for one in layout.folders if (path / one).is_dir()), path)
     files = {int(m[1]): file for file in folder.glob("model.pth.tar-*") if (m := re.search(r"-(\d+)$", file.name))}
     if not files or (epoch is not None and epoch not in files):
-        wanted = f"model.pth.tar-{'N' if epoch is None else epoch}"
+        name = f"model.pth.tar-{'N' if epoch is None else epoch}"
         have = f" (there are epochs {', '.join(map(str, sorted(files)))})" if files else ""
-        raise FileError(f"{path}: no {layout.folders[0]}/{wanted} in it{have}")
+        raise FileError(f"{path}: no {layout.folders[0]}/{name} in it{have}")
     return files[max(files) if epoch is None else epoch]
 
 
@@ -263,7 +263,7 @@ def export_original(method: Adapted, folder: str | Path, epoch: int) -> Path:
         if start := getattr(method.config, field, 0):
             raise ConfigError(f"{name}: {field} is {start}; the authors' prompts enter at block 0")
     names = original_names(method)
-    state = {names[own]: value.detach().float().cpu() for own, value in method.learned().items()}
+    state = {names[ours]: value.detach().float().cpu() for ours, value in method.learned().items()}
     state |= layout.beside(method) | (_token_buffers(method) if layout.words else {})
     whole = not layout.alone or layout.whole(method.config)
     if whole:

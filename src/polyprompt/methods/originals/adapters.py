@@ -31,10 +31,10 @@ def _mmrl(read: Checkpoint) -> Settings:
 
 
 def _one_context(read: Checkpoint) -> Settings:
-    *own, context, _ = read.shape("prompt_learner.ctx", 2, 3)
-    random = own or (read.name == "kgcoop" and context != 4)
+    *classes, context, _ = read.shape("prompt_learner.ctx", 2, 3)
+    random = classes or (read.name == "kgcoop" and context != 4)
     words: Settings = {"words": ""} if random else {}
-    return words | {"context": context, "per_class": bool(own)}
+    return words | {"context": context, "per_class": bool(classes)}
 
 
 def _tcp(read: Checkpoint) -> Settings:

@@ -59,16 +59,16 @@ def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], give
 
 def lora_names(method: Adapted) -> dict[tuple[int, str], nn.Parameter]:
     """Our updates by the authors' count of layers, text first, and their name within one."""
-    adapter, found, number = method.adapter, dict[tuple[int, str], nn.Parameter](), 0
+    adapter, parameters, number = method.adapter, dict[tuple[int, str], nn.Parameter](), 0
     for tower in (adapter.text, adapter.image):
         assert isinstance(tower, nn.ModuleDict)
         for places in tower.values():
             assert isinstance(places, nn.ModuleDict)
             for place, update in places.items():
                 for part in ("A", "B"):
-                    found[number, f"{LAYERS[place]}.w_lora_{part}"] = getattr(update, part)
+                    parameters[number, f"{LAYERS[place]}.w_lora_{part}"] = getattr(update, part)
             number += 1
-    return found
+    return parameters
 
 
 def write_lora(method: Adapted, folder: Path) -> Path:

@@ -52,7 +52,7 @@ class Checkpoint:
 
     def numbers(self, pattern: str) -> list[int]:
         """The numbers that stand in keys where the pattern has a group."""
-        return sorted({int(found[1]) for key in self.tensors if (found := re.match(pattern, key))})
+        return sorted({int(match[1]) for key in self.tensors if (match := re.match(pattern, key))})
 
     def narrowed(self, key: str) -> int:
         """How many times fewer numbers a map gives than it takes."""

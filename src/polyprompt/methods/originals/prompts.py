@@ -21,8 +21,8 @@ def _deep(read: Checkpoint, tower: str) -> int:
 
 
 def _coop(read: Checkpoint) -> Settings:
-    *own, context, _ = read.shape("prompt_learner.ctx", 2, 3)
-    return {"context": context, "words": read.words or "", "position": read.position, "per_class": bool(own)}
+    *classes, context, _ = read.shape("prompt_learner.ctx", 2, 3)
+    return {"context": context, "words": read.words or "", "position": read.position, "per_class": bool(classes)}
 
 
 def _cocoop(read: Checkpoint) -> Settings:

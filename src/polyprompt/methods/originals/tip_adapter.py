@@ -37,11 +37,11 @@ def read_tip(path: Path, encoder: DualEncoder, class_names: Sequence[str], given
     known = {"learn": best is not None} | dict(given)
     method = build(checked(tip_adapter.Config, known, str(path)), encoder, class_names)
     expected = {"keys": [len(cache), encoder.dim], "values": [len(cache), len(class_names)]}
-    found = {"keys": list(cache.shape), "values": list(stored[values].shape)}
+    sizes = {"keys": list(cache.shape), "values": list(stored[values].shape)}
     for what, size in expected.items():
-        if found[what] != size:
+        if sizes[what] != size:
             raise FileError(
-                f"{path}: {what} are {found[what]}, for {encoder.name} and {len(class_names)} classes {size} are needed"
+                f"{path}: {what} are {sizes[what]}, for {encoder.name} and {len(class_names)} classes {size} are needed"
             )
     method.adapter.take_shapes(expected)
     state = method.adapter.state_dict(keep_vars=True)
@@ -57,11 +57,11 @@ def only(folder: Path, pattern: str) -> Path:
     Raises:
         FileError: there is none, or several.
     """
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        have = f"; there are {', '.join(file.name for file in found)}" if found else ""
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        have = f"; there are {', '.join(file.name for file in files)}" if files else ""
         raise FileError(f"{folder}: needs one {pattern} in it{have}")
-    return found[0]
+    return files[0]
 
 
 def write_tip(method: Adapted, folder: Path) -> Path:
