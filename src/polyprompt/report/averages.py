@@ -80,8 +80,8 @@ class Grid:
 
     def means(self, row: Row) -> dict[Column, float]:
         """A row's figures, and the averages of its protocol that it has all figures for."""
-        own = {column: figure.mean for (who, column), figure in self.figures.items() if who == row}
-        return own | {Column(AVERAGE, name): value for name, value in averages(self.protocol, self.columns, own)}
+        means = {column: figure.mean for (who, column), figure in self.figures.items() if who == row}
+        return means | {Column(AVERAGE, name): value for name, value in averages(self.protocol, self.columns, means)}
 
 
 def grids(results: Sequence[Result]) -> list[Grid]:
@@ -114,16 +114,16 @@ def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
 
 def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
     """What a cell measured."""
-    data, found = set_label(result.cell.data), result.figures
+    data, measured = set_label(result.cell.data), result.figures
     match result.cell.task:
         case "retrieve":
-            for way, figures in _mapping(found["retrieval"]).items():
+            for way, figures in _mapping(measured["retrieval"]).items():
                 for key, value in figures.items():
                     yield Column(f"{data}, {WAYS[way]}", RANKS.get(key, key.replace("recall@", "R@"))), value
         case "compare":
-            yield Column(data, "Spearman"), float(str(found["spearman"]))
+            yield Column(data, "Spearman"), float(str(measured["spearman"]))
         case _:
-            for part, scores in _mapping(found["classification"]).items():
+            for part, scores in _mapping(measured["classification"]).items():
                 yield column_of(result, data, part), scores["accuracy"]
 
 
@@ -137,12 +137,14 @@ def column_of(result: Result, data: str, part: str) -> Column:
     return Column(set_label(str(target)) if target else data, "accuracy")
 
 
-def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, float]) -> Iterator[tuple[str, float]]:
+def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, float]) -> Iterator[tuple[str, float]]:
     """The averages of a protocol over its sets."""
     if protocol == "retrieval" or not columns:
         return
     if protocol == "base-to-novel":
-        halves = {name: [own.get(column) for column in columns if column.name == name] for name in ("base", "novel")}
+        halves = {
+            name: [figures.get(column) for column in columns if column.name == name] for name in ("base", "novel")
+        }
         base, novel = halves["base"], halves["novel"]
         if all(known := [value for value in (*base, *novel) if value is not None]) and len(known) == len(base + novel):
             yield "base", mean(known[: len(base)])
@@ -151,13 +153,13 @@ def averages(protocol: str, columns: Sequence[Column], own: Mapping[Column, floa
             pairs = zip(known[: len(base)], known[len(base) :], strict=True)
             yield "average of hms", mean(harmonic_mean(*pair) for pair in pairs)
         return
-    wanted = list(columns)
+    averaged = list(columns)
     if protocol in ("cross-dataset", "domain-generalization"):
-        wanted = wanted[1:]  # the source stands apart
+        averaged = averaged[1:]  # the source stands apart
     if protocol == "single-source":
-        wanted = [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]
-    if wanted and all(column in own for column in wanted):
-        yield "targets" if wanted != list(columns) else "mean", mean(own[column] for column in wanted)
+        averaged = [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]
+    if averaged and all(column in figures for column in averaged):
+        yield "targets" if averaged != list(columns) else "mean", mean(figures[column] for column in averaged)
 
 
 def label(source: str) -> str:

@@ -13,18 +13,18 @@ PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
 
 def with_distinct_names(results: Sequence[Result]) -> list[Result]:
     """The same results; one method with two groups of settings is two rows, one set with other pictures two sets."""
-    found = list(results)
+    renamed = list(results)
     for what, label, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):
         kinds: dict[tuple[object, ...], dict[str, int]] = {}
-        for one in found:
-            own = kinds.setdefault(_group(one, what), {})
-            own.setdefault(decides(one), len(own) + 1)
-        for at, one in enumerate(found):
-            own = kinds[_group(one, what)]
-            if len(own) > 1:
-                name = f"{getattr(one.cell, what)} ({label} {own[decides(one)]})"
-                found[at] = replace(one, cell=replace(one.cell, **{what: name}))
-    return found
+        for one in renamed:
+            numbers = kinds.setdefault(_group(one, what), {})
+            numbers.setdefault(decides(one), len(numbers) + 1)
+        for at, one in enumerate(renamed):
+            numbers = kinds[_group(one, what)]
+            if len(numbers) > 1:
+                name = f"{getattr(one.cell, what)} ({label} {numbers[decides(one)]})"
+                renamed[at] = replace(one, cell=replace(one.cell, **{what: name}))
+    return renamed
 
 
 def _group(result: Result, what: str) -> tuple[object, ...]:

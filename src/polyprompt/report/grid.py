@@ -34,7 +34,7 @@ class Shown:
 def shown(grid: Grid) -> Shown:
     """A grid as a table: chance first, own rows, published ones behind them."""
     means = {row: grid.means(row) for row in grid.rows}
-    columns = [*grid.columns, *dict.fromkeys(c for own in means.values() for c in own if c.of == AVERAGE)]
+    columns = [*grid.columns, *dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)]
     theirs = published(grid)
     rows = [("chance", [_text(column, value) for column, value in _chance(grid, columns)])]
     rows += [(name_of(row, grid), [_cell(grid, row, column, means[row]) for column in columns]) for row in grid.rows]
@@ -100,7 +100,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     sizes: dict[Column, set[tuple[int, int]]] = {}
     for _, column, size in grid_sizes(grid):
         sizes.setdefault(column, set()).add(size)
-    if mixed := [f"{column.of} {column.name}" for column, found in sizes.items() if len(found) > 1]:
+    if mixed := [f"{column.of} {column.name}" for column, counts in sizes.items() if len(counts) > 1]:
         yield f"Not to be compared row by row, other pictures or classes were scored: {', '.join(mixed)}."
     precisions = {str(one.cell.settings.get("precision")) for one in grid.results if one.cell.seed is not None}
     if len(precisions) > 1:

@@ -29,8 +29,8 @@ def write_report(folder: Path, out: Path) -> str:
         raise FileError(
             f"{folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
         )
-    found = grids(results)
-    tables = [shown(grid) for grid in found]
+    all_grids = grids(results)
+    tables = [shown(grid) for grid in all_grids]
     text = markdown(tables, results)
     if out.suffix == ".md":
         write_text(out, text)
@@ -41,9 +41,9 @@ def write_report(folder: Path, out: Path) -> str:
     else:
         page = render(
             "grid.html",
-            title=", ".join(dict.fromkeys(grid.protocol for grid in found)) or folder.name,
+            title=", ".join(dict.fromkeys(grid.protocol for grid in all_grids)) or folder.name,
             counted=f"{len(results)} result{'s' * (len(results) != 1)}",
-            sections=list(_sections(found)),
+            sections=list(_sections(all_grids)),
             test=TEST,
             hardest=hardest(results),
             made_by=made_by(results),
@@ -53,9 +53,9 @@ def write_report(folder: Path, out: Path) -> str:
     return text
 
 
-def _sections(found: Sequence[Grid]) -> Iterator[dict[str, object]]:
+def _sections(all_grids: Sequence[Grid]) -> Iterator[dict[str, object]]:
     """A section a table; what needs all numbers of shots stands behind the last of a protocol."""
-    for _, same in groupby(found, key=lambda grid: grid.protocol):
+    for _, same in groupby(all_grids, key=lambda grid: grid.protocol):
         some = list(same)
         for grid in some:
             table = shown(grid)

@@ -26,9 +26,9 @@ def base_against_novel(grid: Grid, names: Mapping[Row, str]) -> str | None:
     """A dot a row: the averages over sets; lines of equal harmonic mean behind them."""
     averages = {row: grid.means(row) for row in grid.rows}
     dots = {
-        row: (100 * own[Column(AVERAGE, "base")], 100 * own[Column(AVERAGE, "novel")])
-        for row, own in averages.items()
-        if Column(AVERAGE, "base") in own
+        row: (100 * means[Column(AVERAGE, "base")], 100 * means[Column(AVERAGE, "novel")])
+        for row, means in averages.items()
+        if Column(AVERAGE, "base") in means
     }
     if not dots:
         return None

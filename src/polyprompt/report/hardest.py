@@ -38,9 +38,9 @@ def hardest(results: Sequence[Result]) -> list[Hard]:
     """For each protocol and scored set."""
     scored: dict[tuple[str, str, str], list[tuple[Result, Values]]] = {}
     for one in results:
-        found = one.figures.get("classification", {})
-        assert isinstance(found, Mapping)
-        for part, scores in found.items():
+        parts = one.figures.get("classification", {})
+        assert isinstance(parts, Mapping)
+        for part, scores in parts.items():
             scored.setdefault((one.cell.protocol, one.cell.data, part), []).append((one, scores))
     return [_hard(key, some) for key, some in scored.items()]
 
@@ -83,8 +83,8 @@ def _pictures(source: str, names: Sequence[str]) -> dict[str, list[str]]:
         return {}
 
 
-def _small(data: Labelled, wanted: int) -> Iterator[str]:
-    of_class = [i for i, number in enumerate(data.labels) if number == wanted]
+def _small(data: Labelled, label: int) -> Iterator[str]:
+    of_class = [i for i, number in enumerate(data.labels) if number == label]
     for i in of_class[:PICTURES]:
         picture: Image.Image = data.pictures[i].open()
         picture.thumbnail((SIDE, SIDE))

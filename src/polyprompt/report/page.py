@@ -61,7 +61,7 @@ def write_page(runs: Sequence[Path], out: Path) -> None:
         panels=list(_panels(groups)),
         aspects=list(_aspects(groups)),
         looks=looks,
-        widest=max((len(one["maps"]) for look in looks for one in look["by"]), default=0),
+        widest=max((len(one["maps"]) for picture in looks for one in picture["by"]), default=0),
         searches=_searches(groups),
         searched=_searched(groups),
     )
@@ -143,13 +143,13 @@ def _by_class(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
     """Each class's accuracy in %, the mean over seeds, hardest first; a table for each set that was classified."""
     sets = dict.fromkeys(data for each in groups for run in each.runs for data in run.results.classification)
     for data in sets:
-        found: dict[str, dict[str, list[float]]] = {}
+        accuracies: dict[str, dict[str, list[float]]] = {}
         for each in groups:
             for run in each.runs:
                 if data in run.results.classification:
                     for name, share in run.results.classification[data].class_accuracy.items():
-                        found.setdefault(name, {}).setdefault(each.name, []).append(100 * share)
-        means = {name: {of: mean(shares) for of, shares in by.items()} for name, by in found.items()}
+                        accuracies.setdefault(name, {}).setdefault(each.name, []).append(100 * share)
+        means = {name: {of: mean(shares) for of, shares in by.items()} for name, by in accuracies.items()}
         names = list(dict.fromkeys(of for by in means.values() for of in by))
         rows = [
             (name, [printed(by.get(of), ".0f") for of in names])
@@ -220,9 +220,9 @@ def _likeness(run: Run) -> list[str]:
     """The two figures that say how alike the aspects are, for each set that the run was evaluated on."""
     return [
         f"{data}: "
-        + ", ".join(f"{says} {printed(found.aspects[key], '.2f')}" for key, says in ASPECTS.items() if key in known)
-        for data, found in run.results.retrieval.items()
-        if (known := {key for key in ASPECTS if found.aspects.get(key) is not None})
+        + ", ".join(f"{says} {printed(scores.aspects[key], '.2f')}" for key, says in ASPECTS.items() if key in known)
+        for data, scores in run.results.retrieval.items()
+        if (known := {key for key in ASPECTS if scores.aspects.get(key) is not None})
     ]
 
 
@@ -230,15 +230,15 @@ def _looks(groups: Sequence[Group]) -> list[Json]:
     """The pictures that were looked at, with the maps of every experiment."""
     pictures: dict[tuple[str, str], list[dict[str, object]]] = {}
     for tag, run, samples in _sampled(groups):
-        for look in samples.looks:
-            maps = _maps(run, look, aspect_names(samples.prompts))
-            pictures.setdefault((look.key, look.caption), []).append(tag | maps)
+        for explained in samples.looks:
+            maps = _maps(run, explained, aspect_names(samples.prompts))
+            pictures.setdefault((explained.key, explained.caption), []).append(tag | maps)
     return [{"key": key, "caption": caption, "by": by} for (key, caption), by in pictures.items()]
 
 
-def _maps(run: Run, look: Explained, names: Sequence[str]) -> dict[str, object]:
-    data = (run.folder / "samples" / look.file).read_bytes()
-    seen, parts = open_picture(data), look.contributions
+def _maps(run: Run, explained: Explained, names: Sequence[str]) -> dict[str, object]:
+    data = (run.folder / "samples" / explained.file).read_bytes()
+    seen, parts = open_picture(data), explained.contributions
     furthest = max(map(abs, parts)) or 1
     maps = [
         {
@@ -249,7 +249,7 @@ def _maps(run: Run, look: Explained, names: Sequence[str]) -> dict[str, object]:
             "bar": round(50 * abs(part) / furthest, 1),
             "against": part < 0,
         }
-        for name, map_, part, share in zip(names, look.maps, parts, shares(parts), strict=True)
+        for name, map_, part, share in zip(names, explained.maps, parts, shares(parts), strict=True)
     ]
     return {"src": _uri(data), "score": printed(sum(parts), "+.3f"), "maps": maps, "warning": warning_about(parts)}
 

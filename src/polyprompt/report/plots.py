@@ -130,7 +130,7 @@ def as_svg(figure: Figure, label: str) -> str:
         svg = svg.replace(stand_in, f"var({variable})")
     prefix = "f" + digest(svg, label)[:8]
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{prefix}{match[1]}"' if match[1] in used else "", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     head = f'<svg class="plot" role="img" aria-label="{escape(label)}"'

@@ -42,27 +42,29 @@ def published(grid: Grid) -> list[Printed]:
         return []
     methods = {row.method for row in grid.rows}
     rows = [row for row in known["protocols"].get(grid.protocol, ()) if row["method"] in methods]
-    found = []
+    printed = []
     for row in rows:
-        own = {
+        figures = {
             column: row["figures"][key] / 100
             for column in grid.columns
             if (key := f"{column.of}/{column.name}") in row["figures"]
         }
-        if own:
-            total = own | {Column("average", name): value for name, value in averages(grid.protocol, grid.columns, own)}
-            found.append(Printed(row["method"], row["source"], total, _differences(grid, row["method"], own)))
-    return found
+        if figures:
+            means = {Column("average", name): value for name, value in averages(grid.protocol, grid.columns, figures)}
+            printed.append(
+                Printed(row["method"], row["source"], figures | means, _differences(grid, row["method"], figures))
+            )
+    return printed
 
 
-def _differences(grid: Grid, method: str, own: Mapping[Column, float]) -> dict[Column, float]:
+def _differences(grid: Grid, method: str, theirs: Mapping[Column, float]) -> dict[Column, float]:
     pictures = _known()["pictures"].get(grid.protocol, {})
     sizes = {(row, column): size[0] for row, column, size in grid_sizes(grid)}
     return {
-        column: figure.mean - own[column]
+        column: figure.mean - theirs[column]
         for (row, column), figure in grid.figures.items()
         if row.method == method
         and row.encoder in ENCODERS
-        and column in own
+        and column in theirs
         and sizes.get((row, column)) == pictures.get(f"{column.of}/{column.name}")
     }

@@ -133,16 +133,16 @@ def read_run(folder: Path) -> Run:
     if not results.is_file() and not log.is_file():
         raise FileError(f"{folder}: not a run folder, it holds neither results.json nor log.jsonl.")
     if results.is_file():
-        found = as_checked(Results, read_results(folder), results)
+        measured = as_checked(Results, read_results(folder), results)
     else:
         check_truth(folder)
-        found = Results()
+        measured = Results()
     config = read_checked(Json, folder / "config.json") if (folder / "config.json").is_file() else {}
     lines = read_log(log) if log.is_file() else []
     return Run(
         folder=folder,
         config=config,
-        results=found if found.seed is not None else found.model_copy(update={"seed": config.get("seed")}),
+        results=measured if measured.seed is not None else measured.model_copy(update={"seed": config.get("seed")}),
         steps=_last_of_each_step(line for line in lines if "loss" in line),
         epochs=_last_of_each_step(line for line in lines if "dev" in line),
         samples=samples.read(folder / "samples") if (folder / "samples").is_dir() else None,

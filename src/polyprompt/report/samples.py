@@ -83,11 +83,11 @@ class Samples(_Part):
         k = len(self.prompts)
         if k < 1 or [len(row) for row in self.correlation] != [k] * k:
             raise ValueError(f"correlation is not {k} x {k} for {k} prompts")
-        for look in self.looks:
-            if len(look.contributions) != k or len(look.maps) != k:
-                raise ValueError(f"{look.key} has not one contribution and one map for each of {k} prompts")
-            if any(not map_ or not map_[0] or len({*map(len, map_)}) > 1 for map_ in look.maps):
-                raise ValueError(f"{look.key} has a map that is no rectangle")
+        for explained in self.looks:
+            if len(explained.contributions) != k or len(explained.maps) != k:
+                raise ValueError(f"{explained.key} has not one contribution and one map for each of {k} prompts")
+            if any(not map_ or not map_[0] or len({*map(len, map_)}) > 1 for map_ in explained.maps):
+                raise ValueError(f"{explained.key} has a map that is no rectangle")
         return self
 
 
@@ -162,7 +162,7 @@ def read(folder: Path) -> Samples:
     listed = check_manifest(folder)
     path = folder / "samples.json"
     samples = read_checked(Samples, path)
-    named = {look.file for look in samples.looks} | {match.file for s in samples.searches for match in s.results}
+    named = {one.file for one in samples.looks} | {match.file for s in samples.searches for match in s.results}
     if missing := sorted(named - set(listed)):
         raise FileError(f"{path}: names {missing[0]}, which manifest.json does not list.")
     return samples

@@ -36,12 +36,12 @@ class Compared:
 def compared(grid: Grid) -> list[Compared]:
     """Every row but zero-shot's, best mean rank first."""
     ranks, left_out = mean_ranks(grid), chance_like(grid)
-    found = []
+    rows = []
     for row in grid.rows:
         zero = Row(ZERO_SHOT, row.encoder)
         pairs = [] if row == zero else _pairs(grid, row, zero, left_out)
-        found.append(Compared(row, ranks[row], sum(a > b for a, b in pairs), len(pairs), _p(pairs)))
-    return sorted(_holm(found), key=lambda one: one.rank)
+        rows.append(Compared(row, ranks[row], sum(a > b for a, b in pairs), len(pairs), _p(pairs)))
+    return sorted(_holm(rows), key=lambda one: one.rank)
 
 
 def mean_ranks(grid: Grid) -> dict[Row, float]:
@@ -64,27 +64,27 @@ def mean_ranks(grid: Grid) -> dict[Row, float]:
 def chance_like(grid: Grid) -> set[tuple[str, Column]]:
     """Encoders and columns where zero-shot cannot be told from guessing."""
     sizes = {(row, column): size for row, column, size in grid_sizes(grid)}
-    found = set()
+    guessed = set()
     for (row, column), figure in grid.figures.items():
         if row.method == ZERO_SHOT and (size := sizes.get((row, column))):
             pictures, classes = size
             error = math.sqrt(figure.mean * (1 - figure.mean) / pictures)
             if abs(figure.mean - 1 / classes) <= 2 * error:
-                found.add((row.encoder, column))
-    return found
+                guessed.add((row.encoder, column))
+    return guessed
 
 
 def grid_sizes(grid: Grid) -> list[tuple[Row, Column, tuple[int, int]]]:
     """Pictures and classes behind every accuracy."""
-    found = []
+    sizes = []
     for one in grid.results:
         scored = one.figures.get("classification", {})
         assert isinstance(scored, Mapping)
         row = Row(one.cell.method, label(one.cell.encoder))
         for part, scores in scored.items():
             column = column_of(one, set_label(one.cell.data), part)
-            found.append((row, column, (scores["pictures"], scores["classes"])))
-    return found
+            sizes.append((row, column, (scores["pictures"], scores["classes"])))
+    return sizes
 
 
 def _pairs(grid: Grid, row: Row, zero: Row, left_out: set[tuple[str, Column]]) -> list[tuple[float, float]]:
@@ -92,9 +92,9 @@ def _pairs(grid: Grid, row: Row, zero: Row, left_out: set[tuple[str, Column]]) -
     for column in grid.columns:
         if (row.encoder, column) in left_out:
             continue
-        own, other = grid.figures.get((row, column)), grid.figures.get((zero, column))
-        if own and other:
-            pairs += [(value, other.by_seed.get(seed, other.mean)) for seed, value in own.by_seed.items()]
+        figure, other = grid.figures.get((row, column)), grid.figures.get((zero, column))
+        if figure and other:
+            pairs += [(value, other.by_seed.get(seed, other.mean)) for seed, value in figure.by_seed.items()]
     return pairs
 
 
@@ -107,11 +107,11 @@ def _p(pairs: Sequence[tuple[float, float]]) -> float | None:
     return float(wilcoxon([a - b for a, b in differing]).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _holm(found: Sequence[Compared]) -> list[Compared]:
+def _holm(rows: Sequence[Compared]) -> list[Compared]:
     """The same with p values that hold for all of them together."""
-    tested = sorted((one for one in found if one.p is not None), key=lambda one: one.p or 0.0)
+    tested = sorted((one for one in rows if one.p is not None), key=lambda one: one.p or 0.0)
     corrected, so_far = {}, 0.0
     for number, one in enumerate(tested):
         so_far = max(so_far, min(1.0, (len(tested) - number) * (one.p or 0.0)))
         corrected[one.row] = so_far
-    return [Compared(one.row, one.rank, one.better, one.pairs, corrected.get(one.row)) for one in found]
+    return [Compared(one.row, one.rank, one.better, one.pairs, corrected.get(one.row)) for one in rows]

@@ -120,46 +120,46 @@ def machine(results: Results) -> str:
     return ", ".join(f"{key} {value}" for key, value in results.machine.items())
 
 
-def columns(found: Sequence[RetrievalScores]) -> list[Column]:
+def columns(scores: Sequence[RetrievalScores]) -> list[Column]:
     """The columns for which there is any figure: recall in both directions, then how alike the aspects are."""
-    ks = {int(key.split("@")[1]) for one in found for way in DIRECTIONS for key in getattr(one, way)}
+    ks = {int(key.split("@")[1]) for one in scores for way in DIRECTIONS for key in getattr(one, way)}
     recalls = [Column(says, f"R@{k}", _recall(way, k), 1, True) for way, says in DIRECTIONS.items() for k in sorted(ks)]
     aspects = [Column("aspects", says, _aspect(key), 2, False) for key, says in ASPECTS.items()]
-    return [column for column in recalls + aspects if any(column.read(one) is not None for one in found)]
+    return [column for column in recalls + aspects if any(column.read(one) is not None for one in scores)]
 
 
 def _recall(way: str, k: int) -> Callable[[RetrievalScores], float | None]:
     """Reads a recall, as a percentage, from what retrieval on a set gave."""
 
-    def read(found: RetrievalScores) -> float | None:
-        share = getattr(found, way).get(f"recall@{k}")
+    def read(scores: RetrievalScores) -> float | None:
+        share = getattr(scores, way).get(f"recall@{k}")
         return None if share is None else 100 * share
 
     return read
 
 
 def _aspect(key: str) -> Callable[[RetrievalScores], float | None]:
-    return lambda found: found.aspects.get(key)
+    return lambda scores: scores.aspects.get(key)
 
 
 def _retrieval(data: str, groups: Sequence[Group]) -> Table:
     runs = {each.name: some for each in groups if (some := [run for run in each.runs if data in run.results.retrieval])}
-    found = {name: [run.results.retrieval[data] for run in some] for name, some in runs.items()}
-    every = [one for some in found.values() for one in some]
+    scores = {name: [run.results.retrieval[data] for run in some] for name, some in runs.items()}
+    every = [one for some in scores.values() for one in some]
     shown = columns(every)
     shares = [
         (share, one.images) for one in every if one.images for way in DIRECTIONS for share in getattr(one, way).values()
     ]
-    return _table(data, shown, runs, found, _recalls(every), shares)
+    return _table(data, shown, runs, scores, _recalls(every), shares)
 
 
 def _sentences(groups: Sequence[Group]) -> list[Table]:
     runs = {each.name: some for each in groups if (some := [run for run in each.runs if run.results.sentences])}
-    found = {name: [run.results for run in some] for name, some in runs.items()}
-    sets = dict.fromkeys(data for some in found.values() for one in some for data in one.sentences)
+    results = {name: [run.results for run in some] for name, some in runs.items()}
+    sets = dict.fromkeys(data for some in results.values() for one in some for data in one.sentences)
     shown = [Column(data, "Spearman", _spearman(data), 1, True) for data in sets]
     note = "Spearman's correlation of cosines with people's scores, in %."
-    return [_table("sentences", shown, runs, found, note, [])] if runs else []
+    return [_table("sentences", shown, runs, results, note, [])] if runs else []
 
 
 def _spearman(data: str) -> Callable[[Results], float | None]:
@@ -168,8 +168,8 @@ def _spearman(data: str) -> Callable[[Results], float | None]:
 
 def _classification(groups: Sequence[Group]) -> list[Table]:
     runs = {each.name: some for each in groups if (some := [run for run in each.runs if run.results.classification])}
-    found = {name: [run.results for run in some] for name, some in runs.items()}
-    every = [one for some in found.values() for one in some]
+    results = {name: [run.results for run in some] for name, some in runs.items()}
+    every = [one for some in results.values() for one in some]
     sets = dict.fromkeys(data for one in every for data in one.classification)
     shown = [Column(data, *kind) for data in sets for kind in (
         ("accuracy", _classified(data, "accuracy", 100), 1, True),
@@ -183,7 +183,7 @@ def _classification(groups: Sequence[Group]) -> list[Table]:
     if not every:
         return []
     shares = [(each.accuracy, each.pictures) for one in every for each in one.classification.values()]
-    return [_table("classification", shown, runs, found, "Accuracy and macro-F1 in %.", shares)]
+    return [_table("classification", shown, runs, results, "Accuracy and macro-F1 in %.", shares)]
 
 
 def _classified(data: str, key: str, times: int) -> Callable[[Results], float | None]:
@@ -202,15 +202,15 @@ def _table(
     data: str,
     shown: Sequence[Column],
     runs: Mapping[str, Sequence[Run]],
-    found: Mapping[str, Sequence[Any]],
+    measured: Mapping[str, Sequence[Any]],
     what: str,
     shares: Sequence[tuple[float, int]],
 ) -> Table:
-    """A row for each experiment in `found`, which holds what the columns read, one for each of its runs."""
-    by_column = [[_figure(column, some) for some in found.values()] for column in shown]
+    """A row for each experiment in `measured`, which holds what the columns read, one for each of its runs."""
+    by_column = [[_figure(column, some) for some in measured.values()] for column in shown]
     best = [_best(figures) if column.ranked else set() for column, figures in zip(shown, by_column, strict=True)]
     rows = []
-    for row, name in enumerate(found):
+    for row, name in enumerate(measured):
         cells = [
             Cell(figure.says(column.digits), figure.values, row in leading)
             if (figure := figures[row])
@@ -219,11 +219,11 @@ def _table(
         ]
         rows.append((name, cells))
     seeds = [[run.results.seed for run in some if run.results.seed is not None] for some in runs.values()]
-    return Table(data, shown, rows, seeds, _notes(what, shares, list(map(len, found.values())), any(best)))
+    return Table(data, shown, rows, seeds, _notes(what, shares, list(map(len, measured.values())), any(best)))
 
 
-def _figure(column: Column, found: Sequence[Any]) -> Figure | None:
-    values = [value for one in found if (value := column.read(one)) is not None]
+def _figure(column: Column, measured: Sequence[Any]) -> Figure | None:
+    values = [value for one in measured if (value := column.read(one)) is not None]
     return Figure(values) if values else None
 
 
@@ -238,9 +238,9 @@ def _best(figures: Sequence[Figure | None]) -> set[int]:
     return close if len(close) < len(known) else set()
 
 
-def _recalls(found: Sequence[RetrievalScores]) -> str:
+def _recalls(scores: Sequence[RetrievalScores]) -> str:
     """What the figures are, and of how many items where that is the same for all."""
-    sizes = {(one.images, one.captions) for one in found if one.images and one.captions}
+    sizes = {(one.images, one.captions) for one in scores if one.images and one.captions}
     if len(sizes) != 1:
         return "Recall in %."
     ((images, captions),) = sizes
