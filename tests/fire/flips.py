@@ -156,7 +156,7 @@ def _checkpoints(folder: Path) -> Kind:
         assert _digest(*checkpoint.learned_state(fresh).values()) == expected
         return _digest(*checkpoint.learned_state(fresh).values())
 
-    return Kind("checkpoints, the newest of two", folder, read, only=checkpoint.found(folder)[0].name)
+    return Kind("checkpoints, the newest of two", folder, read, only=checkpoint.checkpoints_in(folder)[0].name)
 
 
 def _samples(folder: Path) -> Kind:

@@ -63,7 +63,7 @@ def test_what_is_restored_takes_the_same_next_step(optimizer, name, tmp_path):
 
 def test_learned_tensors_and_buffers_are_saved_and_frozen_ones_are_not(tmp_path):
     save(tmp_path, Cursor(), *trained(0), stacked(), PLAN)
-    (folder,) = checkpoint.found(tmp_path)
+    (folder,) = checkpoint.checkpoints_in(tmp_path)
     names = load_file(folder / "task.safetensors").keys()
     assert {"words.weight", "scale", "seen"} < names
     assert not any(name.startswith("trunk") for name in names)
@@ -87,7 +87,10 @@ def test_two_are_kept(tmp_path):
     task, memory = trained(0)
     for at in (Cursor(1, 9), Cursor(1, 10), Cursor(2, 0), Cursor(10, 1)):
         save(tmp_path, at, task, memory, stacked(), PLAN)
-    assert [path.name for path in checkpoint.found(tmp_path)] == ["epoch-0010-batch-000001", "epoch-0002-batch-000000"]
+    assert [path.name for path in checkpoint.checkpoints_in(tmp_path)] == [
+        "epoch-0010-batch-000001",
+        "epoch-0002-batch-000000",
+    ]
 
 
 @pytest.mark.parametrize("name", ["task.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
@@ -98,7 +101,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_older_one_taken(name, damage,
     older = state_of(task)
     step(task, memory)
     save(tmp_path, Cursor(1, 2, 2), task, memory, stacked(), PLAN)
-    hurt(checkpoint.found(tmp_path)[0] / name, damage)
+    hurt(checkpoint.checkpoints_in(tmp_path)[0] / name, damage)
 
     at, _ = restore(tmp_path, task, memory, PLAN)
     assert at.step == 1
@@ -107,7 +110,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_older_one_taken(name, damage,
     assert message.count("\n") == 1
     assert name in message
     assert "epoch-0001-batch-000002.damaged" in message
-    assert [path.name for path in checkpoint.found(tmp_path)] == ["epoch-0001-batch-000001"]
+    assert [path.name for path in checkpoint.checkpoints_in(tmp_path)] == ["epoch-0001-batch-000001"]
 
 
 def hurt(path, damage) -> None:
@@ -127,7 +130,7 @@ def test_all_damaged_is_an_error_and_none_at_all_is_not(tmp_path):
     assert restore(tmp_path / "never", task, memory, PLAN) is None
     for batch in (1, 2):
         save(tmp_path, Cursor(1, batch), task, memory, stacked(), PLAN)
-    for path in checkpoint.found(tmp_path):
+    for path in checkpoint.checkpoints_in(tmp_path):
         hurt(path / "state.json", "cut")
     with pytest.raises(FileError, match="every checkpoint is damaged"):
         restore(tmp_path, task, memory, PLAN)
@@ -144,7 +147,7 @@ def test_another_plan_another_model_another_format_are_refused_and_the_checkpoin
     with pytest.raises(FileError, match=r"another model; image\.bias and 1 more"):
         restore(tmp_path, wider, torch.optim.AdamW(wider.groups()), PLAN)
     assert equal(state_of(wider), before)
-    (folder,) = checkpoint.found(tmp_path)
+    (folder,) = checkpoint.checkpoints_in(tmp_path)
     state = json.loads((folder / "state.json").read_text()) | {"format": 99}
     (folder / "state.json").write_text(json.dumps(state))
     from polyprompt.disk.files import write_manifest
@@ -152,13 +155,13 @@ def test_another_plan_another_model_another_format_are_refused_and_the_checkpoin
     write_manifest(folder)
     with pytest.raises(FileError, match="format 99"):
         restore(tmp_path, task, memory, PLAN)
-    assert checkpoint.found(tmp_path) == [folder]
+    assert checkpoint.checkpoints_in(tmp_path) == [folder]
 
 
 def test_a_killed_writers_left_overs_are_cleared(tmp_path):
     left = tmp_path / ".epoch-0001-batch-000001.0123456789ab.tmp"
     left.mkdir(parents=True)
     (left / "task.safetensors").write_bytes(b"half")
-    assert checkpoint.found(tmp_path) == []
+    assert checkpoint.checkpoints_in(tmp_path) == []
     save(tmp_path, Cursor(1, 2), *trained(0), stacked(), PLAN)
     assert not left.exists()

@@ -42,7 +42,7 @@ def test_a_run_killed_at_random_times_ends_with_the_same_bits(kills, epochs, tmp
     assert same_bits(killed, whole)
     assert timeless(killed) == timeless(whole)
     assert [line["step"] for line in timeless(killed) if "loss" in line] == list(range(1, 3 * epochs + 1))
-    assert len(checkpoint.found(killed / "checkpoints")) == 2
+    assert len(checkpoint.checkpoints_in(killed / "checkpoints")) == 2
     assert not list((killed / "checkpoints").glob(".*"))
 
 
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_the_step_saves_and_goes_on_with_the_same_bits(optimizer, tm
     assert process.exitcode == 1
     assert "Stopping: ending this step" in process.output.read_text()
     assert "KeyboardInterrupt" in process.output.read_text()
-    names = [path.name for path in checkpoint.found(stopped / "checkpoints")]
+    names = [path.name for path in checkpoint.checkpoints_in(stopped / "checkpoints")]
     assert names == ["epoch-0002-batch-000002", "epoch-0002-batch-000000"]
     assert run_processes(record_shares, folder=stopped, resume=True, **options) == [0]
     assert same_bits(stopped, whole)
@@ -82,7 +82,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_handler_is_put_back(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, fetch=impatient)
-    assert not checkpoint.found(tmp_path / "checkpoints")
+    assert not checkpoint.checkpoints_in(tmp_path / "checkpoints")
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(size, na
     with room_for(size), pytest.raises(FileError, match=name) as caught:
         train(short, fetch=fetch)
     assert "\n" not in str(caught.value)
-    assert not checkpoint.found(short / "checkpoints")
+    assert not checkpoint.checkpoints_in(short / "checkpoints")
     assert not list((short / "checkpoints").glob(".*"))
     train(short, fetch=fetch, resume=True)
     left, right = (load_file(folder / "final.safetensors") for folder in (whole, short))
@@ -237,7 +237,7 @@ def test_checkpoints_come_after_minutes_too(tmp_path, slow):
 
 def names_in(run) -> set[str]:
     """Its checkpoints, of which only the newest stay."""
-    return {path.name for path in checkpoint.found(run / "checkpoints")}
+    return {path.name for path in checkpoint.checkpoints_in(run / "checkpoints")}
 
 
 def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, slow):

@@ -149,7 +149,7 @@ def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> Json:
 
 def _by_class(data: Labelled) -> dict[str, list[str]]:
     """The keys of a set's pictures, class by class."""
-    found: dict[str, list[str]] = {name: [] for name in data.class_names}
+    keys: dict[str, list[str]] = {name: [] for name in data.class_names}
     for picture, label in zip(data.pictures, data.labels, strict=True):
-        found[data.class_names[label]].append(picture.key)
-    return found
+        keys[data.class_names[label]].append(picture.key)
+    return keys

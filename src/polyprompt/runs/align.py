@@ -264,12 +264,12 @@ def _fingerprint(data: Pairs | Scored) -> str:
 
 
 def _finish(model: CAMPE, settings: AlignSettings, test: Pairs | Scored | None, run: RunFolder) -> None:
-    found: dict[str, Json] = {"retrieval": {}}
+    scores: dict[str, Json] = {"retrieval": {}}
     if test is not None:
         kind = "sentences" if isinstance(test, Scored) else "retrieval"
-        found[kind] = {f"{settings.data} {settings.test_split}": evaluate(model, test, settings)}
+        scores[kind] = {f"{settings.data} {settings.test_split}": evaluate(model, test, settings)}
     head = run.head()
-    results = head | {"machine": f"{head['machine']}, {numbers_of(settings)}"} | found
+    results = head | {"machine": f"{head['machine']}, {numbers_of(settings)}"} | scores
     run.finish(results, lambda folder: model.save_pretrained(folder, _card(settings, results)))
 
 
@@ -298,10 +298,10 @@ def _card(settings: AlignSettings, results: Values) -> str:
         f"Trained with `{results['command']}` on {results['date']} ({results['machine']}).",
         "",
     ]
-    for name, found in results.get("sentences", {}).items():
-        lines.append(f"- {name}, Spearman's correlation of {found['pairs']} pairs: {found['spearman']:.3f}")
-    for name, found in results["retrieval"].items():
+    for name, scores in results.get("sentences", {}).items():
+        lines.append(f"- {name}, Spearman's correlation of {scores['pairs']} pairs: {scores['spearman']:.3f}")
+    for name, scores in results["retrieval"].items():
         for way in ("image_to_text", "text_to_image"):
-            figures = ", ".join(f"{k} {v:.3f}" for k, v in found[way].items())
+            figures = ", ".join(f"{k} {v:.3f}" for k, v in scores[way].items())
             lines.append(f"- {name}, {way.replace('_', ' ')}: {figures}")
     return "\n".join([*lines, "", 'Open it with `polyprompt.load("this folder")`.', ""])

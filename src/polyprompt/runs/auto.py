@@ -56,21 +56,21 @@ def choose(
     """
     kept, held = hold_out(drawn, HELD_OUT)
     trials = make_folder(folder / TRIALS)
-    found: list[Json] = []
+    candidates: list[Json] = []
     for number, name in enumerate(CANDIDATES):
         note = trials / f"{name}.json"
         if not (resume and note.exists()):
-            spent = sum(one.get("seconds", 0.0) for one in found)
+            spent = sum(one.get("seconds", 0.0) for one in candidates)
             share = (FOR_TRIALS * (settings.budget or 0.0) - spent) / (len(CANDIDATES) - number)
             tried = _tried(name, settings, (kept, held), tests, encoder, trials / name, max(share, 0.001), resume)
             on_main_process(lambda note=note, tried=tried: write_sealed(note, tried))
             say(f"auto: {line(tried)}")
-        found.append(read_sealed(note, "Remove it, and it is tried again."))
+        candidates.append(read_sealed(note, "Remove it, and it is tried again."))
         if is_main_process():
             shutil.rmtree(trials / name, ignore_errors=True)
-    best = max((one for one in found if "accuracy" in one), key=lambda one: one["accuracy"])  # the first of equals
+    best = max((one for one in candidates if "accuracy" in one), key=lambda one: one["accuracy"])  # the first of equals
     chosen = resolved(settings.model_copy(update={"method": {"name": best["method"]}}))
-    table = {"chosen": best["method"], "held_out": len(held.pictures), "candidates": found}
+    table = {"chosen": best["method"], "held_out": len(held.pictures), "candidates": candidates}
     return chosen, {"auto": table, "method": chosen.method}
 
 
@@ -87,18 +87,18 @@ def _tried(
     """What a method gives on held-out pictures, or why it cannot be tried."""
     (kept, held), began = data, time.perf_counter()
     try:
-        own = resolved(settings.model_copy(update={"method": {"name": name}, "budget": seconds}))
-        method = untrained(own, encoder, kept.class_names, keep=bool(own.cache_gb), twins=kept.twins)
+        of_method = resolved(settings.model_copy(update={"method": {"name": name}, "budget": seconds}))
+        method = untrained(of_method, encoder, kept.class_names, keep=bool(of_method.cache_gb), twins=kept.twins)
         for one in tests.values():
             method.for_classes(one.class_names, twins=one.twins)
-        facts = train([(method, kept)], own, folder, resume=resume)
+        facts = train([(method, kept)], of_method, folder, resume=resume)
     except (ConfigError, DataError, TowerError, TrainingError) as error:
         if name == CANDIDATES[0]:  # then nothing can be done with these classes
             raise
         return {"method": name, "why_not": str(error)}
     return {
         "method": name,
-        "accuracy": evaluate(method, held, own.cache_gb)["accuracy"],
+        "accuracy": evaluate(method, held, of_method.cache_gb)["accuracy"],
         "learned": sum(method.adapter.numbers().values()),
         "ended_early": "ended_early" in facts,
         "seconds": round(time.perf_counter() - began, 2),

@@ -76,14 +76,14 @@ def read_result(path: Path) -> Result:
     """
     content = read_json(path)
     try:
-        told, version = content.pop("sha256"), content.pop("figures_version")
+        stated, version = content.pop("sha256"), content.pop("figures_version")
         cell = Cell(**content.pop("cell"))
         result = Result(cell, **content)
     except (AttributeError, KeyError, TypeError):
         raise FileError(
             f"{path}: damaged, this is no result of a grid. Remove it; the next run makes it again."
         ) from None
-    as_written = told == _hash(asdict(result)) and read_bytes(path) == _text(path, result, version).encode()
+    as_written = stated == _hash(asdict(result)) and read_bytes(path) == _text(path, result, version).encode()
     if not as_written or (version == FIGURES) != (path.stem == cell.name):  # a cell's name says the version, too
         raise FileError(f"{path}: damaged or altered, it has not the hash that it names. Remove it and run again.")
     return result
@@ -98,11 +98,11 @@ def results_in(folder: Path) -> list[Result]:
     if not (folder / CELLS).is_dir():
         raise FileError(f"{folder}: not the folder of a grid, it has no {CELLS}/. Give the one that --out named.")
     read = [(path, read_result(path)) for path in sorted((folder / CELLS).glob("*.json"))]
-    found = [result for path, result in read if path.stem == result.cell.name]
-    if other := len(read) - len(found):
+    results = [result for path, result in read if path.stem == result.cell.name]
+    if other := len(read) - len(results):
         which = "1 result is" if other == 1 else f"{other} results are"
         say(f"{folder}: {which} of another figures version and left out; the same command makes what is missing.")
-    return found
+    return results
 
 
 def done_in(folder: Path) -> set[str]:

@@ -50,8 +50,8 @@ def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, 
     names = short if len(set(short)) == len(short) else sources
     opened = cache(open_labels)
     each = zip(names, sources, strict=True)
-    found = {name: draw(settings.model_copy(update={"data": one}), opened) for name, one in each}
-    return {name: drawn for name, (drawn, _) in found.items()}, {name: held for name, (_, held) in found.items()}
+    pairs = {name: draw(settings.model_copy(update={"data": one}), opened) for name, one in each}
+    return {name: drawn for name, (drawn, _) in pairs.items()}, {name: held for name, (_, held) in pairs.items()}
 
 
 def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelled, Labelled]:
@@ -99,10 +99,10 @@ def validation(settings: AdaptSettings, class_names: Sequence[str]) -> Labelled 
     source = open_labels(settings.data)
     if settings.val_split not in splits_of(source):
         return None
-    found = read(source, settings.val_split)
-    if found.class_names == tuple(class_names):
-        return found
-    names = [found.class_names[label] for label in found.labels]
-    kept = [(one, name) for one, name in zip(found.pictures, names, strict=True) if name in class_names]
+    data = read(source, settings.val_split)
+    if data.class_names == tuple(class_names):
+        return data
+    names = [data.class_names[label] for label in data.labels]
+    kept = [(one, name) for one, name in zip(data.pictures, names, strict=True) if name in class_names]
     labels = tuple(class_names.index(name) for _, name in kept)
-    return replace(found, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))
+    return replace(data, pictures=tuple(one for one, _ in kept), labels=labels, class_names=tuple(class_names))

@@ -70,15 +70,15 @@ def evaluate(
     model = model or load(folder)
     kinds = kinds_of(data)
     if "scores" in kinds:
-        kind, found = "sentences", _sentences(model, folder, data, split)
+        kind, scores = "sentences", _sentences(model, folder, data, split)
     elif isinstance(model, CAMPE) and not class_names and not templates and "captions" in kinds:
-        kind, found = "retrieval", _captions(model, folder, data, split, max_bad)
+        kind, scores = "retrieval", _captions(model, folder, data, split, max_bad)
     else:
         labelled = read_labelled(data, split, class_names=class_names, max_bad=max_bad)
-        kind, found = "classification", _labels(model, folder, labelled, class_names, templates)
+        kind, scores = "classification", _labels(model, folder, labelled, class_names, templates)
     name = f"{data} {split or 'all'}" + (f", {len(class_names)} classes given" if class_names else "")
-    scored = Scored(kind, name, found)
-    add_scores(folder, scored.kind, name, found)
+    scored = Scored(kind, name, scores)
+    add_scores(folder, scored.kind, name, scores)
     return scored
 
 
@@ -117,14 +117,14 @@ def _labels(
         model = Classifier(model.method.for_classes(data.class_names, twins=data.twins))
     method = model.method
     method.to(device())
-    found = training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
+    scores = training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
     if known := len(copies(by_bytes(_trained_on(folder)), data.pictures)):
         say(
             f"{data.name}: {known} of {len(data.pictures)} pictures are those that {folder} was trained on, and "
             "flatter it. Give a split or a folder without them; adapt itself scored what it had not drawn."
         )
-        found["trained_on"] = known
-    return found
+        scores["trained_on"] = known
+    return scores
 
 
 def _trained_on(folder: Path) -> list[Picture]:
@@ -134,14 +134,14 @@ def _trained_on(folder: Path) -> list[Picture]:
         return []
     sources, drawn = (config["data"], *config.get("task", ())), inputs["drawn"]
     by_task = drawn.values() if config.get("task") else [drawn]
-    found: list[Picture] = []
+    pictures: list[Picture] = []
     for source, of_class in zip(sources, by_task, strict=True):
         keys = {key for keys in of_class.values() for key in keys}
         with suppress(DataError):  # it has moved
             opened = open_labels(source)
             rows = cast(list[Row], rows_of_kind(opened, "labels", config["train_split"] if opened.splits else None))
-            found += [row.picture for row in rows if row.picture and row.key in keys]
-    return found
+            pictures += [row.picture for row in rows if row.picture and row.key in keys]
+    return pictures
 
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:

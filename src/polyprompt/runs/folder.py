@@ -154,7 +154,7 @@ def open_run(
     """
     with ExitStack() as stack:
 
-        def look() -> tuple[bool, float]:
+        def inspect() -> tuple[bool, float]:
             _check_place(out, outside)
             if os.path.exists(out / RESULTS):  # finished runs are looked at without a lock: nobody changes them
                 _check_settings(out, settings, resume)
@@ -168,7 +168,7 @@ def open_run(
             sweep(out)
             return os.path.exists(out / RESULTS), checkpoint.newest(out / "checkpoints").elapsed
 
-        finished, before = on_main_process(look)
+        finished, before = on_main_process(inspect)
         if finished and is_main_process():
             say(f"{out}: finished before; nothing is done again.")
         new = not _begun(out)
@@ -186,7 +186,11 @@ def _begun(out: Path) -> bool:
 
 def _take_away(out: Path) -> None:
     """Removes what a run has written that has trained and tried nothing yet."""
-    made = (out / "model").exists() or checkpoint.found(out / "checkpoints") or list((out / TRIALS).glob("*.json"))
+    made = (
+        (out / "model").exists()
+        or checkpoint.checkpoints_in(out / "checkpoints")
+        or list((out / TRIALS).glob("*.json"))
+    )
     if made or ((out / LOG).exists() and (out / LOG).stat().st_size):
         return
     for name in (LOG, INPUTS, CONFIG):
@@ -369,7 +373,7 @@ def _locked(folder: Path, wait: float) -> BaseFileLock:
 
 def _holder(folder: Path) -> str:
     try:
-        found = read_json(folder / HOLDER)
-        return f"in use by process {found['pid']} on {found['host']}, since {found['since']}"
+        holder = read_json(folder / HOLDER)
+        return f"in use by process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (FileError, KeyError, TypeError):  # it has not said yet
         return "in use by another process"

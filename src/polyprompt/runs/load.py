@@ -45,20 +45,20 @@ def load(
         ConfigError: `encoder` for a CAMPE, which has none.
     """
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
-    own = model_folder(run)
-    if not (own / saved.CONFIG).exists():
+    folder = model_folder(run)
+    if not (folder / saved.CONFIG).exists():
         if encoder is not None:
             raise ConfigError(f"{run}: was made by align and stands on no encoder; say where its towers are: {MOVED}.")
-        return CAMPE.from_pretrained(own, **towers)
+        return CAMPE.from_pretrained(folder, **towers)
     place = None
     if isinstance(encoder, str | Path):
         place, encoder = str(encoder), None
 
     def opened(name: str, trained_in: str | None) -> Encoder:
         as_trained = towers | {"tower_dtype": tower_dtype or trained_in}
-        return _encoder_of(own, name, as_trained) if place is None else load_encoder(place, **as_trained)
+        return _encoder_of(folder, name, as_trained) if place is None else load_encoder(place, **as_trained)
 
-    return Classifier(saved.load_adapter(own, encoder, open_encoder=opened))
+    return Classifier(saved.load_adapter(folder, encoder, open_encoder=opened))
 
 
 def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
@@ -67,10 +67,10 @@ def load_aligned(run: str | Path, **towers: str | None) -> CAMPE:
     Raises:
         FileError, TowerError: as `load`; and for a run of `adapt`.
     """
-    own = model_folder(run)
-    if (own / saved.CONFIG).exists():
+    folder = model_folder(run)
+    if (folder / saved.CONFIG).exists():
         raise FileError(f"{run}: was made by adapt and tells classes apart; give a run of align.")
-    return CAMPE.from_pretrained(own, **towers)
+    return CAMPE.from_pretrained(folder, **towers)
 
 
 def model_folder(run: str | Path) -> Path:
@@ -91,13 +91,13 @@ def model_folder(run: str | Path) -> Path:
     return next((place for place in places if place.is_dir()), run)
 
 
-def _encoder_of(own: Path, name: str, towers: Mapping[str, str | None]) -> Encoder:
+def _encoder_of(folder: Path, name: str, towers: Mapping[str, str | None]) -> Encoder:
     """The encoder that a saved adapter names."""
     try:
         return load_encoder(name, **towers)
     except (TowerError, UnknownNameError) as error:
         raise TowerError(
-            f"{own}: was trained on {name}, which cannot be opened ({error}) If it has moved, say where: --encoder, "
+            f"{folder}: was trained on {name}, which cannot be opened ({error}) If it has moved, say where: --encoder, "
             "encoder= in Python."
         ) from None
 
@@ -120,15 +120,15 @@ def load_classifier(
         ConfigError: no classes, for a model that has none of its own; no such task. FileError: as `load`.
         DataError: class names that cannot be.
     """
-    found = load(run, encoder, **towers)
-    if isinstance(found, Classifier):
-        found = found if task is None else found.for_task(task)
-        return found if class_names is None else found.for_classes(class_names)
+    model = load(run, encoder, **towers)
+    if isinstance(model, Classifier):
+        model = model if task is None else model.for_task(task)
+        return model if class_names is None else model.for_classes(class_names)
     if task is not None:
         raise ConfigError(f"{run}: was trained on captions and has no task called {task!r}; leave --task out.")
     if class_names is None:
         raise ConfigError(f"{run}: was trained on captions and has no classes of its own; name them (--classes a,b,c).")
-    return zero_shot(found, str(run), class_names)
+    return zero_shot(model, str(run), class_names)
 
 
 def zero_shot(
@@ -160,15 +160,15 @@ def load_encoder(
         FileError: a file is damaged, or the run has no model yet.
     """
     name = absolute(name)
-    own = model_folder(name) if is_on_hub(name) or os.path.exists(name) else Path(name)
-    if (own / saved.CONFIG).is_file():
-        base = read_json(own / saved.CONFIG).get("base_model_name_or_path")
+    folder = model_folder(name) if is_on_hub(name) or os.path.exists(name) else Path(name)
+    if (folder / saved.CONFIG).is_file():
+        base = read_json(folder / saved.CONFIG).get("base_model_name_or_path")
         raise TowerError(f"{name}: holds prompts that were trained on {base!r}, no encoder; give that one.")
-    if (own / "config.json").is_file():
-        config = read_json(own / "config.json")
+    if (folder / "config.json").is_file():
+        config = read_json(folder / "config.json")
         if isinstance(config, dict) and str(config.get("format")).startswith("polyprompt-campe"):
             towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
-            return CampeEncoder(CAMPE.from_pretrained(own, **towers), name)
+            return CampeEncoder(CAMPE.from_pretrained(folder, **towers), name)
     if text_tower is not None or image_tower is not None:
         raise ConfigError(f"{name}: was not made by align, so it has no towers with places of their own.")
     return open_encoder(name, held_in(tower_dtype or "fp32"))

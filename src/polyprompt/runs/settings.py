@@ -24,9 +24,9 @@ def seconds_in(value: object) -> object:
     """A time with its unit in seconds: 90s, 5m, 1h; a number as it is."""
     if not isinstance(value, str):
         return value
-    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)):
+    if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)):
         raise PydanticCustomError("time", "it should be a time, as in 90s, 5m or 1h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 class AlignSettings(ModelSettings):

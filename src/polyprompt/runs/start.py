@@ -25,9 +25,9 @@ def start_from(model: CAMPE, run: str) -> str:
     """
     folder = model_folder(run)
     settings, fingerprints = read_config(folder)
-    found = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
+    actual = {"text": model.text.llm.fingerprint, "image": model.image.tower.fingerprint}
     for side, expected in fingerprints.items():
-        if found[side] != expected:
+        if actual[side] != expected:
             tower = getattr(settings, side).tower
             raise ConfigError(
                 f"{run}: was trained on another {side} tower, {tower!r} ({expected[:12]}); give that one."

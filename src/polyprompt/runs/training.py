@@ -45,15 +45,15 @@ class Tasks(nn.Module):
         """A batch by the task's number; the mean over pictures, whatever their task."""
         methods = (self.adapted, *self.others)
         total = sum(len(part["labels"]) for part in batch.values())
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         for number, part in batch.items():
             for name, value in methods[number].losses(methods[number].see(part["pictures"]), part["labels"]).items():
-                found[name] = found.get(name, torch.zeros_like(value)) + value * (len(part["labels"]) / total)
+                losses[name] = losses.get(name, torch.zeros_like(value)) + value * (len(part["labels"]) / total)
         idle = sum(parameter.sum() for parameter in self.adapted.learned().values())
-        return found | {"loss": found["loss"] + 0 * idle}  # so that what no picture reached has a gradient, 0
+        return losses | {"loss": losses["loss"] + 0 * idle}  # so that what no picture reached has a gradient, 0
 
     def train(self, mode: bool = True) -> "Tasks":
-        """All of them."""
+        """Puts every task's method into this mode, as `nn.Module.train` does."""
         for one in self.others:
             one.train(mode)
         return super().train(mode)
@@ -158,12 +158,12 @@ def _shown(
             f"{settings.method['name']}: its pictures cannot be weighed, for no plain cross-entropy trains it; "
             "leave the weights out, or use another method"
         )
-    view, found = view_of(settings), list[tuple[KeptPictures, Facts]]()
+    view, shown = view_of(settings), list[tuple[KeptPictures, Facts]]()
     for method, data in tasks:
         kept, labels = KeptPictures(method.encoder, data.pictures, settings.cache_gb), torch.tensor(data.labels)
         fit_untrained(method, kept, labels, view)
-        found.append((kept, {"labels": labels} | ({} if weights is None else {"weights": weights})))
-    return found
+        shown.append((kept, {"labels": labels} | ({} if weights is None else {"weights": weights})))
+    return shown
 
 
 def _batches(
@@ -181,11 +181,11 @@ def _batches(
 def _by_task(parts: Sequence[Callable[[list[int]], Json]], counts: Sequence[int], items: list[int]) -> dict[int, Json]:
     """The batch of each task that has items in it; tasks' pictures are counted one after the other."""
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    own = [
+    of_task = [
         [item - first for item in items if 0 <= item - first < count]
         for first, count in zip(firsts, counts, strict=True)
     ]
-    return {number: part(items) for number, (part, items) in enumerate(zip(parts, own, strict=True)) if items}
+    return {number: part(items) for number, (part, items) in enumerate(zip(parts, of_task, strict=True)) if items}
 
 
 def _how(settings: AdaptSettings, epochs: int, device: torch.device) -> TrainSettings:
@@ -218,16 +218,16 @@ def selection(adapted: Adapted, settings: AdaptSettings, tests: Mapping[str, Lab
         return [tests[name]]
     if settings.select != "val":
         return []
-    found = validation(settings, adapted.class_names)
-    if found is None and type(adapted.adapter).tune is Adapter.tune:
+    held = validation(settings, adapted.class_names)
+    if held is None and type(adapted.adapter).tune is Adapter.tune:
         raise ConfigError(
             f"select is 'val', and {settings.data} has no split {settings.val_split!r}; name another with val_split, "
             "or leave select out"
         )
-    if found is None:
+    if held is None:
         say(f"{settings.data} has no split {settings.val_split!r} to choose on: the last epoch and the weights stay.")
         return []
-    return by_domain(found) if settings.domainbed else [found]
+    return by_domain(held) if settings.domainbed else [held]
 
 
 def view_of(settings: AdaptSettings) -> View | None:
@@ -275,13 +275,13 @@ def seen(kept: KeptPictures, items: Sequence[int], view: View) -> Float[Tensor, 
 @torch.no_grad()
 def tune(adapted: Adapted, settings: AdaptSettings) -> None:
     """Lets a method that wants to see validation pictures do so, where there are some: of the classes it trained on."""
-    if type(adapted.adapter).tune is Adapter.tune or (found := validation(settings, adapted.class_names)) is None:
+    if type(adapted.adapter).tune is Adapter.tune or (held := validation(settings, adapted.class_names)) is None:
         return
     kept, view = (
-        KeptPictures(adapted.encoder, found.pictures, settings.cache_gb),
+        KeptPictures(adapted.encoder, held.pictures, settings.cache_gb),
         adapted.see(NoPictures(settings.method["name"])),
     )
-    images, labels = vectors_of(kept), torch.tensor(found.labels)
+    images, labels = vectors_of(kept), torch.tensor(held.labels)
     adapted.eval().adapter.tune(images, labels.to(images.device), adapted.class_features(view), float(adapted.scale))
 
 
@@ -295,8 +295,8 @@ def evaluate(adapted: Adapted, data: Labelled, cache_gb: float) -> Json:
     adapted.eval()
     kept, by = KeptPictures(adapted.encoder, data.pictures, cache_gb), scorer(adapted)
     parts = track(in_parts(len(data.pictures)), data.name)
-    found = [probabilities(by, adapted.see(kept.of(part))) for part in parts]
-    return scores(torch.cat(found), torch.tensor(data.labels), data.class_names)
+    rows = [probabilities(by, adapted.see(kept.of(part))) for part in parts]
+    return scores(torch.cat(rows), torch.tensor(data.labels), data.class_names)
 
 
 def _precision(settings: AdaptSettings, device: torch.device) -> Precision:

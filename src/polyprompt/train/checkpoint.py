@@ -85,18 +85,18 @@ def save(
         _write_tensors(temporary / "optimizer.safetensors", _memory(task, optimizer))
         _write_tensors(temporary / "random.safetensors", randoms)
         write_json(temporary / "state.json", {"format": FORMAT, "cursor": asdict(at), "plan": dict(plan)})
-    for old in found(folder)[KEPT:]:
+    for old in checkpoints_in(folder)[KEPT:]:
         shutil.rmtree(old)
 
 
-def found(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     return sorted((path for path in folder.glob("epoch-*-batch-*") if not path.suffix), reverse=True)
 
 
 def newest(folder: Path) -> Cursor:
     """Where the newest checkpoint in a folder stands; at the start, if there is none that can be read."""
-    for path in found(folder):
+    for path in checkpoints_in(folder):
         try:
             return Cursor(**read_json(path / "state.json")["cursor"])
         except (FileError, TypeError, KeyError):  # `restore` tells of it
@@ -150,7 +150,7 @@ def restore(
     Raises:
         ConfigError: the run was started with another plan. FileError: all checkpoints are damaged, or of another model.
     """
-    checkpoints = found(folder)
+    checkpoints = checkpoints_in(folder)
     for path in checkpoints:
         try:
             check_manifest(path)
@@ -179,9 +179,9 @@ def _open(
     memory = read_tensors(path / "optimizer.safetensors")
     states: dict[int, dict[str, Tensor]] = {}
     for number, (name, _) in enumerate(_optimized(task, optimizer)):
-        own = {key.removeprefix(f"{name}."): memory[key] for key in memory if key.rpartition(".")[0] == name}
-        if own:
-            states[number] = own
+        entries = {key.removeprefix(f"{name}."): memory[key] for key in memory if key.rpartition(".")[0] == name}
+        if entries:
+            states[number] = entries
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return Cursor(**state["cursor"]), read_tensors(path / "random.safetensors")
 

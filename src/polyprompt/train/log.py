@@ -127,8 +127,8 @@ def _was_whole(row: str, total: str) -> bool:
 
 def _unsealed(row: str) -> str:
     """A line without its hash."""
-    found = SEALED.match(row)
-    return f"{found[1]}}}" if found else row
+    match = SEALED.match(row)
+    return f"{match[1]}}}" if match else row
 
 
 def _link(total: str, text: str) -> str:

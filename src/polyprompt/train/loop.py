@@ -124,7 +124,7 @@ def fit(
         FileError: `folder` holds a run and `resume` is not set, all its checkpoints are damaged, or the disk is full.
         KeyboardInterrupt: Ctrl-C; the step was ended and a checkpoint written.
     """
-    if not resume and ((folder / LOG).exists() or checkpoint.found(folder / "checkpoints")):
+    if not resume and ((folder / LOG).exists() or checkpoint.checkpoints_in(folder / "checkpoints")):
         raise FileError(f"{folder}: holds a run already. Resume it with --resume, or choose another folder.")
     run = _start_run(task, batches, settings, groups, folder, since)
     at = run.restore() if resume else Cursor()
@@ -251,8 +251,8 @@ class _Run:
         from accelerate.utils import send_to_device
 
         self._set_rates(at)
-        own = share(items, self.accelerator.process_index, self.accelerator.num_processes)
-        batch = send_to_device(self.batches.fetch(own), self.accelerator.device)
+        part = share(items, self.accelerator.process_index, self.accelerator.num_processes)
+        batch = send_to_device(self.batches.fetch(part), self.accelerator.device)
         # torch's own autocast, for accelerate's is fixed for all runs of a process by the first of them
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             outputs = self.model(batch)
@@ -290,7 +290,7 @@ class _Run:
     def _stuck(self, what: str, at: Cursor, terms: Mapping[str, float]) -> TrainingError:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
         rate = max(group["lr"] for group in self.optimizer.param_groups)
-        saved = checkpoint.found(self.checkpoints)
+        saved = checkpoint.checkpoints_in(self.checkpoints)
         kept = f"{saved[0]} is kept, and --resume goes on from there" if saved else "no checkpoint was written yet"
         return TrainingError(
             f"step {at.step + 1} (epoch {at.epoch}): {what} is not finite ({numbers}) at learning rate {rate:.3g}. "
