@@ -64,8 +64,8 @@ class Codes:
         import faiss
 
         faiss.omp_set_num_threads(1)  # of this thread: requests run side by side, and a second one would only wait
-        _, found = self.index.search((self.matrix @ query.numpy())[None], count)
-        return found[0][found[0] >= 0]
+        _, places = self.index.search((self.matrix @ query.numpy())[None], count)
+        return places[0][places[0] >= 0]
 
     def write(self, path: Path) -> None:
         """Writes one file, whole or not at all."""
@@ -112,12 +112,12 @@ def best(
         reread = reread * len(vectors) // len(rows)
     if reread > len(vectors) // 4:
         return vectors.best(query, top, rows)
-    found = np.sort(codes.nearest(query, reread))
+    places = np.sort(codes.nearest(query, reread))
     if rows is not None:
-        found = found[among(found, rows)]
-        if len(found) < least // 4:  # what the filter keeps lies far from the query
+        places = places[among(places, rows)]
+        if len(places) < least // 4:  # what the filter keeps lies far from the query
             return vectors.best(query, top, rows)
-    return vectors.best(query, top, found)
+    return vectors.best(query, top, places)
 
 
 def build(
@@ -185,19 +185,19 @@ def _with_reread(
     """The codes with as few candidates as are enough, or else with the most, and their recalls."""
     most = min(MOST, len(vectors) // 4)
     ranks = {name: _ranks(codes, asked[name], true[name], most) for name in asked}
-    needed = SPARE * max(np.quantile(found, ENOUGH, method="higher") + 1 for found in ranks.values())
+    needed = SPARE * max(np.quantile(numbers, ENOUGH, method="higher") + 1 for numbers in ranks.values())
     reread = min(math.ceil(needed / STEP) * STEP, most)
-    return replace(codes, reread=reread), {name: float((found < reread).mean()) for name, found in ranks.items()}
+    return replace(codes, reread=reread), {name: float((numbers < reread).mean()) for name, numbers in ranks.items()}
 
 
 def _ranks(codes: Codes, queries: Float[Tensor, "q D"], true: Sequence[set[int]], most: int) -> Int64[np.ndarray, "n"]:
     """Which candidate each of the exact ten best is; `most` if it is none of the first so many."""
-    found = [
+    ranks = [
         np.flatnonzero(np.isin(codes.nearest(query, most), list(rows)))
         for query, rows in zip(queries, true, strict=True)
     ]
-    missed = sum(map(len, true)) - sum(map(len, found))
-    return np.concatenate([*found, np.full(missed, most)])
+    missed = sum(map(len, true)) - sum(map(len, ranks))
+    return np.concatenate([*ranks, np.full(missed, most)])
 
 
 def principal(vectors: Vectors) -> tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "D D"]]:

@@ -117,12 +117,12 @@ class Stores:
 
     @cached_property
     def thumbnails(self) -> RowStore:
-        """JPEGs."""
+        """Small JPEGs, each under the key of its row."""
         return RowStore(self.folder / "thumbnails", "bytes", truth=True)
 
     @cached_property
     def files(self) -> RowStore:
-        """The log."""
+        """The log of files, a piece for each batch of an update."""
         return RowStore(self.folder / "files", "bytes", truth=True)
 
     @property
@@ -136,7 +136,7 @@ class Stores:
         return {str(line["path"]): line for line in self.lines(names)}
 
     def lines(self, names: Sequence[str] | None = None) -> Iterator[Line]:
-        """The log."""
+        """The log line by line, the oldest first; `names`: of the pieces that count, if not all do."""
         for piece in self.files.pieces():
             if names is not None and piece.path.name not in names:
                 continue
@@ -237,14 +237,14 @@ class Collection:
                 self.shown = rebuild(self.folder, self.stores)
 
     def _index(self) -> Shown:
-        found = read_index(self.folder)
-        if found is not None and found.state == self.stores.state:
-            return found
+        index = read_index(self.folder)
+        if index is not None and index.state == self.stores.state:
+            return index
         with one_process_at_a_time(self.folder):
             self.stores = Stores(self.folder)  # whoever held the lock may have added to them
-            found = read_index(self.folder)
-            if found is not None and found.state == self.stores.state:
-                return found
+            index = read_index(self.folder)
+            if index is not None and index.state == self.stores.state:
+                return index
             if not (self.folder / "files" / NAMES).exists():  # it would look empty, and its index be lost, too
                 raise FileError(
                     f"{self.folder / 'files'}: missing. Copy it again from where it came, or make it again with "

@@ -131,8 +131,8 @@ def _columns(line: Line) -> tuple[str | int | None, ...]:
     folder = "" if str(path.parent) == "." else str(path.parent)
     kind = "video" if line.get("moves") else "picture"
     numbers = [int(str(line.get(key, 0))) for key in ("size", "width", "height")]
-    found = (str(path), path.name, folder, kind, path.suffix.lower(), *numbers, date, *parts, changed)
-    return (*found, None if line.get("camera") is None else str(line["camera"]))
+    values = (str(path), path.name, folder, kind, path.suffix.lower(), *numbers, date, *parts, changed)
+    return (*values, None if line.get("camera") is None else str(line["camera"]))
 
 
 class Items:
@@ -168,8 +168,8 @@ class Items:
 
     def of_rows(self, rows: Sequence[int]) -> dict[int, list[File]]:
         """The files of each of these rows, by path."""
-        found: dict[int, list[File]] = {int(row): [] for row in rows}
-        names = list(found)
+        files: dict[int, list[File]] = {int(row): [] for row in rows}
+        names = list(files)
         for at in range(0, len(names), BATCH):
             part = names[at : at + BATCH]
             query = f"SELECT number, row, raw, {', '.join(COLUMNS)} FROM files WHERE row IN ({{}}) ORDER BY path"
@@ -177,8 +177,8 @@ class Items:
                 lines = self._open.execute(query.format(", ".join("?" * len(part))), part).fetchall()
             for number, row, raw, *values in lines:
                 facts = dict(zip(COLUMNS, values, strict=True))
-                found[row].append(File(number, row, raw.decode("utf-8", "surrogateescape"), facts))
-        return found
+                files[row].append(File(number, row, raw.decode("utf-8", "surrogateescape"), facts))
+        return files
 
     def rows(self) -> Int64[np.ndarray, "r"]:
         """The rows that files have, sorted, each once."""
@@ -251,8 +251,8 @@ def _is_damage(error: Exception) -> bool:
 def _refusal(condition: str, error: Exception) -> ConfigError:
     """What is wrong with a condition, in our words."""
     if unknown := re.search(r"no such column: (\S+)", str(error)):
-        found = UnknownNameError("column", unknown[1], COLUMNS)
-        return ConfigError(f"--where {condition!r:.80}: {found} Texts stand in single quotes.")
+        message = UnknownNameError("column", unknown[1], COLUMNS)
+        return ConfigError(f"--where {condition!r:.80}: {message} Texts stand in single quotes.")
     reason = str(error).rstrip(".")
     if "interrupted" in reason:
         reason = f"it took more than {SECONDS:g} seconds"

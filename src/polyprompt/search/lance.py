@@ -74,14 +74,14 @@ def _is_whole(base: "DBConnection", place: Path, stamp: bytes, files: int) -> bo
     """
     try:
         table = base.open_table(TABLE)
-        found, count = (table.schema.metadata or {}).get(STAMP), table.count_rows()
+        stamped, count = (table.schema.metadata or {}).get(STAMP), table.count_rows()
     except Exception as error:  # whatever is broken in it, LanceDB's errors have no type of their own
         reason = str(error).partition("\n")[0][:100]
         say(f"{place}: damaged ({reason}): set aside as {set_aside(place).name}, and written again.")
         return False
-    if found is None:
+    if stamped is None:
         raise ConfigError(f"{place}: is a table that polyprompt did not write; choose another folder.")
-    return (found, count) == (stamp, files)
+    return (stamped, count) == (stamp, files)
 
 
 def _schema(collection: Collection) -> "pa.Schema":

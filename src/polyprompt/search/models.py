@@ -74,7 +74,7 @@ class AlignedEmbedder:
 
     @property
     def preprocess(self) -> Preprocess:
-        """The image tower's."""
+        """See `Embedder`."""
         return self.model.preprocess
 
     def images(self, pixels: Pixels) -> Float[Tensor, "b D"]:
@@ -99,7 +99,7 @@ class PlainEmbedder:
 
     @property
     def preprocess(self) -> Preprocess:
-        """The image tower's."""
+        """See `Embedder`."""
         return self.encoder.image.preprocess
 
     def images(self, pixels: Pixels) -> Float[Tensor, "b D"]:
@@ -143,7 +143,7 @@ class AdaptedEmbedder:
 
     @property
     def preprocess(self) -> Preprocess:
-        """The image tower's."""
+        """See `Embedder`."""
         return self.method.encoder.image.preprocess
 
     @torch.no_grad()
@@ -178,13 +178,13 @@ def open_model(name: str, encoder: str | None = None, **towers: str | None) -> E
     return embedder(load(name, encoder, **towers), name)
 
 
-def embedder(found: CAMPE | Classifier, name: str) -> AlignedEmbedder | AdaptedEmbedder:
+def embedder(model: CAMPE | Classifier, name: str) -> AlignedEmbedder | AdaptedEmbedder:
     """What `load` opened.
 
     Raises:
         ConfigError: a method that gives no rows for a search.
     """
-    return AlignedEmbedder(found, name) if isinstance(found, CAMPE) else AdaptedEmbedder(found, name)
+    return AlignedEmbedder(model, name) if isinstance(model, CAMPE) else AdaptedEmbedder(model, name)
 
 
 def is_of_the_zoo(name: str) -> bool:

@@ -98,13 +98,13 @@ def ask(collection: Collection, query: Query, top: int) -> list[Hit]:
     vector = query.vector(collection.about.prompts)
     rows = kept(collection, query.where)
     most = len(collection) if rows is None else len(rows)
-    wanted = top + len(query.without)
+    count = top + len(query.without)
     while True:
-        places, scores = best(collection.vectors, collection.codes, vector, wanted, rows, exact=query.exact)
+        places, scores = best(collection.vectors, collection.codes, vector, count, rows, exact=query.exact)
         groups = folded(collection, [place for place in places.tolist() if place not in query.without], query.fold)
-        if len(groups) >= top or wanted >= most:
+        if len(groups) >= top or count >= most:
             break
-        wanted = min(4 * wanted, most)  # most of them looked alike
+        count = min(4 * count, most)  # most of them looked alike
     groups = groups[:top]
     score_of = dict(zip(places.tolist(), scores.tolist(), strict=True))
     files = collection.items.of_rows([group[0] for group in groups])

@@ -102,7 +102,7 @@ def work(plan_file: Path) -> None:
     here = before.keys() - set(plan["gone"])
     while left := [number for number in range(plan["shards"]) if not _result(place, number).exists()]:
         claims = ((number, take(place / "claims" / str(number))) for number in left)
-        number, claim = next((found for found in claims if found[1] is not None), (-1, None))
+        number, claim = next((pair for pair in claims if pair[1] is not None), (-1, None))
         if claim is None:
             time.sleep(EVERY)
             continue

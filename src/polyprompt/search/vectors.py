@@ -36,12 +36,12 @@ class Vectors:
 
     def places(self) -> dict[bytes, int]:
         """The place of each key."""
-        found: dict[bytes, int] = {}
+        places: dict[bytes, int] = {}
         for piece, start in zip(self._pieces, self._starts, strict=False):
             keys = piece.keys.tobytes()
             for number in range(len(piece.keys)):
-                found.setdefault(keys[32 * number : 32 * number + 32], int(start) + number)
-        return found
+                places.setdefault(keys[32 * number : 32 * number + 32], int(start) + number)
+        return places
 
     def find(self, key: bytes) -> int | None:
         """The place of one key, if it is there."""

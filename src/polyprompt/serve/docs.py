@@ -46,7 +46,7 @@ class Call:
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
-    """The page."""
+    """The page, made of the app's own schema."""
     page = PAGES.get_template("docs.html")
     schema = request.app.openapi()
     address = str(request.base_url).rstrip("/")

@@ -52,7 +52,7 @@ class Guard:
     """Seconds between two parts of a body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Lets a request through, or answers it with the reason for which it is refused."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 

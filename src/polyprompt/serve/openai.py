@@ -28,7 +28,7 @@ Here = Annotated[Service, Depends(service_of)]
 
 @router.get("/v1/models")
 async def models(service: Here) -> Json:
-    """The models."""
+    """Every model that is served."""
     data = [
         {"id": one.id, "object": "model", "created": one.created, "owned_by": "polyprompt"}
         for one in service.models.values()
@@ -91,9 +91,9 @@ def text_of(text: str, param: str) -> str:
 
 
 async def _rows(served: ServedModel, texts: dict[int, str], pictures: dict[int, bytes]) -> Float[Tensor, "b D"]:
-    found: dict[int, Tensor] = {}
+    rows: dict[int, Tensor] = {}
     if pictures:
-        found |= zip(pictures, await served.pictures(list(pictures.values()), "input"), strict=True)
+        rows |= zip(pictures, await served.pictures(list(pictures.values()), "input"), strict=True)
     if texts:
-        found |= zip(texts, await served.texts(list(texts.values())), strict=True)
-    return torch.stack([found[at] for at in sorted(found)])
+        rows |= zip(texts, await served.texts(list(texts.values())), strict=True)
+    return torch.stack([rows[at] for at in sorted(rows)])

@@ -38,24 +38,24 @@ def bound(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: it is taken, not ours to take, or no place.
     """
-    found = None
+    listener = None
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(place)
-        found.listen()
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen()
     except (OSError, UnicodeError) as error:
-        if found is not None:
-            found.close()
+        if listener is not None:
+            listener.close()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         way = "Another program listens there; --port 0 takes any free one." if taken else "Give another place."
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"{host}:{port}: cannot be listened to ({why}). {way}") from None
-    return found
+    return listener
 
 
 def serve(app: FastAPI, at: socket.socket) -> None:
-    """Answers until Ctrl-C."""
+    """Answers requests at a socket, until Ctrl-C or a signal to end."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=IDLE, server_header=False)
     uvicorn.Server(config).run(sockets=[at])

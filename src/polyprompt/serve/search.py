@@ -65,7 +65,7 @@ def about(served: ServedCollection) -> Json:
 async def search(body: Search, service: Here) -> Json:
     """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall."""
     served = service.collection(body.collection)
-    wanted, own = await _wanted(served, body)
+    wanted, places = await _wanted(served, body)
     away = await served.model.texts(body.unwanted) if body.unwanted else None
     if not len(wanted):
         if away is not None or body.weights is not None:
@@ -76,16 +76,16 @@ async def search(body: Search, service: Here) -> Json:
         unwanted=away,
         weights=body.weights,
         where=body.where,
-        without=frozenset(own),
+        without=frozenset(places),
         fold=body.fold,
         exact=body.exact,
     )
-    return await run_in_threadpool(_found, served, query, body.top)
+    return await run_in_threadpool(_hits, served, query, body.top)
 
 
 @router.get("/collections/{id}/thumbnails/{row}", response_class=Response, responses=IMAGE)
 def thumbnail(id: str, row: Place, service: Here) -> Response:
-    """A small picture."""
+    """A picture as JPEG, at most 256 pixels wide and high."""
     served = service.collection(id)
     return Response(served.collection.thumbnail(there(served, row)), media_type="image/jpeg", headers=KEPT)
 
@@ -119,8 +119,8 @@ async def sort(id: str, body: Sort, service: Here) -> Json:
     """The probability of each label for pictures of a collection, the most probable first."""
     served = service.collection(id)
     rows = served.collection.vectors.take(np.array([there(served, row) for row in body.rows]))
-    found = await probabilities(served.model, rows, body.labels)
-    return {"object": "classify", "data": [ranked(row, body.labels) for row in found.tolist()]}
+    matrix = await probabilities(served.model, rows, body.labels)
+    return {"object": "classify", "data": [ranked(row, body.labels) for row in matrix.tolist()]}
 
 
 def original(served: ServedCollection, row: int) -> Image.Image:
@@ -146,7 +146,8 @@ def content(served: ServedCollection, row: int) -> bytes:
 
 async def _wanted(served: ServedCollection, body: Search) -> tuple[Float[Tensor, "t D"], list[int]]:
     """Rows of all that is wanted, and the places that the collection has of it itself."""
-    vectors, parts, own = served.collection.vectors, [torch.empty(0, served.collection.vectors.dim)], [*body.like_rows]
+    vectors, places = served.collection.vectors, [*body.like_rows]
+    parts = [torch.empty(0, vectors.dim)]
     if body.adapted is not None:
         parts.append(served.adapted_row(body.adapted)[None])
     elif body.text is not None:
@@ -154,14 +155,14 @@ async def _wanted(served: ServedCollection, body: Search) -> tuple[Float[Tensor,
     if body.like:
         data = [bytes_of(uri, f"like.{at}") for at, uri in enumerate(body.like)]
         keys = [item_key(hashlib.sha256(one).hexdigest()) for one in data]
-        own += [place for key in keys if (place := vectors.find(key)) is not None]
+        places += [place for key in keys if (place := vectors.find(key)) is not None]
         parts.append(await served.model.pictures(data, "like"))
     if body.like_rows:
         parts.append(vectors.take(np.array([there(served, row) for row in body.like_rows])))
-    return torch.cat(parts), own
+    return torch.cat(parts), places
 
 
-def _found(served: ServedCollection, query: Query, top: int) -> Json:
+def _hits(served: ServedCollection, query: Query, top: int) -> Json:
     return _shown(served, ask(served.collection, query, top))
 
 

@@ -93,7 +93,7 @@ class ServedModel:
         return min(len(tower.words(text)), tower.max_tokens)
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Ends the threads that embed and that read pictures."""
         for batcher in (self._texts, self._pixels):
             batcher.close()
         self._readers.shutdown()
@@ -147,7 +147,7 @@ class Service:
         Raises:
             Refused: there is none.
         """
-        return _found(self.models, id, "model", "model_not_found")
+        return _entry(self.models, id, "model", "model_not_found")
 
     def collection(self, id: str) -> ServedCollection:
         """A collection by its id.
@@ -155,10 +155,10 @@ class Service:
         Raises:
             Refused: there is none.
         """
-        return _found(self.collections, id, "collection", "collection_not_found")
+        return _entry(self.collections, id, "collection", "collection_not_found")
 
     def close(self) -> None:
-        """Ends all threads."""
+        """Ends the threads of every model."""
         for model in self.models.values():
             model.close()
 
@@ -209,7 +209,7 @@ def free(id: str, taken: Iterable[str]) -> str:
     return one
 
 
-def _found(known: Mapping[str, Entry], id: str, what: str, code: str) -> Entry:
+def _entry(known: Mapping[str, Entry], id: str, what: str, code: str) -> Entry:
     if id not in known:
         there = ", ".join(list(known)[:20]) or "none"
         raise Refused(404, f"no {what} is called {id!r:.60}; there are: {there}", what, code)

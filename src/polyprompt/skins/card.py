@@ -87,10 +87,10 @@ def card_of(run: str | Path, repo: str, licence: str | None = None) -> str:
     Raises:
         FileError: there is no model, or a file is damaged or altered.
     """
-    own = model_folder(run)
-    adapted = (own / CONFIG).is_file()
+    folder = model_folder(run)
+    adapted = (folder / CONFIG).is_file()
     results: Values = read_results(Path(run)) if (Path(run) / RESULTS).is_file() else {}
-    config: Values = read_json(own / (CONFIG if adapted else "config.json"))
+    config: Values = read_json(folder / (CONFIG if adapted else "config.json"))
     bases = [public(base) for base in bases_of(config)]
     figures = list(figures_in(results))
     verb = f"predict hf:{repo} picture.png" if adapted else f'search hf:{repo} "a sad cat" --images FOLDER'
@@ -135,20 +135,20 @@ def bases_of(config: Values) -> list[str]:
 def figures_in(results: Values) -> Iterator[Figure]:
     """All figures of a run, on each of its sets."""
     data = public(results.get("config", {}).get("data", ""))
-    for name, found in results.get("classification", {}).items():
+    for name, scores in results.get("classification", {}).items():
         zero = results.get("zero_shot", {}).get(name, {})
         of = f"{data}, {name}" if name in ("test", "base", "novel") else public(name)
         for key, metric in CLASSIFIED.items():
-            if found.get(key) is not None:
-                yield Figure("image-classification", of, metric, found[key], zero.get(key))
+            if scores.get(key) is not None:
+                yield Figure("image-classification", of, metric, scores[key], zero.get(key))
     if "harmonic_mean" in results:
         yield Figure("image-classification", f"{data}, base and novel", "harmonic mean", results["harmonic_mean"])
-    for name, found in results.get("retrieval", {}).items():
+    for name, scores in results.get("retrieval", {}).items():
         for way, label in WAYS.items():
-            for metric, value in found[way].items():
+            for metric, value in scores[way].items():
                 yield Figure("image-text-retrieval", public(name), f"{label}, {metric}", value)
-    for name, found in results.get("sentences", {}).items():
-        yield Figure("sentence-similarity", public(name), "Spearman's correlation", found["spearman"])
+    for name, scores in results.get("sentences", {}).items():
+        yield Figure("sentence-similarity", public(name), "Spearman's correlation", scores["spearman"])
 
 
 def table(figures: list[Figure]) -> str:
@@ -167,7 +167,7 @@ def front(
 ) -> str:
     """What the hub reads: YAML."""
     data = results.get("config", {}).get("data", "")
-    found = [
+    entries = [
         EvalResult(
             one.task, dataset_type=one.data, dataset_name=one.data, metric_type=one.metric, metric_value=one.value
         )
@@ -176,7 +176,7 @@ def front(
     card_data = ModelCardData(
         base_model=[known for base in bases if (known := hub_id(base))] or None,
         datasets=[data.removeprefix("hf:").partition(":")[0]] if data.startswith("hf:") else None,
-        eval_results=found or None,
+        eval_results=entries or None,
         model_name=repo.partition("/")[2] or repo,
         library_name="polyprompt",
         license=licence,

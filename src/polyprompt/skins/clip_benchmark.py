@@ -27,7 +27,7 @@ class Texts(list[str]):
     """Texts where tokens are expected; they are on every device."""
 
     def to(self, device: str | torch.device) -> "Texts":
-        """The same."""
+        """The same texts: they lie on no device, and serve every one."""
         return self
 
 

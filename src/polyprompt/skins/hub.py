@@ -79,13 +79,13 @@ def lay_out(run: str | Path, repo_id: str, folder: Path, license: str | None = N
     """
     if is_on_hub(run):
         raise ConfigError(f"{run}: is on the hub already; give a run's folder.")
-    own = model_folder(run)
-    names = check_manifest(own)
+    source = model_folder(run)
+    names = check_manifest(source)
     card = card_of(run, repo_id, license)
     folder.mkdir(parents=True)
     for name in names:
         if name != CARD:
-            shutil.copyfile(own / name, folder / name)
+            shutil.copyfile(source / name, folder / name)
     for name in (CONFIG, "config.json"):
         if (folder / name).is_file():
             write_json(folder / name, _public(read_json(folder / name)))

@@ -41,7 +41,7 @@ class LogitsAndProbabilities(nn.Module):
         self.head = head
 
     def forward(self, pixels: Pixels) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
-        """Logits and probabilities."""
+        """Logits [b c] of preprocessed pictures, and their softmax over classes."""
         logits = self.head(pixels)
         return logits, logits.softmax(dim=-1)
 

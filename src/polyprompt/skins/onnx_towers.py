@@ -52,7 +52,7 @@ class TextVectors(nn.Module):
         self.depth: Tensor
 
     def forward(self, input_ids: Tokens, attention_mask: Tokens) -> Float[Tensor, "b D"]:
-        """Unit rows."""
+        """Unit rows of texts; the mask is 1 where a token is and 0 behind the end."""
         side, width, lengths = self.side, input_ids.shape[1], attention_mask.sum(dim=1)
         batch = self._laid_out(input_ids * attention_mask, lengths)
         hidden, flow = side.llm.embed(batch.ids, batch.positions, batch.mask, self._embeddings(batch))
@@ -109,7 +109,7 @@ class ImageVectors(nn.Module):
         self.side = side
 
     def forward(self, pixels: Pixels) -> Float[Tensor, "b D"]:
-        """Unit rows."""
+        """Unit rows of preprocessed pictures."""
         return join(self.side(pixels)[0])
 
 
@@ -122,19 +122,19 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
     """
     check_onnx()
     check_new(folder)
-    own = copy.deepcopy(model).cpu().eval()
-    own.text.llm.unfreeze(0)  # reads every block, in fp32
-    own.requires_grad_(False)
-    front = own.text.llm.front()
+    copied = copy.deepcopy(model).cpu().eval()
+    copied.text.llm.unfreeze(0)  # reads every block, in fp32
+    copied.requires_grad_(False)
+    front = copied.text.llm.front()
     ids = torch.tensor([[*front, 5, 6], [*front, 7, 8]])
-    text, image = TextVectors(own.text).eval(), ImageVectors(own.image).eval()
+    text, image = TextVectors(copied.text).eval(), ImageVectors(copied.image).eval()
     with torch.no_grad():
         text(ids, torch.ones_like(ids))  # reads the input table
     towers = {"text.onnx": text, "image.onnx": image}
     for name, tower in towers.items():
         check_size(tower, Path(folder) / name)
     free = {0: torch.export.Dim(BATCH_AXIS)}
-    size = own.preprocess.size
+    size = copied.preprocess.size
     with whole_folder(folder) as temporary:
         with step("Writing text.onnx, a minute or more"):
             words = translated(
@@ -145,16 +145,16 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
         with step("Writing image.onnx, some seconds more"):
             pictures = translated(image, {"pixels": torch.zeros(2, 3, size, size)}, ["vectors"], free, strict=True)
             write_bytes(temporary / "image.onnx", pictures.model_proto.SerializeToString())
-        _tokenizer(own).save(str(temporary / "tokenizer.json"))
+        _tokenizer(copied).save(str(temporary / "tokenizer.json"))
         write_json(
             temporary / "towers.json",
             {
                 "format": "polyprompt-towers-1",
-                "dim": own.settings.dim,
-                "prompts": list(own.prompts),
+                "dim": copied.settings.dim,
+                "prompts": list(copied.prompts),
                 "front": front,
-                "max_tokens": own.settings.text.max_tokens,
-                "preprocess": own.preprocess.to_json(),
+                "max_tokens": copied.settings.text.max_tokens,
+                "preprocess": copied.preprocess.to_json(),
             },
         )
 

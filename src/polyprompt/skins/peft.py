@@ -92,12 +92,12 @@ def export_peft(classifier: Classifier, folder: str | Path) -> None:
 
 def updates_of(adapter: CLIPLoRA) -> dict[str, LowRank]:
     """The updates by transformers' names of the layers that they stand beside."""
-    found: dict[str, LowRank] = {}
+    updates: dict[str, LowRank] = {}
     for name, module in adapter.named_modules():
         if isinstance(module, LowRank):
             tower, block, place = name.split(".")
-            found[f"{TOWERS[tower]}.encoder.layers.{block}.self_attn.{LAYERS[place]}"] = module
-    return found
+            updates[f"{TOWERS[tower]}.encoder.layers.{block}.self_attn.{LAYERS[place]}"] = module
+    return updates
 
 
 @torch.no_grad()

@@ -43,21 +43,21 @@ class Towers(InputModule):
     """Both towers of a run as one module of that library; what it is called stands in the folders that it saves.
 
     Args:
-        found: what `load` opened.
+        model: what `load` opened.
         name: where from.
     """
 
     save_in_root = False  # there its README would take the place of the model's own, whose hash is in the manifest
 
-    def __init__(self, found: CAMPE | Classifier, name: str) -> None:
+    def __init__(self, model: CAMPE | Classifier, name: str) -> None:
         super().__init__()
-        self.embedder = embedder(found, name)
+        self.embedder = embedder(model, name)
         # Parameters would show sentence-transformers the decoder inside, which it would take for a whole one.
         self.register_buffer("here", torch.empty(0), persistent=False)
 
     @property
     def towers(self) -> CAMPE | Adapted:
-        """The module inside."""
+        """The module inside, with the parameters that this one does not show."""
         return self.embedder.model if isinstance(self.embedder, AlignedEmbedder) else self.embedder.method
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Towers":
@@ -85,15 +85,15 @@ class Towers(InputModule):
         Raises:
             DataError: something that is neither, or both in one call. ImageError: a picture that cannot be read.
         """
-        found = [_kind(item) for item in inputs]
-        if all(kind == "text" for kind, _ in found):
-            return {"texts": [(prompt or "") + str(text) for _, text in found]}
-        if not all(kind == "image" for kind, _ in found):
+        items = [_kind(item) for item in inputs]
+        if all(kind == "text" for kind, _ in items):
+            return {"texts": [(prompt or "") + str(text) for _, text in items]}
+        if not all(kind == "image" for kind, _ in items):
             raise DataError("texts and pictures in one call; encode each kind by itself")
-        return {"pixels": torch.stack([self.embedder.preprocess(open_picture(picture)) for _, picture in found])}
+        return {"pixels": torch.stack([self.embedder.preprocess(open_picture(picture)) for _, picture in items])}
 
     def forward(self, features: Features, **_: object) -> Features:
-        """Unit rows."""
+        """What `preprocess` made, with unit rows as `sentence_embedding`."""
         match features:
             case {"pixels": Tensor() as pixels}:
                 rows = self.embedder.images(pixels)
