@@ -77,13 +77,13 @@ class Setting:
 @cache
 def settings_of(kind: type, prefix: str = "") -> tuple[Setting, ...]:
     """Every setting of a kind, in order; those inside others follow them, after a dot."""
-    found: list[Setting] = []
+    settings: list[Setting] = []
     for name, hint, default, doc in _model_fields(kind) if issubclass(kind, BaseModel) else _dataclass_fields(kind):
         inner = _kind_in(hint)
-        found.append(Setting(prefix + name, hint, default, doc, inner))
+        settings.append(Setting(prefix + name, hint, default, doc, inner))
         if inner is not None:
-            found += settings_of(inner, f"{prefix}{name}.")
-    return tuple(found)
+            settings += settings_of(inner, f"{prefix}{name}.")
+    return tuple(settings)
 
 
 def setting_names(kind: type) -> list[str]:
@@ -102,9 +102,9 @@ def checked(kind: type[S], values: object, where: str = "") -> S:
     Raises:
         ConfigError: the first wrong key or value, in one line; for an unknown key the near ones.
     """
-    found = check(kind, values, where)
+    fields = check(kind, values, where)
     try:
-        return _made(kind, found)
+        return _made(kind, fields)
     except ConfigError as error:
         message = str(error)
         raise ConfigError(
@@ -125,16 +125,16 @@ def check(kind: type, values: Plain, where: str = "", prefix: str = "") -> Json:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place}holds {_shown(values)}; settings are keys with values, as in epochs: 20.")
     known = {one.name: one for one in settings_of(kind) if "." not in one.name}
-    found: Json = {}
+    fields: Json = {}
     for key, value in values.items():
         name, setting = f"{prefix}{key}", known.get(str(key))
         if setting is None:
             raise ConfigError(f"{place}no setting is called {name!r}. {_hint(str(key), kind, prefix)}")
         if setting.kind is not None and isinstance(value, Mapping):
-            found[str(key)] = check(setting.kind, value, where, f"{name}.")
+            fields[str(key)] = check(setting.kind, value, where, f"{name}.")
         else:
-            found[str(key)] = _value(setting, name, value, place)
-    return found
+            fields[str(key)] = _value(setting, name, value, place)
+    return fields
 
 
 def merged(base: Values, over: Values) -> Json:
@@ -206,15 +206,15 @@ def _kind_in(hint: Hint) -> type | None:
 
 def _made(kind: Any, values: Values, prefix: str = "") -> Any:
     """An object from checked values, those inside it first."""
-    found = dict(values)
+    fields = dict(values)
     for one in settings_of(kind):
         if "." in one.name:
             continue
-        if one.default is MISSING and one.name not in found:
+        if one.default is MISSING and one.name not in fields:
             raise ConfigError(f"{prefix}{one.name} is not given. {one.doc}".rstrip())
-        if one.kind is not None and isinstance(found.get(one.name), Mapping):
-            found[one.name] = _made(one.kind, found[one.name], f"{prefix}{one.name}.")
-    return kind(**found)
+        if one.kind is not None and isinstance(fields.get(one.name), Mapping):
+            fields[one.name] = _made(one.kind, fields[one.name], f"{prefix}{one.name}.")
+    return kind(**fields)
 
 
 def _value(setting: Setting, name: str, value: object, place: str) -> object:
@@ -225,10 +225,10 @@ def _value(setting: Setting, name: str, value: object, place: str) -> object:
         inner = ", ".join(one.name for one in settings_of(setting.kind, f"{name}."))
         raise ConfigError(f"{place}{name} is {_shown(value)}; it holds settings of its own: {inner}.")
     try:
-        found = _adapter(setting).validate_json(_json(value))
-        if any(isinstance(found, kind) and abs(found) > most for kind, most in LARGEST.items()):
+        converted = _adapter(setting).validate_json(_json(value))
+        if any(isinstance(converted, kind) and abs(converted) > most for kind, most in LARGEST.items()):
             raise OverflowError
-        return found
+        return converted
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise ConfigError(f"{place}{name} is {_shown(value)}; {_message(error)}.") from None
 

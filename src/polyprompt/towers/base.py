@@ -77,8 +77,8 @@ class Change:
 
     def by_pictures(self, most: int) -> list["Change"]:
         """Changes for at most so many pictures each, where pictures have rows of their own; else this one."""
-        own = self.pictures or 0
-        return [self] if own <= most else [self._of(slice(at, at + most)) for at in range(0, own, most)]
+        count = self.pictures or 0
+        return [self] if count <= most else [self._of(slice(at, at + most)) for at in range(0, count, most)]
 
     def _of(self, pictures: slice) -> "Change":
         def cut(one: Rows) -> Rows:
@@ -108,7 +108,7 @@ class Plan:
 
     @property
     def start(self) -> int | None:
-        """As `Change.start`."""
+        """See `Change.start`."""
         blocks = [block for block, _ in self.entries] + [block for block, _ in self.branches]
         return min(blocks, default=None)
 

@@ -249,7 +249,7 @@ def stages(
     count = 1 + max((~token for row in rows for token in row), default=-1)
     names, entered = (0,) * count, [False] * count
     paths: list[list[int]] = []
-    found: dict[int, Stage] = {}
+    layouts: dict[int, Stage] = {}
     trie: Trie | None = None
     for block, of in sorted(({INPUT: ()} | dict(plan.entries)).items()):
         reads = list(range(count)) if of is None else [of[s] if s < len(of) else -1 for s in range(count)]
@@ -261,8 +261,8 @@ def stages(
             trie, new = layout([[slot(finer[~token]) if token < 0 else token for token in row] for row in rows], ends)
             where = _above_which(paths, new, len(trie.ids)) if paths else None
             names, paths = finer, new
-        found[block] = _stage(trie, where, _slots(rows, paths), reads, entered)
-    return found
+        layouts[block] = _stage(trie, where, _slots(rows, paths), reads, entered)
+    return layouts
 
 
 def _above_which(coarse: list[list[int]], fine: list[list[int]], nodes: int) -> Int[Tensor, "n"]:
@@ -471,8 +471,8 @@ class CLIP(Encoder):
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point():
                 # what lies mapped is not aligned, and would round otherwise than a copy of it
-                own = dtype == torch.float32
-                tensor.data = tensor.data.to(self.dtype if id(tensor) in held else torch.float32, copy=own)
+                copied = dtype == torch.float32
+                tensor.data = tensor.data.to(self.dtype if id(tensor) in held else torch.float32, copy=copied)
 
     def hashed(self) -> str:
         """A hash of weights and structure, tokenizer and preprocessing (towers/fingerprint.py)."""

@@ -61,7 +61,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def hashed(self) -> str:
-        """The fingerprint, computed."""
+        """The fingerprint, computed; `fingerprint` keeps it."""
 
     @kept_memory()
     @torch.no_grad()

@@ -72,8 +72,8 @@ def words_said(words: Words) -> str:
 def _settings(part: nn.Module) -> str:
     """The plain settings of one module, in the order of their names."""
     ours = type(part).__module__.startswith("polyprompt.")
-    wanted = vars(part).keys() - EXACT if ours else MEANT | set(getattr(part, "__constants__", ()))
-    values = {name: _said(vars(part).get(name)) for name in wanted}
+    names = vars(part).keys() - EXACT if ours else MEANT | set(getattr(part, "__constants__", ()))
+    values = {name: _said(vars(part).get(name)) for name in names}
     return ", ".join(f"{name}={value}" for name, value in sorted(values.items()) if value is not None)
 
 

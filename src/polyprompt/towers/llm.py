@@ -197,7 +197,7 @@ class LLM(nn.Module):
         """Lets the blocks from `start` on learn, in fp32."""
         for index in range(start, len(self.blocks)):
             if self._unread:
-                self.blocks[index] = self._unread[index].read(torch.float32, self.device, own=True)
+                self.blocks[index] = self._unread[index].read(torch.float32, self.device, copied=True)
             self.blocks[index].requires_grad_(True)
         if self.fresh:
             self.entrance.requires_grad_(True)
@@ -338,8 +338,8 @@ class LLM(nn.Module):
         if branches:
             assert self.layers is not None
             block = _changed(block, with_branches(block, self.layers, branches))
-        wanted = hidden.requires_grad or (tap is not None and tap.gradient) or bool(branches)
-        if hidden.device.type == "cpu" and (index >= self.first_learning or (wanted and torch.is_grad_enabled())):
+        gradient = hidden.requires_grad or (tap is not None and tap.gradient) or bool(branches)
+        if hidden.device.type == "cpu" and (index >= self.first_learning or (gradient and torch.is_grad_enabled())):
             block = _changed(block, _written_out)
         if change is not None:
             block = _changed(block, change)

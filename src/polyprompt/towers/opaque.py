@@ -59,7 +59,7 @@ class OpaqueText(Opaque, Reader):
         raise ConfigError(self.reason)
 
     def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Int[Tensor, "t n"]:
-        """Padded ids."""
+        """Ids, padded to the length that the tower reads."""
         return torch.tensor([self.padded(row, self.length) for row in self.framed(rows)])
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class OpaqueText(Opaque, Reader):
         return [self.run(part.to(device)) for part in texts.split(BATCH)]
 
     def above(self, texts: Int[Tensor, "t n"], states: list[Tensor], change: Change) -> Out:
-        """The same, joined."""
+        """The finished vectors of `below`, joined: a closed tower takes no change."""
         assert change.start is None
         return Out(torch.cat(states))
 
@@ -89,11 +89,11 @@ class OpaqueImage(Opaque, nn.Module):
 
     @torch.no_grad()
     def below(self, pixels: Pixels, start: int | None) -> Float[Tensor, "b ..."]:
-        """The finished vectors."""
+        """The finished vectors [b D]; nothing changes a closed tower, so `start` is None."""
         assert start is None
         return self.model(pixels)
 
     def above(self, states: Float[Tensor, "b ..."], change: Change) -> Out:
-        """The same."""
+        """The finished vectors of `below`: a closed tower takes no change."""
         assert change.start is None
         return Out(states)

@@ -36,17 +36,25 @@ class TowerSizes:
         return list(range(len(text.split())))
 
     def vectors(self, ids: Sequence[int]) -> Float[Tensor, "n d"]:
-        """Zeros."""
+        """Zeros, in the shape that word vectors have."""
         return torch.zeros(len(ids), self.width)
 
     def prepare(self, rows: Sequence[Sequence[int]], plan: Plan = NO_PLAN) -> Prepared:
-        """Nothing is laid out."""
+        """Nothing is laid out.
+
+        Raises:
+            TowerError: always.
+        """
         raise TowerError(NOTHING_THERE)
 
     below = prepare
 
     def above(self, texts: Prepared, states: States, change: Change) -> Out:
-        """Nothing is encoded."""
+        """Nothing is encoded.
+
+        Raises:
+            TowerError: always.
+        """
         raise TowerError(NOTHING_THERE)
 
 

@@ -197,19 +197,19 @@ def _lacking() -> Iterator[list[str]]:
     lacks: list[str] = []
 
     def listen(record: logging.LogRecord) -> bool:
-        if found := re.match(r"Missing keys \((.*)\) discovered", record.getMessage()):
-            lacks.extend(found[1].split(", "))
+        if match := re.match(r"Missing keys \((.*)\) discovered", record.getMessage()):
+            lacks.extend(match[1].split(", "))
         return record.levelno >= before
 
     log = logging.getLogger("timm.models._builder")
-    before, own = log.getEffectiveLevel(), log.level
+    before, level = log.getEffectiveLevel(), log.level
     log.addFilter(listen)
     log.setLevel(logging.INFO)
     try:
         yield lacks
     finally:
         log.removeFilter(listen)
-        log.setLevel(own)
+        log.setLevel(level)
 
 
 def _weights_in(model: nn.Module) -> dict[str, Tensor]:

@@ -53,7 +53,7 @@ class Scale(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """x * gamma."""
+        """x * gamma, channel by channel."""
         return x * self.gamma
 
 

@@ -37,10 +37,10 @@ def sizes_of(name: str) -> Sizes | None:
     """
     if not name.startswith(PREFIX):
         return None
-    found = re.fullmatch(r"vanilla:([1-9]\d*)x([1-9]\d*)(?:@(.+))?", name)
-    if not found or max(int(found[1]), int(found[2])) > LARGEST or int(found[1]) < 8:
+    match = re.fullmatch(r"vanilla:([1-9]\d*)x([1-9]\d*)(?:@(.+))?", name)
+    if not match or max(int(match[1]), int(match[2])) > LARGEST or int(match[1]) < 8:
         raise TowerError(f"text tower {name!r}: write its width and its blocks, at least 8 and 1, as in vanilla:384x6.")
-    return Sizes(int(found[1]), int(found[2]), found[3] or "")
+    return Sizes(int(match[1]), int(match[2]), match[3] or "")
 
 
 def untrained(sizes: Sizes, tokenizer: Foreign) -> nn.Module:

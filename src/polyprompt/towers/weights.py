@@ -52,24 +52,24 @@ class Checkpoint:
         Raises:
             TowerError: a file is gone, damaged, or of another shape than the model.
         """
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for path in dict.fromkeys(self.places[name][0] for name in names):
             try:
                 with safe_open(path, "pt") as file:
-                    found |= {
-                        name: file.get_tensor(own)
-                        for name, (place, own) in self.places.items()
+                    tensors |= {
+                        name: file.get_tensor(stored)
+                        for name, (place, stored) in self.places.items()
                         if place == path and name in names
                     }
             except (OSError, SafetensorError) as error:
                 raise TowerError(f"{path}: cannot be read ({error}); fetch the tower's files again.") from None
-        for name, tensor in found.items():
+        for name, tensor in tensors.items():
             if tensor.shape != self.shapes[name]:
                 raise TowerError(
                     f"{self.places[name][0]}: {name} has the shape {list(tensor.shape)}, config.json says "
                     f"{list(self.shapes[name])}; the files are of different models."
                 )
-        return found
+        return tensors
 
     def within(self, prefix: str) -> list[str]:
         """The names that begin so."""
@@ -81,10 +81,10 @@ class Checkpoint:
         Raises:
             TowerError: as `read`. FileError: one holds what is no number.
         """
-        found = self.read(list(self.places))
-        for name, (path, own) in self.places.items():
-            check_finite({own: found[name]}, path)
-        return found
+        tensors = self.read(list(self.places))
+        for name, (path, stored) in self.places.items():
+            check_finite({stored: tensors[name]}, path)
+        return tensors
 
     def facts(self) -> list[str]:
         """What a fingerprint says of every tensor, read one by one.
@@ -93,9 +93,9 @@ class Checkpoint:
             TowerError, FileError: as `read_all`.
         """
         facts = []
-        for name, (path, own) in sorted(self.places.items()):
+        for name, (path, stored) in sorted(self.places.items()):
             tensor = self.read([name])[name]
-            check_finite({own: tensor}, path)
+            check_finite({stored: tensor}, path)
             facts.append(tensor_said(name, tensor))
         return facts
 
@@ -123,7 +123,7 @@ class Checkpoint:
         for path in sorted({path.resolve() for path, _ in self.places.values()}):
             now = path.stat()
             known.append(f"{path} {now.st_size} {now.st_ino} {now.st_mtime_ns} {now.st_ctime_ns}")
-        known += [f"{name} {path.name} {own}" for name, (path, own) in sorted(self.places.items())]
+        known += [f"{name} {path.name} {stored}" for name, (path, stored) in sorted(self.places.items())]
         return cache_folder("towers") / f"{digest(*known)}.json"
 
 
@@ -132,16 +132,16 @@ def find_checkpoint(path: str, model: nn.Module) -> Checkpoint | None:
     safetensors files under the model's own names."""
     from transformers.utils.hub import cached_file
 
-    def found(name: str) -> Path | None:
+    def cached(name: str) -> Path | None:
         file = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
         return Path(file) if isinstance(file, str) else None
 
-    if whole := found(WHOLE):
+    if whole := cached(WHOLE):
         with safe_open(whole, "pt") as file:
             files = dict.fromkeys(file.keys(), whole)
-    elif index := found(INDEX):
+    elif index := cached(INDEX):
         by_name = read_json(index)["weight_map"]
-        shards = {name: found(name) for name in set(by_name.values())}
+        shards = {name: cached(name) for name in set(by_name.values())}
         if None in shards.values():
             return None
         files = {name: cast(Path, shards[shard]) for name, shard in by_name.items()}
@@ -150,10 +150,10 @@ def find_checkpoint(path: str, model: nn.Module) -> Checkpoint | None:
     front = f"{getattr(model, 'base_model_prefix', '')}."
     places, shapes = {}, {}
     for name, tensor in model.state_dict().items():
-        own = name if name in files else front + name
-        if own not in files:
+        stored = name if name in files else front + name
+        if stored not in files:
             return None
-        places[name], shapes[name] = (files[own], own), tensor.shape
+        places[name], shapes[name] = (files[stored], stored), tensor.shape
     return Checkpoint(places, shapes)
 
 
@@ -202,22 +202,22 @@ class Unread(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """As they lie, mapped."""
-        found = self.checkpoint.read(self.checkpoint.within(self.prefix))
-        return {name.removeprefix(self.prefix): tensor for name, tensor in found.items()}
+        tensors = self.checkpoint.read(self.checkpoint.within(self.prefix))
+        return {name.removeprefix(self.prefix): tensor for name, tensor in tensors.items()}
 
     @property
     def dtype(self) -> torch.dtype:
         """Of its largest tensor."""
         return max(self.tensors().values(), key=Tensor.numel).dtype
 
-    def read(self, dtype: torch.dtype, device: torch.device, *, own: bool = False) -> nn.Module:
-        """The block: matrices in `dtype`, all else, which is little, in fp32; `own`: in memory of its own."""
+    def read(self, dtype: torch.dtype, device: torch.device, *, copied: bool = False) -> nn.Module:
+        """The block: matrices in `dtype`, all else, which is little, in fp32; `copied`: in memory of its own."""
         (block,) = self.block
-        wanted = {
-            name: tensor.to(device, dtype if tensor.ndim > 1 else torch.float32, copy=own)
+        tensors = {
+            name: tensor.to(device, dtype if tensor.ndim > 1 else torch.float32, copy=copied)
             for name, tensor in self.tensors().items()
         }
-        put(block, wanted)
+        put(block, tensors)
         return block
 
     def forget(self) -> None:

@@ -106,8 +106,8 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
             naflex_grid(config.vision_config) * config.vision_config.patch_size, mean, std, interpolation, "squash"
         )
     rules = "transformers" if isinstance(processor, TorchvisionBackend) else "transformers-pil"
-    wanted = interpolation not in ("box", "hamming") or rules == "transformers-pil"
-    check_setting(wanted, "resample", resample, "transformers' own processor has 0 to 3 for tensors")
+    fits = interpolation not in ("box", "hamming") or rules == "transformers-pil"
+    check_setting(fits, "resample", resample, "transformers' own processor has 0 to 3 for tensors")
     pixels, short = _sizes(settings, config.vision_config.image_size)
     if short is None:
         return Preprocess(pixels, mean, std, interpolation, "squash", rules=rules)
@@ -125,14 +125,14 @@ def check_setting(fits: bool, name: str, value: object, allowed: str) -> None:
 def _mean_and_std(settings: Values) -> tuple[Triple, Triple]:
     if not settings["do_normalize"]:
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    found: list[Triple] = []
+    triples: list[Triple] = []
     for name in ("image_mean", "image_std"):
         numbers = settings.get(name)
         fits = isinstance(numbers, list | tuple) and len(numbers) == 3
         check_setting(fits, name, numbers, "three numbers, for red, green, blue")
         red, green, blue = map(float, numbers or ())
-        found.append((red, green, blue))
-    return found[0], found[1]
+        triples.append((red, green, blue))
+    return triples[0], triples[1]
 
 
 def _sizes(settings: Values, usual: int) -> tuple[int, int | None]:

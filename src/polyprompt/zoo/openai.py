@@ -68,12 +68,12 @@ def check(tower: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     Raises:
         TowerError: names what is missing, unknown or of another shape.
     """
-    own = tower.state_dict()
-    for what, keys in (("lacks", own.keys() - state.keys()), ("has the unknown", state.keys() - own.keys())):
+    expected = tower.state_dict()
+    for what, keys in (("lacks", expected.keys() - state.keys()), ("has the unknown", state.keys() - expected.keys())):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise TowerError(f"{name}: {what} tensor {', '.join(sorted(keys)[:3])}{more}")
-    for key, tensor in own.items():
+    for key, tensor in expected.items():
         if tensor.shape != state[key].shape:
             raise TowerError(f"{name}: {key} is {list(state[key].shape)}, not {list(tensor.shape)}")
 
