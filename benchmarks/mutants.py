@@ -42,7 +42,7 @@ def main() -> None:
         if found.mutants < given.count:
             notes.append(f"{found.mutants} of {given.count} mutants, then its time or their number was over.")
         write(
-            f"reliability-mutants-{area.replace(" ", "-")}",
+            f"reliability-mutants-{area.replace(' ', '-')}",
             {
                 "claim": "of a hundred small breakages of a file the tests nearest to it notice at least ninety",
                 "found": {"mutants": found.mutants, "noticed": found.noticed, "left": len(found.survivors)},
