@@ -64,11 +64,11 @@ SLOWER: dict[str, dict[str, Any]] = {
 }
 """In a grid of their own; MMA, MMRL, BMIP and MaPLe's prompts have as many levels as the image side has blocks."""
 LEFT_OUT = (
-    "grid-eurosat-slower has the methods that change the LLM near its input, so that none of its states can be kept and "
-    "all of its 30 blocks run in each step, forward and back; and CoCoOp, whose texts go through the last block once a "
-    "picture. In none of the grids, though each runs on this encoder: CoPrompt and VDT-Adapter, which learn from "
-    "descriptions that someone has to write; DeFo, which knows only the classes it was trained on; MmAP, which is for "
-    "several tasks."
+    "grid-eurosat-slower has the methods that change the LLM near its input, so that none of its states can be kept "
+    "and all of its 30 blocks run in each step, forward and back; and CoCoOp, whose texts go through the last block "
+    "once a picture. In none of the grids, though each runs on this encoder: CoPrompt and VDT-Adapter, which learn "
+    "from descriptions that someone has to write; DeFo, which knows only the classes it was trained on; MmAP, which is "
+    "for several tasks."
 )
 """Said on the page of results."""
 CLOSED = {"taskres", "tip_adapter"}
