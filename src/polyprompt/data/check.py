@@ -36,9 +36,9 @@ def check(name: str, root: Path, *, sample: int = 50) -> list[Finding]:
     Raises:
         UnknownNameError: there is no such set.
     """
-    own, _, part = name.partition(":")
-    entry = catalog.entry(own)
-    known = catalog.known(own) or own
+    set_name, _, part = name.partition(":")
+    entry = catalog.entry(set_name)
+    known = catalog.known(set_name) or set_name
     parts = (entry.part(known, part),) if part else entry.parts or ("",)
     return [
         _finding(entry, known, one, split, root, sample) for one in parts for split in entry.splits_in(one) or (None,)

@@ -16,7 +16,7 @@ def lines(entry: Entry) -> Iterator[str]:
     facts = {
         "classes": f"{entry.classes}" if entry.classes else "",
         "class order": entry.order,
-        "names changed": ", ".join(f"{own} -> {name}" for own, name in entry.renamed.items()),
+        "names changed": ", ".join(f"{original} -> {name}" for original, name in entry.renamed.items()),
         "names of two classes": ", ".join(entry.twins),
         "prompt": entry.template,
         "lies in": " or ".join(f"{folder}/" for folder in entry.folders),

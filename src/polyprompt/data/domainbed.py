@@ -34,11 +34,11 @@ def in_and_out(data: Labelled, source: str, trial: int) -> tuple[Labelled, Label
     kept: list[int] = []
     held: list[int] = []
     for number, part in enumerate(parts):  # in the order of DomainBed's folders
-        own = [i for i, picture in enumerate(data.pictures) if picture.key.startswith(f"{part}/")]
-        np.random.RandomState(seed_of(trial, number)).shuffle(own)
-        count = int(len(own) * HELD_OUT)
-        held += own[:count]
-        kept += own[count:]
+        members = [i for i, picture in enumerate(data.pictures) if picture.key.startswith(f"{part}/")]
+        np.random.RandomState(seed_of(trial, number)).shuffle(members)
+        count = int(len(members) * HELD_OUT)
+        held += members[:count]
+        kept += members[count:]
     if len(kept) + len(held) != len(data.pictures):
         raise ConfigError(f"domainbed: {source} is no domain of a published set, as pacs:photo is; leave it out")
     return data.keep(sorted(kept)), data.keep(sorted(held))

@@ -88,12 +88,12 @@ class Entry:
         candidates = [root / place for place in self.folders]
         if root.name in {Path(place).name for place in self.folders}:
             candidates.append(root)
-        if (found := next((place for place in candidates if place.is_dir()), None)) is None:
+        if (folder := next((place for place in candidates if place.is_dir()), None)) is None:
             places = " or ".join(str(place) for place in candidates)
             raise DataError(
                 f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it, or says how."
             )
-        return found
+        return folder
 
     def part(self, name: str, part: str) -> str:
         """The part that is meant; of several, photo+sketch, each.
@@ -103,14 +103,14 @@ class Entry:
         """
         if "+" in part:
             return "+".join(self.part(name, one) for one in part.split("+"))
-        found = {known.casefold(): known for known in self.parts}.get(part.casefold(), "")
-        if part and not found:
+        spelling = {known.casefold(): known for known in self.parts}.get(part.casefold(), "")
+        if part and not spelling:
             if not self.parts:
                 raise DataError(f"{name}: has no parts, but {name}:{part} names one")
             raise UnknownNameError(f"part of {name}", part, self.parts)
-        if self.parts and not (found or self.default_part):
+        if self.parts and not (spelling or self.default_part):
             raise DataError(f"{name}: name a part of it: {', '.join(f'{name}:{known}' for known in self.parts)}")
-        return found or self.default_part
+        return spelling or self.default_part
 
     def splits_in(self, part: str) -> tuple[str, ...]:
         """The official splits of a part."""
@@ -124,7 +124,7 @@ class Entry:
         if split is None and self.splits_in(part):
             return None
         if "+" in part:
-            found = [self.expected(counts, one, split) for one in part.split("+")]
-            return None if None in found else sum(one or 0 for one in found)
+            numbers = [self.expected(counts, one, split) for one in part.split("+")]
+            return None if None in numbers else sum(one or 0 for one in numbers)
         names = [f"{part}/{split}", split, part, ""]
         return next((counts[name] for name in names if name in counts), None)

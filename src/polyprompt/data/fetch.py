@@ -104,10 +104,10 @@ def _checked(file: Path, one: Download) -> None:
         if not expected:
             continue
         with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, lambda kind=kind: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-        if found != expected:
+            digest = hashlib.file_digest(opened, lambda kind=kind: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        if digest != expected:
             file.unlink()
-            raise FileError(f"{one.url}: what arrived has {kind} {found}, not {expected}; removed. Fetch it again.")
+            raise FileError(f"{one.url}: what arrived has {kind} {digest}, not {expected}; removed. Fetch it again.")
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -66,7 +66,7 @@ def hold_out(data: Labelled, share: float) -> tuple[Labelled, Labelled]:
         raise ConfigError(f"held_out is {share}; it is a share of each class, between 0 and 1")
     held: list[int] = []
     for label, name in enumerate(data.class_names):
-        members = [i for i, own in enumerate(data.labels) if own == label]
+        members = [i for i, picture_label in enumerate(data.labels) if picture_label == label]
         if len(members) < 2:
             raise DataError(f"{data.name}: class {name!r} has {len(members)} picture; to hold out some takes two")
         count = min(max(round(share * len(members)), 1), len(members) - 1)

@@ -121,8 +121,8 @@ class Walk:
             return self._refuse(folder, "a link back to a folder that it lies in; remove it")
         self._note_links(folder)
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             return self._refuse(folder, f"cannot be read ({error.strerror})")
         for entry in entries:
@@ -173,11 +173,11 @@ def pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{readable(str(folder))}: no such folder.{nearby(folder)}")
     walk = Walk(folder)
-    found = walk.pictures(folder)
+    pictures = walk.pictures(folder)
     walk.warn()
-    if not found:
+    if not pictures:
         raise DataError(f"{readable(str(folder))}: no pictures in it. Give a folder with {', '.join(sorted(IMAGES))}.")
-    return found
+    return pictures
 
 
 class Places:

@@ -173,10 +173,10 @@ class Labelled:
 
     def listed(self) -> list[tuple[int | None, int]]:
         """Number and label of each picture in the order of the source; in place of one that was left out, None."""
-        found: list[tuple[int | None, int]] = list(enumerate(self.labels))
+        entries: list[tuple[int | None, int]] = list(enumerate(self.labels))
         for at, label in reversed(self.gaps):
-            found.insert(at, (None, label))
-        return found
+            entries.insert(at, (None, label))
+        return entries
 
     def without(self, bad: Collection[int], lines: Sequence[str]) -> "Labelled":
         """All but some pictures that cannot be read, with gaps in their places; `lines` say of each what is wrong."""

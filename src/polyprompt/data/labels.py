@@ -93,12 +93,12 @@ def labelled_of(
         DataError: one class only, two of one name, a label that does not match its folder or the given classes.
     """
     order = classes.labels()
-    own = tuple(classes.name_of[label] for label in order)
-    names = check_class_names(own if class_names is None else class_names, name, twins=classes.twins)
+    data_names = tuple(classes.name_of[label] for label in order)
+    names = check_class_names(data_names if class_names is None else class_names, name, twins=classes.twins)
     number = {label: i for i, label in enumerate(order)}
-    if names != own:
+    if names != data_names:
         number = _numbers_among(names, classes, name)
-    _warn_of_codes(name, place, own)
+    _warn_of_codes(name, place, data_names)
     pictures: dict[str, Picture] = {}
     labels: list[int] = []
     missing: dict[str, str] = {}
@@ -150,7 +150,7 @@ def _numbers_among(names: Sequence[str], classes: Classes, name: str) -> dict[st
     if len(set(names)) < len(names):
         raise DataError(f"{name}: its classes are not those of the other set, which has two of one name; give the same")
     place = {class_name: i for i, class_name in enumerate(names)}
-    return {label: place[own] for label, own in classes.name_of.items() if own in place}
+    return {label: place[class_name] for label, class_name in classes.name_of.items() if class_name in place}
 
 
 def _not_expected(row: Row, class_name: str, names: Sequence[str]) -> str:

@@ -38,9 +38,9 @@ def coop_split(file: str, *pictures: str) -> Reading:
 
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part, split
-        own = folder / file
-        splits = content(own) if own.is_file() else _packaged(folder, file)
-        yield from split_file.rows_below(own, splits, *(folder / place for place in pictures))
+        path = folder / file
+        splits = content(path) if path.is_file() else _packaged(folder, file)
+        yield from split_file.rows_below(path, splits, *(folder / place for place in pictures))
 
     return rows
 
@@ -91,14 +91,14 @@ def wnid_folders(places: Mapping[str, Sequence[str]], classes: Callable[[], Iter
 
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part
-        wanted = sorted(classes())
+        ids = sorted(classes())
         names = _names_beside(folder)
-        label_of = {wnid: label for label, wnid in enumerate(wanted)}
-        for own in places if split is None else [split]:
-            root = first_folder(folder, places[own])
+        label_of = {wnid: label for label, wnid in enumerate(ids)}
+        for split_name in places if split is None else [split]:
+            root = first_folder(folder, places[split_name])
             for row in _class_folders(folder, root, lambda wnid: wnid in label_of):
                 wnid = str(row.label)
-                yield replace(row, split=own, label=label_of[wnid], class_name=names[wnid])
+                yield replace(row, split=split_name, label=label_of[wnid], class_name=names[wnid])
 
     return rows
 
@@ -142,9 +142,9 @@ def first_folder(folder: Path, places: Sequence[str]) -> Path:
         DataError: none is.
     """
     candidates = [folder / place for place in places]
-    if (found := next((place for place in candidates if place.is_dir()), None)) is None:
+    if (first := next((place for place in candidates if place.is_dir()), None)) is None:
         raise DataError(f"{folder}: its pictures are not there; looked for {' or '.join(map(str, candidates))}")
-    return found
+    return first
 
 
 def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> Iterator[Row]:
@@ -199,14 +199,14 @@ def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = (
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part, split
         near = (folder / file, folder / "caption_datasets" / file, folder.parent / "caption_datasets" / file)
-        if own := next((place for place in near if place.is_file()), None):
-            found = karpathy.rows_below(own, Places(folder / file, *also))
+        if path := next((place for place in near if place.is_file()), None):
+            all_rows = karpathy.rows_below(path, Places(folder / file, *also))
         elif tables.fits(str(folder)):
             say_once(str(folder), f"{folder.name}: no {file} in it; the table beside the pictures is read.")
-            found = tables.rows(str(folder))
+            all_rows = tables.rows(str(folder))
         else:
             raise DataError(f"{folder}: no {file} in it; looked for {' or '.join(map(str, near))}")
-        for row in found:
+        for row in all_rows:
             if isinstance(row, Row):
                 yield replace(row, split="train") if row.split in train else row
 
@@ -216,8 +216,8 @@ def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = (
 def video_of(places: Places, name: str, key: str = "") -> Picture | None:
     """A clip by its name, which may lack its ending; its key is the name, if not given."""
     endings = ("", ".mp4", ".avi", ".webm", ".mkv")
-    found = (places.find(f"{name}{ending}", key or name) for ending in endings)
-    return next((picture for picture in found if picture is not None), None)
+    pictures = (places.find(f"{name}{ending}", key or name) for ending in endings)
+    return next((picture for picture in pictures if picture is not None), None)
 
 
 def lines_of(file: Path) -> list[str]:

@@ -94,7 +94,7 @@ def read_class_list(file: Path) -> dict[str, str]:
         raise DataError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    found: dict[str, str] = {}
+    name_of: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         folder, _, name = line.strip().partition(" ")
         if not folder:
@@ -103,7 +103,7 @@ def read_class_list(file: Path) -> dict[str, str]:
             raise DataError(
                 f"{file.name}, line {number}: {line!r} has no class name; write the folder, a blank, a name"
             )
-        if folder in found:
+        if folder in name_of:
             raise DataError(f"{file.name}, line {number}: the folder {folder!r} has a name already")
-        found[folder] = name.strip()
-    return found
+        name_of[folder] = name.strip()
+    return name_of

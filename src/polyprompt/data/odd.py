@@ -35,18 +35,19 @@ def is_list(text: str) -> bool:
     if text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
         return False
     try:
-        found = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return False
-    return isinstance(found, (list, tuple, set, dict)) and any(isinstance(part, str) for part in found)
+    return isinstance(value, (list, tuple, set, dict)) and any(isinstance(part, str) for part in value)
 
 
 def warn(name: str, place: str, rows: Sequence[Row]) -> None:
     """Says how many captions look damaged, by kind, and how many a picture has twice."""
     for test, what in KINDS:
-        if found := [row for row in rows if row.caption and test(row.caption.strip())]:
+        if damaged := [row for row in rows if row.caption and test(row.caption.strip())]:
             say_once(
-                place, f"{name}: {count(len(found), 'caption')} {what} ({found[0].where}: {found[0].caption!r:.80})."
+                place,
+                f"{name}: {count(len(damaged), 'caption')} {what} ({damaged[0].where}: {damaged[0].caption!r:.80}).",
             )
     doubled = Counter((row.key, row.caption.strip()) for row in rows if row.caption)
     if twice := [pair for pair, times in doubled.items() if times > 1]:

@@ -55,12 +55,12 @@ def column(columns: Sequence[str], usual: Sequence[str], what: str, where: str) 
     Raises:
         DataError: there is none.
     """
-    if (found := optional_column(columns, usual)) is None:
+    if (name := optional_column(columns, usual)) is None:
         raise DataError(
             f"{where}: no column for the {what}; found {', '.join(map(repr, columns)) or 'none'}. "
             f"Name it {', '.join(usual[:-1])} or {usual[-1]}."
         )
-    return found
+    return name
 
 
 def optional_column(columns: Sequence[str], usual: Sequence[str]) -> str | None:
@@ -75,10 +75,10 @@ def texts(value: object, where: str) -> list[str]:
     Raises:
         DataError: it holds anything else, or nothing.
     """
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, Sequence) or not found or not all(isinstance(text, str) for text in found):
+    captions = [value] if isinstance(value, str) else value
+    if not isinstance(captions, Sequence) or not captions or not all(isinstance(text, str) for text in captions):
         raise DataError(f"{where}: the caption is {value!r:.80}; give a string or a list of strings")
-    return list(found)
+    return list(captions)
 
 
 def label_of(value: object, where: str) -> str | int:

@@ -69,8 +69,8 @@ def kinds_of(source: str) -> tuple[Kind, ...]:
     Raises:
         DataError: there is nothing of this name.
     """
-    if found := _catalogue_name(source):
-        return (catalog.entry(found[0]).holds,)
+    if named := _catalogue_name(source):
+        return (catalog.entry(named[0]).holds,)
     kinds: dict[Kind, None] = {}
     for place in [str(Path(source) / name) for name in _split_folders(source)] or [source]:
         for reader in _fitting(place):
@@ -108,9 +108,9 @@ def _catalogue_name(source: str) -> tuple[str, str, str] | None:
 
 
 def _of_catalogue(source: str, kind: Kind) -> Source | None:
-    if (found := _catalogue_name(source)) is None:
+    if (named := _catalogue_name(source)) is None:
         return None
-    name, part, folder = found
+    name, part, folder = named
     entry = catalog.entry(name)
     if entry.holds != kind:
         raise DataError(f"{name}: holds {entry.holds}, not {kind}")
@@ -189,8 +189,8 @@ def _of_reader(source: str, kind: Kind) -> Source:
         DataError: none does, or several do.
     """
     fitting = _fitting(source, kind)
-    found = fitting if len(fitting) == 1 else [reader for reader in fitting if _holds(reader, source, kind)]
-    exact = [reader for reader in found if reader is not class_folders] or found
+    holding = fitting if len(fitting) == 1 else [reader for reader in fitting if _holds(reader, source, kind)]
+    exact = [reader for reader in holding if reader is not class_folders] or holding
     if len(exact) > 1:
         raise DataError(f"{source}: may be {' or '.join(reader.WHAT for reader in exact)}; name the file that is meant")
     if not exact:
@@ -244,8 +244,8 @@ def _nothing(source: str, kind: Kind, fitting: Sequence[Reader]) -> str:
         return f"{source}: no {kind} found in it; it is {' or '.join(reader.WHAT for reader in fitting)} without {kind}"
     if os.path.exists(source):
         if any(Path(name).suffix.lower() in SEEN for name in first_files(Path(source))):
-            wanted = "a folder per class" if kind == "labels" else "captions.csv beside them"
-            return f"{source}: holds pictures, but no {kind} of them; give {wanted}"
+            advice = "a folder per class" if kind == "labels" else "captions.csv beside them"
+            return f"{source}: holds pictures, but no {kind} of them; give {advice}"
         return f"{source}: no {kind} found in it. Give {', '.join(reader.WHAT for reader in readers())}."
     near = get_close_matches(source.partition("@")[0].partition(":")[0].casefold(), catalog.names(), n=2)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else nearby(source)

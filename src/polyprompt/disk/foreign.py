@@ -211,15 +211,15 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
     content = read_foreign(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    found = _named(content, str(path))
-    if not found:
+    tensors = _named(content, str(path))
+    if not tensors:
         raise FileError(f"{path}: holds no tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def _named(content: object, path: str) -> dict[str, Tensor]:
     """All tensors in mappings and placeholders, by the keys that lead to them, in order."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     waiting: list[tuple[str, int, object]] = [("", 0, content)]
     seen = 0
     while waiting:
@@ -229,10 +229,10 @@ def _named(content: object, path: str) -> dict[str, Tensor]:
         if depth > DEEPEST or seen > MOST:
             raise FileError(f"{path}: damaged, its parts are nested beyond all measure")
         if isinstance(value, Tensor):
-            found[name] = value
+            tensors[name] = value
         elif isinstance(value, dict):
             inner = [
                 (f"{name}.{key}" if name else key, depth + 1, one) for key, one in value.items() if type(key) is str
             ]
             waiting.extend(reversed(inner))
-    return found
+    return tensors

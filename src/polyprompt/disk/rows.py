@@ -128,23 +128,23 @@ class RowStore:
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._found())
+        return len(self._places_by_key())
 
     def __contains__(self, key: str) -> bool:
-        return item_key(key) in self._found()
+        return item_key(key) in self._places_by_key()
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """The places of the keys that are not there, each key once, in order."""
-        found, places = self._found(), dict[bytes, int]()
+        known, places = self._places_by_key(), dict[bytes, int]()
         for place, key in enumerate(keys):
-            if (hashed := item_key(key)) not in found:
+            if (hashed := item_key(key)) not in known:
                 places.setdefault(hashed, place)
         return list(places.values())
 
     def find(self, keys: Sequence[str]) -> Rows:
         """The items under these keys, all of which must be there."""
-        found = self._found()
-        return Rows([found[item_key(key)] for key in keys])
+        known = self._places_by_key()
+        return Rows([known[item_key(key)] for key in keys])
 
     def get(self, keys: Sequence[str], compute: Compute, what: str) -> list[Float[Tensor, "_ d"]]:
         """The rows of these items, [r d] each; those that are not kept yet are computed and kept.
@@ -250,7 +250,7 @@ class RowStore:
             _heal(path, error)
             return None
 
-    def _found(self) -> dict[bytes, tuple[Piece, int]]:
+    def _places_by_key(self) -> dict[bytes, tuple[Piece, int]]:
         if self._places is None:
             self._places = {}
             for piece in self._pieces.values():

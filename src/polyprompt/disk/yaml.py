@@ -41,14 +41,14 @@ class _Loader(yaml.SafeLoader):
 
     def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Plain]:
         """A mapping whose keys differ."""
-        found: dict[Hashable, Plain] = {}
+        entries: dict[Hashable, Plain] = {}
         for name, value in node.value:
             key = self.construct_object(name, deep=True)
-            if not isinstance(key, Hashable) or key in found:
+            if not isinstance(key, Hashable) or key in entries:
                 why = "comes twice" if isinstance(key, Hashable) else "cannot be a key"
                 raise yaml.MarkedYAMLError(problem=f"{key!r:.60} {why}", problem_mark=name.start_mark)
-            found[key] = self.construct_object(value, deep=True)
-        return found
+            entries[key] = self.construct_object(value, deep=True)
+        return entries
 
     def number(self, node: yaml.ScalarNode) -> int | float:
         """A number, as its tag says."""
@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> Json:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise ConfigError(f"{path}: more than {LARGEST:,} bytes; not a file with settings.")
-        found = parse_yaml(data.decode("utf-8"))
+        content = parse_yaml(data.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Give a YAML file with settings.") from None
     except OSError as error:
@@ -98,9 +98,9 @@ def read_yaml(path: Path) -> Json:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
     except ValueError as error:
         raise ConfigError(f"{path}{error}.") from None
-    if not isinstance(found or {}, dict):
+    if not isinstance(content or {}, dict):
         raise ConfigError(f"{path}: not settings; write one `key: value` a line.")
-    return {str(key): value for key, value in (found or {}).items()}
+    return {str(key): value for key, value in (content or {}).items()}
 
 
 def parse_yaml(text: str) -> Plain:

@@ -33,16 +33,16 @@ def moves(data: bytes) -> bool:
 
 def gif_frames(data: bytes, most: int = MAX_FRAMES + 1) -> int:
     """How many frames a GIF has, counted from its blocks without decoding any, up to `most`."""
-    at, found = 13 + _colours(data, 10), 0
-    while at < len(data) and found < most:
+    at, frames = 13 + _colours(data, 10), 0
+    while at < len(data) and frames < most:
         mark = data[at : at + 1]
         if mark == b";":
             break
         if mark == b",":
-            at, found = _behind_blocks(data, at + 11 + _colours(data, at + 9)), found + 1
+            at, frames = _behind_blocks(data, at + 11 + _colours(data, at + 9)), frames + 1
         else:
             at = _behind_blocks(data, at + 2) if mark == b"!" else at + 1
-    return found
+    return frames
 
 
 def _colours(data: bytes, at: int) -> int:
@@ -73,12 +73,12 @@ def open_frames(source: str | Path | bytes | Image.Image, count: int) -> list[Im
         return _frames(BytesIO(source), "video", count) or _of_gif(source, "picture", count)
     try:
         with open_regular(source) as file:
-            found = _frames(file, str(source), count)
+            frames = _frames(file, str(source), count)
     except FileNotFoundError:
         raise ImageError(str(source), "no such file") from None
     except OSError as error:
         raise ImageError(str(source), f"cannot be read ({error.strerror})") from None
-    return found or _of_gif(bytes_of(source), str(source), count)
+    return frames or _of_gif(bytes_of(source), str(source), count)
 
 
 def _frames(file: BufferedReader | BytesIO, name: str, count: int) -> list[Image.Image]:

@@ -16,7 +16,7 @@ def names() -> tuple[str, ...]:
 
 def known(name: str) -> str | None:
     """The catalogue's spelling of a name: "OxfordPets", "oxford_pets" and "oxford-pets" are one; None if it is none."""
-    return {_bare(own): own for own in names()}.get(_bare(name)) if name and not set(name) & set("/\\.") else None
+    return {_bare(one): one for one in names()}.get(_bare(name)) if name and not set(name) & set("/\\.") else None
 
 
 def entry(name: str) -> Entry:
@@ -25,9 +25,9 @@ def entry(name: str) -> Entry:
     Raises:
         UnknownNameError: there is none of this name; near names are offered.
     """
-    if (own := known(name)) is None:
+    if (spelling := known(name)) is None:
         raise UnknownNameError("data set", name, names())
-    return import_module(f"{__name__}.{own.replace('-', '_')}").ENTRY
+    return import_module(f"{__name__}.{spelling.replace('-', '_')}").ENTRY
 
 
 def _bare(name: str) -> str:

@@ -17,8 +17,8 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each video, in the order in which `{split}_data.json` speaks of them first."""
     del part
     places = Places(folder / "x", "videos")
-    for own in SPLITS if split is None else [split]:
-        file = folder / f"{own}_data.json"
+    for split_name in SPLITS if split is None else [split]:
+        file = folder / f"{split_name}_data.json"
         entries = content(file)
         if not isinstance(entries, list):
             raise DataError(f"{file}: is no list of moments; take LocalizingMoments' own")
@@ -29,7 +29,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         for name, sentences in texts.items():
             picture = video_of(places, name) or video_of(places, name.rpartition(".")[0], name)
             text = " ".join(sentence.strip() for sentence in sentences)
-            yield Row(f"{file.name}, {name}", name, picture, text, own)
+            yield Row(f"{file.name}, {name}", name, picture, text, split_name)
 
 
 ENTRY = Entry(

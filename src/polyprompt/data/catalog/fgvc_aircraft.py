@@ -17,15 +17,15 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     del part
     label_of = {name: label for label, name in enumerate(lines_of(folder / "variants.txt"))}
     places = Places(folder / "variants.txt")
-    for own in SPLITS if split is None else [split]:
-        file = folder / f"images_variant_{own}.txt"
+    for split_name in SPLITS if split is None else [split]:
+        file = folder / f"images_variant_{split_name}.txt"
         for number, line in numbered_lines(file):
             picture, _, name = line.partition(" ")
             where = f"{file.name}, line {number}"
             if name not in label_of:
                 raise DataError(f"{where}: {name!r} is not in variants.txt; take both from one release")
             key = f"images/{picture}.jpg"
-            yield Row(where, key_of(key), places.find(key), split=own, label=label_of[name], class_name=name)
+            yield Row(where, key_of(key), places.find(key), split=split_name, label=label_of[name], class_name=name)
 
 
 ENTRY = Entry(

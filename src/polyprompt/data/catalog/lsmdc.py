@@ -21,10 +21,10 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     files = Walk(folder).pictures(folder)
     films = dict.fromkeys(str(file.parent.relative_to(folder)) for file in files)
     places = Places(folder / "x", *films)
-    for own in FILES if split is None else [split]:
-        for where, fields in tab_separated(folder / FILES[own], 6):
+    for split_name in FILES if split is None else [split]:
+        for where, fields in tab_separated(folder / FILES[split_name], 6):
             clip = fields[0]
-            yield Row(where, clip, video_of(places, clip), fields[5], own)
+            yield Row(where, clip, video_of(places, clip), fields[5], split_name)
 
 
 ENTRY = Entry(

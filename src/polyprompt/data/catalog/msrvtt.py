@@ -24,15 +24,15 @@ VIDEOS = ("TrainValVideo", "TestVideo", "videos/all", "videos", "MSRVTT_Videos")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each sentence of a clip; of 1k-A's test the one sentence of its csv."""
     files = sorted(file for near in (folder, folder / "annotation") for file in near.glob("*.json"))
-    found = [file for file in files if _is_release(file)]
-    if not found:
+    releases = [file for file in files if _is_release(file)]
+    if not releases:
         raise DataError(f"{folder}: no JSON with videos and sentences in it (train_val_videodatainfo.json, ...)")
     places = Places(folder / "x", *VIDEOS)
     if part == "full":
-        yield from (row for file in found for row in _sentences(file, places))
+        yield from (row for file in releases for row in _sentences(file, places))
         return
     test = {row.key: row for row in _test_1ka(folder, places)}
-    for row in (row for file in found for row in _sentences(file, places)):
+    for row in (row for file in releases for row in _sentences(file, places)):
         if split == "train-7k" and row.split != "test":
             yield _named(row, "train-7k")
         elif split != "train-7k" and row.key not in test:
@@ -41,8 +41,8 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
 
 
 def _is_release(file: Path) -> bool:
-    found = content(file)
-    return isinstance(found, dict) and "videos" in found and "sentences" in found
+    data = content(file)
+    return isinstance(data, dict) and "videos" in data and "sentences" in data
 
 
 def _sentences(file: Path, places: Places) -> Iterator[Row]:

@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each caption of a clip that one of the three lists names."""
     del part, split
-    split_of = {name: own for own in SPLITS for name in lines_of(folder / f"{own}_list.txt")}
+    split_of = {name: split_name for split_name in SPLITS for name in lines_of(folder / f"{split_name}_list.txt")}
     places = Places(folder / "x", "YouTubeClips", "MSVD_Videos")
     pictures = {name: video_of(places, name) for name in split_of}
     captions = folder / "AllVideoDescriptions.txt"

@@ -85,7 +85,7 @@ def captions_by_code(drawn: Iterable[str]) -> dict[str, list[str]]:
     from emoji import EMOJI_DATA, STATUS
 
     drawn = set(drawn)
-    found = {}
+    texts_of = {}
     for emoji, data in EMOJI_DATA.items():
         points = [ord(letter) for letter in emoji]
         without = any(point in skipped for point in points for skipped in (SKIN_TONES, FLAG_LETTERS, FLAG_TAGS))
@@ -93,14 +93,14 @@ def captions_by_code(drawn: Iterable[str]) -> dict[str, list[str]]:
             continue
         spellings = ("-".join(f"{p:04X}" for p in points), "-".join(f"{p:04X}" for p in points if p != 0xFE0F))
         if code := next((spelling for spelling in spellings if spelling in drawn), None):
-            found[code] = [_words(name) for name in (data["en"], *data.get("alias", ()))]
+            texts_of[code] = [_words(name) for name in (data["en"], *data.get("alias", ()))]
 
     owners: dict[str, set[str]] = {}
-    for code, texts in found.items():
+    for code, texts in texts_of.items():
         for text in texts:
             owners.setdefault(_bare(text), set()).add(code)
     captions = {}
-    for code, (name, *aliases) in found.items():
+    for code, (name, *aliases) in texts_of.items():
         kept = {_bare(name): name}
         for alias in aliases:
             if _says_something(alias) and len(owners[_bare(alias)]) == 1:

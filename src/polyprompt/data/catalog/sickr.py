@@ -21,10 +21,10 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
     file = folder / "SICK.txt"
     for line, cells in tables.records(file):
         where = f"{file.name}, line {line}"
-        if (own := SPLITS.get(cells.get("SemEval_set", ""))) is None:
+        if (split_name := SPLITS.get(cells.get("SemEval_set", ""))) is None:
             raise DataError(f"{where}: SemEval_set is {cells.get('SemEval_set')!r}; must be TRAIN, TRIAL or TEST")
         score = tables.number(cells.get("relatedness_score"), where)
-        yield ScoredRow(where, cells["sentence_A"], cells["sentence_B"], score, own)
+        yield ScoredRow(where, cells["sentence_A"], cells["sentence_B"], score, split_name)
 
 
 ENTRY = Entry(

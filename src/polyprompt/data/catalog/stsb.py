@@ -19,9 +19,9 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
             if isinstance(row, ScoredRow):
                 yield row
         return
-    for own in SPLITS if split is None else [split]:
-        for where, fields in tab_separated(folder / f"sts-{own}.csv", 7):
-            yield ScoredRow(where, fields[5], fields[6], tables.number(fields[4], where), own)
+    for split_name in SPLITS if split is None else [split]:
+        for where, fields in tab_separated(folder / f"sts-{split_name}.csv", 7):
+            yield ScoredRow(where, fields[5], fields[6], tables.number(fields[4], where), split_name)
 
 
 ENTRY = Entry(

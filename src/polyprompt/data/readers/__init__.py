@@ -30,5 +30,5 @@ class Reader(Protocol):
 @cache
 def readers() -> tuple[Reader, ...]:
     """All files of this folder."""
-    found = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    return tuple(cast(Reader, module) for module in found)
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    return tuple(cast(Reader, module) for module in modules)

@@ -24,8 +24,8 @@ def fits(source: str) -> bool:
         return bool(_files(path))
     if path.suffix.lower() != ".json":
         return False
-    found = content(path)
-    return isinstance(found, dict) and "images" in found and "annotations" in found
+    data = content(path)
+    return isinstance(data, dict) and "images" in data and "annotations" in data
 
 
 def rows(source: str) -> Iterator[Row]:
@@ -48,16 +48,16 @@ def _rows_of(file: Path) -> Iterator[Row]:
         name_of[field(image, "id", int, where)] = field(image, "file_name", str, where)
     split = split_of(part)
     key_in = {image: key_of(f"{part}/{name}" if split else name) for image, name in name_of.items()}
-    found: dict[int, Picture | None] = {}
+    picture_of: dict[int, Picture | None] = {}
     for number, entry in enumerate(field(content(file), "annotations", list, file.name)):
         where = f"{file.name}, annotations[{number}]"
         image = field(entry, "image_id", int, where)
         if image not in name_of:
             raise DataError(f"{where}: image_id {image} is not among the images; take the annotation out")
-        if image not in found:
-            found[image] = places.find(name_of[image], key_in[image])
-        yield Row(where, key_in[image], found[image], field(entry, "caption", str, where), split)
-    if bare := [name for image, name in name_of.items() if image not in found]:
+        if image not in picture_of:
+            picture_of[image] = places.find(name_of[image], key_in[image])
+        yield Row(where, key_in[image], picture_of[image], field(entry, "caption", str, where), split)
+    if bare := [name for image, name in name_of.items() if image not in picture_of]:
         number = count(len(bare), "picture")
         say_once(str(file), f"{file.name}: left out {number} without a caption ({some(bare)}).")
     places.warn()

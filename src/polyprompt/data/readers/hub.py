@@ -96,10 +96,10 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
     for number, (cells, picture, key) in enumerate(zip(about, *_pictures(dataset, images[0], split), strict=True)):
         cells = cast(Json, cells)
         where = f"{place}, row {number}"
-        own = str(cells[split_name]) if split_name else split
+        row_split = str(cells[split_name]) if split_name else split
         of = _label(cells, label, class_name, known, where)
         for text in texts(cells[caption], where) if caption else [None]:
-            yield Row(where, key, picture, text, own, *of)
+            yield Row(where, key, picture, text, row_split, *of)
 
 
 def _label(

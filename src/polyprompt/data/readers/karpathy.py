@@ -22,8 +22,8 @@ def fits(source: str) -> bool:
         return len(_inside(path)) == 1
     if path.suffix.lower() != ".json":
         return False
-    found = content(path)
-    return isinstance(found, dict) and "images" in found and "annotations" not in found
+    data = content(path)
+    return isinstance(data, dict) and "images" in data and "annotations" not in data
 
 
 def rows(source: str) -> Iterator[Row]:

@@ -70,13 +70,13 @@ def rows(source: str) -> Iterator[Row | ScoredRow]:
         DataError: the file is missing, not UTF-8, not well formed, or lacks a column; the message names file and line.
     """
     table = table_of(Path(source))
-    found = records(table)
-    if (first := next(found, None)) is None:
+    rest = records(table)
+    if (first := next(rest, None)) is None:
         return
     columns = list(first[1])
     places = Places(table)
     make = _of_sentences(columns) or _of_pictures(table, columns, places)
-    for line, cells in chain([first], found):
+    for line, cells in chain([first], rest):
         yield from make(f"{table.name}, line {line}", cells)
     places.warn()
 
@@ -89,8 +89,8 @@ def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[Sco
         return None
 
     def make(where: str, cells: Cells) -> Iterator[ScoredRow]:
-        own = cells.get(split) if split else None
-        yield ScoredRow(where, str(cells[first]), str(cells[second]), number(cells[score], where), own)
+        row_split = cells.get(split) if split else None
+        yield ScoredRow(where, str(cells[first]), str(cells[second]), number(cells[score], where), row_split)
 
     return make
 
@@ -108,15 +108,15 @@ def _of_pictures(table: Path, columns: Sequence[str], places: Places) -> Callabl
     if not (names.caption or names.label or names.class_name):
         column(columns, (*CAPTION, *LABEL), "caption or the label", table.name)
     _warn_of_choice(table, columns, names)
-    found: dict[str, Picture | None] = {}
+    picture_of: dict[str, Picture | None] = {}
 
     def make(where: str, cells: Cells) -> Iterator[Row]:
         name = cells.get(names.image)
         if not isinstance(name, str):
             raise DataError(f"{where}: {names.image} is {name!r:.80}; give the name of a picture")
-        if name not in found:
-            found[name] = places.find(name)
-        picture = found[name]
+        if name not in picture_of:
+            picture_of[name] = places.find(name)
+        picture = picture_of[name]
         key = picture.key if picture else key_of(name)
         split = cells.get(names.split) if names.split else None
         label, class_name = _labels(names, cells, where)
@@ -236,9 +236,9 @@ def _named(lines: Iterable[tuple[int, list[str]]], table: str) -> Iterator[tuple
 
 def _object(text: str, where: str) -> Cells:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where}: is a {type(found).__name__}; each line must be one object in braces")
-    return found
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: is a {type(value).__name__}; each line must be one object in braces")
+    return value

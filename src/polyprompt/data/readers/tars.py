@@ -64,9 +64,9 @@ def rows(source: str) -> Iterator[Row]:
             pictures = [ending for ending in members if ending in PICTURES]
             if len(pictures) > 1:
                 several.append(f"{known}/{readable(name)}.{pictures[1]}")
-            found = list(_rows_of(shard, known, name, members, names))
-            left += [] if found else [f"{known}/{readable(member.name)}" for member in members.values()]
-            yield from found
+            sample_rows = list(_rows_of(shard, known, name, members, names))
+            left += [] if sample_rows else [f"{known}/{readable(member.name)}" for member in members.values()]
+            yield from sample_rows
     if left:
         number = count(len(left), "member is", "members are")
         say_once(source, f"{Path(source).name}: {number} neither picture nor caption, and left out ({some(left)}).")
@@ -111,14 +111,14 @@ def _class_names(root: Path) -> list[str]:
 
 def _samples(shard: Path, known: str, left: list[str]) -> dict[str, Members]:
     """Members by sample name and lower-case ending; what belongs to none is added to `left`."""
-    found: list[tarfile.TarInfo] = []
+    members: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 if member.isreg() and any(map(is_hidden, member.name.removeprefix("./").split("/"))):
                     left.append(f"{known}/{readable(member.name)}")
                 elif member.isreg():
-                    found.append(member)
+                    members.append(member)
             _refuse_damage(shard, tar)
     except FileNotFoundError:
         raise DataError(f"{shard}: no such file") from None
@@ -126,7 +126,7 @@ def _samples(shard: Path, known: str, left: list[str]) -> dict[str, Members]:
         raise DataError(f"{shard}: not a whole plain tar ({error}); a compressed one must be unpacked first") from None
     except OSError as error:
         raise DataError(f"{shard}: cannot be read ({error.strerror or error})") from None
-    samples, rest = _grouped(found, known, first_dot=True)
+    samples, rest = _grouped(members, known, first_dot=True)
     more, rest = _grouped(rest, known, first_dot=False)
     left += [f"{known}/{readable(member.name)}" for member in rest]
     return samples | more

@@ -53,11 +53,11 @@ def rows(source: str) -> Iterator[Row]:
 
 
 def _splits(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, pattern in LISTS.items():
         for file in folder.glob(pattern):
-            found |= dict.fromkeys(filter(None, map(str.strip, _lines(file))), split)
-    return found
+            split_of |= dict.fromkeys(filter(None, map(str.strip, _lines(file))), split)
+    return split_of
 
 
 def _lines(file: Path) -> list[str]:
