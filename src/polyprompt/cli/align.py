@@ -33,9 +33,9 @@ def command(
     with max_bad_advice():
         align(settings, out, resume=resume)
     results = read_results(out)
-    for name, found in results.get("sentences", {}).items():
-        show_sentences(name, found)
-    for name, found in results["retrieval"].items():
-        typer.echo(f"{name}: {found['captions']:,} captions, {found['images']:,} pictures")
-        show(found)
+    for name, scores in results.get("sentences", {}).items():
+        show_sentences(name, scores)
+    for name, scores in results["retrieval"].items():
+        typer.echo(f"{name}: {scores['captions']:,} captions, {scores['images']:,} pictures")
+        show(scores)
     typer.echo(f"{out}: finished. Look at it with: polyprompt report {out}")

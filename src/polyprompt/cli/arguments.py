@@ -91,8 +91,8 @@ def names(given: Sequence[str] | None) -> list[str] | None:
     """
     if not given:
         return None
-    found = [name for one in given for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
-    return [whole(name.strip(), "--classes") for name in found]
+    entries = [name for one in given for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
+    return [whole(name.strip(), "--classes") for name in entries]
 
 
 def _cells(text: str) -> list[str]:

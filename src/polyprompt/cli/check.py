@@ -15,12 +15,14 @@ def command(
     """
     from polyprompt.search.collection import Collection
 
-    found = Collection(collection)
-    found.check()
-    counts = found.items.counts()
-    typer.echo(f"{collection}: whole. Pictures of {found.about.root}, embedded by {found.about.model}.")
-    typer.echo(f"{counts['files']:,} files, {len(found):,} rows; {counts['gone']:,} gone; {counts['bad']:,} unreadable")
-    for path, why in found.items.bad():
+    opened = Collection(collection)
+    opened.check()
+    counts = opened.items.counts()
+    typer.echo(f"{collection}: whole. Pictures of {opened.about.root}, embedded by {opened.about.model}.")
+    typer.echo(
+        f"{counts['files']:,} files, {len(opened):,} rows; {counts['gone']:,} gone; {counts['bad']:,} unreadable"
+    )
+    for path, why in opened.items.bad():
         typer.echo(f"unreadable: {path}: {why}")
-    if found.shown.about:
-        typer.echo("codes: " + ", ".join(f"{name} {value:g}" for name, value in found.shown.about.items()))
+    if opened.shown.about:
+        typer.echo("codes: " + ", ".join(f"{name} {value:g}" for name, value in opened.shown.about.items()))

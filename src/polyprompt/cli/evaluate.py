@@ -44,31 +44,31 @@ def command(
     check_there(data)
     model = load(run, encoder, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     with max_bad_advice():
-        found = evaluate(
+        result = evaluate(
             run, data, split, class_names=class_names, templates=template or (), max_bad=max_bad, model=model
         )
-    if found.kind == "retrieval":
-        show(found.scores)
-    elif found.kind == "sentences":
-        show_sentences(found.name, found.scores)
+    if result.kind == "retrieval":
+        show(result.scores)
+    elif result.kind == "sentences":
+        show_sentences(result.name, result.scores)
     else:
-        show_classes(found.name, found.scores)
+        show_classes(result.name, result.scores)
 
 
-def show(found: Values) -> None:
+def show(scores: Values) -> None:
     """Prints recall in both directions, in percent."""
     for way in ("image_to_text", "text_to_image"):
-        typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in found[way].items()))
+        typer.echo(f"{way.replace('_', ' '):14}" + "".join(f"  {k} {100 * v:5.1f}" for k, v in scores[way].items()))
 
 
-def show_sentences(name: str, found: Values) -> None:
+def show_sentences(name: str, scores: Values) -> None:
     """Prints how well cosines rank pairs of sentences, in percent."""
-    typer.echo(f"{name:24}  Spearman {100 * found['spearman']:5.1f}  ({found['pairs']} pairs)")
+    typer.echo(f"{name:24}  Spearman {100 * scores['spearman']:5.1f}  ({scores['pairs']} pairs)")
 
 
-def show_classes(name: str, found: Values, zero_shot: Values | None = None) -> None:
+def show_classes(name: str, scores: Values, zero_shot: Values | None = None) -> None:
     """Prints how well classes are told apart, in percent, and what zero-shot gives."""
-    known = [key for key in FIGURES if found.get(key) is not None]
-    figures = "  ".join(f"{key.replace('_', ' ')} {100 * found[key]:5.1f}" for key in known)
+    known = [key for key in FIGURES if scores.get(key) is not None]
+    figures = "  ".join(f"{key.replace('_', ' ')} {100 * scores[key]:5.1f}" for key in known)
     beside = f"  zero-shot accuracy {100 * zero_shot['accuracy']:5.1f}" if zero_shot else ""
-    typer.echo(f"{name:24}  {figures}{beside}  ({found['pictures']} pictures, {found['classes']} classes)")
+    typer.echo(f"{name:24}  {figures}{beside}  ({scores['pictures']} pictures, {scores['classes']} classes)")

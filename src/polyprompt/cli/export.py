@@ -34,21 +34,21 @@ def command(
     check_new(out)
     towers = {"text_tower": text_tower, "image_tower": image_tower}
     with step(f"Opening {run}"):
-        found = (
+        model = (
             load(run, encoder, **towers)
             if class_names is None
             else load_classifier(run, class_names, encoder, **towers)
         )
-    if isinstance(found, CAMPE):
+    if isinstance(model, CAMPE):
         from polyprompt.skins.onnx_towers import export_towers
 
-        export_towers(found, out)
+        export_towers(model, out)
         files = sorted(out.iterdir())
         listed, mb = ", ".join(file.name for file in files), sum(file.stat().st_size for file in files) / 1e6
-        typer.echo(f"Folder {out}: {listed}; vectors of {found.settings.dim} numbers, {mb:.1f} MB")
+        typer.echo(f"Folder {out}: {listed}; vectors of {model.settings.dim} numbers, {mb:.1f} MB")
         return
     from polyprompt.skins.onnx import export_onnx
 
-    export_onnx(found, out)
-    size, mb = found.preprocess.size, out.stat().st_size / 1e6
-    typer.echo(f"{out}: {len(found.class_names)} classes, pictures of {size} x {size}, {mb:.1f} MB")
+    export_onnx(model, out)
+    size, mb = model.preprocess.size, out.stat().st_size / 1e6
+    typer.echo(f"{out}: {len(model.class_names)} classes, pictures of {size} x {size}, {mb:.1f} MB")

@@ -19,7 +19,7 @@ def command(
     from polyprompt.search.collection import Collection
     from polyprompt.search.lance import TABLE, write_table
 
-    found = Collection(collection)
-    written = write_table(found, out)
-    files = found.items.counts()["files"]
+    opened = Collection(collection)
+    written = write_table(opened, out)
+    files = opened.items.counts()["files"]
     typer.echo(f"{out}: table {TABLE!r}, {files:,} files, {'written' if written else 'was up to date'}")

@@ -24,11 +24,11 @@ def command(
     from polyprompt.skins.peft import export_peft
 
     with step(f"Opening {run}"):
-        found = load(run, encoder)
-    if not isinstance(found, Classifier):
+        model = load(run, encoder)
+    if not isinstance(model, Classifier):
         raise ConfigError(
             f"{run}: a CAMPE model, not an adapter; PEFT's files hold what `adapt --method clip_lora` made."
         )
-    export_peft(found, out)
+    export_peft(model, out)
     mb = (out / "adapter_model.safetensors").stat().st_size / 1e6
     typer.echo(f"{out}: adapter_config.json and adapter_model.safetensors, {mb:.2f} MB, for PEFT")

@@ -65,10 +65,10 @@ def read_settings(method: str, assignments: Sequence[str]) -> dict[str, object]:
 
     kind = config_of(method)
     known = {one.name: one for one in settings_of(kind)}
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set {assignment!r}: write key=value, as in --set alpha=1.")
-        found[key] = read(value, known.get(key))
-    return check(kind, found, "--set")
+        settings[key] = read(value, known.get(key))
+    return check(kind, settings, "--set")

@@ -33,7 +33,7 @@ def command(
     from polyprompt.search.shards import Opened, Spread
 
     where = executor_of(executor)
-    found = in_folder(folder)
+    candidates = in_folder(folder)
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     model = open_model(run, encoder, **towers)
     model.precision = precision
@@ -41,4 +41,4 @@ def command(
     if (workers, where) != (1, "local"):
         opened = Opened(model.name, encoder, towers, precision)
         spread = Spread(executor=where, workers=workers, opened=opened)
-    typer.echo(f"{out}: {index(model, found, os.path.abspath(folder), out, spread)}")
+    typer.echo(f"{out}: {index(model, candidates, os.path.abspath(folder), out, spread)}")

@@ -65,9 +65,9 @@ def learned(name: str) -> tuple[str, str]:
     adapter = config.build(encoder, [f"class {number}" for number in range(100)], torch.Generator())
     if any(True for _ in adapter.parameters()):
         adapter.fit(torch.zeros(1, 1600, encoder.dim), torch.arange(1600) % 100)  # Tip-Adapter's keys
-    found = adapter.numbers()
-    parts = dict.fromkeys(key.partition(".")[0] for key in found)
-    return ", ".join(parts) or "-", f"{sum(found.values()):,}"
+    numbers = adapter.numbers()
+    parts = dict.fromkeys(key.partition(".")[0] for key in numbers)
+    return ", ".join(parts) or "-", f"{sum(numbers.values()):,}"
 
 
 def cost(name: str) -> str:
@@ -75,8 +75,8 @@ def cost(name: str) -> str:
     file = Path(__file__).parents[3] / "benchmarks" / "results" / f"adapt-{name}.json"
     if not file.is_file():
         return "-"
-    found = json.loads(file.read_bytes())["found"]
-    measured = [one for one in found if "ratio" in one["time"] and "side" not in one]  # of whole steps
+    rows = json.loads(file.read_bytes())["found"]
+    measured = [one for one in rows if "ratio" in one["time"] and "side" not in one]  # of whole steps
     if not measured:
         return "-"
     largest = max(measured, key=lambda one: one["classes"])

@@ -78,12 +78,12 @@ class Given(Generic[S]):
 
         known = {one.name: one for one in settings_of(self.kind)}
         if self.config is not None:
-            found = read_yaml(self.config)
-            if "method" in found:
+            content = read_yaml(self.config)
+            if "method" in content:
                 from polyprompt.methods import check_own
 
-                check_own(found["method"], str(self.config))
-            yield str(self.config), found
+                check_own(content["method"], str(self.config))
+            yield str(self.config), content
         for name, value in self.options.items():
             if value is not None:
                 yield option_of(name), nested(name, read(value, known[name]))
@@ -103,9 +103,9 @@ def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
             options = {name: words.pop(name.replace(".", "_")) for name in kind.SHOWN}
             command(Given(kind, config, options, assignments or []), **words)
 
-        own = list(inspect.signature(command).parameters.values())[1:]
+        others = list(inspect.signature(command).parameters.values())[1:]
         always = list(inspect.signature(run).parameters.values())[:2]
-        parameters = [*own, *(_parameter(shown[name]) for name in kind.SHOWN), *always]
+        parameters = [*others, *(_parameter(shown[name]) for name in kind.SHOWN), *always]
         signature = inspect.Signature([one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters])
         run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
@@ -173,7 +173,7 @@ def _yaml(text: str) -> Plain:
     from polyprompt.disk.yaml import parse_yaml
 
     try:
-        found = parse_yaml(text)
+        value = parse_yaml(text)
     except ValueError:
         return text
-    return text if isinstance(found, dict) and not text.strip().startswith("{") else found
+    return text if isinstance(value, dict) and not text.strip().startswith("{") else value

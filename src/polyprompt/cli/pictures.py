@@ -48,9 +48,9 @@ def pictures_of(data: str) -> list[Picture]:
 
 
 def opened(
-    pictures: Sequence[Picture], max_bad: int, look: Callable[[Picture], Seen] = Picture.open
+    pictures: Sequence[Picture], max_bad: int, read: Callable[[Picture], Seen] = Picture.open
 ) -> Iterator[tuple[list[Picture], list[Seen]]]:
-    """What `look` makes of pictures, some at a time, with them; unreadable ones are told and left out.
+    """What `read` makes of pictures, some at a time, with them; unreadable ones are told and left out.
 
     Raises:
         DataError: more than `max_bad` of them. ImageError: the only one.
@@ -62,7 +62,7 @@ def opened(
             part = pictures[at : at + BATCH]
             for picture in part:
                 try:
-                    batch.append((picture, look(picture)))
+                    batch.append((picture, read(picture)))
                 except ImageError as error:
                     if len(pictures) == 1:
                         raise

@@ -70,9 +70,9 @@ def command(
     examples = [(bytes_of(path), str(path)) for path in like or []]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     model, collection, root = opened(where_from, images, max_bad, encoder, towers)
-    rows, own = wanted(collection, model, text, examples)
+    rows, places = query_rows(collection, model, text, examples)
     away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
-    query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=own, fold=fold, exact=exact)
+    query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=places, fold=fold, exact=exact)
     hits = ask(collection, query, top)
     if not hits:
         say(f"{where_from}: nothing found" + (f" with --where {where!r}." if where else "."))
@@ -86,8 +86,8 @@ def objects(collection: "Collection", hits: "Sequence[Hit]", root: str) -> list[
     """Each hit as JSON."""
     from polyprompt.search.query import as_object
 
-    found = [as_object(collection, hit) for hit in hits]
-    return [json.dumps({"file": os.path.join(root, fields["path"])} | fields) for fields in found]
+    records = [as_object(collection, hit) for hit in hits]
+    return [json.dumps({"file": os.path.join(root, fields["path"])} | fields) for fields in records]
 
 
 def lines(hits: "Sequence[Hit]", root: str) -> list[str]:
@@ -162,19 +162,19 @@ def of_run(
     if is_collection(run):
         raise ConfigError(f"{run}: is a collection and has its own pictures; leave --images out.")
     folder = Path(data).is_dir()
-    found = in_folder(Path(data)) if folder else listed(pictures_of(data))
+    candidates = in_folder(Path(data)) if folder else listed(pictures_of(data))
     model = open_model(run, encoder, **towers)
-    place, done = in_cache(model, found, os.path.abspath(data) if Path(data).exists() else data)
+    place, done = in_cache(model, candidates, os.path.abspath(data) if Path(data).exists() else data)
     if len(done.bad) > max_bad:
         raise DataError(
             f"{len(done.bad)} pictures cannot be read, and {max_bad} may be left out. Mend them, or raise --max-bad."
         )
-    if len(done.bad) == len(found):
+    if len(done.bad) == len(candidates):
         raise DataError(f"{data}: none of its pictures can be read.")
     return model, Collection(place), data if folder else ""
 
 
-def wanted(
+def query_rows(
     collection: "Collection", model: "Embedder", text: str | None, examples: Sequence[tuple[bytes, str]]
 ) -> "tuple[Float[Tensor, 't D'], frozenset[int]]":
     """The rows of what is looked for, and the places of those pictures among them that the collection has itself.
@@ -190,12 +190,12 @@ def wanted(
     from polyprompt.search.query import row_of_picture
 
     rows = [model.texts([query_text(text)])[0]] if text else []
-    own = set[int]()
+    places = set[int]()
     for data, name in examples:
         row, place = row_of_picture(model, collection, data, name)
         rows.append(row)
-        own |= set() if place is None else {place}
-    return torch.stack(rows), frozenset(own)
+        places |= set() if place is None else {place}
+    return torch.stack(rows), frozenset(places)
 
 
 def numbers(text: str | None) -> list[float] | None:

@@ -45,9 +45,9 @@ def limits(hint: object) -> list[str]:
     """How large and how small a number may be: "at least 1"."""
     if get_origin(hint) is not Annotated:
         return [limit for part in get_args(hint) for limit in limits(part)]
-    found_limits = limits(get_args(hint)[0])
+    texts = limits(get_args(hint)[0])
     for one in get_args(hint)[1:]:
         for part in getattr(one, "metadata", [one]):
-            found = {words: getattr(part, key, None) for key, words in LIMITS.items()}
-            found_limits += [f"{words} {most:g}" for words, most in found.items() if most is not None and most < HUGE]
-    return found_limits
+            bounds = {words: getattr(part, key, None) for key, words in LIMITS.items()}
+            texts += [f"{words} {most:g}" for words, most in bounds.items() if most is not None and most < HUGE]
+    return texts
