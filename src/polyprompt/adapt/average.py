@@ -57,14 +57,14 @@ def weights(epochs: int, mean: float, std: float) -> list[float]:
     Raises:
         ConfigError: so far from all epochs that every weight is 0.
     """
-    found = densities(epochs, mean, std)
-    total = sum(found)
+    unscaled = densities(epochs, mean, std)
+    total = sum(unscaled)
     if not total:
         raise ConfigError(
             f"average: mean {mean} and std {std} give each of the {epochs} epochs the weight 0; "
             "choose a mean among them"
         )
-    return [density / total for density in found]
+    return [density / total for density in unscaled]
 
 
 def densities(epochs: int, mean: float, std: float) -> list[float]:

@@ -63,7 +63,7 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
     content = read_foreign(source) if Path(source).suffix == ".pt" else read_json(source)
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{source}: must hold class names with a list of sentences each, as in {{'cat': ['A cat is']}}")
-    found, seen = {}, dict[str, str]()
+    descriptions, seen = {}, dict[str, str]()
     for name, sentences in content.items():
         if not isinstance(name, str) or not isinstance(sentences, list | tuple) or not sentences:
             raise DataError(f"{source}: {name!r} has {sentences!r:.40}; each class needs a list of sentences")
@@ -73,8 +73,8 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
             raise DataError(f"{source}: {seen[spelt(name)]!r} and {name!r} are one class for a text model; join them")
         if name == EVERY and (bare := [one for one in sentences if one.count(EVERY) != 1]):
             raise DataError(f"{source}: {bare[0][:60]!r} is for every class, and needs one {{}} where its name goes")
-        seen[spelt(name)], found[name] = name, tuple(sentences)
-    return found
+        seen[spelt(name)], descriptions[name] = name, tuple(sentences)
+    return descriptions
 
 
 def random_sentences(count: int, draw: random.Random) -> Descriptions:
@@ -94,16 +94,19 @@ def sentences_of(descriptions: Mapping[str, Sequence[str]], names: Sequence[str]
     Raises:
         DataError: a class has none; near names are offered.
     """
-    own = {spelt(name): (name, sentences) for name, sentences in descriptions.items()}
-    _, every = own.pop(EVERY, (EVERY, ()))
-    missing = [name for name in names if not every and spelt(name) not in own]
+    by_spelling = {spelt(name): (name, sentences) for name, sentences in descriptions.items()}
+    _, every = by_spelling.pop(EVERY, (EVERY, ()))
+    missing = [name for name in names if not every and spelt(name) not in by_spelling]
     if missing:
-        near = [own[key][0] for key in difflib.get_close_matches(spelt(missing[0]), own, n=2)]
+        near = [by_spelling[key][0] for key in difflib.get_close_matches(spelt(missing[0]), by_spelling, n=2)]
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Described: {_some(list(descriptions))}."
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise DataError(f"no description of class {missing[0]!r}{more} among {len(own)} described classes. {hint}")
+        raise DataError(
+            f"no description of class {missing[0]!r}{more} among {len(by_spelling)} described classes. {hint}"
+        )
     return [
-        [*own.get(spelt(name), ("", ()))[1], *(one.replace(EVERY, in_prompt(name)) for one in every)] for name in names
+        [*by_spelling.get(spelt(name), ("", ()))[1], *(one.replace(EVERY, in_prompt(name)) for one in every)]
+        for name in names
     ]
 
 

@@ -107,8 +107,8 @@ class Adapted(nn.Module):
     @property
     def scale(self) -> Float[Tensor, ""]:
         """The factor on cosines."""
-        own = self.adapter.scale
-        return self.encoder.logit_scale.exp() if own is None else torch.full_like(self.encoder.logit_scale, own)
+        scale = self.adapter.scale
+        return self.encoder.logit_scale.exp() if scale is None else torch.full_like(self.encoder.logit_scale, scale)
 
     def text_out(self, view: FrozenView) -> Out:
         """The text tower's vectors of the adapter's rows, with its change."""

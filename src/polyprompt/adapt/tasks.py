@@ -39,12 +39,14 @@ def build_tasks(
     """
     if not takes_tasks(config):
         raise ConfigError(f"{type(config).__module__.rpartition('.')[2]} learns one task at a time, not several")
-    own: Foreign = config
+    untyped: Foreign = config
     named = {task: tuple(names) for task, names in class_names.items()}
-    adapter = replace(own, tasks=named, task=next(iter(named))).build(encoder, (), torch.Generator().manual_seed(seed))
-    found = {}
+    adapter = replace(untyped, tasks=named, task=next(iter(named))).build(
+        encoder, (), torch.Generator().manual_seed(seed)
+    )
+    adapted = {}
     for task, names in named.items():
         at_work = adapter.for_task(task)
         terms = combined(at_work.terms(), [one.build(at_work) for one in extra])
-        found[task] = Adapted(encoder, at_work, names, config=at_work.config, terms=terms, keep=keep, twins=twins)
-    return found
+        adapted[task] = Adapted(encoder, at_work, names, config=at_work.config, terms=terms, keep=keep, twins=twins)
+    return adapted

@@ -103,8 +103,8 @@ class _Paces:
         """A picture, or a frame, from its file to its vector."""
         if cell.encoder not in self.pictures:
             some = pictures[:TIMED]
-            found = timed(lambda: encoder.encode_image([frame for one in some for frame in one.frames(1)]))
-            self.pictures[cell.encoder] = found / len(some)
+            seconds = timed(lambda: encoder.encode_image([frame for one in some for frame in one.frames(1)]))
+            self.pictures[cell.encoder] = seconds / len(some)
         return self.pictures[cell.encoder]
 
 

@@ -104,7 +104,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
             ):
                 if called == TUNED and same.val_split not in splits[str(one["data"])]:
                     continue  # nothing to choose on
-                own = one | {"encoder": absolute(name), "name": called, "seed": seed}
+                varied = one | {"encoder": absolute(name), "name": called, "seed": seed}
                 yield Cell(
                     protocol=grid.protocol,
                     task="classify",
@@ -113,7 +113,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                     data=str(one["data"]),
                     shots=None if once else count,
                     seed=None if once else seed,
-                    settings=same.model_dump(mode="json") | own,
+                    settings=same.model_dump(mode="json") | varied,
                     inputs={"encoder": encoder.fingerprint} | read,
                 )
 
@@ -171,10 +171,10 @@ def _prints(one: Values, opened: Opened, print_of: Callable[[str, str | None], s
 
 
 def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
-    found = {source: _scored_print(rules, source, grid.split) for source in track(data, "Reading sets")}
+    prints = {source: _scored_print(rules, source, grid.split) for source in track(data, "Reading sets")}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
-        for source, read in found.items():
+        for source, read in prints.items():
             yield Cell(
                 protocol=grid.protocol,
                 task=rules.task,
@@ -213,9 +213,9 @@ def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
 
 def read_plan(path: Path) -> list[Cell]:
     """The cells that were written down."""
-    found = read_json(path)
+    cells = read_json(path)
     if path.stem != digest(read_bytes(path))[:32]:
         raise FileError(f"{path}: damaged or altered, it is not what its name says. Run the same again.")
-    for one in found:
+    for one in cells:
         check_own(one["settings"].get("method"), str(path))
-    return [Cell(**one) for one in found]
+    return [Cell(**one) for one in cells]

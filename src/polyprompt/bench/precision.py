@@ -30,15 +30,15 @@ def decided(folder: Path, *, keep: bool) -> Precision:
         precision = _of_results(folder) or choose_precision().precision
         if not keep:
             return precision
-        own = make_folder(folder) / f".{KEPT}.{os.urandom(6).hex()}"
-        write_json(own, {"precision": precision})
+        temporary = make_folder(folder) / f".{KEPT}.{os.urandom(6).hex()}"
+        write_json(temporary, {"precision": precision})
         with writing(path):
             try:
-                os.link(own, path)
+                os.link(temporary, path)
             except FileExistsError:  # another one was quicker, and may have measured another way
                 pass
             finally:
-                own.unlink()
+                temporary.unlink()
     content = read_json(path)
     for precision in get_args(Precision):
         if content == {"precision": precision}:
@@ -49,5 +49,5 @@ def decided(folder: Path, *, keep: bool) -> Precision:
 def _of_results(folder: Path) -> Precision | None:
     """That of all results which train; None where there are none, or several."""
     results = results_in(folder) if (folder / CELLS).is_dir() else []
-    found = {one.cell.settings.get("precision") for one in results if one.cell.task == "classify"}
-    return next((precision for precision in get_args(Precision) if found == {precision}), None)
+    precisions = {one.cell.settings.get("precision") for one in results if one.cell.task == "classify"}
+    return next((precision for precision in get_args(Precision) if precisions == {precision}), None)

@@ -184,17 +184,17 @@ def families(data: Sequence[str]) -> list[list[str]]:
     Raises:
         ConfigError: fewer than two domains.
     """
-    found: list[list[str]] = []
+    domains: list[list[str]] = []
     for source in data:
         head, at, folder = source.partition("@")
         known = catalog.known(head)
         if known and catalog.entry(known).parts:
-            found.append([f"{known}:{part}{at}{folder}" for part in catalog.entry(known).parts])
-    if own := [source for source in data if not catalog.known(source.partition("@")[0])]:
-        found.append(own)
-    if not found or min(map(len, found)) < 2:
+            domains.append([f"{known}:{part}{at}{folder}" for part in catalog.entry(known).parts])
+    if sources := [source for source in data if not catalog.known(source.partition("@")[0])]:
+        domains.append(sources)
+    if not domains or min(map(len, domains)) < 2:
         raise ConfigError(f"data is {', '.join(data)}; give a set with domains, such as pacs, or two sources or more")
-    return found
+    return domains
 
 
 def joined(domains: Sequence[str]) -> str:

@@ -35,9 +35,9 @@ def classify(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
     """A run of `adapt`; what was done of it before goes on."""
     settings = checked(AdaptSettings, cell.settings)
     adapt(settings, folder, resume=True, encoder=encoder)
-    found = read_results(folder)
+    results = read_results(folder)
     kept = ("classification", "zero_shot", "harmonic_mean", "learned", "selected", "training_seconds")
-    return {name: found[name] for name in kept if name in found}
+    return {name: results[name] for name in kept if name in results}
 
 
 def retrieve(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
@@ -45,9 +45,9 @@ def retrieve(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
     pairs = read_pairs(cell.data, cast(str, cell.settings["split"]))
     images, texts = picture_vectors(encoder, pairs.images), encoder.encode_text(pairs.captions)
     grouped = len(pairs.captions) > len(pairs.images)
-    found = ranks(images, texts.to(images), torch.tensor(pairs.image_of), grouped=grouped)
+    by_way = ranks(images, texts.to(images), torch.tensor(pairs.image_of), grouped=grouped)
     return {
-        "retrieval": {way: shares(of) | middle(of) for way, of in found.items()},
+        "retrieval": {way: shares(of) | middle(of) for way, of in by_way.items()},
         "images": len(pairs.images),
         "captions": len(pairs.captions),
     }

@@ -45,8 +45,8 @@ class TextStates:
         self.keys = [repr(list(row)) for row in ids]
         self.home = kept_folder("states", llm.fingerprint, str(torch.float32), dtype, str(self.bf16), str(split))
         self.dtype: RowDtype = dtype
-        own = spanning(tree.paths).paths
-        self.store, self.paths = self._finished(own) or (self._open(own), own)
+        spanned = spanning(tree.paths).paths
+        self.store, self.paths = self._finished(spanned) or (self._open(spanned), spanned)
         self.columns = [self.paths.index(path) for path in tree.paths]
         self._kept: Rows | None = None
         if not self.store.missing(self.keys):
@@ -174,7 +174,7 @@ class ImageTokens:
         self._kept: Rows | None = None
         tower = side.tower
         self.tokens = tower.prefix + side.cells
-        self.keys = [digest(own, str(count)) for own, count in zip(digests, frames, strict=True)]
+        self.keys = [digest(picture_digest, str(count)) for picture_digest, count in zip(digests, frames, strict=True)]
         self.store = RowStore(kept_folder("tokens", tower.fingerprint, str(len(tower.blocks)), dtype), dtype)
 
     @torch.no_grad()

@@ -317,9 +317,9 @@ class CampeEncoder(Encoder):
 
     def __init__(self, model: CAMPE, name: str) -> None:
         text, image = CampeText(model.text, model.settings.text.max_tokens), CampeImage(model.image)
-        own = fingerprint(model)  # of what learned, so before all is frozen
+        learned_print = fingerprint(model)  # of what learned, so before all is frozen
         super().__init__(image, text, model.scale.log(), name)
-        self._fingerprint, self.dtype = own, model.text.llm.dtype
+        self._fingerprint, self.dtype = learned_print, model.text.llm.dtype
         self.aspects = model.text.num_segments
 
     def hashed(self) -> str:

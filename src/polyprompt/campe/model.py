@@ -252,17 +252,17 @@ class CAMPE(nn.Module):
         Raises:
             FileError: a file is missing or damaged, a backbone is not the one it was trained on, tensors do not fit.
         """
-        found = {"text": self.text.llm.fingerprint, "image": self.image.tower.fingerprint}
+        fingerprints = {"text": self.text.llm.fingerprint, "image": self.image.tower.fingerprint}
         for side, expected in read_config(folder)[1].items():
-            if found[side] != expected:
+            if fingerprints[side] != expected:
                 name = getattr(self.settings, side).tower
                 raise FileError(
                     f"{folder}: trained on a {side} tower {name!r} ({expected[:12]}), the one found here is "
-                    f"another ({found[side][:12]}). Use the same weights."
+                    f"another ({fingerprints[side][:12]}). Use the same weights."
                 )
-        tensors, own = read_tensors(folder / TENSORS), self.learned()
-        odd = sorted(set(tensors) ^ set(own))
-        if odd or any(tensors[name].shape != own[name].shape for name in own):
+        tensors, learned = read_tensors(folder / TENSORS), self.learned()
+        odd = sorted(set(tensors) ^ set(learned))
+        if odd or any(tensors[name].shape != learned[name].shape for name in learned):
             raise FileError(f"{folder / TENSORS}: does not fit its config ({', '.join(odd[:3]) or 'other shapes'}).")
         check_finite(tensors, folder / TENSORS)
         self.load_state_dict(tensors, strict=False)

@@ -20,7 +20,7 @@ def class_accuracies(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n
     """The accuracy on each class's own items; None for a class without any."""
     right = probabilities.argmax(dim=1) == labels
     of_class = [right[labels == label] for label in range(probabilities.shape[1])]
-    return [own.double().mean().item() if len(own) else None for own in of_class]
+    return [hits.double().mean().item() if len(hits) else None for hits in of_class]
 
 
 def macro_f1(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
@@ -50,17 +50,17 @@ def class_aucs(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) ->
 
     Of equal probabilities each counts half. None for a class without pictures, or with all of them.
     """
-    found: list[float | None] = []
+    aucs: list[float | None] = []
     for label, column in enumerate(probabilities.double().T):
         inside = labels == label
-        own, others = int(inside.sum()), int((~inside).sum())
-        if not own or not others:
-            found.append(None)
+        members, others = int(inside.sum()), int((~inside).sum())
+        if not members or not others:
+            aucs.append(None)
             continue
         _, place, count = column.unique(return_inverse=True, return_counts=True)
         ranks = (count.cumsum(0) - (count - 1) / 2)[place]  # equal ones share the mean of their ranks
-        found.append(((ranks[inside].sum() - own * (own + 1) / 2) / (own * others)).item())
-    return found
+        aucs.append(((ranks[inside].sum() - members * (members + 1) / 2) / (members * others)).item())
+    return aucs
 
 
 def auc(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float | None:

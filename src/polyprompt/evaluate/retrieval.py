@@ -43,7 +43,7 @@ def recall(
         raise ConfigError(
             f"recall: ks is {tuple(ks)}; it says how many answers count: one number or more, each above 0"
         )
-    return {way: shares(found, ks) for way, found in ranks(images, captions, image_of, block=block).items()}
+    return {way: shares(places, ks) for way, places in ranks(images, captions, image_of, block=block).items()}
 
 
 @torch.no_grad()
@@ -86,13 +86,13 @@ def ranks(
         )
     by_image = image_of.argsort(stable=True)
     in_order = torch.arange(len(captions), device=images.device)
-    found = {
+    by_way = {
         "image_to_text": 1 + _rivals(images, captions, image_of[by_image], by_image, block).long(),
         "text_to_image": 1 + _rivals(captions, images, in_order, image_of, block).long(),
     }
     if grouped:
-        found["image_to_text_grouped"] = 1 + _grouped_rivals(images, captions, image_of, block)
-    return found
+        by_way["image_to_text_grouped"] = 1 + _grouped_rivals(images, captions, image_of, block)
+    return by_way
 
 
 def _grouped_rivals(images: Tensor, captions: Tensor, image_of: Tensor, block: int) -> Tensor:
@@ -102,8 +102,8 @@ def _grouped_rivals(images: Tensor, captions: Tensor, image_of: Tensor, block: i
         scores = images[start : start + block] @ captions.T
         best = scores.new_full((len(scores), len(images)), -torch.inf)
         best.scatter_reduce_(1, image_of.expand(len(scores), -1), scores, "amax")
-        own = best.diagonal(start)[:, None]
-        counts.append((best >= own).sum(dim=1)[own[:, 0].isfinite()] - 1)
+        own_best = best.diagonal(start)[:, None]
+        counts.append((best >= own_best).sum(dim=1)[own_best[:, 0].isfinite()] - 1)
     return torch.cat(counts)
 
 

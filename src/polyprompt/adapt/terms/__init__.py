@@ -100,7 +100,7 @@ def config_of(name: str) -> type[TermConfig]:
     return import_module(f"{__name__}.{name}").Config
 
 
-def combined(own: Sequence[Term], added: Sequence[Term]) -> list[Term]:
+def combined(terms: Sequence[Term], added: Sequence[Term]) -> list[Term]:
     """A method's own terms and those added to it, of which one may take the place of its cross-entropy.
 
     Raises:
@@ -108,11 +108,11 @@ def combined(own: Sequence[Term], added: Sequence[Term]) -> list[Term]:
     """
     instead = [type(term).__module__.rpartition(".")[2] for term in added if term.instead]
     if not instead:
-        return [*own, *added]
-    kept = [term for term in own if not isinstance(term, CrossEntropy)]
+        return [*terms, *added]
+    kept = [term for term in terms if not isinstance(term, CrossEntropy)]
     if len(instead) > 1:
         raise ConfigError(f"terms: {' and '.join(instead)} each take the place of cross-entropy; choose one")
-    if len(kept) == len(own):
+    if len(kept) == len(terms):
         raise ConfigError(
             f"terms: {instead[0]} takes the place of a method's cross-entropy, and this one's is part of a loss of its "
             "own; use another method"

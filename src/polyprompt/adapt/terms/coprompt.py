@@ -84,10 +84,10 @@ class Consistency(Term):
     @torch.compiler.disable
     def share(self) -> float:
         """Which sentence is next, from 0 to 1, at random but the same in all processes and after resuming."""
-        found = torch.rand((), generator=torch.Generator().manual_seed(int(self.steps)))
+        share = torch.rand((), generator=torch.Generator().manual_seed(int(self.steps)))
         if self.training:
             self.steps += 1
-        return float(found)
+        return float(share)
 
     @torch.compiler.disable
     def sentences(self, frozen: FrozenView, share: float) -> Float[Tensor, "c D"]:

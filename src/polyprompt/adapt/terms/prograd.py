@@ -63,16 +63,16 @@ class Projection(Term):
         learned = [parameter for parameter in self._adapter[0].parameters() if parameter.requires_grad]
         if not (learned and torch.is_grad_enabled()):
             return {"projection": torch.zeros_like(result.scale)}
-        own, general = F.cross_entropy(result.scores["logits"], result.labels), self.general(result)
-        lost = self._lost(own, general, learned)  # pyright: ignore[reportCallIssue]
+        cross_entropy, general = F.cross_entropy(result.scores["logits"], result.labels), self.general(result)
+        lost = self._lost(cross_entropy, general, learned)  # pyright: ignore[reportCallIssue]
         value = torch.stack([(parameter * part).sum() for parameter, part in zip(learned, lost, strict=True)]).sum()
         return {"projection": value - value.detach()}
 
     @torch.compiler.disable
-    def _lost(self, own: Tensor, general: Tensor, learned: list[Tensor]) -> list[Tensor]:
+    def _lost(self, cross_entropy: Tensor, general: Tensor, learned: list[Tensor]) -> list[Tensor]:
         """-lambda (ga u) u where ga u < 0, with u = gb / |gb|; of the whole batch, in all processes."""
         lost = []
-        pairs = (_gradients(loss, learned) for loss in (own, general))
+        pairs = (_gradients(loss, learned) for loss in (cross_entropy, general))
         for ga, gb in zip(*pairs, strict=True):
             along = gb / gb.norm().clamp(min=torch.finfo(gb.dtype).tiny)
             lost.append(-self.config.share * (ga * along).sum().clamp(max=0) * along)
@@ -81,5 +81,5 @@ class Projection(Term):
 
 def _gradients(loss: Tensor, learned: list[Tensor]) -> list[Tensor]:
     """Of the mean over all processes."""
-    found = torch.autograd.grad(loss, learned, retain_graph=True, materialize_grads=True)
-    return [summed(gradient / place()[1]) for gradient in found]
+    gradients = torch.autograd.grad(loss, learned, retain_graph=True, materialize_grads=True)
+    return [summed(gradient / place()[1]) for gradient in gradients]
