@@ -50,5 +50,5 @@ class ClassWeights:
             raise UnknownNameError("class to have a weight", unknown[0], names)
 
     def of(self, names: Sequence[str], like: Tensor) -> Float[Tensor, "c"]:
-        """One weight a class."""
+        """The weight of each of these classes, on the device and in the dtype of `like`; 1 where none is known."""
         return torch.tensor([self.by_name.get(spelt(name), 1.0) for name in names]).to(like)

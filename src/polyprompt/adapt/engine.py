@@ -101,12 +101,12 @@ class Adapted(nn.Module):
         return FrozenView(self.frozen_text, pictures)
 
     def forward(self, pixels: Pixels) -> Float[Tensor, "b c"]:
-        """Pixels to logits."""
+        """The logits of preprocessed pictures, columns in the order of `class_names`; no softmax yet."""
         return self.logits(self.see(pixels))
 
     @property
     def scale(self) -> Float[Tensor, ""]:
-        """The factor on cosines."""
+        """The factor on cosines: the method's own number where it has one, else exp(logit_scale) of the encoder."""
         scale = self.adapter.scale
         return self.encoder.logit_scale.exp() if scale is None else torch.full_like(self.encoder.logit_scale, scale)
 
@@ -168,7 +168,7 @@ class Adapted(nn.Module):
             term.epoch_end(self.adapter, epoch, epochs)
 
     def train(self, mode: bool = True) -> "Adapted":
-        """The encoder stays in evaluation mode."""
+        """Sets the mode of what learns; the encoder stays in evaluation mode."""
         super().train(mode)
         if isinstance(self.encoder, nn.Module):
             self.encoder.eval()
@@ -228,7 +228,7 @@ class Head(nn.Module):
         return self._scores(view.states(self.change.start))
 
     def forward(self, pixels: Pixels) -> Float[Tensor, "b c"]:
-        """Pixels to logits."""
+        """The logits of preprocessed pictures, those of `Adapted` when this was made; no softmax yet."""
         return self._scores(self.image.below(pixels, self.change.start))
 
     def _scores(self, states: Float[Tensor, "b ..."]) -> Float[Tensor, "b c"]:

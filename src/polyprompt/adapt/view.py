@@ -69,7 +69,7 @@ class KeptPictures:
         self._opened: dict[int | None, ImageStates] = {}
 
     def of(self, items: Sequence[int]) -> Pictures:
-        """Some of them."""
+        """The pictures at these places of the set, as a batch that reads its states when they are asked for."""
         return _Kept(self, items)
 
     def read(self, items: Sequence[int], start: int | None) -> Float[Tensor, "b ..."]:
@@ -115,7 +115,7 @@ class BlankPicture:
         self.encoder = encoder
 
     def states(self, start: int | None) -> Float[Tensor, "1 D"]:
-        """Zeros."""
+        """One row of zeros, whatever the block: only the layout of a change is taken from it."""
         return torch.zeros(1, self.encoder.dim, device=self.encoder.logit_scale.device)
 
 

@@ -63,7 +63,7 @@ class _Paces:
         self.kept: set[tuple[str, int | None, str]] = set()
 
     def classified(self, cell: Cell) -> float:
-        """A run of `adapt`: its steps, and the pictures that it scores."""
+        """Seconds for a run of `adapt`: its steps, and the pictures that it scores."""
         settings = checked(AdaptSettings, cell.settings)
         if settings.method["name"] == AUTO:
             return cast(float, settings.budget)
@@ -82,25 +82,25 @@ class _Paces:
         return seconds + min(trained, settings.budget or trained)
 
     def retrieved(self, cell: Cell) -> float:
-        """Pictures or videos, and their captions."""
+        """Seconds to embed the pictures or videos of a set of captions, and its captions."""
         encoder = self.encoder(str(cell.settings["encoder"]))
         pairs = read_pairs(cell.data, cast(str, cell.settings["split"]))
         frames = sum(FRAMES if picture.moves else 1 for picture in pairs.images)
         return frames * self.picture(cell, encoder, pairs.images) + _texts(encoder, pairs.captions)
 
     def compared(self, cell: Cell) -> float:
-        """Sentences."""
+        """Seconds to embed the sentences of a set of scored pairs, each different one once."""
         scored = read_scored(cell.data, cast(str, cell.settings["split"]))
         return _texts(self.encoder(str(cell.settings["encoder"])), list({*scored.first, *scored.second}))
 
     def keeping(self, cell: Cell, encoder: Encoder, data: Labelled, start: int | None) -> float:
-        """The states of those pictures of which none are kept yet."""
+        """Seconds to compute the states of those pictures of which none are kept yet."""
         fresh = {(cell.encoder, start, picture.key) for picture in data.pictures} - self.kept
         self.kept |= fresh
         return len(fresh) * self.picture(cell, encoder, data.pictures)
 
     def picture(self, cell: Cell, encoder: Encoder, pictures: Sequence[Picture]) -> float:
-        """A picture, or a frame, from its file to its vector."""
+        """Seconds from the file of a picture, or of a frame, to its vector."""
         if cell.encoder not in self.pictures:
             some = pictures[:TIMED]
             seconds = timed(lambda: encoder.encode_image([frame for one in some for frame in one.frames(1)]))
@@ -109,7 +109,7 @@ class _Paces:
 
 
 def _way(settings: AdaptSettings, encoder: Encoder, drawn: Labelled) -> Way:
-    """A step of a method, and a picture's way to be scored."""
+    """Seconds for a training step of a method, and for a picture to be scored."""
     method = untrained(settings, encoder, drawn.class_names, twins=drawn.twins)
     if type(method.adapter).fit is not Adapter.fit:
         return Way(0.0, 0.0, None)  # it works on finished vectors, which cost next to nothing once they are there
@@ -131,13 +131,13 @@ def _way(settings: AdaptSettings, encoder: Encoder, drawn: Labelled) -> Way:
 
 
 def _steps(settings: AdaptSettings, pictures: int) -> int:
-    """Of a run."""
+    """How many training steps a run takes on so many pictures."""
     batches = len(Batches(fetch=list, image_of=range(pictures), size=cast(int, settings.batch)))
     return batches * epochs_of(settings, batches)
 
 
 def _texts(encoder: Encoder, texts: Sequence[str]) -> float:
-    """All of them, by the pace of a few."""
+    """Seconds to embed all of some texts, by the pace of the first few."""
     some = list(texts[:TIMED])
     return len(texts) * timed(lambda: encoder.encode_text(some)) / len(some)
 

@@ -212,7 +212,11 @@ def write_plan(folder: Path, cells: Sequence[Cell]) -> Path:
 
 
 def read_plan(path: Path) -> list[Cell]:
-    """The cells that were written down."""
+    """The cells that `write_plan` wrote to this file.
+
+    Raises:
+        FileError: the file was changed since.
+    """
     cells = read_json(path)
     if path.stem != digest(read_bytes(path))[:32]:
         raise FileError(f"{path}: damaged or altered, it is not what its name says. Run the same again.")

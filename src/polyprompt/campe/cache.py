@@ -56,7 +56,7 @@ class TextStates:
 
     @property
     def complete(self) -> bool:
-        """Nothing is missing."""
+        """Whether the store has the states of every caption, so that `read` can be called without `fill`."""
         return self._kept is not None
 
     def fill(self, cap_gb: float) -> None:

@@ -80,7 +80,7 @@ class ImageSide(nn.Module):
 
     @property
     def norm(self) -> nn.Module:
-        """What stands before the pool."""
+        """The norm of the tokens that the pool reads: that of the new blocks, or `tokens_norm` where there are none."""
         return self.last_norm if self.new_blocks else self.tokens_norm
 
     @property

@@ -285,7 +285,7 @@ class CAMPE(nn.Module):
             yield torch.stack(waiting).to(self.bias.device)
 
     def _pixels_of(self, item: Picture | Frames) -> list[Float[Tensor, "3 height width"]]:
-        """Of a picture's or video's frames."""
+        """Preprocessed frames of a picture or video, [3, height, width] each."""
         opened = open_frames(item, self.settings.image.frames) if isinstance(item, Picture) else list(item)
         return [self.preprocess(frame) for frame in opened]
 

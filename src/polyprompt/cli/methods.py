@@ -38,7 +38,7 @@ def method_rows() -> list[tuple[str, ...]]:
 
 
 def facts(name: str) -> tuple[str, ...]:
-    """A method's row."""
+    """A method's row of the table, without its name: the columns of HEAD behind the first."""
     from polyprompt.adapt.published import Untrained
     from polyprompt.methods import records
 

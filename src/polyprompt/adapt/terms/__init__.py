@@ -50,7 +50,7 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
-        """The scalars."""
+        """The scalars by name, each with its weight in it already."""
 
     instead: bool = False
     """Whether it takes the place of the method's cross-entropy, where it is added to a method."""
@@ -77,7 +77,7 @@ class CrossEntropy(Term):
     """Of the scores that predict, mean over the batch; weighted, where pictures have weights."""
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
-        """cross_entropy."""
+        """cross_entropy, in nats, of the scores called logits."""
         logits, labels, weights = result.scores["logits"], result.labels, result.weights
         if weights is None:
             return {"cross_entropy": F.cross_entropy(logits, labels)}

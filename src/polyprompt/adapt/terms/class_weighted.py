@@ -23,12 +23,12 @@ class Config:
         check_weights("class_weighted", self.weights)
 
     def build(self, adapter: Adapter) -> Term:
-        """The term."""
+        """See `TermConfig`."""
         return ClassWeighted(self)
 
 
 class ClassWeighted(Term):
-    """It takes the place of cross-entropy."""
+    """Cross-entropy in which a picture counts by its class; it takes the place of a method's own."""
 
     instead = True
 
@@ -37,11 +37,15 @@ class ClassWeighted(Term):
         self.weights = ClassWeights(config.weights)
 
     def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
-        """Counts the training pictures."""
+        """Counts the training pictures of each class, for balanced weights.
+
+        Raises:
+            UnknownNameError: a weight is given for a class that is not there.
+        """
         self.weights.fit(labels, names)
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
-        """class_weighted."""
+        """class_weighted: sum of w ce over sum of w, where w is the weight of a picture's class."""
         logits = result.scores["logits"]
         weights = self.weights.of(result.frozen.text.names, logits)
         return {"class_weighted": weighted_cross_entropy(logits, result.labels, weights[result.labels])}

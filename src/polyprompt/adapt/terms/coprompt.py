@@ -26,7 +26,7 @@ from polyprompt.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Weight, distance and sentences."""
+    """How much the term counts, what it measures distance by, and the sentences it compares with."""
 
     weight: float = 8.0
     """Of both parts (lambda)."""
@@ -40,7 +40,11 @@ class Config:
             raise ConfigError(f"coprompt: weight is {self.weight}; a weight is 0 or more")
 
     def build(self, adapter: Adapter) -> Term:
-        """The term."""
+        """See `TermConfig`.
+
+        Raises:
+            ConfigError: the method has no class vectors that could be held near sentences.
+        """
         check_class_vectors("coprompt", adapter)
         return Consistency(self)
 

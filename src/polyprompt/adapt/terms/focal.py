@@ -29,12 +29,12 @@ class Config:
         check_weights("focal", self.weights)
 
     def build(self, adapter: Adapter) -> Term:
-        """The term."""
+        """See `TermConfig`."""
         return Focal(self)
 
 
 class Focal(Term):
-    """It takes the place of cross-entropy."""
+    """The focal loss of each picture, weighted by its class; it takes the place of a method's cross-entropy."""
 
     instead = True
 
@@ -43,11 +43,15 @@ class Focal(Term):
         self.gamma, self.weights = config.gamma, ClassWeights(config.weights)
 
     def fit(self, labels: Int[Tensor, "n"], names: Sequence[str]) -> None:
-        """Counts the training pictures."""
+        """Counts the training pictures of each class, for balanced weights.
+
+        Raises:
+            UnknownNameError: a weight is given for a class that is not there.
+        """
         self.weights.fit(labels, names)
 
     def forward(self, result: Result) -> dict[str, Float[Tensor, ""]]:
-        """focal."""
+        """focal: -w (1 - p)^gamma log p, mean over the batch, where p is the probability of a picture's class."""
         logits = result.scores["logits"]
         weights = self.weights.of(result.frozen.text.names, logits)
         return {"focal": focal(logits, result.labels, weights, self.gamma)}

@@ -18,7 +18,7 @@ from polyprompt.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Weight and teacher."""
+    """How much the term counts, and the sentence whose class vectors are the teacher."""
 
     weight: float = 8.0
     """Of the term."""
@@ -30,7 +30,11 @@ class Config:
             raise ConfigError(f"kgcoop: weight is {self.weight}; a weight is 0 or more")
 
     def build(self, adapter: Adapter) -> Term:
-        """The term."""
+        """See `TermConfig`.
+
+        Raises:
+            ConfigError: the method has no class vectors that could be held near the teacher's.
+        """
         check_class_vectors("kgcoop", adapter)
         return Knowledge(self)
 

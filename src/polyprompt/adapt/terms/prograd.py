@@ -80,6 +80,6 @@ class Projection(Term):
 
 
 def _gradients(loss: Tensor, learned: list[Tensor]) -> list[Tensor]:
-    """Of the mean over all processes."""
+    """The loss's gradient for each learned parameter, mean over all processes; zeros where it does not reach."""
     gradients = torch.autograd.grad(loss, learned, retain_graph=True, materialize_grads=True)
     return [summed(gradient / place()[1]) for gradient in gradients]
