@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -207,6 +208,22 @@ def test_results_are_listed_once_for_many_cells(settings, tmp_path, monkeypatch)
     worker.work(write_plan(tmp_path, cells))
     assert done_in(tmp_path) == {cell.name for cell in cells}
     assert (len(cells), len(looks)) == (4, 2)
+
+
+def test_a_worker_killed_at_any_moment_leaves_nothing_among_the_results(settings, tmp_path, monkeypatch):
+    """A result is put there in one step; where it is written before is elsewhere."""
+    link, names = os.link, []
+
+    def watched(written, place):
+        link(written, place)
+        names.append({path.name for path in (tmp_path / CELLS).iterdir()})
+
+    grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
+    plan = write_plan(tmp_path, planned(grid, tmp_path).cells)
+    monkeypatch.setattr(os, "link", watched)
+    worker.work(plan)
+    assert [len(one) for one in names] == [1, 2, 3, 4]
+    assert names[-1] == {f"{name}.json" for name in done_in(tmp_path)}
 
 
 # Executors

@@ -194,7 +194,8 @@ def _cell(trial: Path) -> None:
     write_plan(trial, [cell])
     claim = take(trial / "claims" / cell.name)
     assert claim is not None
-    written = make_folder(trial / "cells") / f".{cell.name}.1"
+    make_folder(trial / "cells")
+    written = claim.folder / "result-1"
     try:
         write_result(written, Result(cell, {}, 1.0, "", ""))
         claim.publish(written, trial / "cells" / f"{cell.name}.json")

@@ -87,7 +87,7 @@ def _put(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
     run = folder / "runs" / (cell.name if claim.number == 1 else f"{cell.name}-{claim.number}")
     figures = TASKS[cell.task](cell, encoder, run)
     result = Result(cell, figures, round(time.perf_counter() - began, 3), machine(), datetime.date.today().isoformat())
-    written = folder / CELLS / f".{cell.name}.{claim.number}"
+    written = claim.folder / f"result-{claim.number}"  # where it is in nobody's way, should the worker be killed now
     write_result(written, result)
     if not claim.publish(written, folder / CELLS / f"{cell.name}.json"):
         shutil.rmtree(run, ignore_errors=True)

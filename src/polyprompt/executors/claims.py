@@ -42,7 +42,7 @@ class Claim:
         return not (self.folder / str(self.number + 1)).exists()
 
     def publish(self, written: Path, place: Path) -> bool:
-        """Puts a result, written whole beside its place, where it belongs; False: somebody else's stands, or will.
+        """Puts a result, written whole on the same disk, where it belongs; False: somebody else's stands, or will.
 
         Raises:
             FileError: it cannot be put there.
