@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
@@ -38,6 +39,12 @@ def fills(folder: Path, keys: list[str], log: Path, dies_after: int | None, wait
     found = store.find(keys)
     for item, key in enumerate(keys):
         assert torch.equal(found.read(item), rows_of(key)), key
+
+
+def fills_beside_another(folder: Path, keys: list[str], log: Path, begin: Barrier) -> None:
+    """Fills a store once the other process is there to do so."""
+    begin.wait(60)
+    fills(folder, keys, log, None, 0.05)
 
 
 def reads_where_nobody_may_write(folder: Path, keys: list[str], answer: Path) -> None:
