@@ -4,7 +4,8 @@ Written from a description of the authors' program (BeierZhu/Prompt-align), not 
 compares logits, losses, gradients and steps. The projection is adapt/terms/prograd.py, for it goes with other methods
 too. Words start a context in the authors' own way: there are as many as blanks part, a comma is none of its own; the
 first so many of their tokens start the last vectors of the context, those before start at exactly 0, and what tokens
-are left over stand behind it.
+are left over stand behind it. Where the tower puts no token before a text they start at random instead: a zero that
+sees only zeros stays one through all blocks of an LLM, and each norm on the way back makes its gradient larger.
 """
 
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ class ProGrad(coop.CoOp):
         self.projection, self.words = config.projection(), config.words
         if config.words:
             known = len(config.words.split())
-            start = torch.zeros(config.context, encoder.text.width)
+            start = torch.zeros_like(self.context) if encoder.text.front else self.context.detach().clone()
             start[config.context - known :] = encoder.text.vectors(encoder.text.words(config.words)[:known]).detach()
             self.context = nn.Parameter(start)
 

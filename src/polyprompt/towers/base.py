@@ -142,6 +142,8 @@ class TextTower(Protocol):
     """Blocks that a change can be about; 0 where there are none, and then `refuses` says why."""
     max_tokens: int
     """Tokens that a text can have, start and end tokens not counted."""
+    front: Sequence[int]
+    """Token ids that the tower puts before each text; none for SigLIP, and for an LLM without a first token."""
 
     def refuses(self, plan: Plan) -> str:
         """Why this tower cannot take such a change; empty where it can."""

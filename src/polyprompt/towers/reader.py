@@ -20,6 +20,11 @@ class Reader(nn.Module):
         """Tokens that a text can have, start and end tokens not counted."""
         return self.length - len(self.tokenizer.start) - len(self.tokenizer.end)
 
+    @property
+    def front(self) -> Sequence[int]:
+        """Token ids before each text."""
+        return self.tokenizer.start
+
     def words(self, text: str) -> list[int]:
         """Token ids of a text, without start and end tokens."""
         return self.tokenizer.encode(text)

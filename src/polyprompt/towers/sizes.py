@@ -17,7 +17,7 @@ NOTHING_THERE = "ViT-B/16 without weights: it has sizes and encodes nothing; ope
 class TowerSizes:
     """A tower of CLIP's ViT-B/16 that can encode nothing; each word is one token."""
 
-    depth, max_tokens = 12, 75
+    depth, max_tokens, front = 12, 75, (0,)
     preprocess = Preprocess(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, width: int) -> None:
