@@ -19,11 +19,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyprompt.errors import CacheError, FileError
 from polyprompt.progress import say
 from polyprompt.values import Plain
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 MANIFEST = "manifest.json"
 
@@ -404,9 +409,9 @@ def one_process_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     Raises:
         CacheError, FileError: no lock can be made there.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = _lock(str(folder.with_name(f".{folder.name}.lock")))
     with writing(folder):
         try:
             lock.acquire(timeout=1 if wait else 0)
@@ -421,6 +426,14 @@ def one_process_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
             with suppress(OSError):  # whoever waits for the file sees that it has no name any more, and makes another
                 os.unlink(lock.lock_file)
             lock.release()
+
+
+@cache
+def _lock(path: str) -> "FileLock":
+    """Kept, since a Ctrl-C that comes while one is thrown away would be lost."""
+    from filelock import FileLock
+
+    return FileLock(path)
 
 
 def _cannot_read(path: str | Path, error: OSError) -> FileError:

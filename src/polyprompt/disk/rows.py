@@ -49,7 +49,7 @@ from polyprompt.progress import Advance, progress, say
 
 BATCH = 64
 """Items computed at a time."""
-PARTS = 16
+PARTS = 8
 """Into which items fall, by the first byte of their keys' hashes."""
 AT_ONCE = 4 * BATCH
 """So many items are computed under the locks of their parts before the next ones, which another process may take."""
@@ -361,22 +361,24 @@ def fill(
     """
     if not (todo := _missing(stores, keys)):
         return
-    _clear(stores)
+    alone = _cleared(stores)
     _say_sizes(stores, keys, todo, sizes, cap_gb, what)
     groups = _grouped(keys, todo)
     with progress(what, len(todo)) as advance:
         for wait in (False, True):  # first what no other process is at
             groups = [one for one in groups if not _fill_group(stores, keys, one, compute, advance, wait=wait)]
-    _clear(stores)  # after those that were killed meanwhile
+    if not alone:
+        _cleared(stores)  # the others may have been killed meanwhile
 
 
-def _clear(stores: Sequence[RowStore]) -> None:
-    """Takes away what killed writers left, of stores that nobody else is filling."""
+def _cleared(stores: Sequence[RowStore]) -> bool:
+    """Takes away what killed writers left, unless another process is filling one of the stores."""
     for store in stores:
         make_folder(store.folder)
-        with _held([store], range(PARTS), wait=False) as alone:
-            if alone:
-                store.clear_left_over()
+    with _held(stores, range(PARTS), wait=False) as alone:
+        for store in stores if alone else ():
+            store.clear_left_over()
+        return alone
 
 
 @contextlib.contextmanager
