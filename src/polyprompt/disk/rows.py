@@ -384,14 +384,10 @@ def _cleared(stores: Sequence[RowStore]) -> bool:
 @contextlib.contextmanager
 def _held(stores: Sequence[RowStore], parts: Iterable[int], *, wait: bool) -> Iterator[bool]:
     """Holds parts of stores against other processes; whether it does, where it does not wait."""
+    ordered = sorted(stores, key=lambda one: one.folder)  # one order for all processes: none waits in a circle
+    places = (store.folder / f"part-{part:02}" for store in ordered for part in parts)
     with contextlib.ExitStack() as locks:
-        for store in sorted(stores, key=lambda one: one.folder):  # one order for all processes: none waits in a circle
-            for part in parts:
-                if not locks.enter_context(one_process_at_a_time(store.folder / f"part-{part:02}", wait=wait)):
-                    locks.close()
-                    yield False
-                    return
-        yield True
+        yield all(locks.enter_context(one_process_at_a_time(place, wait=wait)) for place in places)
 
 
 @dataclass
