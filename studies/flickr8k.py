@@ -14,6 +14,7 @@ scored by the runs of `final` alone. Frozen hidden states of all prompts come fr
     python studies/flickr8k.py modes     where the adaptive tokens live: one seed, 1,500 pictures, on dev
     python studies/flickr8k.py parts     longer training and what else may help, part by part: one seed, on dev
     python studies/flickr8k.py best      the same at the setting that dev prefers: rates on dev, three seeds on test
+    python studies/flickr8k.py models    the models of `best` again where runs/ is not, for studies that start from them
     python studies/flickr8k.py encoder   keeps all that the first run of `best` learned, for studies/grids.py
 
 Flickr8k is expected in data/flickr8k: images/ and captions.tsv with a split column; for one run of `parts` the subset
@@ -70,6 +71,8 @@ RATES = (5e-4, 1e-3, 2e-3)
 """Of what is new; the pretrained block and norm learn at a tenth of it."""
 TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS, MODES_EPOCHS = 3, 6, 3, 6
 SEEDS = (0, 1, 2)
+STARTS = ("prompts-6", "last", "prompts-1")
+"""The read-outs whose models other studies start from."""
 CHOSEN = "prompts-6"
 """The read-out that `ablate` starts from."""
 
@@ -235,8 +238,20 @@ def best() -> None:
         setting = at_best(part)
         tried(f"best/tune/{name}", setting | {"epochs": FINAL_EPOCHS})
         for seed in SEEDS:
-            rates = best_rates(f"best/tune/{name}")
-            once(f"best/final/{name}/{seed}", setting | {"name": name}, seed=seed, test_split="test", **rates)
+            once(f"best/final/{name}/{seed}", **best_run(name, seed))
+
+
+def models() -> None:
+    """The runs of `best` that other studies start from, trained here; results that are kept stay as they are."""
+    for seed in SEEDS:
+        for name in STARTS:
+            trained(f"best/final/{name}/{seed}", **best_run(name, seed))
+
+
+def best_run(name: str, seed: int) -> dict[str, Any]:
+    """The settings of one run of `best`, at its read-out's own rates."""
+    rates = best_rates(f"best/tune/{name}")
+    return {"part": at_best(READ_OUTS[name]) | {"name": name}, "seed": seed, "test_split": "test", **rates}
 
 
 def encoder() -> None:
@@ -253,17 +268,27 @@ def at_best(part: dict[str, Any]) -> dict[str, Any]:
 
 def once(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
     """The results of a run, computed now or earlier."""
-    folder = re.sub(r"[^a-z0-9./-]+", "-", name.lower())
-    kept = RESULTS / folder / "results.json"
+    kept = RESULTS / spelled(name) / "results.json"
     if kept.exists():
         return read_json(kept)
-    say(f"Run {name}")
-    usual = COMMON | {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]}
-    align(checked(AlignSettings, merged(usual, part) | values), RUNS / folder, resume=True)
-    results = read_results(RUNS / folder)
+    results = trained(name, part, **values)
     write_json(make_folder(kept.parent) / "config.json", results["config"])
     keep(kept, results)
     return results
+
+
+def trained(name: str, part: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """The results of a run that is computed now, or goes on where it stopped."""
+    say(f"Run {name}")
+    usual = COMMON | {"epochs": TUNE_EPOCHS, "test_split": "dev", "name": name.split("/")[1]}
+    run = RUNS / spelled(name)
+    align(checked(AlignSettings, merged(usual, part) | values), run, resume=True)
+    return read_results(run)
+
+
+def spelled(name: str) -> str:
+    """A run's name as folders have it."""
+    return re.sub(r"[^a-z0-9./-]+", "-", name.lower())
 
 
 def best_rates(folder: str) -> dict[str, float]:
@@ -281,5 +306,5 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages = (cache, tune, norms, rates, final, baselines, ablate, modes, parts, best, encoder)
+    stages = (cache, tune, norms, rates, final, baselines, ablate, modes, parts, best, models, encoder)
     {part.__name__: part for part in stages}[sys.argv[1]]()

@@ -20,8 +20,13 @@ def rows_of(key: str) -> torch.Tensor:
     return torch.randn(1 + len(key) % 3, WIDTH, generator=draw)
 
 
-def fills(folder: Path, keys: list[str], log: Path, dies_after: int | None, wait: float) -> None:
-    """Fills a store with small pieces, noting each item it computes; killed by its own hand where the test says so."""
+def fills(
+    folder: Path, keys: list[str], log: Path, dies_after: int | None, wait: float, both: Barrier | None = None
+) -> None:
+    """Fills a store with small pieces, noting each item it computes; killed by its own hand where the test says so.
+
+    With `both` it goes on from its first piece once another process is at a piece, too.
+    """
     module.BATCH, module.PIECE_BYTES, module.AT_ONCE = 4, 1, 8
     store, done = RowStore(folder), 0
 
@@ -29,6 +34,8 @@ def fills(folder: Path, keys: list[str], log: Path, dies_after: int | None, wait
         nonlocal done
         with open(log, "a") as file:
             file.write("".join(f"{keys[item]}\n" for item in items))
+        if both and not done:
+            both.wait(60)
         done += 1
         if done == dies_after:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -39,12 +46,6 @@ def fills(folder: Path, keys: list[str], log: Path, dies_after: int | None, wait
     found = store.find(keys)
     for item, key in enumerate(keys):
         assert torch.equal(found.read(item), rows_of(key)), key
-
-
-def fills_beside_another(folder: Path, keys: list[str], log: Path, begin: Barrier) -> None:
-    """Fills a store once the other process is there to do so."""
-    begin.wait(60)
-    fills(folder, keys, log, None, 0.05)
 
 
 def reads_where_nobody_may_write(folder: Path, keys: list[str], answer: Path) -> None:

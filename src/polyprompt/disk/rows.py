@@ -365,8 +365,11 @@ def fill(
     _say_sizes(stores, keys, todo, sizes, cap_gb, what)
     groups = _grouped(keys, todo)
     with progress(what, len(todo)) as advance:
-        for wait in (False, True):  # first what no other process is at
-            groups = [one for one in groups if not _fill_group(stores, keys, one, compute, advance, wait=wait)]
+        while groups:
+            held = [one for one in groups if not _fill_group(stores, keys, one, compute, advance, wait=False)]
+            if len(held) == len(groups):  # other processes are at all of them
+                _fill_group(stores, keys, held.pop(0), compute, advance, wait=True)
+            groups = held
     if not alone:
         _cleared(stores)  # the others may have been killed meanwhile
 
