@@ -59,18 +59,28 @@ def outside() -> Watched:
         yield seen
 
 
-@pytest.fixture
-def environ(monkeypatch):
-    """`environ(HOME="/tmp", PIP_INDEX_URL=None)`: variables for the time of the test; None takes one away."""
-
+def changing(patch):
     def change(**values):
         for name, value in values.items():
             if value is None:
-                monkeypatch.delenv(name, raising=False)
+                patch.delenv(name, raising=False)
             else:
-                monkeypatch.setenv(name, str(value))
+                patch.setenv(name, str(value))
 
     return change
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    """`environ(HOME="/tmp", PIP_INDEX_URL=None)`: variables for the time of the test; None takes one away."""
+    return changing(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_environ():
+    """The same until the last test of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield changing(patch)
 
 
 @pytest.fixture
@@ -91,9 +101,11 @@ def readings(monkeypatch):
 
 
 @pytest.fixture
-def cd(monkeypatch):
+def cd():
     """`cd(folder)`: the working folder, until the test ends."""
-    return monkeypatch.chdir
+    before = os.getcwd()
+    yield os.chdir
+    os.chdir(before)
 
 
 @pytest.fixture
@@ -113,6 +125,14 @@ def cache(tmp_path, environ) -> Path:
     """The test has a cache of its own, and this is its folder."""
     environ(POLYPROMPT_CACHE=tmp_path / "cache")
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory, module_environ) -> Path:
+    """What a module's fixtures make is kept in a cache of its own, and this is its folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    module_environ(POLYPROMPT_CACHE=folder)
+    return folder
 
 
 @pytest.fixture

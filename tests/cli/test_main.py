@@ -100,8 +100,8 @@ def test_what_is_said_cannot_be_written():
 @pytest.mark.parametrize(
     "words", ["report {}", "predict {} {}", "search {} a", "check {}", "align {} --precision fp32 --out run"]
 )
-def test_a_name_that_no_disk_takes_is_one_line(words, polyprompt, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_name_that_no_disk_takes_is_one_line(words, polyprompt, tmp_path, cd):
+    cd(tmp_path)
     code, _, err = polyprompt(*words.replace("{}", "n" * 300).split())
     assert (code, err.count("\n")) == (2, 1)
     assert "n" * 300 in err

@@ -6,9 +6,9 @@ from polyprompt.disk.places import may_be_on_hub, nearby
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, cd):
     """A working folder with runs in it."""
-    monkeypatch.chdir(tmp_path)
+    cd(tmp_path)
     for name in ("pets", "photos", ".hidden"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     (tmp_path / "many").mkdir()

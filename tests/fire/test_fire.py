@@ -11,16 +11,14 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, module_environ):
     """Toy towers and pictures, and the cache of this process in the same folder."""
     import toy_work
 
     place = tmp_path_factory.mktemp("place")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(place / "cache"))
-        patch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-        toy_work.make_place(place)
-        yield place
+    module_environ(POLYPROMPT_CACHE=place / "cache", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    toy_work.make_place(place)
+    return place
 
 
 # Calls that fail

@@ -36,11 +36,9 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(place, table, tmp_path_factory):
+def trained(place, table, tmp_path_factory, module_cache):
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        align(toy_settings(place, data=str(table), epochs=6, rate=0.01), folder / "run")
+    align(toy_settings(place, data=str(table), epochs=6, rate=0.01), folder / "run")
     return folder / "run"
 
 

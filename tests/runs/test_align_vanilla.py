@@ -1,5 +1,7 @@
 """A text tower that starts from nothing: the same function as transformers' GPT-2, trained whole, opened again."""
 
+import contextlib
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -21,11 +23,9 @@ def settings_of(place, readout, **settings):
 
 
 @pytest.fixture(scope="module")
-def run(place, tmp_path_factory):
+def run(place, tmp_path_factory, module_cache):
     folder = tmp_path_factory.mktemp("vanilla")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        patch.chdir(place)
+    with contextlib.chdir(place):
         text = {"tower": "vanilla:16x2@llm", "readout": "end"}  # from here; it is opened from elsewhere
         align(toy_settings(place, text=text, epochs=1), folder / "run")
     return folder / "run"
@@ -47,7 +47,7 @@ def test_it_is_gpt2_with_an_end_token_read_out(run):
         torch.testing.assert_close(model.encode_text(TEXTS)[row], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_all_of_it_learns_and_nothing_is_kept_of_texts(run, place, tmp_path):
+def test_all_of_it_learns_and_nothing_is_kept_of_texts(run, place, module_cache):
     torch.manual_seed(0)
     before = dict(build(settings_of(place, "end")).learned())
     after = dict(polyprompt.load(run).learned())
@@ -56,7 +56,7 @@ def test_all_of_it_learns_and_nothing_is_kept_of_texts(run, place, tmp_path):
     assert all(not after[name].equal(before[name]) for name in whole if not name.endswith("k_proj.bias"))
     kinds = build(settings_of(place, "mean")).parameters_by_kind()
     assert not kinds["towers"]
-    assert not (run.parent / "cache" / "states").exists()
+    assert not (module_cache / "states").exists()
 
 
 def test_seeds_start_apart_and_share_a_fingerprint(place):

@@ -27,14 +27,12 @@ QUICK = {"epochs": 2, "batch": 4, "rate": 0.01, "shots": 3, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
-def runs(place, tmp_path_factory):
+def runs(place, tmp_path_factory, module_cache):
     """A run of `align`, and one of `adapt` on a toy CLIP."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        align(toy_settings(place, epochs=1), folder / "aligned")
-        settings = {"data": str(place / "photos"), "encoder": "toy", "method": {"name": "coop", "context": 2}}
-        adapt(AdaptSettings(**settings, **QUICK), folder / "adapted", encoder=toy_encoder("clip"))
+    align(toy_settings(place, epochs=1), folder / "aligned")
+    settings = {"data": str(place / "photos"), "encoder": "toy", "method": {"name": "coop", "context": 2}}
+    adapt(AdaptSettings(**settings, **QUICK), folder / "adapted", encoder=toy_encoder("clip"))
     return folder
 
 

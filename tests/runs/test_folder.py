@@ -102,10 +102,10 @@ def test_other_settings_are_named_and_refused_before_anything_is_written(finishe
     assert content(tmp_path) == before
 
 
-def test_a_place_may_be_spelled_in_another_way(tmp_path, monkeypatch):
+def test_a_place_may_be_spelled_in_another_way(tmp_path, cd):
     (tmp_path / "run").mkdir()
     (tmp_path / "pictures").mkdir()
-    monkeypatch.chdir(tmp_path)
+    cd(tmp_path)
     with opened(Path("run"), name="pictures") as run:
         run.start({})
     with opened(Path("run"), resume=True, name=str(tmp_path / "pictures")) as run:

@@ -15,12 +15,10 @@ from polyprompt.runs.start import start_from
 
 
 @pytest.fixture(scope="module")
-def first(place, tmp_path_factory):
+def first(place, tmp_path_factory, module_cache):
     """The run that others start from."""
     folder = tmp_path_factory.mktemp("first")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        align(toy_settings(place, text=text_of(place, adaptive="words")), folder / "run")
+    align(toy_settings(place, text=text_of(place, adaptive="words")), folder / "run")
     return folder / "run"
 
 

@@ -28,10 +28,8 @@ def toy(**settings) -> PromptClassifier:
 
 
 @pytest.fixture(scope="module")
-def fitted(squares, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return toy().fit(*squares)
+def fitted(squares, module_cache):
+    return toy().fit(*squares)
 
 
 def test_it_learns(fitted, squares):

@@ -127,15 +127,13 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def adapters(photos, tmp_path_factory):
+def adapters(photos, tmp_path_factory, module_cache):
     """An adapter saved for each family."""
     folder = tmp_path_factory.mktemp("adapters")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POLYPROMPT_CACHE", str(folder / "cache"))
-        for family in FAMILIES:
-            given = {"data": str(photos), "encoder": "toy", "method": {"name": "zeroshot"}, "shots": 1}
-            adapt(AdaptSettings(**given), folder / family, encoder=toy_encoder(family))
-            load_adapter(folder / family / "model", toy_encoder(family))
+    for family in FAMILIES:
+        given = {"data": str(photos), "encoder": "toy", "method": {"name": "zeroshot"}, "shots": 1}
+        adapt(AdaptSettings(**given), folder / family, encoder=toy_encoder(family))
+        load_adapter(folder / family / "model", toy_encoder(family))
     return folder
 
 
