@@ -2,8 +2,8 @@
 
 All methods have the same budget: the same pictures, steps and blocks (prompts and updates enter the last block of the
 LLM, whose other blocks' states are kept, and the two blocks of the image side). One factor on a method's published rate
-is chosen, once, on training pictures of Caltech101's first 20 classes, 4 a class to train on and the others to score;
-the recipes are written with it.
+(MaPLe's for DeFo and MmAP, which have none) is chosen, once, on training pictures of Caltech101's first 20 classes, 4 a
+class to train on and the others to score; the recipes are written with it.
 
     python studies/grids.py tune        every method at every rate
     python studies/grids.py tune-slower the same for what takes longer
@@ -61,23 +61,31 @@ SLOWER: dict[str, dict[str, Any]] = {
     "lamm_coop": {"name": "lamm", "beside": "coop"},
     "lamm_maple": {"name": "lamm", "beside": "maple", "depth": 2},
     "bmip": {"depth": 2},
+    "mmap": {"depth": 2},
+    "coprompt": {"depth": 2},
+    "vdt_adapter": {},
+    "defo": {"queries": 64, "length": 8},
 }
-"""In a grid of their own; MMA, MMRL, BMIP and MaPLe's prompts have as many levels as the image side has blocks."""
-LEFT_OUT = (
+"""In a grid of their own, DeFo among few-shot curves; MMA, MMRL, BMIP, CoPrompt, MmAP and MaPLe's prompts have as many
+levels as the image side has blocks; DeFo a quarter of its sentences, half as long."""
+DESCRIBED = {"coprompt", "vdt_adapter"}
+"""They learn from descriptions: studies/descriptions has some, which an LLM wrote for these tables."""
+NOTE = (
     "grid-eurosat-slower has the methods that change the LLM near its input, so that none of its states can be kept "
-    "and all of its 30 blocks run in each step, forward and back; and CoCoOp, whose texts go through the last block "
-    "once a picture. In none of the grids, though each runs on this encoder: CoPrompt and VDT-Adapter, which learn "
-    "from descriptions that someone has to write; DeFo, which knows only the classes it was trained on; MmAP, which is "
-    "for several tasks."
+    "and all of its 30 blocks run in each step, forward and back; CoCoOp, whose texts go through the last block once a "
+    "picture; and what reads descriptions of the classes (studies/descriptions, written by an LLM): CoPrompt, "
+    "VDT-Adapter, zero-shot with them, and zero-shot with as many sentences that end in random words. DeFo knows only "
+    "the classes it was trained on and stands among the few-shot curves, with 64 sentences of 8 vectors; MmAP has one "
+    "task here."
 )
 """Said on the page of results."""
-CLOSED = {"taskres", "tip_adapter"}
+CLOSED = {"taskres", "tip_adapter", "defo"}
 """They know the classes that they were trained on, and no others: not for base to novel."""
 FACTORS = (5, 50, 500)
 """On the published rates, which were made for CLIP: its scale is seven times this encoder's."""
 POOL = RUNS / "grid-rates.csv"
 CALTECH = Path("data/caltech101/split_zhou_Caltech101.json")
-ENCODER = "studies/results/encoder"
+ENCODER, TEXTS = "studies/results/encoder", "studies/descriptions"
 SHORT, LONG = {"epochs": 5, "batch": 16}, {"epochs": 20, "batch": 16}
 HEADS = {
     "eurosat": "Base to novel on EuroSAT: three seeds.",
@@ -105,6 +113,10 @@ GRIDS: dict[str, dict[str, Any]] = {
         "data": ["data/eurosat/split_zhou_EuroSAT.json"],
         "settings": SHORT,
         "methods": [*SLOWER],
+        "untrained": [
+            {"name": "zeroshot", "called": "zeroshot_described", "training": {"descriptions": f"{TEXTS}/eurosat.json"}},
+            {"name": "zeroshot", "called": "zeroshot_random_words", "training": {"descriptions": "random:4"}},
+        ],
     },
     "pacs": {
         "protocol": "single-source",
@@ -116,6 +128,7 @@ GRIDS: dict[str, dict[str, Any]] = {
         "shots": [1, 4, 16],
         "data": ["data/eurosat/split_zhou_EuroSAT.json"],
         "settings": LONG,
+        "methods": [*METHODS, "defo"],
     },
 }
 
@@ -136,17 +149,18 @@ def rated(names: list[str], factors: list[int]) -> Iterator[dict[str, Any]]:
     """Methods of a grid, called by name and factor."""
     for name in names:
         for factor in factors:
-            yield method(name, factor) | {"called": f"{name} {factor}"}
+            yield method(name, factor, "caltech101") | {"called": f"{name} {factor}"}
 
 
-def method(name: str, factor: int) -> dict[str, Any]:
-    """A method as grids name it."""
+def method(name: str, factor: int, data: str) -> dict[str, Any]:
+    """A method as grids name it, with descriptions of a set where it reads some."""
     settings = {"name": name} | (METHODS | SLOWER)[name]
-    authors = nearest(settings["name"], "few-shot")
+    authors = nearest(settings["name"], "few-shot") or nearest("maple", "few-shot")
     assert authors is not None
     rate = round(factor * authors.rate, 10)
     called = {} if settings["name"] == name else {"called": name}
-    return settings | called | {"training": {"rate": rate}}
+    training = {"descriptions": f"{TEXTS}/{data}.json"} if name in DESCRIBED else {}
+    return settings | called | {"training": {"rate": rate} | training}
 
 
 def chosen(name: str) -> int:
@@ -186,8 +200,9 @@ def recipes() -> None:
             "encoders": ENCODER,
             "seeds": [1, 2, 3],
             **grid,
-            "methods": [method(one, chosen(one)) for one in names],
+            "methods": [method(one, chosen(one), name.partition("-")[0]) for one in names],
         }
+        whole["methods"] += whole.pop("untrained", [])
         write_text(RECIPES / f"grid-{name}.yaml", f"{head}\n\n{yaml.safe_dump(whole, sort_keys=False, width=120)}")
 
 

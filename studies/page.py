@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flickr8k import BESIDE, STEPS
-from grids import LEFT_OUT, tried
+from grids import NOTE, tried
 from kept import CHOSEN, NAMES, RESULTS, compared, earlier, results, row, runs
 from summary import stsb, summary
 from tuning import mean_recall
@@ -285,7 +285,7 @@ def factors() -> list[str]:
         "Caltech101's first 20 classes, 4 a class to train on and the others to score; and at larger ones, while the "
         "largest was the best (studies/grids.py). Accuracy in % by factor, one seed:",
         "\n".join(lines),
-        LEFT_OUT,
+        NOTE,
     ]
 
 

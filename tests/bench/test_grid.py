@@ -118,6 +118,22 @@ def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
     assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
 
 
+def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp_path):
+    def cells(source):
+        one = {"name": "zeroshot", "called": "described", "training": {"descriptions": source}}
+        found = planned(settings("few-shot", methods=[one], seeds=[1, 2]), tmp_path).cells
+        return [cell.name for cell in found if cell.method == "described"]
+
+    first, moved = tmp_path / "first.json", tmp_path / "moved.json"
+    first.write_text('{"{}": ["a red {}."]}')
+    shutil.copy(first, moved)
+    before = cells(str(first))
+    assert cells(str(moved)) == before
+    moved.write_text('{"{}": ["a blue {}."]}')
+    assert cells(str(moved)) != before
+    assert (len(before), len(cells("random:3"))) == (1, 2)  # random words are drawn by the seed
+
+
 def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     """Told in one line each; tried again by the next run."""
     grid = settings(
@@ -176,6 +192,7 @@ def test_altered_results_are_refused(settings, here, tmp_path, spoil):
         ("few-shot", {"methods": [{"depth": 3}]}, "has no name"),
         ("few-shot", {"settings": {"epoch": 3}}, "epochs"),
         ("few-shot", {"seeds": []}, "seeds is empty"),
+        ("few-shot", {"methods": [{"name": "mmap", "training": {"task": ["more"]}}]}, "cell of a grid has one"),
         ("zero-shot", {"methods": ["coop"]}, "give no methods"),
         ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
         ("single-source", {}, "two sources or more"),

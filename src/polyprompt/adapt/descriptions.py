@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from polyprompt.adapt.wording import in_prompt
 from polyprompt.data.names import spelt
-from polyprompt.disk.files import read_json
+from polyprompt.disk.files import read_json, sha256
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.towers.base import TextTower
@@ -53,7 +53,7 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
         FileError: the file cannot be read. ConfigError: no number behind random.
         DataError: it holds something else than names with sentences, or one name twice.
     """
-    if source.startswith(RANDOM):
+    if is_random(source):
         count = source.removeprefix(RANDOM)
         if not count.isdecimal() or not int(count):
             raise ConfigError(
@@ -75,6 +75,20 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
             raise DataError(f"{source}: {bare[0][:60]!r} is for every class, and needs one {{}} where its name goes")
         seen[spelt(name)], descriptions[name] = name, tuple(sentences)
     return descriptions
+
+
+def is_random(source: str | None) -> bool:
+    """Whether sentences are drawn, so that a seed decides them."""
+    return source is not None and source.startswith(RANDOM)
+
+
+def fingerprints(source: str | None) -> dict[str, str]:
+    """The hash of a file of descriptions, which may change while its name stays; nothing where there is no file.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    return {} if source is None or is_random(source) else {"descriptions": sha256(source)}
 
 
 def random_sentences(count: int, draw: random.Random) -> Descriptions:

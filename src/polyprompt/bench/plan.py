@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from polyprompt.adapt.descriptions import fingerprints, is_random
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
@@ -92,8 +93,9 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for called, count, same in ways:
-            once = same.method["name"] == ZERO_SHOT and not rules.seeded  # neither seeds nor pictures matter to it
-            if once and count != shots[0]:
+            untrained = same.method["name"] == ZERO_SHOT and not rules.seeded  # its pictures do not matter
+            once = untrained and not is_random(same.descriptions)  # nor does its seed
+            if untrained and count != shots[0]:
                 continue
             if same.precision == "auto":
                 same = same.model_copy(update={"precision": precision()})
@@ -111,10 +113,10 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                     method=called,
                     encoder=name,
                     data=str(one["data"]),
-                    shots=None if once else count,
+                    shots=None if untrained else count,
                     seed=None if once else seed,
                     settings=same.model_dump(mode="json") | varied,
-                    inputs={"encoder": encoder.fingerprint} | read,
+                    inputs={"encoder": encoder.fingerprint} | read | fingerprints(same.descriptions),
                 )
 
     return cells
@@ -123,7 +125,10 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
 def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:
     """What all cells of a method and a number of shots run with."""
     given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
-    return resolved(checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training))))
+    settings = checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training)))
+    if settings.task:
+        raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set, several go with `adapt --task`")
+    return resolved(settings)
 
 
 class Wanted(NamedTuple):

@@ -10,12 +10,11 @@ of the image tower is gone once and kept on disk (adapt/frozen.py); `augment` br
 from pathlib import Path
 
 from polyprompt.adapt.classifier import Classifier
-from polyprompt.adapt.descriptions import RANDOM
+from polyprompt.adapt.descriptions import fingerprints
 from polyprompt.adapt.engine import Adapted, build
 from polyprompt.adapt.tasks import build_tasks
 from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Labelled
-from polyprompt.disk.files import sha256
 from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.methods import ZERO_SHOT, config_of
 from polyprompt.runs.draw import read_sets, read_tasks
@@ -65,7 +64,7 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
         return _trained_on_tasks(settings, run, resume, encoder)
     drawn, tests = read_sets(settings)
     encoder = _on_device(encoder or load_encoder(settings.encoder, tower_dtype=settings.tower_dtype))
-    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | _described(settings)
+    inputs = {"encoder": encoder.fingerprint, "drawn": _by_class(drawn)} | fingerprints(settings.descriptions)
     chosen: Json = {}
     if settings.method["name"] == AUTO:
         from polyprompt.runs.auto import choose
@@ -109,7 +108,7 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
         for task, data in tests.items():
             warn_of_copies(settings.data, drawn[task].pictures, {task: data.pictures})
     by_task = {task: _by_class(data) for task, data in drawn.items()}
-    run.start({"encoder": encoder.fingerprint, "drawn": by_task} | _described(settings))
+    run.start({"encoder": encoder.fingerprint, "drawn": by_task} | fingerprints(settings.descriptions))
     pairs, first = [(methods[task], drawn[task]) for task in methods], next(iter(methods.values()))
     trained = train(pairs, settings, run.folder, resume=resume, since=run.since)
     scored = {task: evaluate(methods[task], data, settings.cache_gb) for task, data in tests.items()}
@@ -128,12 +127,6 @@ def _figures(method: Adapted, scored: Json) -> Json:
         "learned": sum(method.adapter.numbers().values()),
         "classification": scored,
     }
-
-
-def _described(settings: AdaptSettings) -> dict[str, str]:
-    """The hash of a file of descriptions, which may change while its name stays."""
-    source = settings.descriptions
-    return {} if source is None or source.startswith(RANDOM) else {"descriptions": sha256(source)}
 
 
 def _on_device(encoder: Encoder) -> Encoder:

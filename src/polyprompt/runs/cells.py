@@ -35,7 +35,7 @@ class Cell:
     settings: Mapping[str, object] = field(default_factory=dict)
     """What the task runs with, everything said."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of the encoder and of every set of pictures."""
+    """Fingerprints of the encoder, of every set of pictures, and of descriptions in a file."""
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class Cell:
 
         Which pictures may be left out does not either: which ones were, the fingerprints say.
         """
-        places = {"name", "encoder", "data", "test", "also", "max_bad"}
+        places = {"name", "encoder", "data", "test", "also", "max_bad"} | (self.inputs.keys() & {"descriptions"})
         settings = {key: value for key, value in self.settings.items() if key not in places}
         return digest(_plain([FIGURES, self.protocol, self.task, settings, dict(self.inputs)]))[:32]
 
