@@ -85,6 +85,7 @@ FACTORS = (5, 50, 500)
 """On the published rates, which were made for CLIP: its scale is seven times this encoder's."""
 POOL = RUNS / "grid-rates.csv"
 CALTECH = Path("data/caltech101/split_zhou_Caltech101.json")
+DOMAINS = [f"data/pacs/{domain}" for domain in ("art_painting", "cartoon", "photo", "sketch")]
 ENCODER, TEXTS = "studies/results/encoder", "studies/descriptions"
 SHORT, LONG = {"epochs": 5, "batch": 16}, {"epochs": 20, "batch": 16}
 HEADS = {
@@ -120,7 +121,7 @@ GRIDS: dict[str, dict[str, Any]] = {
     },
     "pacs": {
         "protocol": "single-source",
-        "data": [f"data/pacs/{domain}" for domain in ("art_painting", "cartoon", "photo", "sketch")],
+        "data": DOMAINS,
         "settings": LONG,
     },
     "eurosat-shots": {
@@ -141,7 +142,7 @@ def tune(names: Iterable[str]) -> None:
     while waiting:
         settings = {"protocol": "few-shot", "data": [str(POOL)], "shots": [4], "seeds": [0], "settings": SHORT}
         done(settings | {"methods": [*rated(waiting, factors)]}, RATES)
-        waiting = [name for name in waiting if chosen(name) == max(factors)]
+        waiting = [name for name in waiting if name in tried() and chosen(name) == max(factors)]
         factors = [10 * max(factors)]
 
 

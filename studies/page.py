@@ -53,7 +53,7 @@ def page() -> str:
     ]
     for section in (
         *(summary, flickr8k, best, setting, alike, ablations, norms),
-        *(other_tables, aspect_weights, gridded),
+        *(other_tables, aspect_weights, gridded, tasks),
     ):
         parts += section()
     return "\n\n".join(parts) + "\n"
@@ -287,6 +287,33 @@ def factors() -> list[str]:
         "\n".join(lines),
         NOTE,
     ]
+
+
+def tasks() -> list[str]:
+    """One adapter for several tasks, against one a task."""
+    if not (together := results("tasks", "together")):
+        return []
+    lines = [
+        row(["", "zero-shot, %", "alone, %", "together, %", "together is"]),
+        row(["---", "---:", "---:", "---:", "---"]),
+    ]
+    for task in together[0]["classification"]:
+        each = [accuracies(together, "zero_shot", task), accuracies(results("tasks", task), "classification", "test")]
+        each.append(accuracies(together, "classification", task))
+        lines.append(row([task, *(one.says(1) for one in each), compared(each[2], each[1])]))
+    count = len(results("tasks")) // len(together) - 1
+    return [
+        f"## {count} domains as tasks",
+        f"MmAP: one adapter learns PACS's {count} domains together, with prompts that they share and as many of each "
+        f"domain's own, against one adapter a domain; the same pictures, steps and rate, {len(together)} seeds "
+        "(studies/tasks.py).",
+        "\n".join(lines),
+    ]
+
+
+def accuracies(found: Sequence[dict[str, Any]], which: str, name: str) -> Figure:
+    """In per cent, of a set in what some runs found."""
+    return Figure([100 * one[which][name]["accuracy"] for one in found])
 
 
 def aspect_weights() -> list[str]:

@@ -12,6 +12,7 @@ from test_contract import trainable
 from toy_encoders import NAMES, toy_model
 from toy_place import toy_place
 
+from polyprompt.adapt.descriptions import read_descriptions
 from polyprompt.adapt.engine import build
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.disk.files import read_json, write_json
@@ -19,6 +20,7 @@ from polyprompt.disk.sealed import write_sealed
 from polyprompt.methods import config_of
 from polyprompt.runs.align import AlignSettings
 from polyprompt.runs.folder import read_results
+from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import checked
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -136,15 +138,31 @@ def test_weights_of_aspects_count_what_they_gain_and_lose(study):
     }
 
 
-def test_what_the_grids_leave_out_runs_on_such_an_encoder(study):
+def test_every_method_of_the_grids_runs_on_such_an_encoder(study):
     """30 blocks of text and two of images, all tiny."""
     grids, encoder = study("grids"), CampeEncoder(toy_model(text_blocks=30, image_blocks=2), "toy")
-    described = {"coprompt": {"depth": 2, "descriptions": {"{}": ("one {}.",)}}}
+    sentences = {"descriptions": {"{}": ("one {}.",)}}
+    described = {name: grids.SLOWER[name] | sentences for name in grids.DESCRIBED}
     narrow = {"cocoop": grids.SLOWER["cocoop"] | {"reduction": 4}}  # of 24 numbers a sixteenth is one
     for name, settings in (grids.METHODS | grids.SLOWER | described | narrow).items():
         values = {"name": name} | settings
         config = checked(config_of(values.pop("name")), values)
         learns(trainable(build(config, encoder, NAMES, seed=1)))
+
+
+@pytest.mark.parametrize(("name", "classes"), [("eurosat", 10), ("caltech101", 20)])
+def test_every_class_has_sentences_of_its_own(study, name, classes):
+    found = read_descriptions(str(STUDIES / "descriptions" / f"{name}.json"))
+    sentences = [one for of_class in found.values() for one in of_class]
+    assert len(found) == classes
+    assert len(set(sentences)) == len(sentences)
+
+
+def test_tasks_together_and_each_alone_learn_from_the_same(study):
+    runs = {name: checked(AdaptSettings, {"name": name} | values) for name, values in study("tasks").runs().items()}
+    together = runs.pop("together")
+    assert [together.data, *together.task] == [one.data for one in runs.values()]
+    assert len({one.model_dump_json(exclude={"name", "data", "task"}) for one in (together, *runs.values())}) == 1
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])

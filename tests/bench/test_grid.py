@@ -158,6 +158,7 @@ def test_unreadable_pictures_are_left_out_of_a_grid(settings, here, place, tmp_p
     grid = settings("base-to-novel", data=(str(moved),), methods=[SHORT], seeds=[1], shots=[2], settings={"epochs": 1})
     (failed, _) = run(planned(grid, tmp_path / "none").cells, tmp_path / "none")
     assert "not a picture" in failed
+    assert "with --set max_bad=10" in failed
     some = grid.model_copy(update={"settings": {"epochs": 1, "max_bad": 1}})
     assert run(planned(some, tmp_path / "some").cells, tmp_path / "some") == []
 

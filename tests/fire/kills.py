@@ -1,5 +1,6 @@
 """Runs killed at random moments, and what they leave once they were ended."""
 
+import json
 import random
 import shutil
 import time
@@ -75,6 +76,7 @@ def _wrong(job, process, out: Path, right: object) -> str:
     if process.exitcode:
         return f"ended with {process.exitcode}"
     try:
-        return "" if job.left(out) == right else "left something else"
+        left = job.left(out)
+        return "" if left == right else f"left {json.dumps(left)[:3000]} in place of {json.dumps(right)[:3000]}"
     except Exception as error:
         return f"cannot be read: {error}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from polyprompt.bench.plan import read_plan
 from polyprompt.bench.tasks import TASKS
 from polyprompt.disk.files import make_folder, write_json
-from polyprompt.errors import PolypromptError
+from polyprompt.errors import ImageError, PolypromptError
 from polyprompt.executors.claims import LEASE, Claim, take
 from polyprompt.nn.memory import keep_memory
 from polyprompt.runs.cells import CELLS, Cell, Result, done_in, write_result
@@ -76,6 +76,8 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
     except Exception as error:
         known = isinstance(error, PolypromptError)
         message = str(error) if known else f"{type(error).__name__}: {error} (all of it in {log})"
+        if isinstance(error, ImageError):
+            message += ". Mend it or take it out, or leave up to ten such out with --set max_bad=10."
         write_json(failure_of(folder, cell.name), {"cell": title(cell), "error": message})
     finally:
         claim.give_back()
