@@ -18,6 +18,7 @@ from processes import run_processes, start_processes  # noqa: F401
 from toy_decoders import tokenizer
 
 from polyprompt.data.readers import class_folders, tables
+from polyprompt.disk.rows import _with_major
 
 READS = ("cli", "data", "disk", "hostile", "media", "runs", "search", "towers")
 """Folders of tests that read foreign files."""
@@ -151,6 +152,47 @@ def started_as(monkeypatch):
 def typed(started_as):
     """`typed("adapt", "photos")`: what a user is taken to have typed."""
     return lambda *words: started_as("polyprompt", *words)
+
+
+@pytest.fixture
+def every_epoch_kept(monkeypatch):
+    """A checkpoint after each epoch of a run, however short it was."""
+    from polyprompt.runs import align, training
+
+    for module in (align, training):
+        monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)
+
+
+@pytest.fixture
+def lines_at_once(monkeypatch):
+    """Progress is told of from the first moment."""
+    from polyprompt import progress
+
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
+
+
+@pytest.fixture
+def installed(tmp_path, import_from):
+    """`installed(torch="99.1")`: that version is found, in a folder before all others; the code is as it was."""
+    import_from(tmp_path / "versions")
+
+    def install(**versions):
+        for name, version in versions.items():
+            about = tmp_path / "versions" / f"{name}-0.dist-info" / "METADATA"
+            about.parent.mkdir(parents=True, exist_ok=True)
+            about.unlink(missing_ok=True)  # to write into one that is there takes some systems milliseconds
+            about.write_text(f"Name: {name}\nVersion: {version}\n")
+        _with_major.cache_clear()
+
+    yield install
+    _with_major.cache_clear()
+
+
+@pytest.fixture
+def empty_hub(tmp_path, monkeypatch) -> Path:
+    """The folder in which files of the hub are looked for first; nothing is in it yet."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
 
 
 @pytest.fixture

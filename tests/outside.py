@@ -1,4 +1,5 @@
-"""Python's audit events as a net: what would run foreign code, or reach out, while a test reads foreign files.
+"""Python's audit events as a net: what would run foreign code, or reach out, while a test reads foreign files; and one
+by one, for a test that asks what is done on the disk (`heard`).
 
 A hook cannot be taken away again, so there is one, which notes only while somebody watches. Events of other threads
 count. What a library of ours starts for itself is told apart by its place in the stack.
@@ -6,7 +7,7 @@ count. What a library of ours starts for itself is told apart by its place in th
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,9 +41,13 @@ class Watched:
 
 
 _watching: list[Watched] = []
+_listening: list[tuple[str, Callable[..., object]]] = []
 
 
 def _hook(event: str, given: tuple[object, ...]) -> None:
+    for wanted, call in tuple(_listening):
+        if event == wanted:
+            call(*given)
     if not _watching or event not in EVENTS:
         return
     if event == "exec":
@@ -69,3 +74,14 @@ def watch(allowed: set[str]) -> Iterator[Watched]:
         yield seen
     finally:
         _watching.remove(seen)
+
+
+@contextmanager
+def heard(event: str, call: Callable[..., object]) -> Iterator[None]:
+    """`call` gets what each event says ("os.listdir": the folder), before it happens; if it raises, it does not."""
+    listener = event, call
+    _listening.append(listener)
+    try:
+        yield
+    finally:
+        _listening.remove(listener)

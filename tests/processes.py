@@ -17,9 +17,10 @@ HERE = Path(__file__).parent
 def start_processes(tmp_path_factory):
     """`start(function, world=1, **arguments)`: the started processes, each with `.output`, a file of what it prints."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "torch._dynamo", "safetensors.torch", "toy_contrast", "toy_runs"])
+    toys = "toy_contrast", "toy_rows", "toy_runs"
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "safetensors.torch", *toys])
     with pytest.MonkeyPatch.context() as patch:
-        for folder in (HERE, HERE / "train", HERE / "runs"):
+        for folder in (HERE, HERE / "disk", HERE / "train", HERE / "runs"):
             patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")
         from multiprocessing import forkserver

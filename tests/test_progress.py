@@ -64,11 +64,13 @@ def test_what_is_quick_says_nothing_and_passes_its_items_on(capsys):
     assert lines_of(capsys) == []
 
 
-def test_a_step_without_units_is_said_while_it_lasts_and_when_it_is_done(capsys, monkeypatch):
+def test_a_quick_step_without_units_says_nothing(capsys):
     with step("Writing"):
         pass
     assert lines_of(capsys) == []
-    monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
+
+
+def test_a_step_without_units_is_said_while_it_lasts_and_when_it_is_done(capsys, lines_at_once):
     with step("Writing, a second"):
         time.sleep(0.2)
         assert lines_of(capsys) == ["polyprompt: Writing, a second ..."]
@@ -101,14 +103,13 @@ def test_where_there_is_no_stderr_nothing_is_said(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_only_the_first_of_several_processes_speaks(environ, monkeypatch):
+def test_only_the_first_of_several_processes_speaks(environ, lines_at_once):
     terminal = Terminal()
     environ(RANK=1)
     with redirect_stderr(terminal):
         assert list(track(range(3), "Reading")) == [0, 1, 2]
         with progress.progress("Reading", 2) as advance:
             advance(2, note="x")
-        monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
         with step("Writing"):
             time.sleep(0.1)
     assert terminal.getvalue() == ""

@@ -17,6 +17,7 @@ import zlib
 import pytest
 import torch
 import yaml
+from hooks import after_forward
 from PIL import Image
 from run_files import learned, same
 from safetensors.torch import load_file, save_file
@@ -426,19 +427,17 @@ def test_ctrl_c_while_caches_are_filled(whole, toy, tmp_path, program, done):
     assert same(learned(tmp_path / "run"), learned(whole))
 
 
-def test_a_loss_that_is_not_finite(whole, toy, tmp_path, monkeypatch, refused, done):
+@pytest.mark.usefixtures("every_epoch_kept")
+def test_a_loss_that_is_not_finite(whole, toy, tmp_path, refused, done):
     assert "step 2 (epoch 1): the loss is not finite" in refused(
         "align", *toy(), "--out", tmp_path / "wild", "--rate", 1e30
     )
-    calls, forward = itertools.count(1), Objective.forward
+    passes = itertools.count(1)
 
-    def spoilt(self, batch):
-        terms = forward(self, batch)
-        return terms | {"loss": terms["loss"] * (torch.nan if next(calls) > STEPS + 1 else 1)}
+    def spoilt(terms):
+        return terms | {"loss": terms["loss"] * (torch.nan if next(passes) > STEPS + 1 else 1)}
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Objective, "forward", spoilt)
-        patch.setattr("polyprompt.runs.align.EPOCH_SECONDS", 0.0)  # a checkpoint after every epoch
+    with after_forward(Objective, spoilt):
         line = refused("align", *toy(), "--out", tmp_path / "run")
     assert "step 6 (epoch 2): the loss is not finite (loss nan" in line
     assert "epoch-0002-batch-000000 is kept, and --resume goes on from there" in line

@@ -45,11 +45,10 @@ def test_what_may_be_on_the_hub(here, name, may):
     assert may_be_on_hub(name) is may
 
 
-def test_what_was_fetched_is_still_found_beside_a_folder_of_the_owners_name(here, monkeypatch, tmp_path):
-    cached = tmp_path / "hub" / "models--runs--pest"
+def test_what_was_fetched_is_still_found_beside_a_folder_of_the_owners_name(here, empty_hub):
+    cached = empty_hub / "models--runs--pest"
     (cached / "snapshots" / "abc").mkdir(parents=True)
     (cached / "snapshots" / "abc" / "config.json").write_text("{}")
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("abc")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     assert may_be_on_hub("runs/pest")

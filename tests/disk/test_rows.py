@@ -359,28 +359,14 @@ def test_pieces_can_be_read_by_whom_the_umask_lets(filled):
 # Several processes
 
 
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "toy_rows"])
-
-    def start(function, *arguments):
-        process = context.Process(target=function, args=arguments)
-        process.start()
-        return process
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        yield start
-
-
 def race(start, folder, draw, *, killed):
     """Two processes on a cold store, the second a little later; the first one may be killed on its way."""
     keys = [f"{'k' * draw.randrange(3)}{i}" for i in range(40)]
     log = folder.with_suffix(".log")
     dies_after = draw.randrange(1, 9) if killed else None
-    first = start(fills, folder, keys, log, dies_after, 0.002)
-    second = start(fills, folder, keys[10:] + keys[:5], log, None, 0.002)
+    both = {"folder": folder, "log": log, "wait": 0.002}
+    (first,) = start(fills, keys=keys, dies_after=dies_after, **both)
+    (second,) = start(fills, keys=keys[10:] + keys[:5], dies_after=None, **both)
     first.join(60)
     second.join(60)
     assert second.exitcode == 0
@@ -396,16 +382,17 @@ def race(start, folder, draw, *, killed):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_two_processes_on_a_cold_store_do_the_work_once(processes, tmp_path, killed):
+def test_two_processes_on_a_cold_store_do_the_work_once(start_processes, tmp_path, killed):
     for number in range(3):
-        race(processes, tmp_path / f"store-{number}", random.Random(number), killed=killed)
+        race(start_processes, tmp_path / f"store-{number}", random.Random(number), killed=killed)
 
 
-def test_two_processes_share_what_is_to_be_computed(processes, tmp_path):
+def test_two_processes_share_what_is_to_be_computed(start_processes, tmp_path):
     keys, logs = [str(i) for i in range(40)], [tmp_path / "first", tmp_path / "second"]
     both = multiprocessing.get_context("forkserver").Barrier(2)
-    started = [processes(fills, tmp_path / "store", keys, log, None, 0.002, both) for log in logs]
-    for process in started:
+    how = {"folder": tmp_path / "store", "keys": keys, "dies_after": None, "wait": 0.002, "both": both}
+    started = [start_processes(fills, log=log, **how) for log in logs]
+    for (process,) in started:
         process.join(60)
         assert process.exitcode == 0
     done = [log.read_text().split() for log in logs]
@@ -414,23 +401,21 @@ def test_two_processes_share_what_is_to_be_computed(processes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_hundred_pairs_on_cold_stores(processes, tmp_path):
+def test_two_hundred_pairs_on_cold_stores(start_processes, tmp_path):
     ends = [
-        race(processes, tmp_path / f"store-{number}", random.Random(number), killed=bool(number % 2))
+        race(start_processes, tmp_path / f"store-{number}", random.Random(number), killed=bool(number % 2))
         for number in range(200)
     ]
     assert ends.count(0) >= 100
     assert ends.count(-signal.SIGKILL) >= 50
 
 
-@pytest.mark.outside("process")
-def test_where_nobody_may_write_what_is_kept_is_read(processes, filled, tmp_path):
+def test_where_nobody_may_write_what_is_kept_is_read(run_processes, filled, tmp_path):
     for folder in [filled.folder, *filled.folder.parents][:-2]:
         folder.chmod(0o755)
     filled.folder.chmod(0o555)
-    process = processes(reads_where_nobody_may_write, filled.folder, KEYS, tmp_path / "answer")
-    process.join(60)
-    assert process.exitcode == 0
+    where = {"folder": filled.folder, "keys": KEYS, "answer": tmp_path / "answer"}
+    assert run_processes(reads_where_nobody_may_write, **where) == [0]
     answer = (tmp_path / "answer").read_text()
     assert answer.startswith("FileError: ")
     assert "cannot be written (Permission denied" in answer
@@ -456,17 +441,15 @@ DETERMINED = st.lists(st.text("ab ", max_size=3), max_size=2)
     same=st.tuples(st.booleans(), st.booleans()),
 )
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_two_share_a_folder_if_nothing_that_decides_the_rows_differs(monkeypatch, kind, parts, versions, same):
+def test_two_share_a_folder_if_nothing_that_decides_the_rows_differs(installed, kind, parts, versions, same):
     """Major versions of the libraries among it; Pillow's too, but for texts, which it does not decode."""
     parts, versions = ((two[0], two[0]) if alike else two for two, alike in zip((parts, versions), same, strict=True))
     folders, decided = [], []
-    for said, installed in zip(parts, versions, strict=True):
-        monkeypatch.setattr(module, "version", installed.get)
-        module._with_major.cache_clear()
+    for said, numbers in zip(parts, versions, strict=True):
+        installed(**numbers)
         folders.append(kept_folder(kind, *said))
-        majors = {name: number[0] for name, number in installed.items()}
+        majors = {name: number[0] for name, number in numbers.items()}
         if kind in ("states", "sentences"):
             del majors["pillow"]
         decided.append((said, majors))
-    module._with_major.cache_clear()
     assert (folders[0] == folders[1]) == (decided[0] == decided[1])

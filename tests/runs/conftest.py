@@ -3,8 +3,6 @@
 import pytest
 from bits import photos, towers
 
-from polyprompt.runs import align, training
-
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
@@ -18,10 +16,3 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_cache(cache):
     """Of each test."""
-
-
-@pytest.fixture
-def every_epoch_kept(monkeypatch):
-    """A checkpoint after each epoch, however short it was."""
-    for module in (align, training):
-        monkeypatch.setattr(module, "EPOCH_SECONDS", 0.0)

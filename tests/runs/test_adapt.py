@@ -6,16 +6,19 @@ import random
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hooks import stopped_in_pass
+from outside import heard
 from PIL import Image
 from run_files import log_of
 from safetensors.torch import load_file
 from toy_encoders import toy_encoder
 
-from polyprompt import methods, progress
+from polyprompt import methods
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.frozen import ImageStates
@@ -26,10 +29,10 @@ from polyprompt.errors import BadPicturesError, ConfigError, DataError, FileErro
 from polyprompt.media.pictures import open_picture
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.draw import draw
-from polyprompt.runs.folder import RunFolder
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.saved import load_adapter
 from polyprompt.runs.settings import AdaptSettings
+from polyprompt.runs.training import Task
 from polyprompt.train.checkpoint import Cursor
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
@@ -235,23 +238,12 @@ def test_a_resume_may_leave_out_what_was_to_be_scored(encoder, photos, tmp_path)
 
 
 @pytest.mark.usefixtures("every_epoch_kept")
-def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_path, monkeypatch):
+def test_a_run_killed_in_training_goes_on_to_the_same_bits(encoder, photos, tmp_path):
     soft = {"templates": ["a {}."], "mean": 2.0, "std": 2.0}
     settings = quick(photos, MAPLE, terms={"promptsrc": soft})
     adapt(settings, tmp_path / "whole", encoder=encoder)
-    fetched = 0
-
-    def read(self, items, before=ImageStates.read):
-        nonlocal fetched
-        fetched += len(items) == 4
-        if fetched == 12:  # two stages a step: in the second epoch's last step
-            raise KeyboardInterrupt
-        return before(self, items)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ImageStates, "read", read)
-        with pytest.raises(KeyboardInterrupt):
-            adapt(settings, tmp_path / "killed", encoder=encoder)
+    with stopped_in_pass(6, Task):  # in the second epoch's last step
+        adapt(settings, tmp_path / "killed", encoder=encoder)
     assert not (tmp_path / "killed" / "model").exists()
     assert len(list((tmp_path / "killed" / "checkpoints").iterdir())) == 1
     with pytest.raises(FileError, match="Resume it with --resume"):
@@ -286,17 +278,18 @@ def test_a_run_killed_at_random_times_ends_with_the_same_model(photos, tmp_path,
     assert tensors[0] == tensors[1]
 
 
-@pytest.mark.parametrize("stop", ["head", "finish"])
-def test_a_run_killed_behind_its_training_is_ended_by_a_resume(stop, encoder, photos, tmp_path, monkeypatch):
-    def killed(run, *arguments):
-        if arguments:
-            arguments[1](run.model)  # the model is there, its results are not
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("last", ["model", "results.json"])
+def test_a_run_killed_behind_its_training_is_ended_by_a_resume(last, encoder, photos, tmp_path):
+    """Killed when the one or the other, whole under another name, was about to get its own."""
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, stop, killed)
-        with pytest.raises(KeyboardInterrupt):
-            adapt(quick(photos), tmp_path / "run", encoder=encoder)
+    def killed(written, name, *_):
+        if Path(name) == tmp_path / "run" / last:
+            raise KeyboardInterrupt
+
+    with heard("os.rename", killed), pytest.raises(KeyboardInterrupt):
+        adapt(quick(photos), tmp_path / "run", encoder=encoder)
+    assert (tmp_path / "run" / "model").exists() == (last == "results.json")
+    assert not (tmp_path / "run" / "results.json").exists()
     classifier = adapt(quick(photos), tmp_path / "run", encoder=encoder, resume=True)
     written = (tmp_path / "run" / "results.json").stat().st_mtime_ns
     again = adapt(quick(photos), tmp_path / "run", encoder=encoder, resume=True)
@@ -713,8 +706,7 @@ def test_a_selection_needs_pictures(encoder, photos, tmp_path):
         adapt(quick(photos, select="val"), tmp_path / "run", encoder=encoder)
 
 
-def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
+def test_a_budget_ends_training_and_what_stands_is_kept(encoder, photos, tmp_path, capsys, lines_at_once):
     adapt(quick(photos, epochs=10**6, budget="1s"), tmp_path / "run", encoder=encoder)
     found = read(tmp_path / "run" / "results.json")
     assert found["ended_early"]["seconds"] == 1

@@ -5,14 +5,15 @@ import os
 import random
 import shutil
 import time
+from pathlib import Path
 
 import pytest
+from outside import heard
 from run_files import content, gone, learned, log_of, same
 from toy_encoders import toy_encoder
 from toy_runs import adapt_settings, run_adapt
 
 from polyprompt.errors import FileError
-from polyprompt.runs import adapt as module
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.folder import add_scores, read_results
 
@@ -86,20 +87,20 @@ def test_a_run_killed_at_random_times_ends_with_the_same_model(
     assert set(os.listdir(out)) == kept
 
 
-def test_training_seconds_are_those_of_steps(place, tmp_path, monkeypatch):
+def test_training_seconds_are_those_of_steps(place, tmp_path):
     """Reading takes half a second and each pass through the text tower a tenth; zero-shot trains for no time."""
-    read, encoder = module.read_sets, toy_encoder("clip")
+    encoder = toy_encoder("clip")
     encoder.text.ln_final.register_forward_hook(lambda *_: time.sleep(0.1))
 
-    def slow_read(settings):
-        time.sleep(0.5)
-        return read(settings)
+    def slowly(folder):
+        if Path(folder) == place / "photos" / "red":
+            time.sleep(0.5)
 
-    monkeypatch.setattr(module, "read_sets", slow_read)
     for name, steps in (("coop", 9), ("zeroshot", 0)):
         method = {"name": name} | ({"context": 2} if steps else {})
         began = time.perf_counter()
-        adapt(adapt_settings(place, method=method), tmp_path / name, encoder=encoder)
+        with heard("os.scandir", slowly):
+            adapt(adapt_settings(place, method=method), tmp_path / name, encoder=encoder)
         took = time.perf_counter() - began
         results = read_results(tmp_path / name)
         assert 0.1 * steps <= results["training_seconds"] <= results["seconds"] - 0.4

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from hooks import stopped_in_pass
 from PIL import Image
 from toy_encoders import NAMES, toy_encoder, toy_images
 
@@ -62,20 +63,11 @@ def test_a_run_on_two_tasks(domains, tmp_path):
     assert losses[-1] < losses[0]
 
 
-def test_a_run_killed_in_training_goes_on_to_the_same_bits(domains, tmp_path, monkeypatch):
+def test_a_run_killed_in_training_goes_on_to_the_same_bits(domains, tmp_path):
     encoder = toy_encoder("clip")
-    whole, seen, forward = adapt(settings(domains), tmp_path / "whole", encoder=encoder), [], Tasks.forward
-
-    def killed(self, batch):
-        if len(seen) == 5:
-            raise KeyboardInterrupt
-        seen.append(batch)
-        return forward(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Tasks, "forward", killed)
-        with pytest.raises(KeyboardInterrupt):
-            adapt(settings(domains), tmp_path / "killed", encoder=encoder)
+    whole = adapt(settings(domains), tmp_path / "whole", encoder=encoder)
+    with stopped_in_pass(6, Tasks):
+        adapt(settings(domains), tmp_path / "killed", encoder=encoder)
     resumed = adapt(settings(domains), tmp_path / "killed", resume=True, encoder=encoder)
     for task in SETS:
         assert torch.equal(whole.for_task(task)(toy_images()), resumed.for_task(task)(toy_images()))

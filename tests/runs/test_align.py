@@ -9,13 +9,15 @@ import time
 
 import pytest
 import torch
+from hooks import after_forward, stopped_in_pass
+from outside import heard
 from run_files import content, gone, learned, log_of, same
 from toy_runs import run, toy_settings
 
 import polyprompt
+from polyprompt.campe.objective import Objective
 from polyprompt.errors import FileError
-from polyprompt.runs import align as module
-from polyprompt.runs.align import Prepared, align
+from polyprompt.runs.align import align
 from polyprompt.runs.folder import add_scores, read_results
 
 STEPS = 8
@@ -36,26 +38,6 @@ def test_a_run_reads_its_captions_once(place, tmp_path, readings):
     assert list(readings.values()) == [1]
 
 
-class StoppedError(Exception):
-    """Ends a run in the middle."""
-
-
-def stop(call, settings, out, monkeypatch):
-    """Starts a run that ends when it asks for that batch."""
-    calls, batch = [], Prepared.batch
-
-    def counted(self, captions):
-        calls.append(captions)
-        if len(calls) == call:
-            raise StoppedError
-        return batch(self, captions)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Prepared, "batch", counted)
-        with pytest.raises(StoppedError):
-            align(settings, out)
-
-
 def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, typed):
     out = shutil.copytree(whole, tmp_path / "run")
     assert read_results(out)["command"] != "polyprompt align captions --resume"
@@ -73,10 +55,11 @@ def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, typed):
     assert content(out) == before
 
 
-def test_what_a_run_was_started_with_must_stay(whole, place, tmp_path, monkeypatch):
+def test_what_a_run_was_started_with_must_stay(whole, place, tmp_path):
     data = shutil.copytree(place / "captions", tmp_path / "captions")
     settings = toy_settings(place, data=str(data))
-    stop(2, settings, tmp_path / "run", monkeypatch)
+    with stopped_in_pass(2, Objective):
+        align(settings, tmp_path / "run")
     table = data / "captions.csv"
     text = table.read_text()
     table.write_text(text.replace("a red square", "a crimson square"))
@@ -96,29 +79,30 @@ class Clock:
 
 @pytest.mark.usefixtures("every_epoch_kept")
 def test_seconds_are_those_of_all_stretches_and_of_steps_alone(place, tmp_path, monkeypatch):
-    """By a clock that only reading and steps move; the run is stopped when its sixth step begins."""
-    read, batch, clock = module.read_pairs, Prepared.batch, Clock()
+    """By a clock that only reading and steps move; the run is stopped in its sixth step."""
+    clock, openings = Clock(), []
 
-    def slow_read(*arguments, **options):
-        clock.now += 0.25
-        return read(*arguments, **options)
+    def opening(path, *_):
+        if path == str(place / "captions" / "captions.csv"):
+            openings.append(clock.now)
+            clock.now += 0.75
 
-    def slow_batch(self, captions):
+    def step(_):
         clock.now += 0.1
-        return batch(self, captions)
 
     monkeypatch.setattr(time, "perf_counter", clock)
-    monkeypatch.setattr(module, "read_pairs", slow_read)
-    monkeypatch.setattr(Prepared, "batch", slow_batch)
-    stop(6, toy_settings(place), tmp_path / "run", monkeypatch)  # a checkpoint was written after four steps
-    clock.now += 1000.0  # nobody's time
-    align(toy_settings(place), tmp_path / "run", resume=True)
+    with heard("open", opening), after_forward(Objective, step):
+        with stopped_in_pass(6, Objective):
+            align(toy_settings(place), tmp_path / "run")  # a checkpoint was written after four steps
+        clock.now += 1000.0  # nobody's time
+        align(toy_settings(place), tmp_path / "run", resume=True)
+    assert openings[0] < 1000 < openings[-1]  # reading in both stretches
     results, steps = read_results(tmp_path / "run"), [line for line in log_of(tmp_path / "run") if "loss" in line]
     assert [line["step"] for line in steps] == [1, STEPS]
     assert results["training_seconds"] == pytest.approx(0.1 * STEPS)
     assert steps[-1]["seconds"] == pytest.approx(0.1 * STEPS)
-    assert results["seconds"] == pytest.approx(clock.now - 1000.0 - 0.1, abs=0.051)  # the fifth step was done again
-    assert results["seconds"] >= 0.1 * STEPS + 5 * 0.25  # reading in both stretches
+    assert results["seconds"] == pytest.approx(clock.now - 1000.0 - 0.2, abs=0.051)  # two steps were done again
+    assert results["seconds"] == pytest.approx(0.1 * STEPS + 0.75 * len(openings), abs=0.051)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])

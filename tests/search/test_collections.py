@@ -19,11 +19,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 from polyprompt.data.files import readable
-from polyprompt.disk import rows
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.media.pictures import Preprocess, open_picture
-from polyprompt.search import codes, items
 from polyprompt.search import collection as module
+from polyprompt.search import items
 from polyprompt.search.candidates import in_folder
 from polyprompt.search.collection import About, Collection, Stores, write_about
 from polyprompt.search.fill import Work, in_cache, index
@@ -98,14 +97,11 @@ def paths(hits):
 
 
 @pytest.mark.parametrize("library", ["torch", "pillow"])
-def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, photos, cache, monkeypatch, library):
+def test_what_another_major_of_a_library_left_in_the_cache_is_not_asked(model, photos, cache, installed, library):
     found = [in_cache(model, in_folder(photos), str(photos)) for _ in range(2)]
     assert [(place, done.counts["embedded"]) for place, done in found] == [(found[0][0], 12), (found[0][0], 0)]
-    version = rows.version
-    monkeypatch.setattr(rows, "version", lambda name: "99.1" if name == library else version(name))
-    rows._with_major.cache_clear()
+    installed(**{library: "99.1"})
     place, done = in_cache(model, in_folder(photos), str(photos))
-    rows._with_major.cache_clear()
     assert (place != found[0][0], done.counts["embedded"]) == (True, 12)
 
 
@@ -592,7 +588,6 @@ def test_a_large_collection_gets_codes(monkeypatch, model, photos, fill, filled,
     monkeypatch.setattr(module, "MANY", 50)
     for i in range(60):
         picture(photos / f"more{i}.png", 100 + i)
-    monkeypatch.setattr(codes, "SIZES", ())
     fill()
     found = Collection(filled)
     assert found.shown.about["rows"] == 72

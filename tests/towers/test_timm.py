@@ -168,8 +168,7 @@ def test_unknown_names():
         open_image_tower("runs/nowhere")
 
 
-def test_without_a_connection_there_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+def test_without_a_connection_there_is_one_line(empty_hub):
     with pytest.raises(
         TowerError, match=r"timm/resnet18\.a1_in1k cannot be fetched from the Hugging Face hub"
     ) as caught:
