@@ -37,8 +37,7 @@ LEFT = {  # what a page leaves behind
 def place(tmp_path_factory):
     """One working folder for all pages."""
     place = tmp_path_factory.mktemp("how")
-    with toy_place(place), pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(place)
+    with toy_place(place):
         yield place
     forget()
 

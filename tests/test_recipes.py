@@ -5,8 +5,8 @@ import runpy
 from pathlib import Path
 
 import pytest
-import toy_encoders
 from PIL import Image
+from toy_encoders import toy_encoder
 
 from polyprompt.disk.yaml import read_yaml
 from polyprompt.runs.adapt import adapt
@@ -27,9 +27,7 @@ def recipe(request):
 @pytest.fixture(scope="module")
 def encoder():
     """As deep as ViT-B/16: the published prompts enter up to twelve blocks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toy_encoders, "LAYERS", 12)
-        return toy_encoders.toy_encoder("clip")
+    return toy_encoder("clip", layers=12)
 
 
 @pytest.fixture(scope="module")

@@ -198,11 +198,15 @@ def test_the_parts_and_the_best_setting_on_toys(fresh_study, tmp_path, started_a
             "text": {"depth": 3},
             "image": {"queries": 6, "new_blocks": 1, "width": 16},
         }
-        monkeypatch.setattr(flickr8k, "COMMON", flickr8k.COMMON | shrunk)
-        monkeypatch.setattr(flickr8k, "SEEDS", (0, 1))
-        monkeypatch.setattr(flickr8k, "READ_OUTS", {name: flickr8k.READ_OUTS[name] for name in ("prompts-6", "last")})
+        toys = {
+            "COMMON": flickr8k.COMMON | shrunk,
+            "SEEDS": (0, 1),
+            "READ_OUTS": {name: flickr8k.READ_OUTS[name] for name in ("prompts-6", "last")},
+            "tried": lambda folder, part: flickr8k.at_rate(folder, part, 1e-3),
+        }
+        for name, toy in toys.items():
+            monkeypatch.setattr(flickr8k, name, toy)
         started_as("studies/flickr8k.py", "toys")
-        monkeypatch.setattr(flickr8k, "tried", lambda folder, part: flickr8k.at_rate(folder, part, 1e-3))
         for stage in (flickr8k.tune, flickr8k.parts):
             stage()
         with_test = Path("data/flickr8k/captions.tsv").read_text().replace("number 3\tdev", "number 3\ttest")

@@ -22,7 +22,7 @@ NAMES = ("cat", "tabby_cat", "dog", "big dog")
 SIZE, LAYERS, EMBEDDING = 16, 3, 32
 
 
-def toy_encoder(family: str, seed: int = 0) -> CLIP | CampeEncoder:
+def toy_encoder(family: str, seed: int = 0, layers: int = LAYERS) -> CLIP | CampeEncoder:
     """A CLIP (class token, causal text), a SigLIP (probe, texts that see all of themselves), or a CAMPE (LLM with three
     prompts, new blocks on a CNN)."""
     if family == "campe":
@@ -31,11 +31,13 @@ def toy_encoder(family: str, seed: int = 0) -> CLIP | CampeEncoder:
     clip = family != "siglip"
     words = Words(lambda text: [5 + byte for byte in text.encode()], (1,) if clip else (), (2,), pad=0, vocabulary=270)
     text = TextTransformer(
-        blocks(32), words, TextForm(length=60, heads=2, vocabulary=270, embedding=EMBEDDING, causal=clip, bias=not clip)
+        blocks(32, layers),
+        words,
+        TextForm(length=60, heads=2, vocabulary=270, embedding=EMBEDDING, causal=clip, bias=not clip),
     )
     preprocess = Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)
     image: nn.Module = ImageTransformer(
-        blocks(48 if clip else EMBEDDING),
+        blocks(48 if clip else EMBEDDING, layers),
         preprocess,
         ImageForm(
             patch=4,
@@ -57,8 +59,8 @@ def toy_encoder(family: str, seed: int = 0) -> CLIP | CampeEncoder:
     return CLIP(image, text, torch.tensor(2.5), f"toy-{family}")
 
 
-def blocks(width: int) -> list[Block]:
-    return [Block(width, 2 * width, "quick_gelu", 1e-5) for _ in range(LAYERS)]
+def blocks(width: int, layers: int) -> list[Block]:
+    return [Block(width, 2 * width, "quick_gelu", 1e-5) for _ in range(layers)]
 
 
 def toy_campe(seed: int = 0) -> CampeEncoder:

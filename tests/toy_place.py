@@ -38,6 +38,7 @@ def toy_place(place: Path) -> Iterator[None]:
     few_epochs = {"few-shot": replace(maple.PUBLISHED["few-shot"], epochs=2)}  # 50 are published
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        patch.syspath_prepend(place)
         patch.setenv("POLYPROMPT_CACHE", str(place / "cache"))
         patch.setattr(maple, "PUBLISHED", maple.PUBLISHED | few_epochs)
         patch.setattr(packaged, "smollm2", lambda: place / "smollm2")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from outside import heard
 
 import polyprompt
 from polyprompt.bench import worker
@@ -217,31 +218,28 @@ def test_executors_that_are_not_there(tmp_path, not_installed, environ):
         start("ray", 1, print, tmp_path, print)
 
 
-def test_results_are_listed_once_for_many_cells(settings, tmp_path, monkeypatch):
+def test_results_are_listed_once_for_many_cells(settings, tmp_path):
     """Not once a cell: of ten thousand, that would be a hundred million names."""
-    looks = []
-    monkeypatch.setattr(worker, "done_in", lambda folder: looks.append(folder) or done_in(folder))
+    listed = []
     grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
     cells = planned(grid, tmp_path).cells
-    worker.work(write_plan(tmp_path, cells))
+    plan = write_plan(tmp_path, cells)
+    with heard("os.listdir", lambda folder: listed.append(str(folder))):
+        worker.work(plan)
     assert done_in(tmp_path) == {cell.name for cell in cells}
-    assert (len(cells), len(looks)) == (4, 2)
+    assert (len(cells), listed.count(str(tmp_path / CELLS))) == (4, 2)
 
 
-def test_a_worker_killed_at_any_moment_leaves_nothing_among_the_results(settings, tmp_path, monkeypatch):
+def test_a_worker_killed_at_any_moment_leaves_nothing_among_the_results(settings, tmp_path):
     """A result is put there in one step; where it is written before is elsewhere."""
-    link, names = os.link, []
-
-    def watched(written, place):
-        link(written, place)
-        names.append({path.name for path in (tmp_path / CELLS).iterdir()})
-
+    names = []
     grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
     plan = write_plan(tmp_path, planned(grid, tmp_path).cells)
-    monkeypatch.setattr(os, "link", watched)
-    worker.work(plan)
-    assert [len(one) for one in names] == [1, 2, 3, 4]
-    assert names[-1] == {f"{name}.json" for name in done_in(tmp_path)}
+    with heard("os.link", lambda *_: names.append(os.listdir(tmp_path / CELLS))):
+        worker.work(plan)
+    assert [len(one) for one in names] == [0, 1, 2, 3]
+    assert set(os.listdir(tmp_path / CELLS)) == {f"{name}.json" for name in done_in(tmp_path)}
+    assert len(done_in(tmp_path)) == 4
 
 
 # Executors

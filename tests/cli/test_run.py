@@ -9,10 +9,10 @@ from threading import Thread
 
 import pytest
 from miniatures import Root, picture
+from outside import heard
 from run_files import as_of_version
 
 from polyprompt.bench import precision as kept_precision
-from polyprompt.bench import worker
 from polyprompt.bench.precision import KEPT
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import choice
@@ -201,20 +201,24 @@ def test_a_cell_that_another_run_has_is_waited_for(polyprompt, done, tmp_path):
     assert kept.read_bytes() == aside.read_bytes()
 
 
-def test_a_result_that_came_a_moment_ago_is_not_made_again(polyprompt, done, tmp_path, monkeypatch):
+def test_a_result_that_came_a_moment_ago_is_not_made_again(polyprompt, done, tmp_path):
     """Whoever had the cell brings its result between two looks of this one: at the result, and at the claim."""
     folder, words = done
     (kept,) = (folder / CELLS).iterdir()
     aside = kept.rename(tmp_path / kept.name)
 
-    def late(place, lease):
-        shutil.copy(aside, kept)
-        return take(place, lease)
+    log = folder / "logs" / f"{kept.stem}.txt"
+    log.unlink()
 
-    monkeypatch.setattr(worker, "take", late)
-    monkeypatch.setattr(worker, "_do", lambda *_: pytest.fail("it is done again"))
-    assert polyprompt(*words)[0] == 0
+    def bring(path, mode, _):
+        if mode == "x" and Path(path).parent == folder / "claims" / kept.stem:
+            shutil.copy(aside, kept)
+
+    with heard("open", bring):
+        assert polyprompt(*words)[0] == 0
+    assert kept.read_bytes() == aside.read_bytes()
     assert [path.name for path in (folder / "claims" / kept.stem).iterdir()] == ["1"]
+    assert not log.exists(), "it was done again"
 
 
 @pytest.mark.slow

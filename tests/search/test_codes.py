@@ -92,9 +92,8 @@ def test_the_cheapest_codes_that_are_enough_are_chosen(vectors, small, monkeypat
 
 
 @pytest.mark.parametrize(("spread", "numbers"), [(0.03, 1), (1.0, 2)])
-def test_codes_are_of_one_number_where_few_directions_say_most(spread, numbers, small, monkeypatch, tmp_path):
+def test_codes_are_of_one_number_where_few_directions_say_most(spread, numbers, small, tmp_path):
     """Each kind finds more than the other on rows of its own kind, and is chosen there."""
-    monkeypatch.setattr(module, "SIZES", (8,))
     draw = torch.Generator().manual_seed(0)
     scale = torch.cat([torch.ones(8), torch.full((8,), spread)])
     rows = F.normalize(torch.randn(COUNT, 16, generator=draw) * scale, dim=-1)

@@ -1,5 +1,6 @@
 """scikit-learn's own code on PromptClassifier: its checks, cross-validation, grids, clones."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import write_clip
+from outside import heard
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -298,10 +300,13 @@ def test_settings_that_cannot_be():
         toy(epochs=0).fit(["a.png"], ["cat"])
 
 
-def test_no_run_folder_is_left(squares, tmp_path, cd, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+def test_no_run_folder_is_left(squares, tmp_path, cd):
+    made = []
     (tmp_path / "runs").mkdir()
     cd(tmp_path / "runs")
-    toy(epochs=1).fit(*squares)
-    assert not list(Path(tmp_path / "runs").iterdir())
+    with heard("tempfile.mkdtemp", made.append):
+        toy(epochs=1).fit(*squares)
+    assert made
+    assert not any(map(os.path.exists, made))
+    assert not os.listdir()
     assert torch.is_grad_enabled()
