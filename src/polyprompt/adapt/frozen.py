@@ -17,6 +17,10 @@ from polyprompt.media.ahead import made_together
 from polyprompt.progress import say
 from polyprompt.towers.base import DualEncoder
 
+TOGETHER = 16
+"""Pictures that go through a tower at least, where states are kept. A processor adds up the numbers of smaller batches
+in another order; what is kept would depend on which other pictures were missing."""
+
 
 def kept_by(encoder: DualEncoder) -> list[str]:
     """What rows are kept under: the encoder, and the precision where it is not full."""
@@ -49,13 +53,16 @@ class ImageStates:
         states = torch.stack([self._kept.read(item) for item in items])
         return states[:, 0] if self.block is None else states
 
-    def _compute(self, items: Sequence[int]) -> Float[Tensor, "b ..."]:
+    def _compute(self, items: Sequence[int], least: int = 1) -> Float[Tensor, "b ..."]:
+        """The states of some pictures; of fewer than `least` the last one runs several times."""
         preprocess, device = self.encoder.image.preprocess, self.encoder.logit_scale.device
         pixels = torch.stack(made_together(lambda item: preprocess(self.pictures[item].open()), items))
-        return self.encoder.image.below(pixels.to(device), self.block).float().cpu().contiguous()
+        pixels = torch.cat([pixels, pixels[-1:].repeat(max(least - len(items), 0), 1, 1, 1)])
+        states = self.encoder.image.below(pixels.to(device), self.block)[: len(items)]
+        return states.float().cpu().contiguous()
 
-    def _rows(self, items: Sequence[int]) -> list[Float[Tensor, "m d"]]:
-        states = self._compute(items)
+    def _rows(self, items: Sequence[int], least: int = 1) -> list[Float[Tensor, "m d"]]:
+        states = self._compute(items, least)
         return list(states[:, None] if self.block is None else states)
 
     def _fill(self, store: RowStore, cap_gb: float) -> Rows | None:
@@ -66,5 +73,5 @@ class ImageStates:
             if (gb := len(set(keys)) * size / 1e9) > cap_gb:
                 say(f"The pictures' states would take {gb:.1f} GB, over the cap of {cap_gb:g}: computed when needed.")
                 return None
-            fill([store], keys, lambda items: [self._rows(items)], "Pictures", sizes=[size] * len(keys))
+            fill([store], keys, lambda items: [self._rows(items, TOGETHER)], "Pictures", sizes=[size] * len(keys))
         return store.find(keys)
