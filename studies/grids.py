@@ -96,7 +96,7 @@ HEADS = {
     "pacs": "PACS, all twelve pairs of a source and a target: three seeds.",
     "eurosat-slower": "Base to novel on EuroSAT, methods that take longer: three seeds.",
     "eurosat-shots": "Few-shot curve on EuroSAT, 1, 4 and 16 pictures a class: three seeds.",
-    "eurosat-closed": "EuroSAT, 4 pictures a class, a method that takes longer and knows one set of classes: three seeds.",
+    "eurosat-closed": "EuroSAT, 4 pictures a class, one method that knows the classes it learned alone: three seeds.",
 }
 LAST_BLOCKS = ": prompts enter the last of 30 LLM blocks and the"
 EARLY = ": changes from the LLM's first blocks on, and in the"

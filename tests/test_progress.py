@@ -50,6 +50,19 @@ def test_no_more_time_is_left_than_a_step_has(capsys):
     ]
 
 
+def test_what_does_not_move_is_said_once(capsys):
+    clock = Clock()
+    with progress._lines("Cells", 9, 3, clock) as advance:
+        for count in (0, 0, 0, 1):
+            clock.now += 20.0
+            advance(count)
+    assert [line.partition(",")[0] for line in lines_of(capsys)] == [
+        "polyprompt: Cells: 3 of 9 (33 %)",
+        "polyprompt: Cells: 4 of 9 (44 %)",
+        "polyprompt: Cells: 4 done in 1 min 20 s",
+    ]
+
+
 def test_without_a_total_there_is_no_time_left(capsys):
     clock = Clock()
     with progress._lines("Reading", None, 0, clock) as advance:

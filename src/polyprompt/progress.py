@@ -96,10 +96,10 @@ def _lines(
 ) -> Iterator[Advance]:
     start = clock()
     due = start + FIRST_LINE
-    here = 0
+    here, last = 0, ""
 
     def advance(count: int = 1, note: str = "") -> None:
-        nonlocal here, due
+        nonlocal here, due, last
         here += count
         now = clock()
         if now < due:
@@ -112,7 +112,9 @@ def _lines(
         left = _least(at_this_speed, None if seconds is None else start + seconds - now)
         if left is not None:
             line += f", {duration(left)} left"
-        say(f"{line}, {note}" if note else line)
+        if line != last:
+            say(f"{line}, {note}" if note else line)
+        last = line
 
     yield advance
     if (took := clock() - start) >= FIRST_LINE:
