@@ -78,9 +78,10 @@ class ShotsError(DataError):
     """Fewer labelled pictures than the draw asks for."""
 
     def __init__(self, name: str, class_name: str, have: int, want: int) -> None:
+        fewer = f"Ask for {have} or fewer, add" if have else "Add"
         super().__init__(
             f"{name}: class {class_name!r} has {have} pictures, {want} shots were asked for. "
-            f"Ask for {have} or fewer, add pictures, or take what there is: --set take_fewer=true."
+            f"{fewer} pictures, or take what there is: --set take_fewer=true."
         )
 
 

@@ -102,6 +102,7 @@ def test_they_are_saved_with_the_adapter_and_serve_other_classes(tmp_path):
         ({"cat": [3]}, "'cat' has the sentence 3"),
         ({"big_dog": ["It barks."], "Big dog": ["It barks."]}, "'big_dog' and 'Big dog' are one class"),
         ({"{}": ["a photo."]}, "'a photo.' is for every class, and needs one {}"),
+        ('{"cat": ["It purrs."], "cat": ["It sleeps."]}', r"said\.json: 'cat' stands in it twice; join its sentences"),
     ],
 )
 def test_files_that_cannot_be(content, message, tmp_path):
@@ -115,8 +116,10 @@ def test_other_bad_input(tmp_path):
         read_descriptions(str(tmp_path / "none.json"))
     with pytest.raises(FileError):
         read_descriptions(written(tmp_path, "{'cat'"))
-    with pytest.raises(ConfigError, match="say how many random sentences"):
-        read_descriptions("random:none")
+    for count in ("none", "", "0", "-1", "1.5", "1001", "9" * 5000):
+        with pytest.raises(ConfigError, match="say how many random sentences a class gets, 1 to 1000") as error:
+            read_descriptions(f"random:{count}")
+        assert len(str(error.value)) < 150
     with pytest.raises(
         DataError, match=r"no description of class 'cats' among 1 described classes\. Did you mean 'cat'?"
     ):

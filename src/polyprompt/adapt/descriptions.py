@@ -15,6 +15,7 @@ import difflib
 import random
 import string
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,12 +25,15 @@ from polyprompt.disk.files import read_json, sha256
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.towers.base import TextTower
+from polyprompt.values import Plain
 
 Descriptions = dict[str, tuple[str, ...]]
 """Class names and their sentences; under {} those of every class."""
 EVERY = "{}"
 """Stands for every class among the names, and for its name in their sentences."""
 RANDOM = "random:"
+MOST = 1000
+"""Random sentences that a class gets at most."""
 WORDS = (
     "amber anchor arrow autumn balcony barley basin bell blanket bottle bridge button candle canvas carpet cedar chalk "
     "chimney circle cloud copper corner cotton cradle curtain desert echo ember engine fabric feather fence fiddle "
@@ -50,17 +54,18 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
         seed: of the random ones.
 
     Raises:
-        FileError: the file cannot be read. ConfigError: no number behind random.
+        FileError: the file cannot be read. ConfigError: no number behind random, or too large a one.
         DataError: it holds something else than names with sentences, or one name twice.
     """
     if is_random(source):
         count = source.removeprefix(RANDOM)
-        if not count.isdecimal() or not int(count):
+        if not count.isdecimal() or not 0 < int(count[:9]) <= MOST:
             raise ConfigError(
-                f"descriptions is {source!r}; say how many random sentences a class gets, as in random:15"
+                f"descriptions is {source!r:.40}; say how many random sentences a class gets, 1 to {MOST}, as in "
+                "random:15"
             )
         return random_sentences(int(count), random.Random(seed))
-    content = read_foreign(source) if Path(source).suffix == ".pt" else read_json(source)
+    content = read_foreign(source) if Path(source).suffix == ".pt" else read_json(source, partial(_each_once, source))
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{source}: must hold class names with a list of sentences each, as in {{'cat': ['A cat is']}}")
     descriptions, seen = {}, dict[str, str]()
@@ -75,6 +80,16 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
             raise DataError(f"{source}: {bare[0][:60]!r} is for every class, and needs one {{}} where its name goes")
         seen[spelt(name)], descriptions[name] = name, tuple(sentences)
     return descriptions
+
+
+def _each_once(source: str, pairs: Sequence[tuple[str, Plain]]) -> dict[str, Plain]:
+    """An object of JSON, which may have a name twice; a dict would drop the first one's sentences."""
+    content = dict[str, Plain]()
+    for name, value in pairs:
+        if name in content:
+            raise DataError(f"{source}: {name!r:.60} stands in it twice; join its sentences")
+        content[name] = value
+    return content
 
 
 def is_random(source: str | None) -> bool:

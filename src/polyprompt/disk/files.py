@@ -209,14 +209,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise _cannot_read(path, error) from error
 
 
-def read_json(path: str | Path) -> Plain:
+def read_json(path: str | Path, pairs: Callable[[list[tuple[str, Plain]]], Plain] = dict) -> Plain:
     """What a JSON file holds.
+
+    Args:
+        path: the file.
+        pairs: what becomes of an object's names and values; as a dict the last of a name is kept.
 
     Raises:
         FileError: it is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(read_bytes(path), object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested beyond all measure
         raise FileError(f"{path}: damaged, this is not JSON ({error}).") from error
 
