@@ -12,7 +12,7 @@ PACS is expected in data/pacs.
 from pathlib import Path
 from typing import Any
 
-from grids import DOMAINS, ENCODER, LONG, chosen, method
+from grids import DOMAINS, ENCODER, SHORT, chosen, method
 from kept import keep
 
 from polyprompt.progress import say
@@ -35,7 +35,7 @@ def main() -> None:
 def runs() -> dict[str, dict[str, Any]]:
     """The settings of the runs of a seed, by name."""
     settings = method("mmap", chosen("mmap"), "pacs")
-    common = {"encoder": ENCODER, "take_fewer": True, **LONG, **settings.pop("training"), "method": settings}
+    common = {"encoder": ENCODER, "take_fewer": True, **SHORT, **settings.pop("training"), "method": settings}
     alone = {Path(domain).name: common | {"data": domain} for domain in DOMAINS}
     return {"together": common | {"data": DOMAINS[0], "task": DOMAINS[1:]}} | alone
 
