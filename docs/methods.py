@@ -16,7 +16,7 @@ TEXT = """<!-- Written by docs/methods.py from the methods' files. -->
 Each is one file in `src/polyprompt/methods/`, named as `--method` takes it. Numbers learned: as published, on a
 ViT-B/16 with 100 classes of 16 pictures. Base, novel and HM, their harmonic mean: accuracies in % as the authors report
 them, averages over 11 data sets, OpenAI's ViT-B/16, 16 pictures a class; a dash where no source was read. They are the
-authors' figures, not measured here. Step: time of our training step, as a share of the plain way's ([speed](speed.md)).
+authors' figures, not measured here. Step: how long a training step takes here, beside CoOp's ([how](speed.md#steps)).
 
 """
 

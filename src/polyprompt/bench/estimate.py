@@ -9,8 +9,11 @@ from functools import cache
 from typing import NamedTuple, cast
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.engine import Adapted
 from polyprompt.adapt.view import PixelPictures
 from polyprompt.bench.tasks import FRAMES
 from polyprompt.data.items import Labelled, Picture
@@ -116,18 +119,25 @@ def _way(settings: AdaptSettings, encoder: Encoder, drawn: Labelled) -> Way:
     some = range(min(settings.batch or TIMED, len(drawn.pictures)))
     pixels = torch.stack([encoder.image.preprocess(drawn.pictures[item].open()) for item in some])
     pictures, labels = PixelPictures(encoder, pixels), torch.tensor([drawn.labels[item] for item in some])
+    seconds = timed(training_step(method, pictures, labels, settings.precision)) if method.learned() else 0.0
+    with torch.no_grad():
+        scored = timed(lambda: method.eval().image_features(method.see(pictures)))
+    return Way(seconds, scored / len(some), method.image_start)
+
+
+def training_step(
+    method: Adapted, pictures: PixelPictures, labels: Int[Tensor, "b"], precision: str
+) -> Callable[[], None]:
+    """A step of a method on pictures whose states are kept, forward and back; nothing is changed by it."""
     for start in (None, method.image_start):
         pictures.states(start)  # as they are kept: before the steps, in full precision
 
     def step() -> None:
-        with products_in(settings.precision, pictures.pixels.device):
+        with products_in(precision, pictures.pixels.device):
             loss = method.losses(method.see(pictures), labels.to(pictures.pixels.device))["loss"]
         loss.backward()
 
-    seconds = timed(step) if method.learned() else 0.0
-    with torch.no_grad():
-        scored = timed(lambda: method.eval().image_features(method.see(pictures)))
-    return Way(seconds, scored / len(some), method.image_start)
+    return step
 
 
 def _steps(settings: AdaptSettings, pictures: int) -> int:

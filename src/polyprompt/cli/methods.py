@@ -1,6 +1,5 @@
 """`polyprompt methods`."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ def command(
     """The methods that `adapt` knows; of one of them, its settings.
 
     What learns and how many numbers: as published, on a ViT-B/16 with 100 classes of 16 pictures. Base, novel, HM: the
-    published averages over 11 data sets. Step: our time for a training step, as a share of the plain way's.
+    published averages over 11 data sets. Step: how long a training step takes here, beside CoOp's.
 
     Example: polyprompt methods maple
     """
@@ -54,15 +53,11 @@ def learned(name: str) -> tuple[str, str]:
     """The parts of a method that learn, and how many numbers they are: 100 classes, 16 pictures each, as published."""
     import torch
 
-    from polyprompt.methods import config_of, records
+    from polyprompt.methods import typical
     from polyprompt.towers.sizes import Sizes
 
     encoder: Plain = Sizes()
-    kind: Plain = config_of(name)
-    config = next((one.config for one in records(name).values()), None) or kind()
-    if "descriptions" in {field.name for field in dataclasses.fields(config)}:
-        config = dataclasses.replace(config, descriptions={"{}": ("a photo of a {}.",)})
-    adapter = config.build(encoder, [f"class {number}" for number in range(100)], torch.Generator())
+    adapter = typical(name).build(encoder, [f"class {number}" for number in range(100)], torch.Generator())
     if any(True for _ in adapter.parameters()):
         adapter.fit(torch.zeros(1, 1600, encoder.dim), torch.arange(1600) % 100)  # Tip-Adapter's keys
     numbers = adapter.numbers()
@@ -71,16 +66,11 @@ def learned(name: str) -> tuple[str, str]:
 
 
 def cost(name: str) -> str:
-    """A training step's time as a share of the plain way's, where benchmarks/results has one; it is not installed."""
-    file = Path(__file__).parents[3] / "benchmarks" / "results" / f"adapt-{name}.json"
-    if not file.is_file():
-        return "-"
-    rows = json.loads(file.read_bytes())["found"]
-    measured = [one for one in rows if "ratio" in one["time"] and "side" not in one]  # of whole steps
-    if not measured:
-        return "-"
-    largest = max(measured, key=lambda one: one["classes"])
-    return f"{1 / largest['time']['ratio']:.2f} at {largest['classes']} classes"
+    """How many of CoOp's training steps one of a method takes, as benchmarks/steps.py measured it."""
+    from polyprompt import methods
+
+    rows = json.loads(Path(methods.__file__).with_name("steps.json").read_bytes())["found"]
+    return next((f"{row['beside CoOp']:g}" for row in rows if row["method"] == name), "-")
 
 
 def described(name: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ A method's file holds `Config`, frozen and checking itself, whose `build` gives 
 `PUBLISHED`, what its authors did, by protocol (adapt/published.py). The first line of its docstring says what it is.
 """
 
+import dataclasses
 import os
 import sys
 import typing
@@ -70,6 +71,19 @@ def module_of(name: str) -> ModuleType:
             hint += "; if it lies in the current folder, put PYTHONPATH=. before the command"
         raise ConfigError(f"method {name}: {error}; {hint}") from None
     return module
+
+
+def typical(name: str) -> MethodConfig:
+    """A method's settings as published, or its usual ones; where it reads descriptions, with a sentence a class.
+
+    Raises:
+        UnknownNameError, ConfigError: as `module_of`.
+    """
+    kind: Plain = config_of(name)
+    config = next((one.config for one in records(name).values()), None) or kind()
+    if "descriptions" in {field.name for field in dataclasses.fields(config)}:
+        config = dataclasses.replace(config, descriptions={"{}": ("a photo of a {}.",)})
+    return config
 
 
 def config_of(name: str) -> type[MethodConfig]:
