@@ -1,7 +1,7 @@
 """MmAP on PACS: one adapter that learns all four domains as tasks, against one a domain.
 
-Four tasks share prompts and have as many of their own; alone, a domain has one set of prompts. Pictures (16 a class),
-steps and rate are the same for both, the rate as studies/grids.py chose it; the encoder is that of its grids. A
+Four tasks share prompts and have as many of their own; alone, a domain has one set of prompts. Pictures (4 a class),
+epochs and rate are the same for both, the rate as studies/grids.py chose it; the encoder is that of its grids. A
 finished run leaves one JSON file in results/tasks and is not run again:
 
     python studies/tasks.py
@@ -35,7 +35,7 @@ def main() -> None:
 def runs() -> dict[str, dict[str, Any]]:
     """The settings of the runs of a seed, by name."""
     settings = method("mmap", chosen("mmap"), "pacs")
-    common = {"encoder": ENCODER, "take_fewer": True, **SHORT, **settings.pop("training"), "method": settings}
+    common = {"encoder": ENCODER, "shots": 4, **SHORT, **settings.pop("training"), "method": settings}
     alone = {Path(domain).name: common | {"data": domain} for domain in DOMAINS}
     return {"together": common | {"data": DOMAINS[0], "task": DOMAINS[1:]}} | alone
 

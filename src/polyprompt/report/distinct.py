@@ -37,8 +37,11 @@ def _group(result: Result, what: str) -> tuple[object, ...]:
 
 
 def _settings(result: Result) -> str:
-    return digest(str(sorted((key, str(value)) for key, value in result.cell.settings.items() if key not in PLACES)))
+    words = {key: value for key, value in result.cell.inputs.items() if key == "descriptions"}  # not where they lie
+    settings = {**result.cell.settings, **words}
+    return digest(str(sorted((key, str(value)) for key, value in settings.items() if key not in PLACES)))
 
 
 def _pictures(result: Result) -> str:
-    return digest(str(sorted((key, value) for key, value in result.cell.inputs.items() if key != "encoder")))
+    others = {"encoder", "descriptions"}
+    return digest(str(sorted((key, value) for key, value in result.cell.inputs.items() if key not in others)))
