@@ -141,7 +141,7 @@ def test_weights_of_aspects_count_what_they_gain_and_lose(study):
 def test_every_method_of_the_grids_runs_on_such_an_encoder(study):
     """30 blocks of text and two of images, all tiny."""
     grids, encoder = study("grids"), CampeEncoder(toy_model(text_blocks=30, image_blocks=2), "toy")
-    sentences = {"descriptions": {"{}": ("one {}.",)}}
+    sentences = {"descriptions": {"{}": ("one {}.", "a red {}.")}}
     described = {name: grids.SLOWER[name] | sentences for name in grids.DESCRIBED}
     narrow = {"cocoop": grids.SLOWER["cocoop"] | {"reduction": 4}}  # of 24 numbers a sixteenth is one
     for name, settings in (grids.METHODS | grids.SLOWER | described | narrow).items():
