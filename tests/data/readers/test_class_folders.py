@@ -1,0 +1,54 @@
+"""A folder per class; what does not fit is named in one line."""
+
+import pytest
+from miniatures import labelled
+from toy_data import PLACES
+
+from polyprompt.data.read import read_labelled
+from polyprompt.errors import DataError, UnknownNameError
+
+
+def test_class_folders(animals):
+    data = read_labelled(str(animals))
+    assert labelled(data) == [(place, place[:3]) for place in PLACES]
+    assert data.class_names == ("cat", "dog", "emu")
+    assert data.name == animals.name
+    assert data.pictures[3].open().size == (2, 2)
+
+
+def test_class_folders_with_splits(animals):
+    for split in ("train", "test"):
+        (animals / "sets" / split).mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (animals / name).rename(animals / "sets" / "train" / name)
+    (animals / "emu").rename(animals / "sets" / "test" / "emu")
+    train = read_labelled(str(animals / "sets"), "train")
+    assert [key for key, _ in labelled(train)] == [f"train/{place}" for place in PLACES[:3]]
+    assert train.class_names == ("cat", "dog", "emu")  # emu has no picture in this split
+    assert train.name == "sets:train"
+    with pytest.raises(UnknownNameError, match=r"'tset'. Did you mean 'test'"):
+        read_labelled(str(animals / "sets"), "tset")
+    with pytest.raises(DataError, match="sets: has the splits test, train; choose one"):
+        read_labelled(str(animals / "sets"))
+    with pytest.raises(DataError, match=r"emu/x/1.JPG: class 'emu' is not among the 2 expected \(cat, dog\)"):
+        read_labelled(str(animals / "sets"), "test", class_names=("cat", "dog"))
+
+
+def test_a_class_without_pictures_and_a_single_class_are_refused(animals):
+    (animals / "fox").mkdir()
+    with pytest.raises(DataError, match="fox: a class folder without pictures"):
+        read_labelled(str(animals))
+    with pytest.raises(DataError, match=r"cat: holds pictures, but no labels of them; give a folder per class"):
+        read_labelled(str(animals / "cat"))
+    with pytest.raises(DataError, match=r"emu: 1 class \(x\)"):
+        read_labelled(str(animals / "emu"))
+    with pytest.raises(DataError, match=r"no such file or folder, and no data set"):
+        read_labelled(str(animals / "none"))
+    with pytest.raises(DataError, match="no labels found in it"):
+        read_labelled(str(animals / "cat" / "notes.txt"))
+
+
+def test_folders_that_all_hold_the_same_folders_are_told(root, messages):
+    root.pictures(*(f"{domain}/{name}/1.png" for domain in ("art", "photo") for name in ("cat", "dog")))
+    assert read_labelled(str(root.path)).class_names == ("art", "photo")
+    assert "art, photo are read as classes, but all hold the folders cat, dog" in messages()

@@ -1,0 +1,98 @@
+"""Data sets of the Hugging Face library, saved ones and those of the hub."""
+
+from pathlib import Path
+
+import datasets
+import pytest
+from toy_data import COLOURS, by_key, one_line, png
+
+from polyprompt.data.read import read_pairs
+from polyprompt.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def quiet_datasets():
+    datasets.disable_progress_bars()
+
+
+def saved(folder: Path, columns: dict, *, splits: bool = False) -> str:
+    features = datasets.Features(
+        {
+            name: datasets.Image()
+            if name in ("photo", "photo2")
+            else datasets.List(datasets.Value("string"))
+            if isinstance(values[0], list)
+            else datasets.Value("string")
+            for name, values in columns.items()
+        }
+    )
+    dataset = datasets.Dataset.from_dict(columns, features=features)
+    whole = datasets.DatasetDict({"train": dataset, "test": dataset.select([0])}) if splits else dataset
+    whole.save_to_disk(str(folder / "saved"))
+    return str(folder / "saved")
+
+
+def test_a_saved_data_set(tmp_path):
+    images = [{"bytes": png(n), "path": None} for n in range(3)]
+    captions = [["red", "<|im_end|>"], ["green"], ["blue", "sea"]]
+    source = saved(tmp_path, {"photo": images, "sentences": captions}, splits=True)
+    train = read_pairs(source, "train")
+    assert by_key(train) == {f"train/{n}": captions[n] for n in range(3)}
+    assert [image.open().getpixel((0, 0)) for image in train.images] == COLOURS
+    assert by_key(read_pairs(source, "test")) == {"test/0": captions[0]}
+    assert len(read_pairs(source).images) == 4
+
+
+def test_rows_of_one_picture_are_joined_and_equal_paths_alone_do_not_join(tmp_path):
+    images = [{"bytes": png(n), "path": path} for n, path in [(0, "a.png"), (1, "b.png"), (0, "a.png"), (2, "a.png")]]
+    source = saved(tmp_path, {"photo": images, "text": ["r", "g", "red", "b"], "split": ["x", "x", "y", "x"]})
+    assert by_key(read_pairs(source)) == {"row/a.png": ["r", "red"], "row/b.png": ["g"], "row/a.png#3": ["b"]}
+    assert by_key(read_pairs(source, "y")) == {"row/a.png": ["red"]}
+
+
+def test_bad_data_sets_give_one_line(tmp_path):
+    images = [{"bytes": png(0), "path": None}, None]
+    for i, (columns, words) in enumerate(
+        [
+            ({"photo": images, "caption": ["a", "b"]}, r"saved, row 1: no picture 'row/1'"),
+            ({"photo": images, "words": ["a", "b"]}, r"no column for the caption or the label; found 'photo', 'words'"),
+            ({"image": ["a", "b"], "text": ["a", "b"]}, r"one column of type Image, has 0; found 'image', 'text'"),
+            ({"photo": images, "photo2": images, "text": ["a", "b"]}, r"one column of type Image, has 2"),
+            ({"photo": images, "text": [" ", "b"]}, r"saved, row 0: the caption of row/0 is empty"),
+        ]
+    ):
+        (tmp_path / str(i)).mkdir()
+        with pytest.raises(DataError, match=words) as caught:
+            read_pairs(saved(tmp_path / str(i), columns))
+        assert one_line(caught)
+
+
+def test_a_damaged_saved_data_set_and_an_unreachable_one(tmp_path):
+    source = saved(tmp_path, {"photo": [{"bytes": png(0), "path": None}], "text": ["a"]})
+    (Path(source) / "state.json").write_text("{")
+    with pytest.raises(DataError, match="cannot open it") as caught:
+        read_pairs(source)
+    assert one_line(caught)
+    with pytest.raises(DataError, match=r"hf:nobody/nothing: the datasets library cannot open it") as caught:
+        read_pairs("hf:nobody/nothing")
+    assert one_line(caught)
+
+
+def test_without_datasets_the_package_is_named(not_installed):
+    not_installed("datasets")
+    with pytest.raises(DataError, match=r"package datasets; pip install '\.\[data\]'"):
+        read_pairs("hf:who/what")
+
+
+def test_hub_names_carry_a_config(monkeypatch, tmp_path):
+    source = saved(tmp_path, {"photo": [{"bytes": png(0), "path": None}], "text": ["a"]}, splits=True)
+    asked = []
+
+    def load_dataset(*names):
+        asked.append(names)
+        return datasets.load_from_disk(source)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read_pairs("hf:who/what:en", "test").captions == ("a",)
+    assert read_pairs("hf:who/what", "test").name == "what:test"
+    assert asked == [("who/what", "en"), ("who/what", None)]

@@ -1,0 +1,190 @@
+"""Every kind of table gives back what was written; every kind of damage gives one line that says where."""
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from miniatures import labelled
+from toy_data import COLOURS, PLACES, Caption, captions, one_line, png, table
+
+from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.errors import DataError
+
+STRANGE = [
+    "<|im_end|>",
+    "</s> <s>[INST]",
+    "bell \a, nul \0, escape \x1b[0m",
+    'quotes " and "" and \'',
+    "é 😀 \u2028 end",
+]
+
+
+TsvCaption = Caption.map(lambda text: text.translate({9: 32, 10: 32}).strip()).filter(bool)
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_table_comes_back_as_it_was_written(format, data):
+    caption = TsvCaption if format == "tsv" else Caption
+    rows = data.draw(st.lists(st.tuples(st.integers(0, 2), caption, st.sampled_from("ab")), min_size=1))
+    split = data.draw(st.sampled_from(sorted({row[2] for row in rows})))
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(3):
+            (Path(name) / f"{number}.png").write_bytes(png(number))
+        with (Path(name) / f"captions.{format}").open("w", encoding="utf-8", newline="") as file:
+            if format == "csv":
+                csv.writer(file).writerows([("image", "split", "text"), *((f"{i}.png", s, t) for i, t, s in rows)])
+            elif format == "tsv":
+                file.write("Filename\tcaption\tsplit\n" + "".join(f"{i}.png\t{t}\t{s}\n" for i, t, s in rows))
+            else:
+                file.writelines(
+                    json.dumps({"file_name": f"./{i}.png", "text": t, "split": s}) + "\n" for i, t, s in rows
+                )
+        everything, half = read_pairs(name), read_pairs(name, split)
+        for pairs, kept in ((everything, rows), (half, [row for row in rows if row[2] == split])):
+            assert [(pairs.images[i].key, c) for i, c in zip(pairs.image_of, pairs.captions, strict=True)] == [
+                (f"{i}.png", text) for i, text, _ in kept
+            ]
+        for image in everything.images:
+            assert image.open().getpixel((0, 0)) == COLOURS[int(image.key[0])]
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+def test_captions_are_text_whatever_they_look_like(folder, format):
+    path = folder / f"captions.{format}"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if format == "csv":
+            csv.writer(file).writerows([("file", "caption"), *(("0.png", f"  {text} ") for text in STRANGE)])
+        elif format == "tsv":
+            file.write("file\tcaption\r\n" + "".join(f"0.png\t {text}\r\n" for text in STRANGE))
+        else:
+            file.write(json.dumps({"file": "0.png", "captions": [f"{text}\n" for text in STRANGE]}))
+    assert read_pairs(str(path)).captions == tuple(STRANGE)
+    assert read_pairs(str(folder)).name == folder.name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("captions.csv", "photo,words\n0.png,a\n", r"no column for the picture; found 'photo', 'words'. Name it file,"),
+        ("captions.csv", "file,words\n0.png,a\n", r"no column for the caption or the label; found 'file', 'words'"),
+        ("captions.csv", "file,caption\n0.png,a, b\n", r"captions.csv, line 2: 3 fields, but the first line names 2"),
+        ("captions.csv", "file,caption\n0.png,a\n\n1.png, \n", r"captions.csv, line 4: the caption of 1.png is empty"),
+        ("captions.csv", 'file,caption\n0.png,"a\n', r"not well-formed csv"),
+        ("captions.csv", "file,caption\n", "no pictures"),
+        ("captions.csv", "", "no pictures"),
+        (
+            "captions.csv",
+            "file,caption\n0.png,a\n7.png,b\n",
+            r"captions.csv, line 3: no picture '7.png'.*max_bad, now 0",
+        ),
+        ("captions.csv", "file,caption\n,b\n", r"line 2: no picture"),
+        ("captions.jsonl", '{"file": "0.png", "caption": "a"}\n{"file":\n', r"captions.jsonl, line 2: not JSON"),
+        ("captions.jsonl", "[1]\n", r"line 1: is a list"),
+        ("captions.jsonl", '{"file": "0.png", "caption": 3}\n', r"line 1: the caption is 3; give a string"),
+        ("captions.jsonl", '{"file": "0.png", "caption": []}\n', r"line 1: the caption is \[\]"),
+        ("captions.jsonl", '{"file": 0, "caption": "a"}\n', r"line 1: file is 0; give the name"),
+        (
+            "captions.jsonl",
+            '{"file": "0.png", "caption": "a \\ud83d"}\n',
+            r"line 1, the caption: letter 2, .* is half a character",
+        ),
+        ("captions.tsv", "file\tcaption\n0.png\t\ud83d\n", r"byte 19 is not UTF-8"),
+    ],
+)
+def test_a_bad_table_gives_one_line(folder, name, text, words):
+    with pytest.raises(DataError, match=words) as caught:
+        read_pairs(table(folder, text, name))
+    assert one_line(caught)
+
+
+def test_two_tables_in_one_folder_are_refused(folder):
+    table(folder, "file,caption\n0.png,a\n")
+    with pytest.raises(DataError, match=r"holds captions.csv and captions.tsv; name the table itself"):
+        read_pairs(table(folder, "file\tcaption\n0.png\ta\n", "captions.tsv"))
+
+
+def test_kaggles_own_file_and_one_with_bars(root):
+    root.pictures("Images/1.jpg", "Images/2.jpg")
+    root.file("captions.txt", 'image,caption\n1.jpg,A child .\n2.jpg,"A dog , running ."\n')
+    expected = [("1.jpg", "A child ."), ("2.jpg", "A dog , running .")]
+    for source in ("captions.txt", ""):
+        assert captions(read_pairs(str(root.path / source))) == expected
+    (root.path / "captions.txt").unlink()
+    root.file("results.csv", "image_name| comment_number| comment\n1.jpg| 0| A child .\n2.jpg| 0| A dog , running .\n")
+    assert captions(read_pairs(str(root.path))) == expected
+
+
+def test_several_columns_that_could_be_meant_are_told_and_twins_refused(root, messages):
+    root.pictures("1.png").file("captions.csv", "file,text,caption\n1.png,a,b\n")
+    assert read_pairs(str(root.path)).captions == ("b",)
+    assert "captions.csv: 'caption' is read, 'text' is passed over" in messages()
+    root.file("captions.csv", "file,caption,caption\n1.png,a,b\n")
+    with pytest.raises(DataError, match="two columns are called 'caption'"):
+        read_pairs(str(root.path))
+
+
+Names = st.lists(
+    st.text(st.characters(categories=["L", "Zs"]), min_size=1).map(str.strip).filter(bool), min_size=2, max_size=4
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(Names.filter(lambda names: len({name.casefold() for name in names}) == len(names)), st.data())
+def test_a_table_of_classes_comes_back_as_it_was_written(names, data):
+    labels = [*range(len(names)), *data.draw(st.lists(st.integers(0, len(names) - 1), max_size=5))]
+    splits = data.draw(st.lists(st.sampled_from(["train", "test"]), min_size=len(labels), max_size=len(labels)))
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(len(labels)):
+            (Path(folder) / f"{i}.png").touch()
+        with (Path(folder) / "table.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["Path", "label", "class_name", "split"])
+            writer.writerows([f"{i}.png", label, names[label], splits[i]] for i, label in enumerate(labels))
+        found = read_labelled(str(Path(folder) / "table.csv"), splits[0], class_names=sorted(names))
+        assert labelled(found) == [
+            (f"{i}.png", names[label]) for i, label in enumerate(labels) if splits[i] == splits[0]
+        ]
+
+
+def test_a_table_of_names_needs_no_numbers(animals):
+    (animals / "t.tsv").write_text("file\tclass\n" + "".join(f"{place}\t{place[:3].upper()}\n" for place in PLACES))
+    data = read_labelled(str(animals / "t.tsv"))
+    assert labelled(data) == [(place, place[:3].upper()) for place in PLACES]
+    assert data.name == "t"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "path,label\ncat/1.png,dog\ndog/1.png,dog\ncat/2.png,cat\n",
+            "line 2: cat/1.png lies in the folder of class 'cat'",
+        ),
+        ("path,label\ncat/1.png,0\ndog/1.png,1\n", "line 2: the label is 0, a number; .* add a column class_name"),
+        (
+            "path,label,class_name\ncat/1.png,0,cat\ndog/1.png,0,dog\n",
+            "line 3: '0' goes with 'dog' here, but with 'cat' at",
+        ),
+        (
+            "path,label,class_name\ncat/1.png,0,cat\ncat/2.png,1,cat\n",
+            "line 3: 'cat' goes with '1' here, but with '0' at",
+        ),
+        ("path,label\ncat/1.png,\n", "line 2: the class of cat/1.png is empty"),
+        ("path,label\ncat/1.png,cat\n", r"1 class \(cat\)"),
+        ("path,label\ncat/1.png,cat\ndog/9.png,dog\n", "line 3: no picture 'dog/9.png'"),
+        ("path,words\ncat/1.png,cat\n", "no column for the caption or the label; found 'path', 'words'"),
+        ("path,label\n", "0 classes"),
+        ("path,label,split\ncat/1.png,cat,train\ndog/1.png,dog,train\n", "has the splits train; choose one"),
+    ],
+)
+def test_a_bad_table_of_classes_gives_one_line(animals, text, words):
+    (animals / "table.csv").write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        read_labelled(str(animals / "table.csv"))
+    assert "\n" not in str(caught.value)

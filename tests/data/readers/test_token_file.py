@@ -1,0 +1,15 @@
+"""Flickr's own lists of captions."""
+
+from toy_data import captions
+
+from polyprompt.data.read import read_pairs
+
+
+def test_flickrs_own_files(root, messages):
+    root.pictures("Images/1.jpg", "Images/2.jpg")
+    root.file("Flickr8k.token.txt", "1.jpg#0\tA child .\n2.jpg#0\tA dog , running .\n3.jpg.1#0\tx\n3.jpg.1#1\ty\n")
+    root.file("Flickr_8k.trainImages.txt", "1.jpg\n").file("Flickr_8k.testImages.txt", "2.jpg\n")
+    expected = [("1.jpg", "A child ."), ("2.jpg", "A dog , running .")]
+    assert captions(read_pairs(str(root.path))) == expected
+    assert captions(read_pairs(str(root.path / "Flickr8k.token.txt"), "test")) == expected[1:]
+    assert "left out 2 captions of 3.jpg.1, a picture that does not exist" in messages()

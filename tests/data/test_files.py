@@ -1,0 +1,74 @@
+"""What is seen in a folder, and what is told of the rest."""
+
+import os
+
+import pytest
+from miniatures import Root
+from toy_data import captions, keys
+
+from polyprompt.data.files import pictures_in
+from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.errors import DataError
+
+
+def test_hidden_files_and_folders_are_not_seen_anywhere(root, messages):
+    root.pictures("red/1.png", "blue/1.png", "red/.ipynb_checkpoints/1-checkpoint.png", "red/a/._1.png", ".git/x/1.png")
+    root.pictures("red/a/@eaDir/1.jpg", "red/__MACOSX/1.png")
+    assert keys(read_labelled(str(root.path))) == ["blue/1.png", "red/1.png"]
+    assert "d: left out 4 hidden (red/.ipynb_checkpoints/)" in messages()
+    root.pictures("._a.png")
+    assert [path.name for path in pictures_in(root.path)] == ["1.png", "1.png"]
+
+
+def test_other_endings_are_told_with_their_numbers(root, messages):
+    root.pictures("red/1.jfif", "blue/1.AVIF", "red/2.PSD", "blue/2.psd", "red/notes.txt")
+    assert len(read_labelled(str(root.path)).pictures) == 2
+    assert "d: left out 2 .psd, 1 .txt (blue/2.psd, red/notes.txt); no pictures by their names" in messages()
+    assert len(pictures_in(root.path)) == 2
+    for name in ("captions.csv", "manifest.json", "classnames.txt", "dataset_flickr8k.json", "split_zhou_EuroSAT.json"):
+        (root.path / "red" / name).write_text("")
+    assert len(pictures_in(root.path)) == 2
+    assert messages() == ""  # what our own layouts have beside pictures
+    (root.path / "red" / "prices.csv").write_text("")
+    assert len(pictures_in(root.path)) == 2
+    assert "left out 1 .csv, 2 .psd, 1 .txt (red/prices.csv, blue/2.psd, red/notes.txt)" in messages()
+    root.pictures("loose.png")
+    read_labelled(str(root.path))
+    assert "left out 1 picture beside the class folders (loose.png)" in messages()
+
+
+def test_linked_folders_are_followed_and_loops_refused(root, tmp_path, messages):
+    root.pictures("red/1.png", "blue/1.png")
+    Root(tmp_path / "more").pictures("2.png", "3.png")
+    os.symlink(tmp_path / "more", root.path / "red" / "part2")
+    assert keys(read_labelled(str(root.path))) == ["blue/1.png", "red/1.png", "red/part2/2.png", "red/part2/3.png"]
+    assert len(pictures_in(root.path)) == 4
+    os.symlink(tmp_path / "more", root.path / "blue" / "again")
+    read_labelled(str(root.path))
+    assert "linked twice, so its pictures count twice: red/part2" in messages()
+    os.symlink(tmp_path / "nowhere.png", root.path / "red" / "gone.png")
+    read_labelled(str(root.path))
+    assert "1 broken link (red/gone.png)" in messages()
+    os.symlink(root.path, root.path / "red" / "loop")
+    with pytest.raises(DataError, match="red/loop: a link back to a folder that it lies in; remove it"):
+        read_labelled(str(root.path))
+
+
+def test_names_that_are_not_utf_8_are_read_and_can_be_written(root):
+    root.pictures("red/1.png", "blue/1.png")
+    os.rename(os.fsencode(root.path / "red/1.png"), os.fsencode(root.path) + b"/red/caf\xe9.png")
+    data = read_labelled(str(root.path))
+    assert keys(data) == ["blue/1.png", r"red/caf\xe9.png"]
+    assert data.pictures[1].open().size == (3, 2)
+    os.rename(os.fsencode(root.path) + b"/red", os.fsencode(root.path) + b"/r\xe9d")
+    with pytest.raises(DataError, match=r"class name: letter 1, .* is half a character"):
+        read_labelled(str(root.path))
+
+
+def test_paths_written_on_windows(root, messages):
+    root.pictures("red/1.png").file("captions.csv", "file,caption\nred\\1.png,a\n")
+    assert captions(read_pairs(str(root.path))) == [("red/1.png", "a")]
+    assert r"1 path with \ read with / instead (red/1.png)" in messages()
+    root.file("captions.csv", "file,caption\nred\\2.png,a\n")
+    with pytest.raises(DataError, match=r"it is written with \\, as on Windows; / was tried, too"):
+        read_pairs(str(root.path))

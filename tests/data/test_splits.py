@@ -1,0 +1,120 @@
+"""Splits are found whatever they are called, drawn where there are none, and what lies in two of them is told."""
+
+import pytest
+from toy_data import by_key, captions, keys, one_line, table
+
+from polyprompt.data.read import read_labelled, read_pairs, splits_of
+from polyprompt.errors import DataError, UnknownNameError
+
+
+def test_an_unknown_split_offers_near_names(folder):
+    source = table(folder, "file,caption,split\n0.png,a,train\n1.png,b,test\n2.png,c,restval\n")
+    assert by_key(read_pairs(source, "train+restval")) == {"0.png": ["a"], "2.png": ["c"]}
+    with pytest.raises(UnknownNameError, match=r"'tset'. Did you mean 'test'") as caught:
+        read_pairs(source, "tset")
+    assert one_line(caught)
+
+
+def test_splits_are_drawn_where_none_are_given_always_the_same(folder, capsys):
+    lines = [f"{i}.png,{'abc'[i]}" for i in range(3)]
+    forward = table(folder, "\n".join(["file,caption", *lines, lines[0]]))
+    found = {split: by_key(read_pairs(forward, split)) for split in ("train", "dev", "test")}
+    assert "no splits given, so 1 of its 3 pictures are test and 1 dev" in capsys.readouterr().err
+    assert sorted(key for one in found.values() for key in one) == ["0.png", "1.png", "2.png"]
+    backward = table(folder, "\n".join(["file,caption", *lines[::-1], lines[0]]))
+    assert found == {split: by_key(read_pairs(backward, split)) for split in ("train", "dev", "test")}
+    with pytest.raises(DataError, match="2 pictures are too few"):
+        read_pairs(table(folder, "file,caption\n0.png,a\n1.png,b\n"), "train")
+
+
+@pytest.mark.parametrize("given", ["dev", "val", "valid", "validation"])
+def test_the_split_between_train_and_test_has_four_names(folder, given):
+    source = table(folder, f"file,caption,split\n0.png,a,train\n1.png,b,{given}\n")
+    assert [by_key(read_pairs(source, name)) for name in ("dev", "val", "validation")] == [{"1.png": ["b"]}] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "asked"),
+    [
+        ("train", "val", "val"),
+        ("train", "valid", "val"),
+        ("Train", "VALIDATION", "dev"),
+        ("training", "testing", "test"),
+        ("dev", "test", "dev"),
+        ("train2017", "val2017", "val"),
+        ("Training_Set", "Test_Set", "test"),
+    ],
+)
+def test_split_folders_are_no_classes(root, first, second, asked):
+    root.pictures(f"{first}/red/1.png", f"{first}/blue/1.png", f"{second}/red/1.png", f"{second}/blue/2.png")
+    data = read_labelled(str(root.path), asked)
+    assert data.class_names == ("blue", "red")
+    chosen = first if asked == "dev" and first == "dev" else second
+    assert keys(data)[1] == f"{chosen}/red/1.png"
+    assert splits_of(str(root.path)) == tuple(sorted((first, second)))
+    with pytest.raises(DataError, match=f"d: has the splits {', '.join(sorted((first, second)))}; choose one"):
+        read_labelled(str(root.path))
+    with pytest.raises(UnknownNameError, match=r"no split of d is called 'xyzzy'. Known"):
+        read_labelled(str(root.path), "xyzzy")
+
+
+def test_a_class_may_be_called_train(root):
+    root.pictures("train/1.png", "car/1.png", "bus/1.png")
+    assert read_labelled(str(root.path)).class_names == ("bus", "car", "train")
+    assert splits_of(str(root.path)) == ()
+
+
+def test_splits_without_class_folders_and_other_folders_beside_them(root, messages):
+    root.pictures("train/red/1.png", "train/blue/1.png", "val/1.png", "annotations/x.txt")
+    with pytest.raises(DataError, match="d/val: is called like a split, but has no class folders in it"):
+        read_labelled(str(root.path), "train")
+    root.pictures("val/red/1.png", "val/blue/1.png")
+    (root.path / "val/1.png").unlink()
+    assert len(read_labelled(str(root.path), "val").pictures) == 2
+    assert "d: left out annotations; train and val are its splits" in messages()
+
+
+def test_split_folders_may_hold_lists_of_captions(root):
+    root.pictures("train/1.png", "validation/1.png")
+    root.file("train/metadata.csv", "file_name,text\n1.png,a\n")
+    root.file("validation/metadata.csv", "file_name,text\n1.png,b\n")
+    assert captions(read_pairs(str(root.path), "dev")) == [("validation/1.png", "b")]
+    assert len(read_pairs(str(root.path)).images) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"), [("Train", "train"), ("Validation", "dev"), ("TEST", "test"), ("VAL", "valid")]
+)
+def test_split_names_in_a_table_are_found_whatever_their_case(root, given, asked):
+    root.pictures("1.png").file("captions.csv", f"file,caption,split\n1.png,a,{given}\n")
+    assert captions(read_pairs(str(root.path), asked)) == [("1.png", "a")]
+    root.file("labels.csv", f"file,label,split\n1.png,cat,{given}\n2.png,dog,{given}\n").pictures("2.png")
+    assert len(read_labelled(str(root.path / "labels.csv"), asked).pictures) == 2
+
+
+def test_two_spellings_of_one_split_are_one_and_two_splits_of_one_meaning_are_asked_about(root, messages):
+    root.pictures("1.png", "2.png").file("captions.csv", "file,caption,split\n1.png,a,Train\n2.png,b,train\n")
+    assert len(read_pairs(str(root.path), "train").images) == 2
+    assert "'Train' (1 rows) and 'train' (1 rows) are read as one split" in messages()
+    root.file("captions.csv", "file,caption,split\n1.png,a,dev\n2.png,b,val\n")
+    assert captions(read_pairs(str(root.path), "val")) == [("2.png", "b")]
+    with pytest.raises(DataError, match="'validation' may be 'dev' or 'val'; name the one that is meant"):
+        read_pairs(str(root.path), "validation")
+
+
+def test_a_picture_in_two_splits_is_told(root, messages):
+    root.pictures("1.png", "2.png")
+    root.file("captions.csv", "file,caption,split\n1.png,a,train\n1.png,b,test\n2.png,c,train\n")
+    assert captions(read_pairs(str(root.path), "test")) == [("1.png", "b")]
+    assert "1 picture lies in two splits, so what is scored was seen before: 1.png in train and test" in messages()
+    root.json("split_x.json", {"train": [["1.png", 0, "a"], ["2.png", 1, "b"]], "test": [["2.png", 1, "b"]]})
+    (root.path / "captions.csv").unlink()
+    read_labelled(str(root.path), "test")
+    assert "2.png in train and test" in messages()
+
+
+def test_a_caption_in_two_splits_is_told(root, messages):
+    root.pictures("1.png", "2.png", "3.png")
+    root.file("captions.csv", "file,caption,split\n1.png,a dog,train\n2.png,a dog,test\n3.png,a cat,test\n")
+    assert captions(read_pairs(str(root.path), "test")) == [("2.png", "a dog"), ("3.png", "a cat")]
+    assert "1 caption stands word for word in two splits: 'a dog' in train and test." in messages()
