@@ -10,9 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from toy_grid import few_shot
 
 from polyprompt.data.items import Pairs, Picture
 from polyprompt.media.pictures import Preprocess
+from polyprompt.runs.cells import write_result
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -134,3 +136,12 @@ def make_adapt_run(make_run):
         return folder
 
     return make
+
+
+@pytest.fixture
+def grid_folder(tmp_path):
+    """A grid's folder with the results of `few_shot`."""
+    (tmp_path / "cells").mkdir()
+    for one in few_shot():
+        write_result(tmp_path / "cells" / f"{one.cell.name}.json", one)
+    return tmp_path

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from test_collections import ToyModel, picture
 from torch.nn import functional as F
+from toy_search import ToyModel, picture
 
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.search.candidates import in_folder

@@ -1,0 +1,72 @@
+"""Averages as papers take them, and what rows and sets are called."""
+
+import json
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from toy_grid import few_shot, result
+
+from polyprompt import report
+from polyprompt.report.averages import Column, Row, grids, label, set_label
+
+
+def test_averages_are_those_that_papers_print():
+    """MaPLe's eleven sets, as published: 78.55 is of the averages, 78.27 the average of the sets' own."""
+    known = json.loads(Path(report.__path__[0], "published.json").read_text())
+    (maple,) = [row for row in known["protocols"]["base-to-novel"] if row["method"] == "maple"]
+    figures = {name: value / 100 for name, value in maple["figures"].items()}
+    found = []
+    for name in dict.fromkeys(name.partition("/")[0] for name in figures):
+        halves = {half: figures[f"{name}/{half}"] for half in ("base", "novel")}
+        found.append(result("maple", name, 1, halves, protocol="base-to-novel", shots=16))
+    (grid,) = grids(found)
+    means = grid.means(Row("maple", "toy"))
+    averages = {column.name: round(100 * value, 2) for column, value in means.items() if column.of == "average"}
+    assert averages == {"base": 82.28, "novel": 75.14, "hm of averages": 78.55, "average of hms": 78.27}
+
+
+def test_seeds_first_then_sets_and_no_mean_with_a_gap():
+    results = few_shot()
+    (grid,) = grids(results)
+    average = Column("average", "mean")
+    expected = mean(mean(0.6 + 0.05 * i + 0.01 * seed for seed in (1, 2, 3)) for i in range(4))
+    assert grid.means(Row("maple", "toy"))[average] == pytest.approx(expected)
+    (gap,) = grids([one for one in results if (one.cell.method, one.cell.data) != ("maple", "dtd")])
+    assert average not in gap.means(Row("maple", "toy"))
+    assert average in gap.means(Row("coop", "toy"))
+
+
+def test_the_source_stands_apart_from_the_targets():
+    values = {"test": 0.9, "cars": 0.5, "dtd": 0.3}
+    (grid,) = grids([result("maple", "pets", 1, values, protocol="cross-dataset", shots=16)])
+    assert grid.columns == [Column("pets", "accuracy"), Column("cars", "accuracy"), Column("dtd", "accuracy")]
+    assert grid.means(Row("maple", "toy"))[Column("average", "targets")] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("data/eurosat/split_zhou_EuroSAT.json", "EuroSAT"), ("caltech101@data", "caltech101"), ("/a/pets/", "pets"),
+        ("pacs:photo@there", "pacs:photo"), ("ViT-B-16/openai", "ViT-B-16/openai"),
+    ],
+)  # fmt: skip
+def test_sets_are_called_shortly(source, name):
+    assert label(source) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("data/pacs/photo", "photo"), ("/a/pets/", "pets"), ("pacs:photo@there", "pacs:photo"), ("hf:a/b", "hf:a/b")],
+)
+def test_folders_of_ones_own_are_called_by_their_end(source, name):
+    assert set_label(source) == name
+
+
+@pytest.mark.parametrize(("source", "own"), [("pacs:photo@there", "pacs:photo"), ("data/pacs/photo", "photo")])
+def test_targets_beside_their_source(source, own):
+    """A domain without its set's name; the source itself stands apart."""
+    target = source.replace("photo", "sketch")
+    (grid,) = grids([result("coop", source, 1, {"test": 0.9, target: 0.5}, protocol="single-source")])
+    assert grid.columns == [Column(own, "→ photo"), Column(own, "→ sketch")]
+    assert grid.means(Row("coop", "toy"))[Column("average", "targets")] == pytest.approx(0.5)

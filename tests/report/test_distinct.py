@@ -1,0 +1,44 @@
+"""What cannot be compared has names that differ."""
+
+from dataclasses import replace
+
+from run_files import as_of_version
+from toy_grid import result
+
+from polyprompt.report.averages import grids
+from polyprompt.report.distinct import with_distinct_names
+from polyprompt.report.grid_page import write_report
+from polyprompt.runs import cells
+from polyprompt.runs.cells import write_result
+
+
+def test_folders_with_one_end_and_other_pictures_are_two_sets():
+    """Else the figures of one would stand in the other's place."""
+    found = [result("zeroshot", data, None, {"test": share}) for data, share in (("/a/x", 0.2), ("/b/x", 0.7))]
+    (grid,) = grids(with_distinct_names(found))
+    assert {column.of: figure.mean for (_, column), figure in grid.figures.items()} == {
+        "x (pictures 1)": 0.2,
+        "x (pictures 2)": 0.7,
+    }
+
+
+def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
+    """Of another figures version, other settings, other pictures."""
+    (tmp_path / "cells").mkdir()
+
+    def put(one):
+        path = tmp_path / "cells" / f"{one.cell.name}.json"
+        write_result(path, one)
+        return path
+
+    as_of_version(put(result("coop", "pets", 2, {"test": 0.2})), 0)
+    put(result("coop", "pets", 1, {"test": 0.9}, epochs=5))
+    put(result("coop", "pets", 1, {"test": 0.5}, epochs=50))
+    other = result("maple", "pets", 1, {"test": 0.7})
+    put(replace(other, cell=replace(other.cell, inputs={"data": "others"})))
+    found = with_distinct_names(cells.results_in(tmp_path))
+    assert {one.cell.method for one in found} == {"coop (settings 1)", "coop (settings 2)", "maple"}
+    assert len({one.cell.data for one in found}) == 2
+    text = write_report(tmp_path, tmp_path / "out.md")
+    assert all(shown in text for shown in ("90.00", "50.00", "70.00"))
+    assert "20.00" not in text
