@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.ops import sigmoid_focal_loss
 
 from polyprompt.errors import ConfigError, TrainingError
+from polyprompt.nn import losses
 from polyprompt.nn.losses import agreement, cosent, diversity, drift, negation, sigmoid_contrast, softmax_contrast
 
 SIZES = [(1, 1), (2, 3), (7, 5), (13, 4)]
@@ -370,3 +372,60 @@ def test_unequal_shares_are_refused_in_every_process(several, processes):
     for one in several[processes]:
         assert "the processes hold 2, 3" in one["refusal"]
         assert f"that {processes} divides" in one["refusal"]
+
+
+CASES = [(1, 2), (3, 2), (7, 5)]
+
+
+def drawn(b: int, c: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(10 * b + c)
+    logits = 3 * torch.randn(b, c, generator=draw, dtype=torch.float64)
+    labels = torch.randint(c, (b,), generator=draw)
+    return logits.requires_grad_(), labels, 0.1 + torch.rand(c, generator=draw, dtype=torch.float64)
+
+
+def gradient(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return torch.autograd.grad(loss, logits)[0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("b", "c"), CASES)
+def test_focal_equals_a_slow_loop(b, c, gamma):
+    logits, labels, weights = drawn(b, c)
+    slow = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        p = math.exp(row[label]) / sum(math.exp(one) for one in row)
+        slow -= float(weights[label]) * (1 - p) ** gamma * math.log(p) / b
+    assert losses.focal(logits, labels, weights, gamma).item() == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0, 3.5])
+def test_focal_of_two_classes_is_torchvisions(gamma):
+    logits, labels, _ = drawn(9, 2)
+    weights = torch.tensor([0.7, 0.3], dtype=torch.float64)  # alpha is that of class 1
+    ours = losses.focal(logits, labels, weights, gamma)
+    theirs = sigmoid_focal_loss(logits[:, 1] - logits[:, 0], labels.double(), 0.3, gamma, reduction="mean")
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient(ours, logits), gradient(theirs, logits))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_has_a_slope_where_all_is_right(gamma):
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    loss = losses.focal(logits, torch.tensor([0, 0]), torch.ones(2), gamma)
+    assert gradient(loss, logits).isfinite().all()
+    assert loss.item() == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(("b", "c"), CASES)
+def test_weighted_cross_entropy_equals_a_slow_loop_and_torch(b, c):
+    logits, labels, weights = drawn(b, c)
+    above, below = 0.0, 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        above += float(weights[label]) * (math.log(sum(math.exp(one) for one in row)) - row[label])
+        below += float(weights[label])
+    ours = losses.weighted_cross_entropy(logits, labels, weights[labels])
+    assert ours.item() == pytest.approx(above / below)
+    theirs = F.cross_entropy(logits, labels, weights)
+    torch.testing.assert_close(gradient(ours, logits), gradient(theirs, logits))
+    assert losses.weighted_cross_entropy(logits, labels, 0 * weights[labels]) == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_serve_page import TOKEN, listening
+from asking import TOKEN, listening
 from toy_server import uri
 
 from polyprompt.serve.app import make_app

@@ -2,15 +2,11 @@
 
 import asyncio
 
-import pytest
+from asking import TOKEN
 from fastapi.testclient import TestClient
 
-from polyprompt.errors import ConfigError
 from polyprompt.serve.app import make_app
 from polyprompt.serve.guard import BODIES, BODY, Guard
-from polyprompt.serve.run import bound, check_host
-
-TOKEN = "a-long-enough-token"
 
 
 def test_without_a_token_names_of_this_machine_alone_are_answered_to(client):
@@ -36,28 +32,6 @@ def test_a_token_is_asked_for_everywhere_but_on_the_page_itself(service):
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert client.get("/collections").status_code == 200
-
-
-def test_hosts_beyond_this_machine_need_a_token():
-    check_host("127.0.0.1", None)
-    check_host("0.0.0.0", TOKEN)
-    for host, token, message in (
-        ("0.0.0.0", None, "so a token is needed"),
-        ("192.168.1.2", None, "so a token is needed"),
-        ("localhost", "short", "at least 12"),
-        ("localhost", 'quoted"quoted"quoted', "without spaces and quotes"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            check_host(host, token)
-
-
-def test_a_port_in_use_is_told():
-    with bound("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf":{port}: cannot be listened to .* --port 0 takes any"):
-            bound("127.0.0.1", port)
-    with pytest.raises(ConfigError, match=r"no such host.*cannot be listened to"):
-        bound("no such host", 0)
 
 
 def test_every_answer_says_what_a_browser_may_do(client):

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from test_serve_page import listening
+from asking import listening
 from toy_server import uri
 
 from polyprompt.serve.app import make_app

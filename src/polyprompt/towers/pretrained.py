@@ -1,8 +1,8 @@
 """Folders and hub names as other libraries open them, with all shut that runs code from there or asks for leave to.
 
-Every call says `trust_remote_code=False` (tests/test_no_foreign_code.py looks): where nothing is said, transformers
-asks on stdin. What such a call raises depends on what lies in the folder, so whoever calls turns all of it into one
-line.
+Every call says `trust_remote_code=False` (tests/hostile/test_no_foreign_code.py looks): where nothing is said,
+transformers asks on stdin. What such a call raises depends on what lies in the folder, so whoever calls turns all of it
+into one line.
 """
 
 import math

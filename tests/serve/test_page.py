@@ -1,42 +1,24 @@
 """The page in a real browser: what a person does with it, from typing to adapting. Nothing outside may be asked for."""
 
 import os
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
+from asking import TOKEN, listening
 
 from polyprompt.serve.app import make_app
-from polyprompt.serve.run import IDLE, bound
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = (
     *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"),
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-TOKEN = "a-long-enough-token"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # selenium's own connections
     pytest.mark.skipif(not CHROMIUM.exists() and "CI" not in os.environ, reason="needs Debian's chromium"),
 ]
-
-
-@contextmanager
-def listening(app):
-    """The app on a free port of this machine: its address."""
-    with bound("127.0.0.1", 0) as at:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=IDLE))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{at.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+"""Embeddings are the model's own, in OpenAI's shape."""
+
+import base64
+
+import numpy as np
+import torch
+from asking import close
+from toy_server import uri
+
+from polyprompt.media.pictures import open_picture
+
+
+def test_embeddings_are_the_models_own(client, service, photos):
+    model = service.models["toy"].embedder
+    file = photos / "red-0.png"
+    asked = ["a red square", {"image": uri(file)}, {"text": "blue"}, uri(photos / "blue-2.png"), "/etc/passwd"]
+    answer = client.post("/v1/embeddings", json={"model": "toy", "input": asked}).json()
+    assert [one["index"] for one in answer["data"]] == list(range(5))
+    rows = torch.tensor([one["embedding"] for one in answer["data"]])
+    texts = model.texts(["a red square", "blue", "/etc/passwd"])  # what looks like a path is a text
+    pixels = torch.stack([model.preprocess(open_picture(photos / name)) for name in ("red-0.png", "blue-2.png")])
+    close(rows[[0, 2, 4]], texts)
+    close(rows[[1, 3]], model.images(pixels))
+    assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 3
+    packed = client.post("/v1/embeddings", json={"model": "toy", "input": "blue", "encoding_format": "base64"}).json()
+    row = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
+    close(row.copy(), texts[1])
+    as_image = client.post("/v1/embeddings", json={"model": "toy", "input": uri(file), "modality": "image"}).json()
+    close(as_image["data"][0]["embedding"], rows[1])
+    as_text = client.post("/v1/embeddings", json={"model": "toy", "input": uri(file)[:99], "modality": "text"}).json()
+    close(as_text["data"][0]["embedding"], model.texts([uri(file)[:99]])[0])
+
+
+def test_models_and_collections_are_told_by_id_and_never_by_place(client, photos):
+    assert client.get("/v1/models").json()["data"][0]["id"] == "toy"
+    answer = client.get("/collections")
+    (one,) = answer.json()["data"]
+    assert (one["id"], one["model"], one["pictures"]) == ("photos", "toy", 12)
+    assert len(one["aspects"]) == 3
+    assert str(photos.parent) not in answer.text
