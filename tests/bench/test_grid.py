@@ -1,13 +1,10 @@
 """Grids: what is done and what is left, stale results, failures, executors."""
 
 import itertools
-import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from outside import heard
 
 import polyprompt
 from polyprompt.bench import worker
@@ -16,11 +13,10 @@ from polyprompt.bench.plan import write_plan
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.domainbed import in_and_out
 from polyprompt.data.read import read_labelled
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError
 from polyprompt.executors import start
-from polyprompt.runs import cells as module
 from polyprompt.runs.adapt import adapt
-from polyprompt.runs.cells import CELLS, done_in, read_result, results_in
+from polyprompt.runs.cells import done_in, results_in
 from polyprompt.runs.folder import read_results
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.settings import AdaptSettings
@@ -78,63 +74,6 @@ def test_a_cell_is_the_run_that_adapt_makes(settings, here, place, tmp_path):
         assert result.figures[name] == expected[name]
 
 
-def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monkeypatch):
-    """Pictures, classes, encoder, settings, the figures' version; not where things lie."""
-    grid = settings("base-to-novel", methods=["coop"], seeds=[1])
-    names = {cell.method: cell.name for cell in planned(grid, tmp_path).cells}
-
-    def other(change=None, **values):
-        found = planned(grid.model_copy(update=values), tmp_path).cells
-        return next(cell.name for cell in found if cell.method == "coop") != names["coop"]
-
-    moved = shutil.copytree(place / "split", tmp_path / "moved")
-    shutil.copy(place / "toy.safetensors", tmp_path / "toy2.safetensors")
-    assert not other(data=(str(moved),), encoders=(str(tmp_path / "toy2.safetensors"),))
-    assert not other(settings={"max_bad": 5})
-    assert other(settings={"epochs": 3})
-    assert other(methods=(SHORT,))
-    picture, another = (next((moved / "test" / name).iterdir()) for name in ("red", "blue"))
-    for spoil in (lambda: picture.write_bytes(another.read_bytes()), picture.unlink):
-        spoil()
-        assert other(data=(str(moved),))
-    monkeypatch.setattr(module, "FIGURES", module.FIGURES + 1)
-    assert other()
-
-
-@pytest.mark.parametrize(
-    ("protocol", "data"), [("few-shot", ("split", "plain")), ("cross-dataset", ("split", "other"))]
-)
-def test_a_plan_reads_each_part_of_a_set_once(settings, place, tmp_path, readings, protocol, data):
-    shutil.copytree(place / "split", place / "other", dirs_exist_ok=True)
-    grid = settings(protocol, data=data, methods=[SHORT], seeds=[1, 2], shots=[1, 2])
-    assert len(planned(grid, tmp_path / "grid").cells) > 2
-    assert readings
-    assert set(readings.values()) == {1}
-
-
-def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
-    slow = SHORT | {"called": "slow", "training": {"rate": 0.001}}
-    grid = settings("base-to-novel", methods=[SHORT, slow], seeds=[1], settings={"rate": 0.5, "epochs": 2})
-    rates = {cell.method: (cell.settings["rate"], cell.settings["epochs"]) for cell in planned(grid, tmp_path).cells}
-    assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
-
-
-def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp_path):
-    def cells(source):
-        one = {"name": "zeroshot", "called": "described", "training": {"descriptions": source}}
-        found = planned(settings("few-shot", methods=[one], seeds=[1, 2]), tmp_path).cells
-        return [cell.name for cell in found if cell.method == "described"]
-
-    first, moved = tmp_path / "first.json", tmp_path / "moved.json"
-    first.write_text('{"{}": ["a red {}."]}')
-    shutil.copy(first, moved)
-    before = cells(str(first))
-    assert cells(str(moved)) == before
-    moved.write_text('{"{}": ["a blue {}."]}')
-    assert cells(str(moved)) != before
-    assert (len(before), len(cells("random:3"))) == (1, 2)  # random words are drawn by the seed
-
-
 def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     """Told in one line each; tried again by the next run."""
     grid = settings(
@@ -164,49 +103,6 @@ def test_unreadable_pictures_are_left_out_of_a_grid(settings, here, place, tmp_p
     assert run(planned(some, tmp_path / "some").cells, tmp_path / "some") == []
 
 
-@pytest.mark.parametrize("spoil", ["figure", "cell", "json", "name", "version"])
-def test_altered_results_are_refused(settings, here, tmp_path, spoil):
-    plan = planned(settings("zero-shot"), tmp_path)
-    run(plan.cells, tmp_path)
-    (path,) = (tmp_path / CELLS).glob("*.json")
-    content = json.loads(path.read_text())
-    if spoil == "figure":
-        content["figures"]["classification"]["test"]["accuracy"] = 0.99
-    if spoil == "cell":
-        content["cell"]["method"] = "maple"
-    if spoil == "version":
-        content["figures_version"] = 0
-    path.write_text("{" if spoil == "json" else json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    if spoil == "name":
-        path = path.rename(path.with_name("0" * 32 + ".json"))
-    with pytest.raises(FileError, match=path.name):
-        read_result(path)
-    with pytest.raises(FileError, match=path.name):
-        results_in(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "values", "message"),
-    [
-        ("few-short", {}, "did you mean few-shot|few-shot"),
-        ("few-shot", {"encoders": []}, "give --encoders"),
-        ("few-shot", {"methods": ["mapel"]}, "maple"),
-        ("few-shot", {"methods": [{"depth": 3}]}, "has no name"),
-        ("few-shot", {"settings": {"epoch": 3}}, "epochs"),
-        ("few-shot", {"seeds": []}, "seeds is empty"),
-        ("few-shot", {"methods": [{"name": "mmap", "training": {"task": ["more"]}}]}, "cell of a grid has one"),
-        ("zero-shot", {"methods": ["coop"]}, "give no methods"),
-        ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
-        ("single-source", {}, "two sources or more"),
-        ("aspects", {}, "have one aspect|has one aspect|one aspect"),
-    ],
-)
-def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values, message):
-    with pytest.raises(Exception, match=f"(?i){message}") as found:
-        planned(settings(protocol, **values), tmp_path)
-    assert "\n" not in str(found.value)
-
-
 def test_executors_that_are_not_there(tmp_path, not_installed, environ):
     environ(PATH=tmp_path)
     with pytest.raises(ConfigError, match=r"no sbatch|needs submitit"):
@@ -216,30 +112,6 @@ def test_executors_that_are_not_there(tmp_path, not_installed, environ):
     not_installed("ray")
     with pytest.raises(ConfigError, match=r"polyprompt\[ray\]"):
         start("ray", 1, print, tmp_path, print)
-
-
-def test_results_are_listed_once_for_many_cells(settings, tmp_path):
-    """Not once a cell: of ten thousand, that would be a hundred million names."""
-    listed = []
-    grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
-    cells = planned(grid, tmp_path).cells
-    plan = write_plan(tmp_path, cells)
-    with heard("os.listdir", lambda folder: listed.append(str(folder))):
-        worker.work(plan)
-    assert done_in(tmp_path) == {cell.name for cell in cells}
-    assert (len(cells), listed.count(str(tmp_path / CELLS))) == (4, 2)
-
-
-def test_a_worker_killed_at_any_moment_leaves_nothing_among_the_results(settings, tmp_path):
-    """A result is put there in one step; where it is written before is elsewhere."""
-    names = []
-    grid = settings("few-shot", methods=[SHORT], seeds=[1], shots=[1], settings={"epochs": 1})
-    plan = write_plan(tmp_path, planned(grid, tmp_path).cells)
-    with heard("os.link", lambda *_: names.append(os.listdir(tmp_path / CELLS))):
-        worker.work(plan)
-    assert [len(one) for one in names] == [0, 1, 2, 3]
-    assert set(os.listdir(tmp_path / CELLS)) == {f"{name}.json" for name in done_in(tmp_path)}
-    assert len(done_in(tmp_path)) == 4
 
 
 # Executors

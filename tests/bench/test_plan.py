@@ -1,0 +1,102 @@
+"""What a user asks for as cells: what decides their figures, what is read for them, what cannot be."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from polyprompt.bench.grid import planned
+from polyprompt.bench.plan import read_plan, write_plan
+from polyprompt.errors import FileError
+from polyprompt.runs import cells as module
+
+SHORT = {"name": "coop", "context": 2}
+
+
+def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monkeypatch):
+    """Pictures, classes, encoder, settings, the figures' version; not where things lie."""
+    grid = settings("base-to-novel", methods=["coop"], seeds=[1])
+    names = {cell.method: cell.name for cell in planned(grid, tmp_path).cells}
+
+    def other(change=None, **values):
+        found = planned(grid.model_copy(update=values), tmp_path).cells
+        return next(cell.name for cell in found if cell.method == "coop") != names["coop"]
+
+    moved = shutil.copytree(place / "split", tmp_path / "moved")
+    shutil.copy(place / "toy.safetensors", tmp_path / "toy2.safetensors")
+    assert not other(data=(str(moved),), encoders=(str(tmp_path / "toy2.safetensors"),))
+    assert not other(settings={"max_bad": 5})
+    assert other(settings={"epochs": 3})
+    assert other(methods=(SHORT,))
+    picture, another = (next((moved / "test" / name).iterdir()) for name in ("red", "blue"))
+    for spoil in (lambda: picture.write_bytes(another.read_bytes()), picture.unlink):
+        spoil()
+        assert other(data=(str(moved),))
+    monkeypatch.setattr(module, "FIGURES", module.FIGURES + 1)
+    assert other()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data"), [("few-shot", ("split", "plain")), ("cross-dataset", ("split", "other"))]
+)
+def test_a_plan_reads_each_part_of_a_set_once(settings, place, tmp_path, readings, protocol, data):
+    shutil.copytree(place / "split", place / "other", dirs_exist_ok=True)
+    grid = settings(protocol, data=data, methods=[SHORT], seeds=[1, 2], shots=[1, 2])
+    assert len(planned(grid, tmp_path / "grid").cells) > 2
+    assert readings
+    assert set(readings.values()) == {1}
+
+
+def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
+    slow = SHORT | {"called": "slow", "training": {"rate": 0.001}}
+    grid = settings("base-to-novel", methods=[SHORT, slow], seeds=[1], settings={"rate": 0.5, "epochs": 2})
+    rates = {cell.method: (cell.settings["rate"], cell.settings["epochs"]) for cell in planned(grid, tmp_path).cells}
+    assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
+
+
+def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp_path):
+    def cells(source):
+        one = {"name": "zeroshot", "called": "described", "training": {"descriptions": source}}
+        found = planned(settings("few-shot", methods=[one], seeds=[1, 2]), tmp_path).cells
+        return [cell.name for cell in found if cell.method == "described"]
+
+    first, moved = tmp_path / "first.json", tmp_path / "moved.json"
+    first.write_text('{"{}": ["a red {}."]}')
+    shutil.copy(first, moved)
+    before = cells(str(first))
+    assert cells(str(moved)) == before
+    moved.write_text('{"{}": ["a blue {}."]}')
+    assert cells(str(moved)) != before
+    assert (len(before), len(cells("random:3"))) == (1, 2)  # random words are drawn by the seed
+
+
+@pytest.mark.parametrize(
+    ("protocol", "values", "message"),
+    [
+        ("few-short", {}, "did you mean few-shot|few-shot"),
+        ("few-shot", {"encoders": []}, "give --encoders"),
+        ("few-shot", {"methods": ["mapel"]}, "maple"),
+        ("few-shot", {"methods": [{"depth": 3}]}, "has no name"),
+        ("few-shot", {"settings": {"epoch": 3}}, "epochs"),
+        ("few-shot", {"seeds": []}, "seeds is empty"),
+        ("few-shot", {"methods": [{"name": "mmap", "training": {"task": ["more"]}}]}, "cell of a grid has one"),
+        ("zero-shot", {"methods": ["coop"]}, "give no methods"),
+        ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
+        ("single-source", {}, "two sources or more"),
+        ("aspects", {}, "have one aspect|has one aspect|one aspect"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(settings, tmp_path, protocol, values, message):
+    with pytest.raises(Exception, match=f"(?i){message}") as found:
+        planned(settings(protocol, **values), tmp_path)
+    assert "\n" not in str(found.value)
+
+
+def test_a_plan_comes_back_from_its_file_and_an_altered_one_does_not(settings, tmp_path):
+    cells = planned(settings("few-shot", methods=[SHORT], seeds=[1], shots=[1]), tmp_path).cells
+    path = write_plan(tmp_path, cells)
+    assert read_plan(path) == [replace(cell, settings=json.loads(json.dumps(cell.settings))) for cell in cells]
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(FileError, match=r"it is not what its name says\. Run the same again"):
+        read_plan(path)
