@@ -48,18 +48,20 @@ def _hook(event: str, given: tuple[object, ...]) -> None:
     for wanted, call in tuple(_listening):
         if event == wanted:
             call(*given)
-    if not _watching or event not in EVENTS:
-        return
-    if event == "exec":
-        place = str(getattr(given[0], "co_filename", ""))
-        if not place.startswith(tempfile.gettempdir()) or place.startswith(OURS):
-            return
-        message = f"a module of a data folder was run ({place})"
-    else:
-        message = f"{event} {str(given)[:120]}"
-    for seen in _watching:
-        if EVENTS[event] not in seen.allowed:
-            seen.events.append(message)
+    if _watching and event in EVENTS and (message := _message(event, given)):
+        for seen in _watching:
+            if EVENTS[event] not in seen.allowed:
+                seen.events.append(message)
+
+
+def _message(event: str, given: tuple[object, ...]) -> str:
+    """What is noted of an event; nothing of a module that does not lie in a data folder."""
+    if event != "exec":
+        return f"{event} {str(given)[:120]}"
+    place = str(getattr(given[0], "co_filename", ""))
+    if not place.startswith(tempfile.gettempdir()) or place.startswith(OURS):
+        return ""
+    return f"a module of a data folder was run ({place})"
 
 
 sys.addaudithook(_hook)

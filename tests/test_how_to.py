@@ -59,10 +59,11 @@ def serving():
         for _ in range(600):
             with socket.socket() as asking:
                 if asking.connect_ex(("127.0.0.1", 8008)) == 0:
-                    return
+                    break
             assert one.poll() is None
             time.sleep(0.1)
-        raise AssertionError("no answer in a minute")
+        else:
+            raise AssertionError("no answer in a minute")
 
     yield start
     for one in started:

@@ -196,12 +196,15 @@ def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_p
     def kill(place):
         while not killed:
             time.sleep(0.005)
-            for path in place.glob("claims/*/1"):
-                holder = json.loads(path.read_text() or "{}")
-                if holder and not (place / "done" / f"{path.parent.name}.json").exists():
-                    os.kill(holder["pid"], signal.SIGKILL)
-                    killed.append(holder["pid"])
-                    return
+            holders = [(path, json.loads(path.read_text() or "{}")) for path in place.glob("claims/*/1")]
+            at_work = [
+                holder["pid"]
+                for path, holder in holders
+                if holder and not (place / "done" / f"{path.parent.name}.json").exists()
+            ]
+            for worker in at_work[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
 
     def start(executor, workers, job, what, watch):
         threading.Thread(target=kill, args=(what.parent,), daemon=True).start()

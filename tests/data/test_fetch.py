@@ -45,20 +45,18 @@ class Server:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.asked.append(request.headers.get("Range"))
-        if (data := self.files.get(request.path)) is None:
+        data, asked = self.files.get(request.path), request.headers.get("Range") if self.ranges else None
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if data is None:
             request.send_error(404)
-            return
-        start = 0
-        if self.ranges and (asked := request.headers.get("Range")):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(data):
-                request.send_error(416)
-                return
-        request.send_response(206 if start else 200)
-        request.send_header("Content-Length", str(len(data) - start))
-        request.end_headers()
-        request.wfile.write(data[start:][: self.cut])
-        self.cut = None
+        elif asked and start >= len(data):
+            request.send_error(416)
+        else:
+            request.send_response(206 if start else 200)
+            request.send_header("Content-Length", str(len(data) - start))
+            request.end_headers()
+            request.wfile.write(data[start:][: self.cut])
+            self.cut = None
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from safetensors.torch import load_file
 from toy_rows import fills, reads_where_nobody_may_write, rows_of
 
@@ -115,12 +115,13 @@ class Store(RuleBasedStateMachine):
         self.folder.mkdir(exist_ok=True)
         (self.folder / f".{'0' * 64}.safetensors.0123456789ab.tmp").write_bytes(bytes(size))
 
+    def files(self):
+        return sorted(path for path in self.folder.glob("*") if path.is_file()) if self.folder.exists() else []
+
+    @precondition(lambda self: self.files())
     @rule(data=st.data())
     def is_damaged(self, data):
-        paths = sorted(path for path in self.folder.glob("*") if path.is_file()) if self.folder.exists() else []
-        if not paths:
-            return
-        path = data.draw(st.sampled_from(paths))
+        path = data.draw(st.sampled_from(self.files()))
         match data.draw(st.sampled_from(["flip", "cut", "empty", "gone"])):
             case "flip" if path.stat().st_size:
                 flip(path, data.draw(st.integers(0, 8 * path.stat().st_size - 1)))

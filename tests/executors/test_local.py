@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 JOB = """
 import json, os, sys, time
 from pathlib import Path
@@ -36,11 +34,17 @@ def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
     assert threads == 1
     command.send_signal(signal.SIGKILL)
     command.wait()
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
+    ends = time.monotonic() + 10
+    while (goes_on := is_there(worker)) and time.monotonic() < ends:
         time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker went on alone")
+    if goes_on:
+        os.kill(worker, signal.SIGKILL)
+    assert not goes_on, "the worker went on alone"
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

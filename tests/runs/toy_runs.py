@@ -59,17 +59,15 @@ def hold(folder: Path) -> None:
 def train_alone(out: Path, seconds: float, rate: float = 0.1) -> None:
     """What all runs do with their folder; the training is sleep, and notes who did it."""
     with open_run("toy", out, ToySettings(rate=rate), resume=True) as run:
-        if run.finished:
-            return
-        run.start({})
-        if not is_main_process():
-            return
-        with open(out / "log.jsonl", "a") as log:
-            log.write(f"{rate} begins\n")
-            log.flush()
-            time.sleep(seconds)
-            log.write(f"{rate} ends\n")
-        run.finish(run.head(), Path.mkdir)
+        if not run.finished:
+            run.start({})
+            if is_main_process():
+                with open(out / "log.jsonl", "a") as log:
+                    log.write(f"{rate} begins\n")
+                    log.flush()
+                    time.sleep(seconds)
+                    log.write(f"{rate} ends\n")
+                run.finish(run.head(), Path.mkdir)
 
 
 def print_place(folder: Path) -> None:

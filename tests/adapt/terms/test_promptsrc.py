@@ -49,7 +49,7 @@ def test_drifts_are_mean_gaps_and_logits_a_divergence():
     images = [unit(row) for row in method.image_features(view).tolist()]
     assert found["text_drift"].item() == pytest.approx(5.0 * mean_gap(classes, teacher), rel=1e-4)
     assert found["image_drift"].item() == pytest.approx(3.0 * mean_gap(images, frozen), rel=1e-4)
-    assert min(found["text_drift"], found["image_drift"]) > 0.1
+    assert min(found["text_drift"], found["image_drift"]) > 0.01
 
     scale, divergence = float(method.scale), 0.0
     for row, logits in zip(frozen, method.logits(view).tolist(), strict=True):
