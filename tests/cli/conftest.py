@@ -145,3 +145,28 @@ def polyprompt(environ, typed, capsys, tmp_path):
         return end.value.code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Six noisy squares of each of four colours, in a folder per colour."""
+    folder = tmp_path_factory.mktemp("squares")
+    draw = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir()
+        for i in range(6):
+            pixels = np.clip(np.array(colour) + draw.integers(-60, 60, (20, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def adapt(polyprompt, squares, clip):
+    """`adapt` with settings for a few seconds."""
+
+    def run(*words, method="maple", images=squares, depth=2):
+        own = ["--set", f"method.depth={depth}"] if method == "maple" else []
+        quick = ["--shots", 2, "--epochs", 2, "--batch", 4, "--precision", "fp32"]
+        return polyprompt("adapt", images, "--method", method, "--encoder", clip, *quick, *own, *words)
+
+    return run
