@@ -42,3 +42,18 @@ def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
     text = write_report(tmp_path, tmp_path / "out.md")
     assert all(shown in text for shown in ("90.00", "50.00", "70.00"))
     assert "20.00" not in text
+
+
+def test_other_words_are_other_settings_and_no_other_pictures():
+    """Wherever they lie: descriptions in a file count by its hash."""
+    plain = result("zeroshot", "pets", None, {"test": 0.2})
+    inputs = plain.cell.inputs
+    described = [
+        replace(
+            plain, cell=replace(plain.cell, settings={"descriptions": place}, inputs=inputs | {"descriptions": words})
+        )
+        for place, words in (("a.json", "1"), ("moved/a.json", "1"), ("a.json", "2"))
+    ]
+    found = [one.cell for one in with_distinct_names([plain, *described])]
+    assert [one.method for one in found] == [f"zeroshot (settings {number})" for number in (1, 2, 2, 3)]
+    assert {one.data for one in found} == {"pets"}
