@@ -40,7 +40,7 @@ AREAS: dict[str, dict[str, list[str]]] = {
     "writers": {
         "disk/files.py": ["disk/test_files.py"],
         "disk/sealed.py": ["disk/test_sealed.py"],
-        "disk/pieces.py": ["disk/test_rows.py"],
+        "disk/pieces.py": ["disk/test_pieces.py", "disk/test_rows.py"],
     },
 }
 """Files of each area, and the tests that mirror them."""
