@@ -305,8 +305,8 @@ def tasks() -> list[str]:
     return [
         f"## {count} domains as tasks",
         f"MmAP: one adapter learns PACS's {count} domains together, with prompts that they share and as many of each "
-        f"domain's own, against one adapter a domain; the same pictures (4 a class), epochs and rate, {len(together)} seeds "
-        "(studies/tasks.py).",
+        f"domain's own, against one adapter a domain; the same pictures (4 a class), epochs and rate, "
+        f"{len(together)} seeds (studies/tasks.py).",
         "\n".join(lines),
     ]
 

@@ -24,7 +24,7 @@ from polyprompt.disk import pieces
 from polyprompt.disk import rows as module
 from polyprompt.disk.files import write_json
 from polyprompt.disk.numbers import encode
-from polyprompt.disk.rows import RowStore, check_room, fill, kept_folder
+from polyprompt.disk.rows import PARTS, RowStore, check_room, fill, item_key, kept_folder
 from polyprompt.errors import CacheError, FileError
 
 KEYS = [f"{'x' * (i % 4)}{i}" for i in range(12)]
@@ -398,6 +398,23 @@ def test_two_processes_share_what_is_to_be_computed(start_processes, tmp_path):
         assert process.exitcode == 0
     done = [log.read_text().split() for log in logs]
     assert sorted([*done[0], *done[1]]) == sorted(keys)
+
+
+def test_a_part_that_another_is_at_holds_up_nothing_else(start_processes, tmp_path):
+    """Though it would all be computed together: the second comes to its first piece while the first is at one."""
+    keys, logs = [str(i) for i in range(40)], [tmp_path / "first", tmp_path / "second"]
+    both = multiprocessing.get_context("forkserver").Barrier(2)
+    how = {"folder": tmp_path / "store", "dies_after": None, "wait": 0.0, "both": both, "at_once": 1000}
+    part = [key for key in keys if item_key(key)[0] % PARTS == 3]
+    (first,) = start_processes(fills, keys=part, log=logs[0], **how)
+    while not logs[0].exists():
+        time.sleep(0.01)
+    (second,) = start_processes(fills, keys=keys, log=logs[1], **how)
+    for process in (first, second):
+        process.join(90)
+        assert process.exitcode == 0
+    assert logs[0].read_text().split() == part
+    assert sorted([*part, *logs[1].read_text().split()]) == sorted(keys)
 
 
 @pytest.mark.slow

@@ -21,13 +21,19 @@ def rows_of(key: str) -> torch.Tensor:
 
 
 def fills(
-    folder: Path, keys: list[str], log: Path, dies_after: int | None, wait: float, both: Barrier | None = None
+    folder: Path,
+    keys: list[str],
+    log: Path,
+    dies_after: int | None,
+    wait: float,
+    both: Barrier | None = None,
+    at_once: int = 8,
 ) -> None:
     """Fills a store with small pieces, noting each item it computes; killed by its own hand where the test says so.
 
     With `both` it goes on from its first piece once another process is at a piece, too.
     """
-    module.BATCH, module.PIECE_BYTES, module.AT_ONCE = 4, 1, 8
+    module.BATCH, module.PIECE_BYTES, module.AT_ONCE = 4, 1, at_once
     store, done = RowStore(folder), 0
 
     def compute(items: list[int]) -> list[list[torch.Tensor]]:

@@ -367,8 +367,10 @@ def fill(
     with progress(what, len(todo)) as advance:
         while groups:
             held = [one for one in groups if not _fill_group(stores, keys, one, compute, advance, wait=False)]
-            if len(held) == len(groups):  # other processes are at all of them
-                _fill_group(stores, keys, held.pop(0), compute, advance, wait=True)
+            if len(held) == len(groups):  # other processes are at a part of each
+                held = _by_part(keys, [item for one in held for item in one.items])
+                if len(held) == len(groups):  # each is one part already
+                    _fill_group(stores, keys, held.pop(0), compute, advance, wait=True)
             groups = held
     if not alone:
         _cleared(stores)  # the others may have been killed meanwhile
@@ -401,17 +403,23 @@ class _Group:
     items: list[int] = field(default_factory=list)
 
 
+def _by_part(keys: Sequence[str], items: Sequence[int]) -> list[_Group]:
+    """Items in a group for each part."""
+    groups: dict[int, _Group] = {}
+    for item in items:
+        part = item_key(keys[item])[0] % PARTS
+        groups.setdefault(part, _Group([part])).items.append(item)
+    return [groups[part] for part in sorted(groups)]
+
+
 def _grouped(keys: Sequence[str], todo: Sequence[int]) -> list[_Group]:
     """All items; parts stand alone where they hold many."""
-    parts: dict[int, list[int]] = {}
-    for item in todo:
-        parts.setdefault(item_key(keys[item])[0] % PARTS, []).append(item)
     groups = [_Group()]
-    for part in sorted(parts):
+    for one in _by_part(keys, todo):
         if len(groups[-1].items) >= AT_ONCE:
             groups.append(_Group())
-        groups[-1].parts.append(part)
-        groups[-1].items += parts[part]
+        groups[-1].parts += one.parts
+        groups[-1].items += one.items
     return groups
 
 
