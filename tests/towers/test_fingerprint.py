@@ -21,7 +21,7 @@ from toy_decoders import tokenizer, toy_decoder
 from toy_encoders import toy_encoder, toy_images
 
 from polyprompt.adapt import view
-from polyprompt.adapt.frozen import ImageStates
+from polyprompt.adapt.frozen import TOGETHER, ImageStates
 from polyprompt.adapt.view import FrozenText
 from polyprompt.campe.cache import TextStates
 from polyprompt.data.items import Picture
@@ -200,8 +200,10 @@ def kept(encoder, pictures, block):
 
 
 def computed(encoder, pictures, block):
-    pixels = torch.stack([encoder.image.preprocess(picture.open()) for picture in pictures])
-    return encoder.image.below(pixels, block)
+    """Of as many at once as where they are kept, since the last bits hang on it."""
+    filled = (pictures * TOGETHER)[: max(TOGETHER, len(pictures))]
+    pixels = torch.stack([encoder.image.preprocess(picture.open()) for picture in filled])
+    return encoder.image.below(pixels, block)[: len(pictures)]
 
 
 CHANGES = {
