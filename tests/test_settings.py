@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 import numpy as np
 import pytest
@@ -12,9 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from polyprompt import methods
 from polyprompt.errors import ConfigError, PolypromptError
 from polyprompt.runs.settings import AdaptSettings, AlignSettings
-from polyprompt.settings import MISSING, Settings, check, checked, merged, nested, setting_names, settings_of
+from polyprompt.settings import (
+    MISSING,
+    Settings,
+    check,
+    checked,
+    merged,
+    nested,
+    plain_hint,
+    setting_names,
+    settings_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +143,8 @@ WRONG = [
     ({"depth": 3, "mode": "hard"}, "mode is 'hard'; it should be 'words' or 'late'."),
     ({"depth": 3, "few": 0}, "few is 0; it should be greater than or equal to 1."),
     ({"depth": 3, "pairs": [[1]]}, "pairs is [[1]]; Field required."),
-    ({"depth": 3, "inner": {"words": "ab"}}, "inner.words is 'ab'; it should be a list."),
+    ({"depth": 3, "inner": {"words": "ab"}}, "inner.words is 'ab'; it should be a list, as in [\"ab\"]."),
+    ({"depth": 3, "pairs": 4}, "pairs is 4; it should be a list, as in [[1, 2]]."),
     ({"depth": 3, "inner": {"words": ["a", 1]}}, "inner.words is ['a', 1]; it should be a valid string."),
     ({"depth": 3, "inner": {"words": ["\ud800"]}}, "inner.words is ['\\ud800']; it holds half a character"),
     ({"depth": 3, "inner": {"words": [b"a"]}}, "inner.words is [b'a']; it should be a text, a number, true, false"),
@@ -158,6 +171,27 @@ def test_what_is_wrong_is_told_with_its_place(kind, values, expected):
     with pytest.raises(ConfigError) as error:
         checked(kind, values)
     assert not str(error.value).startswith("a.yaml")
+
+
+LISTS = [
+    (method, one.name)
+    for method in methods.names()
+    for one in settings_of(methods.config_of(method))
+    if any(get_origin(hint) in (tuple, list) for hint in plain_hint(one.hint))
+]
+
+
+@pytest.mark.parametrize(("method", "name"), LISTS)
+@pytest.mark.parametrize("given", ["3,4", 3, "a photo of a {}."])
+def test_where_a_list_is_needed_one_that_will_do_is_shown(method, name, given):
+    assert len(LISTS) > 6
+    kind = methods.config_of(method)
+    with pytest.raises(ConfigError, match=r"it should be a list, as in \[.*\]\.$") as error:
+        check(kind, nested(name, given))
+    shown = json.loads(re.search(r"as in (\[.*\])\.$", str(error.value))[1])
+    check(kind, nested(name, shown))
+    if (name, given) == ("layers", "3,4"):
+        assert shown == [3, 4]
 
 
 @KINDS

@@ -45,7 +45,13 @@ class Settings(BaseModel):
 
 S = TypeVar("S")
 
-PYDANTIC = {"Input should": "it should", "a valid array": "a list", "an object": "settings, or a name"}
+LIST = "it should be a list"
+PYDANTIC = {
+    "Input should": "it should",
+    "a valid array": "a list",
+    "an object": "settings, or a name",
+    "String should have at least 1 character": "it is empty; give a value, or leave it out",
+}
 """What pydantic says, and what is said here."""
 
 LARGEST: dict[type, float] = {int: 2**32 - 1, float: 3.4e38}
@@ -230,7 +236,24 @@ def _value(setting: Setting, name: str, value: object, place: str) -> object:
             raise OverflowError
         return converted
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{place}{name} is {_shown(value)}; {_message(error)}.") from None
+        message = _message(error)
+        if message.endswith(LIST) and not isinstance(value, list | tuple):
+            message += f", as in {_list_like(setting, value)}"
+        raise ConfigError(f"{place}{name} is {_shown(value)}; {message}.") from None
+
+
+def _list_like(setting: Setting, value: object) -> str:
+    """A list that the setting would take, made of what was given where that can be."""
+    guesses = [f"[{value}]", json.dumps([value])] if isinstance(value, str | int | float) else []
+    if isinstance(setting.default, tuple | list) and setting.default:
+        guesses += [json.dumps(part, ensure_ascii=False) for part in (setting.default[:2], setting.default)]
+    for guess in (*(one for one in guesses if len(one) <= 60), "[3, 4]", '["one", "two"]', "[[1, 2]]"):
+        try:
+            _adapter(setting).validate_json(guess)
+        except ValueError:
+            continue
+        return guess
+    return "[...]"
 
 
 @cache

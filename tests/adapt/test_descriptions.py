@@ -129,3 +129,8 @@ def test_other_bad_input(tmp_path):
     long = zeroshot.Config(descriptions={"cat": ("It purrs.",), "dog": ("It barks. " * 9,)})
     with pytest.raises(DataError, match=r"class 'dog': the description 'It barks.*' has \d+ tokens.*at most 58"):
         build(long, toy_encoder("clip"), ["cat", "dog"])
+
+
+def test_no_file_at_all():
+    with pytest.raises(ConfigError, match="descriptions is empty; give a file of sentences, or random:15"):
+        read_descriptions("")

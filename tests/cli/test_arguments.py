@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 
-from polyprompt.cli.arguments import names, run_name, whole
+from polyprompt.cli.app import app
+from polyprompt.cli.arguments import MAY_BE_EMPTY, names, run_name, whole
 from polyprompt.errors import ConfigError
 
 
@@ -63,3 +65,37 @@ def test_a_run_is_called_as_its_folder(tmp_path, cd):
     assert run_name(Path()) == tmp_path.name
     assert run_name(Path("/")) == "run"
     assert run_name(Path(os.fsdecode(b"caf\xe9"))) == "caf\\xe9"
+
+
+def commands():
+    for name, command in typer.main.get_command(app).commands.items():
+        for inner, one in getattr(command, "commands", {"": command}).items():
+            yield f"{name} {inner}".strip(), one
+
+
+TAKEN = [
+    pytest.param(command, one, id=f"{name} {one.name}")
+    for name, command in commands()
+    for one in command.params
+    if not getattr(one, "is_flag", False) and one.name not in MAY_BE_EMPTY
+]
+
+
+@pytest.mark.parametrize(("command", "emptied"), TAKEN)
+def test_an_empty_text_is_one_line_that_names_what_it_was_given_for(command, emptied):
+    """`--out "$OUT"`, where there is no such variable, must not write into the current folder."""
+    words = []
+    for one in command.params:
+        if one is emptied or one.required:
+            words += [*(one.opts[:1] if one.param_type_name == "option" else []), "" if one is emptied else "x"]
+    with pytest.raises(
+        ConfigError, match=r"^\S+ is empty; give a value\. Is it a variable that is not set\?$"
+    ) as error:
+        command.main(words, standalone_mode=False)
+    said = str(error.value).split()[0]
+    assert said == emptied.opts[0] if emptied.param_type_name == "option" else said.isupper()
+
+
+def test_no_name_of_a_file_of_classes():
+    with pytest.raises(ConfigError, match="--classes @ names no file; write @FILE"):
+        names(["@"])

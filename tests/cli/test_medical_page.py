@@ -47,14 +47,16 @@ def test_the_page_runs_in_turn(folders, clip, polyprompt, cd, capsys):
         exit_code, out, err = polyprompt(*words[1:])
         assert exit_code == 0, err
         printed.append(out)
-    trained, figures, elsewhere, single = printed
+    trained, weighted, figures, elsewhere, single = printed
     for word in ("accuracy", "macro f1", "auc", "calibration error", "zero-shot accuracy"):
         assert word in trained
+        assert word in weighted
     assert re.fullmatch(r"sensitivity [01]\.\d\d, specificity [01]\.\d\d, AUC [01]\.\d\d\n", figures)
     assert "auc" in elsewhere
     assert {json.loads(line)["class"] for line in single.splitlines()} <= {"healthy lungs", "lungs with pneumonia"}
     results = json.loads((folders / "runs" / "scans" / "results.json").read_text())
     assert results["config"]["terms"]["focal"]["weights"] == "balanced"
-    log = log_of(folders / "runs" / "scans")
-    assert "focal" in log[0]
-    assert "cross_entropy" not in log[0]
+    for run, loss in (("scans", "focal"), ("weighted", "class_weighted")):
+        log = log_of(folders / "runs" / run)
+        assert loss in log[0]
+        assert "cross_entropy" not in log[0]

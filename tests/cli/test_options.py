@@ -228,3 +228,14 @@ def test_a_text_stays_what_it_is(text):
     split = next(one for one in settings_of(AlignSettings) if one.name == "dev_split")
     assert read(text, split) == text
     assert read("None", split) is None
+
+
+NAMED = ("data", "encoder", "test", "also", "task", "descriptions", "start_from", "text.tower", "image.tower")
+
+
+@BOTH
+def test_what_names_a_file_or_a_folder_is_not_empty(kind, table):
+    for name in set(NAMED) & set(table):
+        given = f"--set={name}=['']" if isinstance(table[name][1], tuple) else f"--set={name}="
+        with pytest.raises(ConfigError, match=rf"{name} is .*; it is empty; give a value, or leave it out\."):
+            asked(kind, *given_for(kind, table), given)

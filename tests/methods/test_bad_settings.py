@@ -123,6 +123,39 @@ def test_no_number_is_nan(name, field):
     one_line(error)
 
 
+@pytest.mark.parametrize("value", [-1.0, math.inf])
+@pytest.mark.parametrize(("name", "field"), FLOATS)
+def test_no_number_of_a_method_is_below_0_or_infinite(name, field, value):
+    """In Python, where no file's check stands before."""
+    with pytest.raises(ConfigError, match=field if name != "tip_adapter" else "alpha and beta") as error:
+        methods.config_of(name)(**SMALL[name] | {field: value})
+    one_line(error)
+
+
+STARTS = [
+    (name, field.name)
+    for name in methods.names()
+    for field in dataclasses.fields(methods.config_of(name))
+    if field.type is int and field.name.endswith("start")
+]
+
+
+@pytest.mark.parametrize(("name", "field"), STARTS)
+def test_no_block_is_before_the_first(name, field):
+    assert len(STARTS) > 8
+    with pytest.raises(ConfigError, match=f"{field} is -1") as error:
+        methods.config_of(name)(**SMALL[name] | {field: -1})
+    one_line(error)
+
+
+def test_factors_of_nothing():
+    for name in ("clip_lora", "taskres"):
+        with pytest.raises(ConfigError, match=f"{name}: alpha is 0.0; it must be above 0, or nothing is learned"):
+            methods.config_of(name)(alpha=0.0)
+    with pytest.raises(ConfigError, match="aspect_weights are all 0"):
+        methods.config_of("zeroshot")(aspect_weights=(0.0, 0.0))
+
+
 @pytest.mark.parametrize("field", ["alpha", "beta"])
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_tip_adapters_weights(field, value):

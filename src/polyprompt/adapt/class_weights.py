@@ -40,7 +40,7 @@ class ClassWeights:
         """Counts the classes, or finds those that have weights.
 
         Raises:
-            UnknownNameError: there is no such class.
+            UnknownNameError: there is no such class. ConfigError: no picture would count.
         """
         known = [spelt(name) for name in names]
         if self.balanced:
@@ -48,6 +48,10 @@ class ClassWeights:
             self.by_name = {name: len(labels) / (len(set(known)) * count) for name, count in counts.items()}
         if unknown := [name for name in self.by_name if name not in known]:
             raise UnknownNameError("class to have a weight", unknown[0], names)
+        if not any(self.by_name.get(known[label], 1.0) for label in set(labels.tolist())):
+            raise ConfigError(
+                "every class that has training pictures has the weight 0, so nothing would be learned; give one more"
+            )
 
     def of(self, names: Sequence[str], like: Tensor) -> Float[Tensor, "c"]:
         """The weight of each of these classes, on the device and in the dtype of `like`; 1 where none is known."""

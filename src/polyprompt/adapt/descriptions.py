@@ -57,6 +57,8 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
         FileError: the file cannot be read. ConfigError: no number behind random, or too large a one.
         DataError: it holds something else than names with sentences, or one name twice.
     """
+    if not source:
+        raise ConfigError("descriptions is empty; give a file of sentences, or random:15")
     if is_random(source):
         count = source.removeprefix(RANDOM)
         if not count.isdecimal() or not 0 < int(count[:9]) <= MOST:

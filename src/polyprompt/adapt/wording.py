@@ -1,5 +1,6 @@
 """Words around class names: templates, contexts of slots, and what a context starts from."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -90,6 +91,19 @@ def check_counts(method: str, **counts: int) -> None:
     for field, value in counts.items():
         if value < 1:
             raise ConfigError(f"{method}: {field} is {value}; it must be at least 1")
+
+
+def check_starts(method: str, std: float, **starts: int) -> None:
+    """Refuses a random start, and first blocks, that cannot be.
+
+    Raises:
+        ConfigError: names the field.
+    """
+    if not 0 <= std < math.inf:
+        raise ConfigError(f"{method}: std is {std}; a standard deviation is 0 or more")
+    for field, value in starts.items():
+        if value < 0:
+            raise ConfigError(f"{method}: {field} is {value}; blocks are counted from 0")
 
 
 def context_ids(text: TextTower, count: int, words: str, start: int = 0) -> list[int]:

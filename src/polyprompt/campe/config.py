@@ -24,7 +24,7 @@ TowerDtype = Literal["auto", "fp32", "bf16"]
 class TextSettings(Settings):
     """The text side (campe/text.py)."""
 
-    tower: str = "smollm2-135m"
+    tower: str = Field(default="smollm2-135m", min_length=1)
     """The packaged one, a folder in Hugging Face layout, a hub id; or vanilla:384x6, a fresh one of width x blocks."""
     depth: int | None = None
     """Blocks of the LLM that are kept, counted from its input; all of them if not given."""
@@ -69,7 +69,7 @@ class TextSettings(Settings):
 class ImageSettings(Settings):
     """The image side (campe/image.py)."""
 
-    tower: str = "efficientnet-lite0"
+    tower: str = Field(default="efficientnet-lite0", min_length=1)
     """The packaged one, any of timm's names, or a folder as timm saves it."""
     trained_blocks: int | Literal["all"] = 0
     """Of a ViT's own blocks, counted from its end; all trains its embedding, too."""

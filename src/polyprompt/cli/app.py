@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import polyprompt
+from polyprompt.cli.arguments import Command
 
 COMMANDS = {
     "demo": "demo",
@@ -45,7 +46,7 @@ NoWordsError: Any = getattr(importlib.import_module(UsageError.__module__), "NoA
 app = typer.Typer(help=polyprompt.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for name, file in COMMANDS.items():
     command = importlib.import_module(f"polyprompt.cli.{file}").command
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
     if "resume" in inspect.signature(command).parameters:
         RESUMABLE.add(name)
 app.add_typer(importlib.import_module("polyprompt.cli.data").app, name="data")

@@ -3,9 +3,10 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
+import typer.core
 
 from polyprompt.disk.files import check_regular
 from polyprompt.errors import ConfigError
@@ -32,6 +33,28 @@ Classes = Annotated[
         "May come often.",
     ),
 ]
+
+
+MAY_BE_EMPTY = ("words", "text", "unwanted", "where", "assignments")
+"""What has a meaning where it is empty, or a line of its own that says more."""
+
+
+class Command(typer.core.TyperCommand):
+    """A command that takes no empty text: what an unset variable leaves would be read as the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer, which gets nothing that is empty.
+
+        Raises:
+            ConfigError: names the option or argument.
+        """
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for one in self.params:
+            value = given.get(one.name)
+            if "" in (value if isinstance(value, list | tuple) else [value]) and one.name not in MAY_BE_EMPTY:
+                name = one.opts[0] if one.opts[0].startswith("-") else (one.metavar or one.name.upper()).strip("[].")
+                raise ConfigError(f"{name} is empty; give a value. Is it a variable that is not set?")
+        return super().parse_args(ctx, args)
 
 
 def executor_of(executor_name: str) -> Executor:
@@ -103,6 +126,8 @@ def _cells(text: str) -> list[str]:
 
 
 def _lines(path: str) -> list[str]:
+    if not path:
+        raise ConfigError("--classes @ names no file; write @FILE, which has a name a line.")
     try:
         check_regular(path)
         lines = Path(path).read_text(encoding="utf-8").splitlines()

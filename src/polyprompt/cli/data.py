@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from polyprompt.cli.arguments import Command
+
 Name = Annotated[str, typer.Argument(help="One of `polyprompt data list`.")]
 Root = Annotated[Path, typer.Argument(help="The folder with all data sets in it, or the set's own.")]
 
 app = typer.Typer(help="The catalogue of data sets: list | show | check | fetch.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_() -> None:
     """All published sets that polyprompt knows.
 
@@ -26,7 +28,7 @@ def list_() -> None:
         typer.echo(f"{name:{width}}  {entry.holds:8}  {entry.title}")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(name: Name) -> None:
     """Splits, counts, prompt, class order, page and licence of a set, and what is odd about it.
 
@@ -39,7 +41,7 @@ def show(name: Name) -> None:
         typer.echo(line)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     name: Name,
     root: Root,
@@ -59,7 +61,7 @@ def check(
         raise DataError(f"{name}: {len(bad)} of {len(findings)} are not as published; they are named above.")
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(name: Name, root: Root) -> None:
     """Fetch a set, going on where it stopped; what cannot be fetched is said step by step.
 

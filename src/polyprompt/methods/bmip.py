@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import Change, DualEncoder, Rows, TextTower, check_depths
@@ -49,6 +49,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("bmip", context=self.context, depth=self.depth)
+        check_starts("bmip", self.std)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "BMIP":
         """Untrained prompts, maps and gates."""

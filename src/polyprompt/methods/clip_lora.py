@@ -8,6 +8,7 @@ rate ends at 0, theirs at 1e-6. At a dropout of exactly 0 their program takes an
 no published run used; this one always takes the path that theirs takes above 0.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -52,6 +53,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("clip_lora", rank=self.rank)
+        if not 0 < self.alpha < math.inf:
+            raise ConfigError(f"clip_lora: alpha is {self.alpha}; it must be above 0, or nothing is learned")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"clip_lora: dropout is {self.dropout}; it is a share, from 0 to less than 1")
         if self.position not in ("all", *POSITIONS):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.towers.base import Change, DualEncoder, TextTower
@@ -41,6 +41,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("cocoop", context=self.context, reduction=self.reduction)
+        check_starts("cocoop", self.std, start=self.start)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "CoCoOp":
         """An untrained context, and the network that moves it for each picture."""

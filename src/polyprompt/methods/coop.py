@@ -13,7 +13,7 @@ from torch import nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start, in_prompt
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start, in_prompt
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.nn.prompts import slots
 from polyprompt.towers.base import Change, DualEncoder, TextTower
@@ -38,6 +38,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("coop", context=self.context)
+        check_starts("coop", self.std, start=self.start)
         if self.position not in ("end", "middle", "front"):
             raise ConfigError(f'coop: position is {self.position!r}; it is "end", "middle" or "front"')
 

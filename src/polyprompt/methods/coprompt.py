@@ -20,7 +20,7 @@ from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.terms.coprompt import Config as Consistency
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts
+from polyprompt.adapt.wording import check_counts, check_starts
 from polyprompt.errors import ConfigError
 from polyprompt.methods import maple
 from polyprompt.nn.linear import bottleneck
@@ -54,6 +54,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("coprompt", context=self.context, depth=self.depth, reduction=self.reduction)
+        check_starts("coprompt", self.std)
         self.consistency()
         for name in ("image_share", "text_share"):
             if not 0 <= getattr(self, name) <= 1:

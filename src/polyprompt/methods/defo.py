@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering, places_among
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, filled
+from polyprompt.adapt.wording import check_counts, check_starts, filled
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal, slots
@@ -50,6 +50,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("defo", queries=self.queries, length=self.length)
+        check_starts("defo", self.std)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "DeFo":
         """Untrained sentences and layer."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
@@ -46,6 +46,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("fusion", context=self.context, depth=self.depth)
+        check_starts("fusion", self.std)
         if not 0 < self.gate < 1:
             raise ConfigError(f"fusion: gate is {self.gate}; it is a share between 0 and 1")
 

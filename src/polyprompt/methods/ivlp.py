@@ -14,7 +14,7 @@ from torch import nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start, filled
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import NOTHING, Change, DualEncoder, TextTower, check_depth
@@ -45,6 +45,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("ivlp", text_context=self.text_context, image_context=self.image_context)
+        check_starts("ivlp", self.std, text_start=self.text_start, image_start=self.image_start)
         if min(self.text_depth, self.image_depth) < 0 or not self.text_depth + self.image_depth:
             raise ConfigError(
                 f"ivlp: text_depth is {self.text_depth}, image_depth {self.image_depth}; neither can be below 0, and "

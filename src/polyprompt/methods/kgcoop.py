@@ -15,7 +15,7 @@ from polyprompt.adapt.adapter import Names
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.terms.kgcoop import Config as Knowledge
-from polyprompt.adapt.wording import check_counts
+from polyprompt.adapt.wording import check_counts, check_starts
 from polyprompt.methods import coop
 from polyprompt.towers.base import DualEncoder
 
@@ -41,6 +41,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("kgcoop", context=self.context)
+        check_starts("kgcoop", self.std, start=self.start)
         self.knowledge()
 
     def knowledge(self) -> Knowledge:

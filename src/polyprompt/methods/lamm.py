@@ -24,7 +24,7 @@ from polyprompt.adapt.adapter import Adapter, Names, class_logits
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Result, Term
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import behind, check_counts, context_ids, in_prompt
+from polyprompt.adapt.wording import behind, check_counts, check_starts, context_ids, in_prompt
 from polyprompt.errors import ConfigError
 from polyprompt.methods import coop, maple
 from polyprompt.nn.processes import summed
@@ -54,6 +54,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("lamm", context=self.context, depth=self.depth, shots=self.shots)
+        check_starts("lamm", self.std)
         if not self.words.strip():
             raise ConfigError("lamm: words is empty; class names need a sentence around them, as in 'a photo of a'")
 

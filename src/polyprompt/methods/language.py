@@ -7,7 +7,7 @@ import torch
 
 from polyprompt.adapt.adapter import Names
 from polyprompt.adapt.published import Protocol, Published
-from polyprompt.adapt.wording import check_counts
+from polyprompt.adapt.wording import check_counts, check_starts
 from polyprompt.methods import ivlp
 from polyprompt.towers.base import DualEncoder
 
@@ -29,6 +29,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("language", context=self.context, depth=self.depth)
+        check_starts("language", self.std, start=self.start)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> ivlp.IVLP:
         """Untrained prompts of the text tower."""

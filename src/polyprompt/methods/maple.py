@@ -15,7 +15,7 @@ from torch import nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depth
@@ -40,6 +40,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("maple", context=self.context, depth=self.depth)
+        check_starts("maple", self.std, text_start=self.text_start, image_start=self.image_start)
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MaPLe":
         """Untrained text prompts, and the couplings that make the image prompts of them."""

@@ -8,6 +8,7 @@ it to the blocks below is the true gradient; at level 0 they do not. What differ
 image tower, and a bottleneck as wide as a tower.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -45,7 +46,7 @@ class Config:
         check_counts("mma", width=self.width)
         if not 0 <= self.start <= self.end:
             raise ConfigError(f"mma: start is {self.start}, end is {self.end}; levels run from 0 up, start first")
-        if not self.scale > 0:
+        if not 0 < self.scale < math.inf:
             raise ConfigError(f"mma: scale is {self.scale}; it must be above 0")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MMA":

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from polyprompt.adapt.adapter import Adapter, Names, entering
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_ids, context_rows, context_start
+from polyprompt.adapt.wording import check_counts, check_starts, context_ids, context_rows, context_start
 from polyprompt.errors import ConfigError, UnknownNameError
 from polyprompt.nn.prompts import normal
 from polyprompt.towers.base import Change, DualEncoder, TextTower, check_depths
@@ -53,6 +53,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("mmap", context=self.context, depth=self.depth)
+        check_starts("mmap", self.std)
         if self.task and self.task not in self.tasks:
             raise UnknownNameError("task of this MmAP", self.task, self.tasks)
 

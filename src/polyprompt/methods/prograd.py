@@ -18,7 +18,7 @@ from polyprompt.adapt.adapter import Names
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.terms.prograd import Config as Projection
-from polyprompt.adapt.wording import check_counts, context_rows
+from polyprompt.adapt.wording import check_counts, check_starts, context_rows
 from polyprompt.errors import ConfigError
 from polyprompt.methods import coop
 from polyprompt.nn.prompts import slots
@@ -48,6 +48,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("prograd", context=self.context)
+        check_starts("prograd", self.std)
         self.projection()
         if self.position not in ("end", "front"):
             raise ConfigError(f'prograd: position is {self.position!r}; it is "end" or "front"')

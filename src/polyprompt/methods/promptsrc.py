@@ -12,7 +12,7 @@ from polyprompt.adapt.adapter import Names
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
-from polyprompt.adapt.wording import check_counts
+from polyprompt.adapt.wording import check_counts, check_starts
 from polyprompt.methods import ivlp
 from polyprompt.towers.base import DualEncoder
 
@@ -42,6 +42,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("promptsrc", text_context=self.text_context, image_context=self.image_context)
+        check_starts("promptsrc", self.std, text_start=self.text_start, image_start=self.image_start)
         check_counts("promptsrc", text_depth=self.text_depth, image_depth=self.image_depth)
 
     def check_epochs(self, epochs: int) -> None:

@@ -6,6 +6,7 @@ their "enhanced base", a text projection trained beforehand, is not here.
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class Config:
     def __post_init__(self) -> None:
         if not self.templates:
             raise ConfigError("taskres: templates is empty; at least one sentence with {} is needed")
-        if not self.alpha > 0:
+        if not 0 < self.alpha < math.inf:
             raise ConfigError(f"taskres: alpha is {self.alpha}; it must be above 0, or nothing is learned")
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "TaskRes":

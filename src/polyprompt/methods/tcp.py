@@ -25,7 +25,7 @@ from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.terms import CrossEntropy, Term
 from polyprompt.adapt.terms.kgcoop import Config as Knowledge
 from polyprompt.adapt.view import FrozenView
-from polyprompt.adapt.wording import check_counts, context_start, filled
+from polyprompt.adapt.wording import check_counts, check_starts, context_start, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import slots
@@ -58,9 +58,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts("tcp", context=self.context, tokens=self.tokens, reduction=self.reduction)
+        check_starts("tcp", self.std, block=self.block)
         self.knowledge()
-        if self.block < 0:
-            raise ConfigError(f"tcp: block is {self.block}; blocks are counted from 0")
 
     def knowledge(self) -> Knowledge:
         """The settings of the term."""

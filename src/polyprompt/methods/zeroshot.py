@@ -44,6 +44,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.templates:
             raise ConfigError("zeroshot: templates is empty; at least one sentence with {} is needed")
+        if self.aspect_weights and not any(self.aspect_weights):
+            raise ConfigError("zeroshot: aspect_weights are all 0, so every class would score alike; give one a weight")
         if self.tune_aspects and self.aspect_weights:
             raise ConfigError("zeroshot: aspect_weights are given, and tune_aspects would choose them; leave one out")
 

@@ -38,7 +38,7 @@ class AlignSettings(ModelSettings):
 
     name: str = "campe"
     """What reports call the run; the name of its folder unless said otherwise."""
-    data: str
+    data: str = Field(min_length=1)
     """Captioned pictures: folder with captions.csv, JSON, tars, hf:NAME, catalogue's name; or a table of sentences."""
     train_split: str | None = "train"
     """One split, or several: train+restval; none for all there is."""
@@ -46,7 +46,7 @@ class AlignSettings(ModelSettings):
     """Scored after every epoch; none for no scores."""
     test_split: str | None = "test"
     """Scored once at the end; none for no scores."""
-    start_from: str | None = None
+    start_from: str | None = Field(default=None, min_length=1)
     """A run of align on the same towers, whose learned tensors this one starts from."""
     max_bad: int = Field(default=0, ge=0)
     """Missing or unreadable pictures that are listed and left out."""
@@ -98,11 +98,11 @@ class AdaptSettings(Settings):
 
     name: str = "adapted"
     """What the run is called; its folder's name on the command line."""
-    data: str
+    data: str = Field(min_length=1)
     """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
-    task: tuple[str, ...] = ()
+    task: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """One more labelled set to learn together with DATA, by a method for several tasks; may come often."""
-    encoder: str
+    encoder: str = Field(min_length=1)
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[Json, BeforeValidator(_named)]
     """A name from `polyprompt methods`, your.module, or auto; what is not --set (method.depth=3) is as published."""
@@ -124,15 +124,15 @@ class AdaptSettings(Settings):
     """Where `data` has such a split: what `select` looks at, and where Tip-Adapter chooses its weights."""
     select: Literal["last", "val", "authors-test"] | None = None
     """The epoch that stays: the last, the best on val_split (usual for Tip-Adapter), or on test, as its authors do."""
-    test: str | None = None
+    test: str | None = Field(default=None, min_length=1)
     """Other pictures of the same classes to score, instead of those of `data`."""
     held_out: float | None = Field(default=None, gt=0, lt=1)
     """Where `data` has no splits: the share of each class to hold out and score; else all that was not drawn."""
     domainbed: bool = False
     """Whether of domains (pacs:photo+sketch, test pacs:cartoon) DomainBed's parts are taken, drawn by the seed."""
-    also: tuple[str, ...] = ()
+    also: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """One more labelled set to score, among its own class names; may come often."""
-    descriptions: str | None = None
+    descriptions: str | None = Field(default=None, min_length=1)
     """Sentences about the classes, for a method that reads some: JSON, {"cat": ["A cat ..."]}; or random:15."""
     terms: Annotated[dict[str, Json], BeforeValidator(_by_name)] = Field(default_factory=dict)
     """Losses beside the method's own, by name, with their settings (adapt/terms/); a name alone will do."""
