@@ -1,5 +1,6 @@
 """ONNX files against PyTorch, run by onnxruntime; what stands in their metadata; bad input."""
 
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from test_contract import PER_PICTURE, QUICK, SMALL, trainable
-from toy_encoders import NAMES, toy_encoder, toy_images
+from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
 from polyprompt.adapt.classifier import Classifier
@@ -18,13 +19,27 @@ from polyprompt.errors import ConfigError, FileError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.skins.onnx import LARGEST, export_onnx
 
+SIDEWAYS = ("bmip", "clip_lora", "coprompt", "fusion", "ivlp", "maple", "mma", "mmap", "mmrl", "promptsrc", "vpt")
+"""Methods that change the image tower, and so none that is a CNN."""
 CASES = [
     *(
-        pytest.param("clip", name, SMALL[name], id=f"clip, {name}", marks=() if name in QUICK else pytest.mark.slow)
-        for name in SMALL
+        pytest.param(
+            family,
+            name,
+            SMALL[name],
+            id=f"{family}, {name}",
+            marks=() if family == "clip" and name in QUICK else pytest.mark.slow,
+        )
+        for family, name in itertools.product(FAMILIES, SMALL)
         if name not in PER_PICTURE
     ),
-    pytest.param("resnet", "zeroshot", {}, id="resnet, zero-shot"),
+    *(
+        pytest.param(
+            "resnet", name, SMALL[name], id=f"resnet, {name}", marks=() if name == "zeroshot" else pytest.mark.slow
+        )
+        for name in SMALL
+        if name not in (*PER_PICTURE, *SIDEWAYS)
+    ),
     pytest.param(
         "siglip",
         "ivlp",
@@ -32,8 +47,8 @@ CASES = [
         id="siglip, ivlp from block 1 on",
         marks=pytest.mark.slow,
     ),
-    pytest.param("campe", "vpt", {"depth": 2}, id="campe, vpt", marks=pytest.mark.slow),
 ]
+"""Every method on every family, 7 minutes; only those that are quick on the first are in the quick tests."""
 
 
 def classifier(family: str, name: str, settings: dict) -> Classifier:
@@ -82,12 +97,19 @@ def test_the_file_alone_classifies_a_picture(tmp_path):
     onnx.checker.check_model(str(tmp_path / "toy.onnx"), full_check=True)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, "resnet"])
 @pytest.mark.parametrize("name", [name for name in PER_PICTURE if name in SMALL])
-def test_class_vectors_that_depend_on_the_picture_cannot_be_frozen(name, tmp_path):
-    made = classifier("clip", name, SMALL[name])
+def test_class_vectors_that_depend_on_the_picture_cannot_be_frozen(family, name, tmp_path):
+    made = classifier(family, name, SMALL[name])
     with pytest.raises(ConfigError, match=r"CoCoOp: its class vectors depend on the picture.*hold for all pictures"):
         export_onnx(made, tmp_path / "toy.onnx")
     assert not (tmp_path / "toy.onnx").exists()
+
+
+@pytest.mark.parametrize("name", SIDEWAYS)
+def test_a_method_that_a_cnn_does_not_take_says_so_before_there_is_anything_to_write(name):
+    with pytest.raises(ConfigError, match="is convolutional and has no tokens"):
+        classifier("resnet", name, SMALL[name])
 
 
 def test_a_file_in_the_way_and_one_too_large(tmp_path):
