@@ -52,7 +52,7 @@ def test_each_set_is_read_once_for_all_cells(settings, tmp_path, readings):
 
 def test_steps_are_those_of_the_loop():
     """Full batches alone; steps are rounded up to whole epochs."""
-    run = {"name": "", "data": "", "encoder": "", "method": COOP, "batch": 4}
+    run = {"name": "", "data": "each", "encoder": "each", "method": COOP, "batch": 4}
     assert _steps(checked(AdaptSettings, run | {"epochs": 3}), 11) == 3 * 2
     assert _steps(checked(AdaptSettings, run | {"epochs": 3}), 2) == 3
     assert _steps(checked(AdaptSettings, run | {"steps": 5}), 11) == 6

@@ -123,8 +123,8 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
 
 
 def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:
-    """What all cells of a method and a number of shots run with."""
-    given = {"name": "", "data": "", "encoder": "", "method": method, "protocol": rules.like, "shots": count}
+    """What all cells of a method and a number of shots run with; each has data and an encoder of its own."""
+    given = {"name": "", "data": "each", "encoder": "each", "method": method, "protocol": rules.like, "shots": count}
     settings = checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training)))
     if settings.task:
         raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set, several go with `adapt --task`")
