@@ -61,6 +61,10 @@ class ImageError(DataError):
         self.source = source
         self.why = why
 
+    def advised(self, option: str) -> str:
+        """The message, and which option leaves such pictures out."""
+        return f"{self}. Mend it or take it out, or leave up to ten such out with {option}."
+
 
 class BadPicturesError(DataError):
     """More pictures are missing or unreadable than allowed; `lines` says of each what is wrong, one line each."""

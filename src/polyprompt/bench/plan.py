@@ -97,6 +97,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
             once = untrained and not is_random(same.descriptions)  # nor does its seed
             if untrained and count != shots[0]:
                 continue
+            words = fingerprints(same.descriptions)
             if same.precision == "auto":
                 same = same.model_copy(update={"precision": precision()})
             if called == RAISED:
@@ -116,7 +117,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                     shots=None if untrained else count,
                     seed=None if once else seed,
                     settings=same.model_dump(mode="json") | varied,
-                    inputs={"encoder": encoder.fingerprint} | read | fingerprints(same.descriptions),
+                    inputs={"encoder": encoder.fingerprint} | read | words,
                 )
 
     return cells

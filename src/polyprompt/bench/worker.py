@@ -77,7 +77,7 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
         known = isinstance(error, PolypromptError)
         message = str(error) if known else f"{type(error).__name__}: {error} (all of it in {log})"
         if isinstance(error, ImageError):
-            message += ". Mend it or take it out, or leave up to ten such out with --set max_bad=10."
+            message = error.advised("--set max_bad=10")
         write_json(failure_of(folder, cell.name), {"cell": title(cell), "error": message})
     finally:
         claim.give_back()

@@ -26,7 +26,7 @@ def max_bad_advice() -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise DataError(f"{error}. Mend it or take it out, or leave up to ten such out with --max-bad 10.") from None
+        raise DataError(error.advised("--max-bad 10")) from None
 
 
 def picture_at(path: Path) -> Picture:
