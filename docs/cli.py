@@ -34,7 +34,7 @@ def page() -> str:
         command="align", example="text.depth", option="--text-depth", value=24, more="`cost` takes those of the model."
     )
     more = "A method's own settings are listed by `polyprompt methods NAME`."
-    adapt = SETTINGS.format(command="adapt", example="held_out", option="--held-out", value=0.2, more=more)
+    adapt = SETTINGS.format(command="adapt", example="max_bad", option="--max-bad", value=10, more=more)
     return f"{HEAD}{text.strip()}\n\n{align}{table(AlignSettings)}\n{adapt}{table(AdaptSettings)}"
 
 

@@ -444,13 +444,7 @@ def test_autocast_gradients_point_the_same_way(method):
     assert torch.cosine_similarity(*both, dim=0) > 0.95
 
 
-COMPILED = [
-    (family, name)
-    for family, name in itertools.product(FAMILIES, SMALL)
-    if name not in UNTRAINED and (is_quick(family, name) or name in ("cocoop", "mmrl"))
-]
-"""All methods on one family; on the others one of each kind of change, those with rows of each picture's own and with
-rows that are read out among them. Variants differ from these in no operation, and a compilation takes seconds."""
+COMPILED = [(family, name) for family, name in itertools.product(FAMILIES, VARIANTS) if name not in UNTRAINED]
 
 
 def compiled_step_is_the_plain_one(method, backend: str) -> None:

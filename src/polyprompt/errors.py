@@ -3,6 +3,7 @@
 PolypromptError            one line for the user, exit code 2
 ├── ConfigError            a setting that cannot be
 │   ├── UnknownNameError   a name that does not exist; near names are offered
+│   ├── DepthError         a block that a tower does not have
 │   └── DependsOnPicturesError   class vectors that hold for no picture but one
 ├── DataError              captions, labels, tables
 │   ├── ImageError         one picture that cannot be read
@@ -43,6 +44,15 @@ class UnknownNameError(ConfigError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"no {kind} is called {name!r}. {hint}")
+
+
+class DepthError(ConfigError):
+    """A block that a tower does not have; the message says it, and behind a semicolon what to give instead."""
+
+    @property
+    def why(self) -> str:
+        """The message without what to give, for a caller who cannot give it."""
+        return str(self).partition("; ")[0]
 
 
 class DependsOnPicturesError(ConfigError):

@@ -166,7 +166,7 @@ def adapt(polyprompt, squares, clip):
 
     def run(*words, method="maple", images=squares, depth=2):
         own = ["--set", f"method.depth={depth}"] if method == "maple" else []
-        quick = ["--shots", 2, "--epochs", 2, "--batch", 4, "--precision", "fp32"]
+        quick = ["--shots", 2, "--epochs", 2, "--set", "batch=4", "--set", "precision=fp32"]
         return polyprompt("adapt", images, "--method", method, "--encoder", clip, *quick, *own, *words)
 
     return run

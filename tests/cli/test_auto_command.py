@@ -19,8 +19,8 @@ def squares(folder):
 
 @pytest.mark.slow
 def test_the_table_is_printed_and_kept(polyprompt, clip, tmp_path):
-    plain = ["adapt", squares(tmp_path / "squares"), "--encoder", clip, "--shots", 4, "--precision", "fp32"]
-    quick = ["--epochs", 1, "--batch", 4, "--rate", 0.01, "--budget", "1m"]
+    plain = ["adapt", squares(tmp_path / "squares"), "--encoder", clip, "--shots", 4, "--set", "precision=fp32"]
+    quick = ["--epochs", 1, "--set", "batch=4", "--rate", 0.01, "--budget", "1m"]
     code, out, err = polyprompt(*plain, *quick, "--method", "auto", "--out", tmp_path / "run")
     assert code == 0, err
     table = json.loads((tmp_path / "run" / "results.json").read_text())["auto"]

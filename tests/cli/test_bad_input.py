@@ -179,7 +179,7 @@ SETTINGS = [
     (["--set", "text.last_n=9"], "last_n is 9; the text tower has 3 blocks, so 0 to 3"),
     (["--set", "image.trained_blocks=1"], "trained blocks is 1, but this is not a plain ViT"),
     (["--set", "image.trained_blocks=most"], "image.trained_blocks is 'most'; it should be a valid integer"),
-    (["--image-new-blocks", -1], "new blocks is -1"),
+    (["--set", "image.new_blocks=-1"], "new blocks is -1"),
     (["--set", "loss.contrast=hard"], "loss.contrast is 'hard'; it should be 'softmax' or 'sigmoid'"),
     (["--set", "loss.diversity=-1"], "loss.diversity is -1; it should be greater than or equal to 0"),
     (["--set", "cache_dtype=fp8"], "cache_dtype is 'fp8'; it should be 'fp32', 'bf16' or 'int8'"),

@@ -132,6 +132,7 @@ def test_a_mistake_of_ours_is_shown_whole():
     ("words", "expected"),
     [
         (["align", "photos", "--out", "run", "--epoch", 3], "No such option: --epoch"),
+        (["adapt", "pets", "--out", "run", "--weight-decay", 0], "--weight-decay. Write --set weight_decay=VALUE."),
         (["align", "photos"], "Missing option '--out'.\n"),
         (["adapt", "--resume", "run"], "Missing option '--out'. --resume takes no folder: repeat the whole command"),
         (["search"], "Missing argument"),

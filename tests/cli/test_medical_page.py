@@ -43,7 +43,7 @@ def test_the_page_runs_in_turn(folders, clip, polyprompt, cd, capsys):
             continue
         words = [word.replace("ViT-B-16/openai", str(clip)) for word in shlex.split(code)]
         if words[1] == "adapt":  # as deep as the toy, and quick
-            words += ["--set", "method.depth=1", "--epochs", "2", "--precision", "fp32"]
+            words += ["--set", "method.depth=1", "--epochs", "2", "--set", "precision=fp32"]
         exit_code, out, err = polyprompt(*words[1:])
         assert exit_code == 0, err
         printed.append(out)

@@ -18,6 +18,7 @@ NAMED = ""
 """Under which name all that is new is written, if not under the command's own."""
 CACHE = True
 """Whether commands are told where to keep caches."""
+QUICK = ("--set", "epochs=1", "--set", "batch=4", "--set", "precision=fp32")
 
 
 def every(place: Path, names: list[str]) -> dict[str, tuple[Prepare, Act]]:
@@ -244,7 +245,7 @@ def _make(place: Path) -> None:
         assert _call([*said, place / folder]) == 0, folder
     shutil.copytree(place / "few" / "blue", place / "growing" / "blue")
     lora = ("adapt", place / "few", "--encoder", place / "toy.safetensors", "--method", "clip_lora", "--shots", 1)
-    assert _call([*lora, "--epochs", 1, "--batch", 4, "--precision", "fp32", "--out", place / "lora"]) == 0
+    assert _call([*lora, *QUICK, "--out", place / "lora"]) == 0
 
 
 def _few(place: Path) -> None:
@@ -296,10 +297,8 @@ def _stand_ins(place: Path) -> None:
 def _commands(place: Path) -> dict[str, Command]:
     few, told, clip = place / "few", place / "told", place / "toy.safetensors"
     towers = ("--text-tower", place / "llm", "--image-tower", place / "cnn", "--text-prompts", 2, "--dim", 24)
-    quick = ("--epochs", 1, "--batch", 4, "--precision", "fp32")
     coop = ("--method", "coop", "--set", "method.context=2", "--shots", 1)
     cell = ("--methods", "coop", "--data", few, "--encoders", clip, "--shots", 1, "--seeds", 1)
-    sets = ("--set", "epochs=1", "--set", "batch=4", "--set", "precision=fp32")
     picture = next((few / "red").iterdir()) if few.exists() else few
     original, names = golden.FOLDER / "checkpoints" / "coop_end", ",".join(golden.Case("coop_end").class_names)
     return {
@@ -322,12 +321,12 @@ def _commands(place: Path) -> dict[str, Command]:
         "index of what has grown": Command(
             ("index", clip, place / "growing", "--precision", "fp32", "--out", "{}/grown"), ("grown",)
         ),
-        "run": Command(("run", "few-shot", *cell, *sets, "--out", "{}/new")),
-        "adapt": Command(("adapt", few, "--encoder", clip, *coop, *quick, "--out", "{}/new")),
-        "align": Command(("align", told, *towers, *quick, "--set", "image.width=32", "--out", "{}/new")),
+        "run": Command(("run", "few-shot", *cell, *QUICK, "--out", "{}/new")),
+        "adapt": Command(("adapt", few, "--encoder", clip, *coop, *QUICK, "--out", "{}/new")),
+        "align": Command(("align", told, *towers, *QUICK, "--set", "image.width=32", "--out", "{}/new")),
         "demo": Command(("demo", "--epochs", 1, "--out", "{}/demo")),
         "align from another": Command(
-            ("align", told, *towers, *quick, "--set", "image.width=32", "--from", "{}/aligned", "--out", "{}/new"),
+            ("align", told, *towers, *QUICK, "--set", "image.width=32", "--from", "{}/aligned", "--out", "{}/new"),
             ("aligned",),
         ),
         "predict by a run of align": Command(("predict", "{}/aligned", few, "--classes", "red,blue"), ("aligned",)),

@@ -1,5 +1,6 @@
 """Authors' checkpoints: read without executing, equal in logits, written back; what does not fit is named."""
 
+import copy
 import json
 import os
 import re
@@ -234,6 +235,34 @@ def changed(path, change):
 def test_keys_and_sizes_that_do_not_fit_are_named(maple, written, change, message):
     with pytest.raises(FileError, match=message):
         import_original("maple", changed(written, change), maple.encoder, maple.class_names)
+
+
+DEEP = (
+    "bmip",
+    "clip_lora_text_mid",
+    "coprompt",
+    "ivlp",
+    "lamm_maple",
+    "maple_depth3",
+    "mma",
+    "mmrl",
+    "tcp",
+    "vpt_deep",
+)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_an_encoder_with_fewer_blocks_is_named_and_no_setting_asked_for(name, tmp_path):
+    case = Case(name)
+    file = export_original(case.build(), tmp_path, epoch=1)
+    shallow = copy.deepcopy(case.encoder)
+    for tower in (shallow.image, shallow.text):
+        tower.transformer.resblocks, tower.depth = tower.transformer.resblocks[:1], 1
+    with pytest.raises(
+        FileError, match=f"{file.name}: does not fit .* (has 1|no such).*; give the encoder that it"
+    ) as error:
+        import_original(method_name(case.config), file, shallow, case.class_names)
+    assert "--set" not in str(error.value)
 
 
 def test_a_missing_epoch_is_named_with_those_there_are(maple, written):

@@ -12,7 +12,7 @@ def test_bf16_is_chosen_where_it_pays_and_the_sentence_gives_the_figures():
     assert fast.precision == "bf16"
     assert "4.2 times faster" in fast.sentence
     assert "420" in fast.sentence
-    assert "--precision fp32" in fast.sentence
+    assert "Set precision to fp32" in fast.sentence
     slow = choice(fp32=100.0, bf16=20.0)
     assert slow.precision == "fp32"
     assert "0.2 times as fast" in slow.sentence

@@ -95,7 +95,7 @@ def test_the_loss_is_the_mean_over_pictures_whatever_their_task():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"method": "maple"}, "method maple learns one task at a time; for --task take one for several: mmap"),
+        ({"method": "maple"}, "method maple learns one task at a time; for several take one of these: mmap"),
         ({"method": "auto"}, "method auto learns one task at a time"),
         ({"protocol": "base-to-novel"}, "protocol is 'base-to-novel', and several tasks are learned few-shot"),
         ({"also": ("other",)}, "leave also out"),

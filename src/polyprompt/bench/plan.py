@@ -128,7 +128,7 @@ def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json,
     given = {"name": "", "data": "each", "encoder": "each", "method": method, "protocol": rules.like, "shots": count}
     settings = checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training)))
     if settings.task:
-        raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set, several go with `adapt --task`")
+        raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set; `adapt` takes several")
     return resolved(settings)
 
 

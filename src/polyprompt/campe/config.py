@@ -106,7 +106,7 @@ class ModelSettings(Settings):
     """All that is needed to build a model anew."""
 
     SHOWN: ClassVar[tuple[str, ...]] = (
-        "text.tower", "text.depth", "text.prompts", "image.tower", "image.new_blocks", "dim", "tower_dtype",
+        "text.tower", "text.depth", "text.prompts", "image.tower", "dim", "tower_dtype",
     )  # fmt: skip
 
     dim: int = Field(default=384, ge=1, le=LARGEST)

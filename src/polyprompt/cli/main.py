@@ -73,6 +73,7 @@ def open_streams() -> None:
 def run() -> int:
     """Runs a command: its exit code."""
     from polyprompt.cli.app import NoWordsError, UsageError, app
+    from polyprompt.cli.options import by_set
     from polyprompt.nn.memory import keep_memory
 
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold what cannot be written
@@ -87,7 +88,12 @@ def run() -> int:
     except UsageError as error:
         hint = " --resume takes no folder: repeat the whole command that was stopped, and add --resume."
         message = error.format_message()
-        raise ConfigError(message + hint * ("--resume" in sys.argv and message.startswith("Missing"))) from None
+        if "--resume" in sys.argv and message.startswith("Missing"):
+            message += hint
+        option = getattr(error, "option_name", "")
+        if error.ctx and (setting := by_set(error.ctx.command.callback, option)):
+            message = f"No option is called {option}. {setting}"
+        raise ConfigError(message) from None
     sys.stdout.flush()
     return code
 

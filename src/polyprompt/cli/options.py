@@ -4,9 +4,9 @@
     def command(given: Given[AlignSettings], out: Out) -> None:
         settings = given.settings(name=out.name)
 
-An option is called as its setting, with dashes: `text.depth` is --text-depth, `held_out` is --held-out; the setting
-`data` is the argument DATA. Those that a class lists in `SHOWN` are options of their own; --config FILE.yaml and
---set key=value reach all of them. Options win over the file, --set wins over both.
+An option is called as its setting, with dashes: `text.depth` is --text-depth, `max_bad` is --max-bad; the setting
+`data` is the argument DATA. Those that a class lists in `SHOWN`, a dozen, are options of their own; --config FILE.yaml
+and --set key=value reach all of them. Options win over the file, --set wins over both.
 """
 
 import inspect
@@ -39,6 +39,8 @@ Command = Callable[..., None]
 
 ARGUMENT = "data"
 """The setting that is an argument, DATA, and no option."""
+KIND = "settings"
+"""Where a command that was made by `options_of` says whose settings it takes."""
 
 Config = Annotated[
     Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options win over it, and --set over both.")
@@ -109,9 +111,16 @@ def options_of(kind: type[Settings]) -> Callable[[Command], Command]:
         signature = inspect.Signature([one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters])
         run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
+        vars(run)[KIND] = kind
         return run
 
     return made
+
+
+def by_set(command: Command, option: str) -> str:
+    """How to give a setting that was taken for an option; empty where there is none that would be called so."""
+    settings = settings_of(kind) if (kind := vars(command).get(KIND)) else ()
+    return next((f"Write --set {one.name}=VALUE." for one in settings if option_of(one.name) == option), "")
 
 
 def _inside(part: Values, name: str) -> Json:

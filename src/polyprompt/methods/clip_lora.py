@@ -20,7 +20,7 @@ from polyprompt.adapt.adapter import Adapter, Names
 from polyprompt.adapt.published import Protocol, Published
 from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, filled
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, DepthError
 from polyprompt.nn.branches import LowRank, Place
 from polyprompt.towers.base import Change, DualEncoder, ImageTower, TextTower, check_open
 
@@ -89,7 +89,7 @@ class CLIPLoRA(Adapter):
         if config.position != "all":
             blocks = [block for block in POSITIONS[config.position] if block < tower.depth]
             if not blocks:
-                raise ConfigError(f"clip_lora: position is {config.position!r}, and the {name} tower has no such block")
+                raise DepthError(f"clip_lora: position is {config.position!r}, and the {name} tower has no such block")
         places: list[Place] = [place for place in PLACES if place in config.places]
 
         def update(place: Place) -> LowRank:

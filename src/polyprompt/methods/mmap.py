@@ -8,7 +8,7 @@ kron(K_v, S) with K_t [1 d_t/g], K_v [1 d_v/g], which start at ones; the shared 
 own; all tasks are one group, where the authors group them by their gradients. Where g is the text tower's width it is
 MaPLe whose couplings are multiples of the identity side by side (tests/methods/test_mmap.py).
 
-Several tasks, such as PACS's domains, share an encoder and train together (`adapt DATA --task DATA --task DATA`):
+Several tasks, such as PACS's domains, share an encoder and train together (`adapt DATA --set task=[DATA,DATA]`):
 
     methods = build_tasks(Config(), encoder, {"photo": names, "sketch": names})  # adapt/tasks.py
     loss = sum(method.losses(method.see(pixels[task]), labels[task])["loss"] for task, method in methods.items())
@@ -47,7 +47,7 @@ class Config:
     std: float = 0.02
     """Standard deviation of the sources."""
     tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Tasks that have prompts of their own beside the shared ones, and their classes; --task names them."""
+    """Tasks that have prompts of their own beside the shared ones, and their classes; the setting task names them."""
     task: str = ""
     """The task at work; the first if not given."""
 

@@ -79,7 +79,7 @@ def choice(fp32: float, bf16: float) -> Choice:
     speeds = f"(bf16 {bf16:,.0f} GFLOP/s, fp32 {fp32:,.0f})"
     if times >= WORTH_IT:
         sentence = f"Training in bf16: this machine multiplies {times:.1f} times faster in it {speeds}."
-        return Choice("bf16", f"{sentence} --precision fp32 for full precision.", fp32, bf16)
+        return Choice("bf16", f"{sentence} Set precision to fp32 for full precision.", fp32, bf16)
     return Choice("fp32", f"Training in fp32: bf16 would be {times:.1f} times as fast here {speeds}.", fp32, bf16)
 
 

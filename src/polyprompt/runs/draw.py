@@ -82,7 +82,7 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
     if not held.pictures:
         raise ConfigError(
             f"{settings.data}: nothing is left to score, all {len(pool.pictures)} pictures are trained on. Give "
-            "fewer shots, --held-out 0.2, or other pictures with --test."
+            "fewer shots, --set held_out=0.2, or other pictures with --test."
         )
     return drawn, held
 

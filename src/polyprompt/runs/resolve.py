@@ -65,7 +65,7 @@ def _check_tasks(settings: AdaptSettings, name: str, *, several: bool) -> None:
         return
     if not several:
         others = ", ".join(for_several_tasks())
-        raise ConfigError(f"method {name} learns one task at a time; for --task take one for several: {others}")
+        raise ConfigError(f"method {name} learns one task at a time; for several take one of these: {others}")
     sources = (settings.data, *settings.task)
     if twice := next((one for one in sources if sources.count(one) > 1), None):
         raise ConfigError(f"task {twice} is named twice; each is learned once")

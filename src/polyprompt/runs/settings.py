@@ -91,8 +91,8 @@ class AdaptSettings(Settings):
     """A whole run of `adapt`."""
 
     SHOWN: ClassVar[tuple[str, ...]] = (
-        "data", "task", "method", "encoder", "protocol", "shots", "seed", "test", "held_out", "also", "descriptions",
-        "epochs", "batch", "rate", "budget", "precision", "max_bad",
+        "data", "method", "encoder", "protocol", "shots", "seed", "test", "also", "descriptions", "epochs", "rate",
+        "budget", "max_bad",
     )  # fmt: skip
     FREE: ClassVar[tuple[str, ...]] = ("budget", "max_bad")
 
@@ -101,7 +101,7 @@ class AdaptSettings(Settings):
     data: str = Field(min_length=1)
     """Pictures with classes: class folders, a table of path and label, CoOp's split file, a name of the catalogue."""
     task: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """One more labelled set to learn together with DATA, by a method for several tasks; may come often."""
+    """More labelled sets to learn together with `data`, by a method for several tasks."""
     encoder: str = Field(min_length=1)
     """ViT-B-16/openai, a hub id, a file, a folder, or a run of align."""
     method: Annotated[Json, BeforeValidator(_named)]

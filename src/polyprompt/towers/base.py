@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.errors import ConfigError
+from polyprompt.errors import ConfigError, DepthError
 from polyprompt.media.pictures import Preprocess
 from polyprompt.nn.branches import Branch, Place
 from polyprompt.types import Pixels
@@ -111,6 +111,11 @@ class Plan:
         """See `Change.start`."""
         blocks = [block for block, _ in self.entries] + [block for block, _ in self.branches]
         return min(blocks, default=None)
+
+    @property
+    def last(self) -> int:
+        """The last block that it is about; INPUT where it is about none."""
+        return max([block for block, _ in self.entries] + [block for block, _ in self.branches], default=INPUT)
 
 
 NO_PLAN = Plan()
@@ -240,9 +245,8 @@ def refused(plan: Plan, depth: int, places: frozenset[str], *, attention: bool =
 
     `attention`: whether the tower can say what attention a block pays to the rows that stand in it.
     """
-    last = max([block for block, _ in plan.entries] + [block for block, _ in plan.branches], default=INPUT)
-    if last >= depth:
-        return f"the change reaches block {last}, and it has {depth}, 0 to {depth - 1}; use less depth"
+    if plan.last >= depth:
+        return f"the change reaches block {plan.last}, and it has {depth}, 0 to {depth - 1}; use less depth"
     wrong = sorted({place for _, place in plan.branches} - places)
     if wrong:
         return f"takes no branch at {wrong[0]!r}, only at {', '.join(sorted(places)) or 'no place'}"
@@ -255,10 +259,10 @@ def check_change(tower: TextTower | ImageTower, what: str, plan: Plan) -> None:
     """Refuses a change that the tower cannot take.
 
     Raises:
-        ConfigError: says why.
+        ConfigError: says why; a `DepthError` where it has no such block.
     """
     if why := tower.refuses(plan):
-        raise ConfigError(f"{what} tower: {why}")
+        raise (DepthError if plan.last >= tower.depth else ConfigError)(f"{what} tower: {why}")
 
 
 def check_depth(
@@ -267,7 +271,8 @@ def check_depth(
     """Refuses more blocks of prompts than a tower has from block `start` on, or a tower that takes none.
 
     Raises:
-        ConfigError: names the setting and what to give, or says why the tower takes none.
+        DepthError: names the setting and what to give.
+        ConfigError: says why the tower takes none.
     """
     check_open(tower, what)
     left = max(tower.depth - start, 0)
@@ -275,7 +280,7 @@ def check_depth(
         there = f"{tower.depth} block{'s' if tower.depth != 1 else ''}"
         there += f", {left} of them from block {start} on" if start else ""
         give = f"--set method.{setting}={left} or less" if left else f"a start of {tower.depth - 1} or less"
-        raise ConfigError(f"{method}: {setting} is {depth}, but the {what} tower has {there}; give {give}.")
+        raise DepthError(f"{method}: {setting} is {depth}, but the {what} tower has {there}; give {give}.")
 
 
 def check_depths(method: str, encoder: DualEncoder, depth: int) -> None:

@@ -294,7 +294,7 @@ class _Run:
         kept = f"{saved[0]} is kept, and --resume goes on from there" if saved else "no checkpoint was written yet"
         return TrainingError(
             f"step {at.step + 1} (epoch {at.epoch}): {what} is not finite ({numbers}) at learning rate {rate:.3g}. "
-            f"Try a smaller rate, a longer warm-up, or --precision fp32; {kept}."
+            f"Try a smaller rate, a longer warm-up, or precision fp32; {kept}."
         )
 
     def agree(self, *flags: bool) -> list[bool]:

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, MethodConfig, build
+from polyprompt.adapt.engine import Adapted, MethodConfig
 from polyprompt.adapt.wording import context_ids, context_rows
 from polyprompt.disk.files import write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
 from polyprompt.methods import config_of, maple, method_name
-from polyprompt.methods.originals.layout import Checkpoint, Files, Layout, coupled_name, prompt_name, written
+from polyprompt.methods.originals.layout import Checkpoint, Files, Layout, coupled_name, fitted, prompt_name, written
 from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
 from polyprompt.towers.clip import CLIP, ImageTransformer, TextTransformer
@@ -99,7 +99,7 @@ def import_original(
     config = checked(config_of(name), values, str(file))
     if class_names is None:
         class_names = _class_names(tensors, encoder.text, config, file)
-    method = build(config, encoder, class_names)
+    method = fitted(config, encoder, class_names, file)
     layout.check(method, tensors, file)
     _check_frozen(tensors, method, layout, file)
     _fill(method, tensors, file)

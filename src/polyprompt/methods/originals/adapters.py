@@ -26,7 +26,7 @@ def _mma(read: Checkpoint) -> Settings:
 def _mmrl(read: Checkpoint) -> Settings:
     tokens, space = read.shape("representation_learner.compound_rep_tokens")
     count = len(read.numbers(r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\."))
-    depth = read.encoder.image.depth
+    depth = max(read.encoder.image.depth, count)  # of fewer blocks, the encoder says that they are not there
     return {"tokens": tokens, "space": space, "layers": list(range(depth - count + 1, depth + 1))}  # the upper ones
 
 

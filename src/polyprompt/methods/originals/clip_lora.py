@@ -9,11 +9,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, build
+from polyprompt.adapt.engine import Adapted
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import FileError
 from polyprompt.methods import clip_lora
-from polyprompt.methods.originals.layout import Files, put, written
+from polyprompt.methods.originals.layout import Files, fitted, put, written
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder
 
@@ -41,7 +41,7 @@ def read_lora(path: Path, encoder: DualEncoder, class_names: Sequence[str], give
         }
     except (TypeError, KeyError, ValueError) as error:
         raise FileError(f"{file}: no file of CLIP-LoRA's: weights and metadata are expected ({error!r})") from None
-    method = build(checked(clip_lora.Config, known | dict(given), str(file)), encoder, class_names)
+    method = fitted(checked(clip_lora.Config, known | dict(given), str(file)), encoder, class_names, file)
     parameters = {f"layer_{i}.{name}": one for (i, name), one in lora_names(method).items()}
     tensors = {
         f"{layer}.{place}.{part}": tensor

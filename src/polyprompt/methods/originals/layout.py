@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from polyprompt.adapt.engine import Adapted, MethodConfig
+from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.disk.files import check_new, make_folder, write_bytes
-from polyprompt.errors import FileError
+from polyprompt.errors import DepthError, FileError
 from polyprompt.nn.finite import check_finite
+from polyprompt.towers.base import DualEncoder
 from polyprompt.towers.clip import CLIP
 from polyprompt.towers.encoder import Encoder
 
@@ -58,6 +59,20 @@ class Checkpoint:
         """How many times fewer numbers a map gives than it takes."""
         middle, dim = self.shape(key)
         return max(dim // max(middle, 1), 1)
+
+
+def fitted(config: MethodConfig, encoder: DualEncoder, class_names: Sequence[str], file: Path) -> Adapted:
+    """The method that a file describes, before its tensors are in it.
+
+    Raises:
+        FileError: the encoder has fewer blocks than the one that the file was trained on.
+    """
+    try:
+        return build(config, encoder, class_names)
+    except DepthError as error:
+        raise FileError(
+            f"{file}: does not fit {encoder.name} ({error.why}); give the encoder that it was trained on"
+        ) from None
 
 
 def prompt_name(name: str) -> str:
