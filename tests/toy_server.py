@@ -5,16 +5,26 @@ import io
 
 import numpy as np
 from PIL import Image
-from toy_encoders import toy_encoder, toy_model
+from toy_encoders import NAMES, toy_encoder, toy_model
 
-from polyprompt.search.models import AlignedEmbedder, PlainEmbedder
+from polyprompt.adapt.classifier import Classifier
+from polyprompt.adapt.engine import build
+from polyprompt.methods import bmip
+from polyprompt.search.models import AdaptedEmbedder, AlignedEmbedder, PlainEmbedder
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 
 
 def embedder(family):
-    """A toy run of align, or a toy CLIP."""
-    return AlignedEmbedder(toy_model(), "run") if family == "campe" else PlainEmbedder(toy_encoder("clip"), "clip")
+    """A toy run of align, a toy CLIP, or one that BMIP changed, whose gates see what pictures attend to."""
+    if family == "campe":
+        return AlignedEmbedder(toy_model(), "run")
+    if family == "clip":
+        return PlainEmbedder(toy_encoder("clip"), "clip")
+    method = build(bmip.Config(depth=3, words="a photo"), toy_encoder("clip"), NAMES, seed=1)
+    for gate in method.adapter.image_gates:
+        gate.weight.data.fill_(40.0)  # attention is a small number
+    return AdaptedEmbedder(Classifier(method), "bmip")
 
 
 def write_photos(folder):

@@ -38,6 +38,17 @@ def test_with_one_task_it_is_maple_whose_couplings_are_multiples_of_the_identity
     torch.testing.assert_close(source, prompts, atol=1e-5, rtol=1e-4)
 
 
+def test_the_text_side_of_one_task_gives_the_authors_numbers_of_maple():
+    """Before and after their training: no coupling is in it, and gates of ones leave the source as it is."""
+    case = Case("maple_depth1")
+    method = build(mmap.Config(context=2, depth=1, words="a photo of a"), case.encoder, case.class_names)
+    view = method.see(case.tensors["images"])
+    with torch.no_grad():
+        for when in ("before", "after"):
+            case.close(method.class_features(view), f"{when}.text_features")
+            method.adapter.shared.source[0].copy_(case.tensors["step5.prompt_learner.ctx"])
+
+
 def test_prompts_are_blocks_that_are_multiples_of_each_other():
     method = build(SMALL, toy_encoder("clip"), NAMES)  # widths 32 and 48, so a unit of 16
     sources = method.adapter.shared

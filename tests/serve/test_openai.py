@@ -3,6 +3,7 @@
 import base64
 
 import numpy as np
+import pytest
 import torch
 from asking import close
 from toy_server import uri
@@ -29,6 +30,25 @@ def test_embeddings_are_the_models_own(client, service, photos):
     close(as_image["data"][0]["embedding"], rows[1])
     as_text = client.post("/v1/embeddings", json={"model": "toy", "input": uri(file)[:99], "modality": "text"}).json()
     close(as_text["data"][0]["embedding"], model.texts([uri(file)[:99]])[0])
+
+
+@pytest.mark.parametrize("service", ["bmip"], indirect=True)
+def test_pictures_that_are_sent_together_are_seen_alone(client, service, photos):
+    """By a method whose training mixes a batch's pictures, too."""
+    files = [photos / name for name in ("red-0.png", "blue-2.png", "white-3.png")]
+
+    def sent(*files):
+        answer = client.post("/v1/embeddings", json={"model": "toy", "input": [uri(file) for file in files]})
+        return torch.tensor([one["embedding"] for one in answer.json()["data"]])
+
+    together = sent(*files)
+    close(together, torch.cat([sent(file) for file in files]))
+    model = service.models["toy"].embedder
+    pixels = torch.stack([model.preprocess(open_picture(file)) for file in files])
+    model.method.train()
+    mixed = model.images(pixels)
+    model.method.eval()
+    assert not torch.allclose(together, mixed, atol=1e-3)
 
 
 def test_models_and_collections_are_told_by_id_and_never_by_place(client, photos):
