@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from polyprompt.errors import ConfigError
-from polyprompt.nn.tiles import cross_entropies, pair_losses
+from polyprompt.nn.tiles import _pairs, _slices, cross_entropies, pair_losses
 
 SIZES = [(1, 1), (5, 2), (7, 7), (8, 3), (9, 100)]
 
@@ -38,6 +38,20 @@ def test_pair_losses_are_those_of_the_whole_matrix(n, tile):
     expected, found = -F.logsigmoid(signs * (left @ right.T)).sum(), pair_losses(left, right, tile)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, (left, right)), torch.autograd.grad(expected, (left, right)))
+
+
+@pytest.mark.parametrize(("rows", "before", "after", "tile"), [(5, 0, 0, 2), (5, 5, 0, 2), (4, 3, 6, 3), (3, 7, 1, 9)])
+def test_own_columns_lie_on_the_diagonal_that_is_told(rows, before, after, tile):
+    """Of this process's rows, with those of the processes before and after it among the columns."""
+    own = torch.zeros(rows, before + rows + after, dtype=torch.bool)
+    own[range(rows), range(before, before + rows)] = True
+    for i in _slices(rows, tile):
+        for j in _slices(own.shape[1], tile):
+            pairs, offset = _pairs(i, j, before)
+            there = torch.zeros_like(own[i, j])
+            there.diagonal(offset).fill_(True)
+            assert torch.equal(there, own[i, j])
+            assert [*range(rows)[pairs]] == [i.start + row for row in own[i, j].any(dim=1).nonzero().flatten().tolist()]
 
 
 class Largest(TorchDispatchMode):
