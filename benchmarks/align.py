@@ -241,7 +241,7 @@ def took(command: list[str]) -> float:
 CLAIMS: dict[str, tuple[str, Callable[[int], object]]] = {
     "tree": ("one tree pass, 14 tokens: >= 3.5 times 12 separate passes, >= 1.2 times the flat row", tree_pass),
     "cache": ("a training step from the cache: >= 10 times the captions a second", cached_step),
-    "last-block": ("the last block for read-out rows, with gradients: >= 3 times", last_block),
+    "last-block": ("the last block for readout rows, with gradients: >= 3 times", last_block),
     "step": ("share of the matmul peak, and peak memory, of a step of 256 pairs", share_of_peak),
     "start": ("import under 0.2 s, help under 0.5 s", start),
 }

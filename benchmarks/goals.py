@@ -83,7 +83,7 @@ GOALS = (
     Goal(result="adapt-tip_adapter", claim="Tip-Adapter, 100 classes of 16 pictures",
          figure=("time", "seconds", "ours"), most=1, unit=" s"),
     Goal(result="align-cache", claim="a training step from the cache", least=10),
-    Goal(result="align-last-block", claim="the last block for read-out rows", least=3),
+    Goal(result="align-last-block", claim="the last block for readout rows", least=3),
     Goal(result="align-tree", claim="one tree pass, 14 tokens, against separate passes", rows={"tokens": 14},
          figure=("ratio", "separate"), least=3.5),
     Goal(result="align-tree", claim="one tree pass, 14 tokens, against the flat row", rows={"tokens": 14},

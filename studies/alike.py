@@ -51,7 +51,7 @@ def likeness(llm: LLM, ids: list[list[int]], template: str) -> dict[str, Any]:
 
 
 def behind(template: str, llm: LLM) -> int:
-    """Tokens between the adaptive word and the read-out, the latter included."""
+    """Tokens between the adaptive word and the readout, the latter included."""
     return len(llm.behind(" " + template.format("scene"))[0]) - len(
         llm.behind(" " + template.split("{}")[0] + "scene")[0]
     )

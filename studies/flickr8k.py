@@ -1,7 +1,7 @@
-"""CAMPE on Flickr8k: K prompts against other read-outs of the same LLM, and what each part of it is worth.
+"""CAMPE on Flickr8k: K prompts against other readouts of the same LLM, and what each part of it is worth.
 
 Every run is `polyprompt.runs.align` on the same data, steps and image side; a finished run leaves one JSON file in
-results/flickr8k and is not run again. Learning rates are chosen on dev, each read-out's from the same grid; test is
+results/flickr8k and is not run again. Learning rates are chosen on dev, each readout's from the same grid; test is
 scored by the runs of `final` alone. Frozen hidden states of all prompts come from one pass, kept in the cache.
 
     python studies/flickr8k.py cache     one pass over all captions, for every prompt and depth
@@ -53,7 +53,7 @@ COMMON: dict[str, Any] = {
     "data": DATA, "dev_split": None, "batch": 256, "precision": "bf16", "cache_gb": 40.0,
     "image": {"queries": 6, "new_blocks": 2, "width": 256},
 }  # fmt: skip
-READ_OUTS: dict[str, dict[str, Any]] = {
+READOUTS: dict[str, dict[str, Any]] = {
     "prompts-6": {"text": {"prompts": 6}},
     "prompts-1": {"text": {"prompts": 1}},
     "last": {"text": {"readout": "last"}},
@@ -72,9 +72,9 @@ RATES = (5e-4, 1e-3, 2e-3)
 TUNE_EPOCHS, FINAL_EPOCHS, ABLATE_EPOCHS, MODES_EPOCHS = 3, 6, 3, 6
 SEEDS = (0, 1, 2)
 STARTS = ("prompts-6", "last", "prompts-1")
-"""The read-outs whose models other studies start from."""
+"""The readouts whose models other studies start from."""
 CHOSEN = "prompts-6"
-"""The read-out that `ablate` starts from."""
+"""The readout that `ablate` starts from."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -124,24 +124,24 @@ def cache() -> None:
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev."""
-    for name, part in READ_OUTS.items():
+    """Every readout at every rate, on dev."""
+    for name, part in READOUTS.items():
         tried(f"tune/{name}", part)
 
 
 def norms() -> None:
-    """The same with the LLM's own final norm in place of the one fitted to the read-outs."""
-    for name, part in READ_OUTS.items():
+    """The same with the LLM's own final norm in place of the one fitted to the readouts."""
+    for name, part in READOUTS.items():
         tried(f"norms/{name}", merged(part, {"text": {"norm": "own"}}))
 
 
 def rates() -> None:
-    """New norms at the rate of pretrained weights and at that of new ones, for the read-outs that the pages compare."""
+    """New norms at the rate of pretrained weights and at that of new ones, for the readouts that the pages compare."""
     for name in (CHOSEN, "last"):
         best = best_rates(f"tune/{name}")
         for seed in SEEDS[:2]:
             for words, rate in (("tower", best["tower_rate"]), ("new", best["rate"])):
-                once(f"rates/{name}/{words}-{seed}", READ_OUTS[name], seed=seed, norm_rate=rate, **best)
+                once(f"rates/{name}/{words}-{seed}", READOUTS[name], seed=seed, norm_rate=rate, **best)
 
 
 def tried(folder: str, part: dict[str, Any]) -> None:
@@ -155,14 +155,14 @@ def at_rate(folder: str, part: dict[str, Any], rate: float) -> None:
 
 
 def final() -> None:
-    """Every read-out at its own best rates, three seeds, scored on test."""
+    """Every readout at its own best rates, three seeds, scored on test."""
     for seed in SEEDS:
-        for name in READ_OUTS:
+        for name in READOUTS:
             scored_on_test(name, seed)
 
 
 def baselines() -> None:
-    """Each of the other text towers at every rate, then at its own best one on test, as the read-outs.
+    """Each of the other text towers at every rate, then at its own best one on test, as the readouts.
 
     A guess for two idle cores: with LoRA 10 minutes for the states below the last two blocks and 3 a run, 40 in all; a
     fresh tower trains 30 M numbers, 19 M of them its word vectors: 5 a run of 3 epochs, 10 of 6, an hour for each.
@@ -178,7 +178,7 @@ def scored_on_test(name: str, seed: int) -> None:
     rates = best_rates(f"tune/{name}")
     once(
         f"final/{name}/{seed}",
-        (READ_OUTS | BASELINES)[name],
+        (READOUTS | BASELINES)[name],
         seed=seed,
         epochs=FINAL_EPOCHS,
         test_split="test",
@@ -189,7 +189,7 @@ def scored_on_test(name: str, seed: int) -> None:
 def ablate() -> None:
     """One part changed at a time."""
     for name, part in ABLATIONS.items():
-        once(f"ablate/{name}", merged(READ_OUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
+        once(f"ablate/{name}", merged(READOUTS[CHOSEN], part), epochs=ABLATE_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
 
 
 def modes() -> None:
@@ -201,7 +201,7 @@ def modes() -> None:
     kept = [line for line in train if line.split("\t")[0] in first and line.split("\t")[1] in "01"]
     write_text(small, "\n".join([head, *kept, *(line for line in lines if line.endswith("\tdev"))]) + "\n")
     for mode in ("words", "late", "input"):
-        part = merged(READ_OUTS[CHOSEN], {"text": {"adaptive": mode}})
+        part = merged(READOUTS[CHOSEN], {"text": {"adaptive": mode}})
         once(f"modes/{mode}", part, data=str(small), batch=128, epochs=MODES_EPOCHS, **best_rates(f"tune/{CHOSEN}"))
 
 
@@ -212,7 +212,7 @@ def parts() -> None:
     states of the clips' captions, their frames' tokens and the mirrored pictures'.
     """
     with_clips()
-    rates, setting = best_rates(f"tune/{CHOSEN}"), READ_OUTS[CHOSEN]
+    rates, setting = best_rates(f"tune/{CHOSEN}"), READOUTS[CHOSEN]
     for name, part in STEPS.items():
         setting = merged(setting, part)
         once(f"parts/{name}", setting, **rates)
@@ -230,11 +230,11 @@ def with_clips() -> None:
 
 
 def best() -> None:
-    """Every read-out at that setting: its rates on dev, in half the epochs, then three seeds at its own on test.
+    """Every readout at that setting: its rates on dev, in half the epochs, then three seeds at its own on test.
 
-    A guess for one core that multiplies bf16 at 200 GFLOP a second: 80 minutes for the states, 30 for each read-out.
+    A guess for one core that multiplies bf16 at 200 GFLOP a second: 80 minutes for the states, 30 for each readout.
     """
-    for name, part in READ_OUTS.items():
+    for name, part in READOUTS.items():
         setting = at_best(part)
         tried(f"best/tune/{name}", setting | {"epochs": FINAL_EPOCHS})
         for seed in SEEDS:
@@ -249,9 +249,9 @@ def models() -> None:
 
 
 def best_run(name: str, seed: int) -> dict[str, Any]:
-    """The settings of one run of `best`, at its read-out's own rates."""
+    """The settings of one run of `best`, at its readout's own rates."""
     rates = best_rates(f"best/tune/{name}")
-    return {"part": at_best(READ_OUTS[name]) | {"name": name}, "seed": seed, "test_split": "test", **rates}
+    return {"part": at_best(READOUTS[name]) | {"name": name}, "seed": seed, "test_split": "test", **rates}
 
 
 def encoder() -> None:
@@ -262,7 +262,7 @@ def encoder() -> None:
 
 
 def at_best(part: dict[str, Any]) -> dict[str, Any]:
-    """A read-out's settings with all of STEPS."""
+    """A readout's settings with all of STEPS."""
     return reduce(merged, STEPS.values(), part)
 
 

@@ -69,8 +69,8 @@ SLOWER: dict[str, dict[str, Any]] = {
     "defo": {"queries": 16, "length": 4},
 }
 """In grids of their own; MMA, MMRL, BMIP, fusion, CoPrompt, MmAP and MaPLe's prompts have as many levels as the image
-side has blocks. DeFo has 16 sentences of 4 vectors, where its usual 256 of 16 would take minutes a step: this encoder reads its
-own prompts behind each, and nothing of them can be kept."""
+side has blocks. DeFo has 16 sentences of 4 vectors, where its usual 256 of 16 would take minutes a step: this encoder
+reads its own prompts behind each, and nothing of them can be kept."""
 DESCRIBED = {"coprompt", "vdt_adapter"}
 """They learn from descriptions: studies/descriptions has some, which an LLM wrote for these tables."""
 NOTE = (

@@ -1,8 +1,8 @@
 """Video-text retrieval on a subset of MSR-VTT: K = 6 prompts against one prompt and the last token.
 
 Every run is `polyprompt.runs.align` on the subset's 1,690 training clips, from the run of studies/flickr8k.py with the
-same read-out and seed, and once from scratch; a finished run leaves one JSON file in results/msrvtt and is not run
-again. Rates are chosen on the 152 dev clips with seed 0, each read-out's from the same grid; test is scored by `final`
+same readout and seed, and once from scratch; a finished run leaves one JSON file in results/msrvtt and is not run
+again. Rates are chosen on the 152 dev clips with seed 0, each readout's from the same grid; test is scored by `final`
 and `scratch` alone. A clip is six frames (of four some come twice) and the mean of their vectors. Frames' tokens are
 kept by the first run. The minutes are a guess for two cores that do nothing else:
 
@@ -35,15 +35,15 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 IMAGE = {"frames": 6}
 """Beside what the run that is started from has of the image side."""
-READ_OUTS = ("prompts-6", "prompts-1", "last")
+READOUTS = ("prompts-6", "prompts-1", "last")
 RATES = (1e-4, 3e-4, 1e-3)
 """Of what was new on Flickr8k; the pretrained block learns at a tenth of it."""
 SEEDS = (0, 1, 2)
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev."""
-    for name in READ_OUTS:
+    """Every readout at every rate, on dev."""
+    for name in READOUTS:
         try_rates(partial(tuned, name), partial(best_rate, name), RATES, step=3)
 
 
@@ -53,16 +53,16 @@ def tuned(name: str, rate: float) -> None:
 
 
 def final() -> None:
-    """Every read-out at its own best rate, three seeds, scored on test."""
+    """Every readout at its own best rate, three seeds, scored on test."""
     for seed in SEEDS:
-        for name in READ_OUTS:
+        for name in READOUTS:
             rate = best_rate(name)
             once(f"final/{name}/{seed}", name, seed, rate=rate, tower_rate=rate / 10, test_split="test")
 
 
 def scratch() -> None:
     """One seed without Flickr8k, as long again as both together."""
-    for name in READ_OUTS:
+    for name in READOUTS:
         once(f"scratch/{name}/0", name, start_from=None, epochs=3 * COMMON["epochs"], test_split="test")
 
 

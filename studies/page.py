@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 TABLES = {
     ("sts", "final"): (
         "## Sentences alone: STS-B, and six sets that nobody trained on",
-        "The text side alone on STS-B's training pairs (CoSENT): the same LLM, steps and loss for every read-out, each "
+        "The text side alone on STS-B's training pairs (CoSENT): the same LLM, steps and loss for every readout, each "
         "at its own best rate on dev. Test was scored once, and the other six sets with it (studies/sts.py).",
     ),
     ("sts", "zero-shot"): (
@@ -33,7 +33,7 @@ TABLES = {
     ),
     ("msrvtt", "final"): (
         "## Video-text retrieval on a subset of MSR-VTT, from the models made on Flickr8k",
-        "Six frames a clip; each read-out at its own best rate on dev (studies/msrvtt.py).",
+        "Six frames a clip; each readout at its own best rate on dev (studies/msrvtt.py).",
     ),
     ("msrvtt", "scratch"): (
         "## Video-text retrieval on a subset of MSR-VTT, from nothing",
@@ -60,15 +60,15 @@ def page() -> str:
 
 
 def flickr8k() -> list[str]:
-    """K prompts against the other read-outs, on test."""
+    """K prompts against the other readouts, on test."""
     if not (finals := runs("flickr8k", "final")):
         return []
     claim = "\n".join(verdicts("final"))
     return [
-        "## Flickr8k: K prompts against other read-outs of the same LLM",
+        "## Flickr8k: K prompts against other readouts of the same LLM",
         "CAMPE on SmolLM2-135M and EfficientNet-Lite0, trained on Flickr8k's 6,000 training pictures: the last block "
         "of the LLM and everything new. Same data, steps, image side and seeds in every row (studies/flickr8k.py). "
-        "Each read-out's learning rate was chosen on dev, beyond the first three rates where the best of them was at "
+        "Each readout's learning rate was chosen on dev, beyond the first three rates where the best of them was at "
         "their end. Runs shared the machine, so the time each took says little.",
         rates("flickr8k/tune", mean_recall),
         *table(finals),
@@ -82,9 +82,9 @@ def best() -> list[str]:
         return []
     claim = "\n".join(verdicts("best", "final"))
     return [
-        "## Flickr8k at the best setting: K prompts against other read-outs",
+        "## Flickr8k at the best setting: K prompts against other readouts",
         "Twice the epochs, a softmax scale that starts at 20, diversity loss 1.0 and no loss of negations, for every "
-        "read-out; rates chosen on dev at this setting, in half the epochs, from the same grid.",
+        "readout; rates chosen on dev at this setting, in half the epochs, from the same grid.",
         rates("flickr8k/best/tune", mean_recall),
         *table(finals),
         *(["### The claim at this setting", claim] if claim else []),
@@ -138,7 +138,7 @@ def figures(*parts: str) -> dict[str, Figure]:
 
 
 def alike() -> list[str]:
-    """Why the prompts' read-outs are alike."""
+    """Why the prompts' readouts are alike."""
     path = RESULTS / "alike" / "results.json"
     if not path.exists():
         return []
@@ -151,14 +151,14 @@ def alike() -> list[str]:
         cosines = [f"{one[place]:.2f}" for place in ("word", "end", "readout")]
         lines.append(row([f"`{one['template']}`", str(one["behind"]), *cosines]))
     return [
-        "## Why read-outs are alike, and what makes prompts differ",
+        "## Why readouts are alike, and what makes prompts differ",
         "How alike the states of six prompts are before anything is trained: the mean pairwise cosine of centred "
         f"states over {found['captions']} captions of dev, in the frozen LLM. At the adaptive word and where the "
         "prompt ends the states are those entering the last block.",
         "\n".join(lines),
         "The prompts differ at the adaptive word and less where they end: there they stand on the same token behind "
         "the same words, and what the LLM expects next hangs on the caption more than on one word some places back. "
-        "A loss on the read-outs would have to undo in one trained block what the frozen ones wrote. A loss on how "
+        "A loss on the readouts would have to undo in one trained block what the frozen ones wrote. A loss on how "
         "the segments score pairs (`loss.diversity_of=scores`, the default) acts on the maps and on the pictures' "
         "segments too, and those are what a search adds up. The next table has both, ten times as strong too, and the "
         "shortest of these prompts.",
@@ -197,7 +197,7 @@ def differing(found: dict[str, dict[str, Any]]) -> str:
 
 
 def norms() -> list[str]:
-    """The LLM's own final norm against one fitted to the read-outs, for every read-out."""
+    """The LLM's own final norm against one fitted to the readouts, for every readout."""
     if not runs("flickr8k", "norms"):
         return []
     lines = [
@@ -212,7 +212,7 @@ def norms() -> list[str]:
     ]
     return [
         "## Flickr8k: the final norm",
-        "The tables above have a final norm fitted to the read-outs, the default of `align`: it takes away what all "
+        "The tables above have a final norm fitted to the readouts, the default of `align`: it takes away what all "
         "captions have in common and evens out the coordinates. The LLM's own norm (`text.norm=own`) was tuned over "
         "the same rates. Mean recall on dev in %, each at its best rate, one seed:",
         "\n".join([row(["", "own", "fitted"]), row(["---", "---:", "---:"]), *lines]),
@@ -244,7 +244,7 @@ def norm_rates() -> list[str]:
 
 
 def other_tables() -> list[str]:
-    """The same read-outs elsewhere."""
+    """The same readouts elsewhere."""
     parts = []
     for (name, stage), head in TABLES.items():
         if found := runs(name, stage):
@@ -306,7 +306,8 @@ def tasks() -> list[str]:
         f"## {count} domains as tasks",
         f"MmAP: one adapter learns PACS's {count} domains together, with prompts that they share and as many of each "
         f"domain's own, against one adapter a domain; the same pictures (4 a class), epochs and rate, "
-        f"{len(together)} seeds (studies/tasks.py).",
+        f"{len(together)} seeds (studies/tasks.py). The rate is the one that studies/grids.py chose for one task on "
+        "Caltech101's pictures; none was chosen for the joint run, so the column says little of MmAP at its best.",
         "\n".join(lines),
     ]
 

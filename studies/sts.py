@@ -1,7 +1,7 @@
-"""CAMPE on sentences alone: K prompts against other read-outs of the same LLM on STS-B, and on the STS sets zero-shot.
+"""CAMPE on sentences alone: K prompts against other readouts of the same LLM on STS-B, and on the STS sets zero-shot.
 
 Every run is `polyprompt.runs.align` on STS-B's training pairs with the same LLM, steps and loss (CoSENT); a finished
-run leaves one JSON file in results/sts and is not run again. Rates are chosen on dev, each read-out's from the same
+run leaves one JSON file in results/sts and is not run again. Rates are chosen on dev, each readout's from the same
 grid; test is scored by the runs of `final` alone, once, and with it the test pairs of the other six sets, which nobody
 trained on. The minutes are a guess for two cores that do nothing else:
 
@@ -36,7 +36,7 @@ CAPTIONED = Path("runs/flickr8k/best/final")
 COMMON: dict[str, Any] = {"data": TRAINED_ON, "dev_split": None, "batch": 64, "precision": "bf16", "epochs": 4}
 SENTENCE = {"template": "the {} of the sentence means:", "negated_template": "the {} of the sentence does NOT mean:"}
 """The paper's prompt, with a word for what it stands behind here; K = 6 and K = 1 have the same."""
-READ_OUTS: dict[str, dict[str, Any]] = {
+READOUTS: dict[str, dict[str, Any]] = {
     "prompts-6": {"prompts": 6, **SENTENCE},
     "prompts-1": {"prompts": 1, **SENTENCE},
     "last": {"readout": "last"},
@@ -48,8 +48,8 @@ SEEDS = (0, 1, 2)
 
 
 def tune() -> None:
-    """Every read-out at every rate, on dev."""
-    for name in READ_OUTS:
+    """Every readout at every rate, on dev."""
+    for name in READOUTS:
         try_rates(partial(tuned, name), partial(best_rate, name), RATES, step=2)
 
 
@@ -59,9 +59,9 @@ def tuned(name: str, rate: float) -> None:
 
 
 def final() -> None:
-    """Every read-out at its own best rate, three seeds, scored on test."""
+    """Every readout at its own best rate, three seeds, scored on test."""
     for seed in SEEDS:
-        for name in READ_OUTS:
+        for name in READOUTS:
             rate = best_rate(name)
             given = {"seed": seed, "rate": rate, "tower_rate": rate / 10, "test_split": "test"}
             once(f"final/{name}/{seed}", name, others=OTHERS, **given)
@@ -82,7 +82,7 @@ def once(name: str, readout: str, others: tuple[str, ...] = (), **values: Any) -
     if kept.exists():
         return
     say(f"Run {name}")
-    given = {"test_split": "dev", "name": name.split("/")[1], "text": READ_OUTS[readout]} | values
+    given = {"test_split": "dev", "name": name.split("/")[1], "text": READOUTS[readout]} | values
     align(checked(AlignSettings, COMMON | given), RUNS / name, resume=True)
     keep(kept, scored(RUNS / name, others))
 

@@ -42,10 +42,10 @@ def versus(claim: str, ours: Figure | None, theirs: Figure | None, what: str) ->
         yield Claim(claim, f"{what} {ours.says(1)} against {theirs.says(1)}", seeds, compared(ours, theirs))
 
 
-def read_outs(
+def readouts(
     title: str, folder: tuple[str, ...], read: Callable[[dict[str, Any]], float], what: str
 ) -> Iterator[Claim]:
-    """K = 6 prompts against every other read-out under a folder of results."""
+    """K = 6 prompts against every other readout under a folder of results."""
     ours = figure_of(read, *folder, CHOSEN)
     for name, says in NAMES.items():
         if name != CHOSEN:
@@ -60,13 +60,13 @@ def captions() -> Iterator[Claim]:
         ("MSR-VTT's subset, from Flickr8k", "msrvtt", "final"),
         ("MSR-VTT's subset, from nothing", "msrvtt", "scratch"),
     ):
-        yield from read_outs(title, tuple(folder), mean_recall, "recall on test")
+        yield from readouts(title, tuple(folder), mean_recall, "recall on test")
 
 
 def sentences() -> Iterator[Claim]:
     """Similarity of sentences."""
-    yield from read_outs("STS-B", ("sts", "final"), stsb, "Spearman on test")
-    yield from read_outs("Seven STS sets, no pair seen", ("sts", "zero-shot"), all_sets, "mean Spearman")
+    yield from readouts("STS-B", ("sts", "final"), stsb, "Spearman on test")
+    yield from readouts("Seven STS sets, no pair seen", ("sts", "zero-shot"), all_sets, "mean Spearman")
 
 
 def stsb(found: dict[str, Any]) -> float:
@@ -84,7 +84,7 @@ def parts() -> Iterator[Claim]:
     """What single settings are worth, on dev."""
     usual, best = "parts/the-recipe", "parts/diversity-1.0"
     for claim, one, other in (
-        ("A final norm fitted to the read-outs, against the LLM's own", "ablate/as-it-is", "ablate/the-llm-s-own-norm"),
+        ("A final norm fitted to the readouts, against the LLM's own", "ablate/as-it-is", "ablate/the-llm-s-own-norm"),
         ("Softmax contrast against sigmoid", "ablate/as-it-is", "ablate/sigmoid-contrast"),
         ("One map a prompt, against one for all", "ablate/as-it-is", "ablate/one-map-for-all-prompts"),
         ("Diversity loss ten times as strong", "ablate/diversity-loss-times-ten", "ablate/as-it-is"),

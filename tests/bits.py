@@ -25,6 +25,8 @@ from safetensors.torch import load_file
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 SOFT = {"templates": ["a {}.", "one {}."], "mean": 2.0, "std": 2.0}
+SAID = {"{}": ["a {}.", "one {}."], "red": ["It glows."]}
+"""Descriptions of the classes."""
 ALIGN = {
     "softmax": {},
     "sigmoid": {"loss": {"contrast": "sigmoid"}},
@@ -48,6 +50,22 @@ ADAPT = {
         "words": "a photo",
         "consistency": SOFT,
     },
+    "kgcoop": {"name": "kgcoop", "context": 2, "words": "a photo"},
+    "prograd": {"name": "prograd", "context": 2, "words": "a photo"},
+    "tcp": {"name": "tcp", "block": 1, "tokens": 2},
+    "lamm": {"name": "lamm", "words": "a photo", "shots": 3},
+    "coprompt": {"name": "coprompt", "context": 2, "depth": 2, "words": "a photo", "descriptions": SAID},
+    "bmip": {"name": "bmip", "depth": 3, "words": "a photo"},
+    "fusion": {"name": "fusion", "depth": 2, "words": "a photo"},
+    "mmap": {"name": "mmap", "depth": 2, "words": "a photo"},
+    "defo": {"name": "defo", "queries": 8, "length": 3, "start": "classes"},
+    "clip_lora": {"name": "clip_lora"},
+    "mma": {"name": "mma", "start": 2, "end": 3, "width": 4, "scale": 0.1},
+    "mmrl": {"name": "mmrl", "layers": [2, 3], "tokens": 2, "space": 8},
+    "clip_adapter": {"name": "clip_adapter"},
+    "vdt_adapter": {"name": "vdt_adapter", "descriptions": SAID},
+    "taskres": {"name": "taskres"},
+    "tip_adapter": {"name": "tip_adapter"},
 }
 
 

@@ -84,8 +84,8 @@ def test_a_goal_is_reached_or_missed_row_by_row(speed, tmp_path):
     write(tmp_path, "other", found={"help": 1.0})
     table = speed.page(tmp_path).split("\n## ")[1].splitlines()[4:]
     assert table == [
-        "| [the last block for read-out rows](#align-last-block), fp32 | 3 times | >= 3 times | yes |",
-        "| [the last block for read-out rows](#align-last-block), bf16 | 2.99 times | >= 3 times | **missed** |",
+        "| [the last block for readout rows](#align-last-block), fp32 | 3 times | >= 3 times | yes |",
+        "| [the last block for readout rows](#align-last-block), bf16 | 2.99 times | >= 3 times | **missed** |",
         "| [import polyprompt](#align-start) | 0.2 s | <= 0.2 s | yes |",
         "| [polyprompt --help](#align-start) | 0.51 s | <= 0.5 s | **missed** |",
         "| [what is left of 10,000 cells](#grid-deciding) | 1 s | <= 1 s | yes |",

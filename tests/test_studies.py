@@ -66,14 +66,14 @@ def test_kept_results_are_sealed(study, tmp_path, capsys):
 
 def test_every_variant_has_settings_that_align_takes(study):
     flickr8k = study("flickr8k")
-    parts = [*flickr8k.READ_OUTS.values(), *flickr8k.BASELINES.values(), *flickr8k.ABLATIONS.values()]
+    parts = [*flickr8k.READOUTS.values(), *flickr8k.BASELINES.values(), *flickr8k.ABLATIONS.values()]
     settings = [checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, part)) for part in parts]
     assert all(one.image.queries == 6 and one.image.new_blocks == 2 for one in settings)
 
 
 def test_parts_stand_on_one_another_and_the_best_setting_is_all_of_them(study):
     flickr8k = study("flickr8k")
-    best = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.at_best(flickr8k.READ_OUTS["last"])))
+    best = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.at_best(flickr8k.READOUTS["last"])))
     assert (best.epochs, best.loss.scale, best.loss.diversity, best.text.readout) == (12, 20.0, 1.0, "last")
     for part in flickr8k.BESIDE.values():
         beside = checked(AlignSettings, flickr8k.merged(flickr8k.merged(flickr8k.COMMON, flickr8k.at_best({})), part))
@@ -111,14 +111,14 @@ def test_defaults_that_are_no_more_are_told(study):
 
 def test_every_read_out_of_sentences_has_settings_that_align_takes(study):
     sts = study("sts")
-    parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READ_OUTS.values()]
+    parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READOUTS.values()]
     assert [one.text.readout for one in parts] == ["prompts", "prompts", "last", "mean"]
 
 
 def test_clips_go_on_from_the_pictures_settings(study):
     flickr8k, msrvtt = study("flickr8k"), study("msrvtt")
-    for name in msrvtt.READ_OUTS:
-        before = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.READ_OUTS[name])).model_dump()
+    for name in msrvtt.READOUTS:
+        before = checked(AlignSettings, flickr8k.merged(flickr8k.COMMON, flickr8k.READOUTS[name])).model_dump()
         now = checked(AlignSettings, msrvtt.settings_of(before, name, 1, rate=1e-4))
         assert (now.image.queries, now.image.new_blocks, now.image.frames) == (6, 2, 6)
         assert now.text.model_dump() == before["text"]
@@ -201,7 +201,7 @@ def test_the_parts_and_the_best_setting_on_toys(fresh_study, tmp_path, started_a
         toys = {
             "COMMON": flickr8k.COMMON | shrunk,
             "SEEDS": (0, 1),
-            "READ_OUTS": {name: flickr8k.READ_OUTS[name] for name in ("prompts-6", "last")},
+            "READOUTS": {name: flickr8k.READOUTS[name] for name in ("prompts-6", "last")},
             "tried": lambda folder, part: flickr8k.at_rate(folder, part, 1e-3),
         }
         for name, toy in toys.items():

@@ -54,7 +54,7 @@ def test_a_closed_adapter_takes_its_classes_in_any_order_and_no_others():
     assert adapter.numbers() == {"shares": 4}
     with pytest.raises(DataError, match=r"nothing was learned for class 'fox'; it knows cat, tabby_cat, dog, big dog"):
         adapter.for_names(["cat", "fox"])
-    with pytest.raises(DataError, match="PerClass: class 'dog' has no training picture"):
+    with pytest.raises(DataError, match="test_adapter: class 'dog' has no training picture"):
         adapter.check_seen(torch.tensor([0, 1, 3, 3]))
     adapter.check_seen(torch.arange(4))
     assert places_among(NAMES, ["dog", "cat"], "x") == [2, 0]
@@ -68,9 +68,9 @@ def test_the_base_does_nothing():
     assert adapter.rows(encoder.text, NAMES) == method.adapter.rows(encoder.text, NAMES)
     assert adapter.text_change(view).start is adapter.image_change(view).start is None
     assert (adapter.numbers(), adapter.tasks, adapter.for_names(["x"])) == ({}, {}, adapter)
-    with pytest.raises(ConfigError, match="Adapter was trained for one task, and has none called 'x'"):
+    with pytest.raises(ConfigError, match="adapter was trained for one task, and has none called 'x'"):
         adapter.for_task("x")
     check_class_vectors("kgcoop", adapter)
     adapter.names_classes = False
-    with pytest.raises(ConfigError, match="terms: kgcoop compares class vectors, and Adapter has no class vectors"):
+    with pytest.raises(ConfigError, match="terms: kgcoop compares class vectors, and adapter has no class vectors"):
         check_class_vectors("kgcoop", adapter)

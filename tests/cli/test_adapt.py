@@ -161,7 +161,7 @@ def test_what_newer_methods_refuse_is_one_line(adapt, tmp_path):
         ("coprompt", options, "no description of class"),
         ("vdt_adapter", [], "no descriptions are given"),
         ("clip_lora", ["--set", "method.rank=999"], "rank is 999, above the text tower's width"),
-        ("mma", ["--set", "method.start=5", "--set", "method.end=9"], "the change reaches block 8"),
+        ("mma", ["--set", "method.start=5", "--set", "method.end=9"], "mma: end is 9, but the text tower has"),
         ("bmip", ["--set", "method.depth=9"], "bmip: depth is 9, but the text tower has"),
         ("kgcoop", ["--set", "method.weight=-1"], "polyprompt: kgcoop: weight is -1.0; a weight is 0 or more"),
         ("kgcoop", ["--set", "method.weight=.nan"], "method.weight is nan; it should be a finite number"),

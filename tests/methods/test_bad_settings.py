@@ -27,10 +27,10 @@ def one_line(error) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("mma", {"start": 2, "end": 30}, "text tower: the change reaches block 29, and it has 3, 0 to 2"),
-        ("mmrl", {"layers": (2, 30)}, "block 29, and it has 3|layers"),
+        ("mma", {"start": 2, "end": 30}, "mma: end is 30, but the text tower has 3 blocks; set it lower."),
+        ("mmrl", {"layers": (2, 30)}, "mmrl: layers has 30, but the text tower has 3 blocks"),
         ("clip_lora", {"position": "up"}, "position is 'up', and the text tower has no such block"),
-        ("tcp", {"block": 9, "words": "a photo"}, "block 9, and it has 3"),
+        ("tcp", {"block": 9, "words": "a photo"}, "tcp: block, counted from 0, is 9, but"),
         ("maple", {"depth": 9, "words": "a photo"}, "maple: depth is 9, but the text tower has 3 blocks"),
         ("coprompt", {"depth": 9, "words": "a photo"}, "coprompt: depth is 9"),
         ("bmip", {"depth": 9, "words": "a photo"}, "depth"),

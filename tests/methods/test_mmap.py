@@ -110,7 +110,7 @@ def test_settings_that_cannot_be():
         build(mmap.Config(depth=1, unit=-16), encoder, NAMES)
     with pytest.raises(ConfigError, match="depth is 9, but the text tower has 3 blocks"):
         build(mmap.Config(), encoder, NAMES)
-    with pytest.raises(ConfigError, match="MmAP was trained for one task, and has none called 'photo'"):
+    with pytest.raises(ConfigError, match="mmap was trained for one task, and has none called 'photo'"):
         build(SMALL, encoder, NAMES).for_task("photo")
     with pytest.raises(ConfigError, match="maple learns one task at a time, not several"):
         build_tasks(maple.Config(depth=1), encoder, TASKS)

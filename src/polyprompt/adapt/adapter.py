@@ -87,7 +87,7 @@ class Adapter(nn.Module):
         Raises:
             ConfigError: there is no such task.
         """
-        raise ConfigError(f"{type(self).__name__} was trained for one task, and has none called {task!r}")
+        raise ConfigError(f"{called(self)} was trained for one task, and has none called {task!r}")
 
     def for_names(self, names: Names) -> "Adapter":
         """The adapter for other classes than those it was made for; itself, unless something belongs to a class.
@@ -105,6 +105,11 @@ def class_logits(
     return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
 
 
+def called(adapter: Adapter) -> str:
+    """What users call an adapter's method: its file."""
+    return type(adapter).__module__.rpartition(".")[2]
+
+
 def check_class_vectors(term: str, adapter: Adapter) -> None:
     """Refuses a method whose class vectors are no such thing.
 
@@ -112,8 +117,9 @@ def check_class_vectors(term: str, adapter: Adapter) -> None:
         ConfigError: says which.
     """
     if not adapter.names_classes:
-        kind = type(adapter).__name__
-        raise ConfigError(f"terms: {term} compares class vectors, and {kind} has no class vectors; use another method")
+        raise ConfigError(
+            f"terms: {term} compares class vectors, and {called(adapter)} has no class vectors; use another method"
+        )
 
 
 def places_among(owners: Names, names: Names, nothing: str) -> list[int]:
@@ -150,8 +156,8 @@ class Closed(Adapter):
             DataError: which.
         """
         if missing := set(range(len(self.names))) - set(labels.tolist()):
-            kind, name = type(self).__name__, self.names[min(missing)]
-            raise DataError(f"{kind}: class {name!r} has no training picture; each class needs at least one")
+            name = self.names[min(missing)]
+            raise DataError(f"{called(self)}: class {name!r} has no training picture; each class needs at least one")
 
     def numbers(self) -> dict[str, int]:
         """What `fit` gives these buffers is learned, too."""

@@ -23,7 +23,7 @@ from polyprompt.adapt.view import FrozenView
 from polyprompt.adapt.wording import check_counts, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.branches import Branch, Place
-from polyprompt.towers.base import INPUT, Change, DualEncoder, TextTower, check_open
+from polyprompt.towers.base import INPUT, Change, DualEncoder, TextTower, check_block
 from polyprompt.values import Foreign
 
 
@@ -51,8 +51,8 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MMA":
         """An untrained MMA; it differs from the frozen encoder by s from the start."""
-        check_open(encoder.text, "text")
-        check_open(encoder.image, "image")
+        check_block("mma", encoder.text, "text", self.end - 1, f"end is {self.end}")
+        check_block("mma", encoder.image, "image", self.end - 1, f"end is {self.end}")
         return MMA(self, encoder, draw)
 
 

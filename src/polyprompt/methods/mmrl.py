@@ -26,7 +26,7 @@ from polyprompt.adapt.wording import check_counts, filled
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import normal, slots
-from polyprompt.towers.base import Change, DualEncoder, Out, Rows, TextTower, check_open
+from polyprompt.towers.base import Change, DualEncoder, Out, Rows, TextTower, check_block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +57,8 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "MMRL":
         """Untrained tokens of the shared space, and their maps into both towers."""
-        check_open(encoder.text, "text")
-        check_open(encoder.image, "image")
+        check_block("mmrl", encoder.text, "text", self.layers[-1] - 1, f"layers has {self.layers[-1]}")
+        check_block("mmrl", encoder.image, "image", self.layers[-1] - 1, f"layers has {self.layers[-1]}")
         return MMRL(self, encoder, names, draw)
 
 

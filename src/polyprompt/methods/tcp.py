@@ -29,7 +29,7 @@ from polyprompt.adapt.wording import check_counts, check_starts, context_start, 
 from polyprompt.errors import ConfigError
 from polyprompt.nn.linear import linear
 from polyprompt.nn.prompts import slots
-from polyprompt.towers.base import Change, DualEncoder, Rows, TextTower, check_open
+from polyprompt.towers.base import Change, DualEncoder, Rows, TextTower, check_block
 from polyprompt.towers.transformer import quick_gelu
 
 
@@ -67,7 +67,7 @@ class Config:
 
     def build(self, encoder: DualEncoder, names: Names, draw: torch.Generator) -> "TCP":
         """An untrained context, and the network that makes prompts of class vectors."""
-        check_open(encoder.text, "text")
+        check_block("tcp", encoder.text, "text", self.block, f"block, counted from 0, is {self.block}")
         if encoder.dim < self.reduction:
             raise ConfigError(f"tcp: reduction is {self.reduction}, and vectors have {encoder.dim} numbers; use less")
         front = encoder.text.words(self.sentence.partition("{}")[0])

@@ -90,7 +90,9 @@ def _training(settings: AdaptSettings, name: str, published: Published | None) -
     for field in ("epochs", "batch", "rate"):
         counted = field == "epochs" and (settings.steps or values.get("steps"))
         if field in values and values[field] is None and not counted:
-            raise ConfigError(f"{field} is not given, and {name} publishes no settings to take it from")
+            raise ConfigError(
+                f"{field} is not given, and {name} publishes no settings to take it from; give --set {field}=NUMBER"
+            )
     usual = {field.name: field.default for field in fields(Published) if field.default is not MISSING}
     return {field: usual.get(field) if value is None else value for field, value in values.items()}
 

@@ -277,10 +277,27 @@ def check_depth(
     check_open(tower, what)
     left = max(tower.depth - start, 0)
     if depth > left:
-        there = f"{tower.depth} block{'s' if tower.depth != 1 else ''}"
+        there = blocks(tower.depth)
         there += f", {left} of them from block {start} on" if start else ""
         give = f"--set method.{setting}={left} or less" if left else f"a start of {tower.depth - 1} or less"
         raise DepthError(f"{method}: {setting} is {depth}, but the {what} tower has {there}; give {give}.")
+
+
+def blocks(depth: int) -> str:
+    """So many blocks, in words."""
+    return f"{depth} block{'s' * (depth != 1)}"
+
+
+def check_block(method: str, tower: TextTower | ImageTower, what: str, block: int, said: str) -> None:
+    """Refuses a setting that names a block, counted from 0, which a tower does not have; `said` is how the user put it.
+
+    Raises:
+        DepthError: names the setting.
+        ConfigError: says why the tower takes no change.
+    """
+    check_open(tower, what)
+    if block >= tower.depth:
+        raise DepthError(f"{method}: {said}, but the {what} tower has {blocks(tower.depth)}; set it lower.")
 
 
 def check_depths(method: str, encoder: DualEncoder, depth: int) -> None:
