@@ -17,6 +17,7 @@ from torch import Tensor
 from polyprompt.adapt.wording import in_prompt
 from polyprompt.errors import ImageError
 from polyprompt.methods.zeroshot import Config as ZeroShot
+from polyprompt.runs.folder import absolute
 from polyprompt.search.collection import Collection, is_collection
 from polyprompt.search.models import AdaptedEmbedder, AlignedEmbedder, Embedder, PlainEmbedder, check_model, open_model
 from polyprompt.serve.batching import Batcher
@@ -177,12 +178,10 @@ def open_service(names: Iterable[str], open_: Callable[[str], Embedder] = open_m
     def served(name: str) -> ServedModel:
         if name not in by_name:
             id = free(called(name), models)
-            model = open_(name)
-            by_name[name] = models[id] = by_name.get(model.name) or ServedModel(id, model, lock)
-            by_name[model.name] = by_name[name]
+            by_name[name] = models[id] = ServedModel(id, open_(name), lock)
         return by_name[name]
 
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(map(absolute, names)):
         if is_collection(name):
             collection = Collection(name)
             model = served(collection.about.model)
@@ -196,7 +195,7 @@ def open_service(names: Iterable[str], open_: Callable[[str], Embedder] = open_m
 
 def called(name: str) -> str:
     """What a folder is called, and any other name as it is, in letters that an address can have."""
-    path = Path(name)
+    path = Path(name.removeprefix("local-dir:"))
     word = path.resolve().name if path.exists() else name
     return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in word) or "model"
 
