@@ -109,7 +109,7 @@ def test_defaults_that_are_no_more_are_told(study):
     assert "bias" not in earlier([{"config": {"loss": {"contrast": "softmax"}}}])[0]
 
 
-def test_every_read_out_of_sentences_has_settings_that_align_takes(study):
+def test_every_readout_of_sentences_has_settings_that_align_takes(study):
     sts = study("sts")
     parts = [checked(AlignSettings, sts.COMMON | {"text": text}) for text in sts.READOUTS.values()]
     assert [one.text.readout for one in parts] == ["prompts", "prompts", "last", "mean"]

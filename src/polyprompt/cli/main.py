@@ -90,9 +90,10 @@ def run() -> int:
         message = error.format_message()
         if "--resume" in sys.argv and message.startswith("Missing"):
             message += hint
-        option = getattr(error, "option_name", "")
-        if error.ctx and (setting := by_set(error.ctx.command.callback, option)):
-            message = f"No option is called {option}. {setting}"
+        elif message.startswith("No such option") and (
+            setting := by_set(error.ctx.command.callback, error.option_name)
+        ):
+            message = f"No option is called {error.option_name}. {setting}"
         raise ConfigError(message) from None
     sys.stdout.flush()
     return code
