@@ -192,6 +192,7 @@ def compare(name: str, classes: int, rounds: int, ours_in: Precision = "fp32") -
         "gflops_while_running": speed,
         "matmul_peak_gflops": peak,
         "share_of_matmul_peak": speed / peak,
+        "limit_by_matrix_products": time["processor_ratio"] * peak / speed,
     }
 
 

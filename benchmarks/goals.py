@@ -34,15 +34,21 @@ class Goal:
         """Whether a figure keeps it."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
-    def figures(self, result: dict[str, Any]) -> Iterator[tuple[str, float]]:
-        """What tells the rows apart, and the figure of each that has it; of a list the median."""
+    def figures(self, result: dict[str, Any]) -> Iterator[tuple[str, float, float | None]]:
+        """What tells the rows apart, and the figure of each that has it, of a list the median; the limit beside it."""
         for row in rows_of(result):
             value: Any = row if all(row.get(key) == wanted for key, wanted in self.rows.items()) else {}
+            limit = None
             for key in self.figure:
+                limit = next((value[one] for one in value if one.startswith(LIMIT)), limit)
                 value = value.get(key, {})
             if value != {}:
                 which = ", ".join(str(row[key]) for key in ("precision", "questions") if key in row)
-                yield which, float(statistics.median(value) if isinstance(value, list) else value) / self.per
+                yield which, float(statistics.median(value) if isinstance(value, list) else value) / self.per, limit
+
+
+LIMIT = "limit_by_"
+"""How the name of a ratio begins that no code could pass, if all but one part took no time."""
 
 
 def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:

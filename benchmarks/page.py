@@ -29,7 +29,8 @@ Each section gives the goal, what was measured, and the command that measured it
 turn in one run, and had to compute the same before they were timed: `ours`, and `theirs`, the plain way or another
 library. `ratio` is theirs over ours, the median over rounds; seconds are medians too. `processor` figures count
 processor time instead, which tells more where others use the machine meanwhile; `load before` is how many processes
-wanted it in the minute before. `make bench` runs everything again.
+wanted it in the minute before. A `limit` is the ratio if all but one part of our side took no time: the image tower, or
+the matrix products, at the speed of large ones on that machine. `make bench` runs everything again.
 
 Memory that was used once is kept and used again, on both sides, as the `polyprompt` program does from its start
 (`src/polyprompt/nn/memory.py`). Without that, glibc hands each big activation back to the system and the kernel maps
@@ -71,13 +72,15 @@ def _page(head: str, results: dict[str, dict[str, Any]]) -> str:
 
 def summary(found: dict[str, dict[str, Any]]) -> list[str]:
     """Every goal of the results that are there, and whether it was reached; results without one have their name."""
-    rows = [["claim", "figure", "goal", "reached"], [":---", "---:", "---:", ":---"]]
+    rows = [["claim", "figure", "goal", "limit", "reached"], [":---", "---:", "---:", "---:", ":---"]]
     for goal in GOALS:
-        for which, value in goal.figures(found[goal.result]) if goal.result in found else ():
+        for which, value, limit in goal.figures(found[goal.result]) if goal.result in found else ():
             claim = f"[{goal.claim}](#{goal.result}){which and f', {which}'}"
-            rows.append([claim, f"{readable(value)}{goal.unit}", goal.text, "yes" if goal.met(value) else "**missed**"])
+            most = "" if limit is None else f"{readable(limit)}{goal.unit}"
+            reached = "yes" if goal.met(value) else "**missed**"
+            rows.append([claim, f"{readable(value)}{goal.unit}", goal.text, most, reached])
     stated = {goal.result for goal in GOALS}
-    rows += [[f"[{name}](#{name})", "see there", "", ""] for name in found if name not in stated]
+    rows += [[f"[{name}](#{name})", "see there", "", "", ""] for name in found if name not in stated]
     return ["## All claims\n", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 

@@ -5,6 +5,7 @@
     leases    workers of one grid killed, or stopped beyond their leases and let go on late
     races     two processes on one cold cache, and into one folder
     calls     every call of the system that writes fails once, in every writer and command
+    hostile   checkpoints, models, videos, settings and adapters made to run code or to reach out
     others    the same flips in a table of numbers as we and other libraries keep it
 
 Everything runs on toy towers. What is counted lies in tests/fire/, where slow tests count less of it.
@@ -17,9 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/runs", "tests/fire"))
+sys.path.extend(
+    str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/runs", "tests/fire", "tests/hostile")
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
@@ -164,12 +169,29 @@ def calls(count: int, place: Path, until: float) -> dict:
     }
 
 
+def hostile(count: int, place: Path, until: float) -> dict:
+    from harmful import count_harmful, harmful
+
+    found = {kind: asdict(row) for kind, row in count_harmful(islice(harmful(place), count), place).items()}
+    total = {name: sum(row[name] for row in found.values()) for name in next(iter(found.values()))}
+    return {
+        "claim": "no file or folder that is made to run code, or to reach out, does so; it is read or refused in one "
+        "line",
+        "found": [{"made to harm": kind, **row} for kind, row in (found | {"all": total}).items()],
+        "notes": [
+            "`ran`: called a function, imported a module, started a process, or opened a socket. `otherwise`: ended in "
+            "anything but one line. `read`: with classes of the libraries' own, and nothing of the file's."
+        ],
+    }
+
+
 COUNTS: dict[str, tuple[Callable[[int, Path, float], dict], int]] = {
     "flips": (flips, 100_000),
     "kills": (kills, 2_000),
     "leases": (leases, 200),
     "races": (races, 200),
     "calls": (calls, 100),
+    "hostile": (hostile, 10_000),
     "others": (others, 1_000),
 }
 

@@ -32,7 +32,7 @@ OURS = str(Path(__file__).parents[1]), sys.prefix
 """Where code may lie, even below the folder of temporary files."""
 
 
-@dataclass
+@dataclass(eq=False)  # one within another may have seen the same
 class Watched:
     """What was seen."""
 

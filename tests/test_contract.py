@@ -9,13 +9,14 @@ import torch
 from toy_encoders import FAMILIES, NAMES, toy_encoder, toy_images
 
 from polyprompt import methods
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.engine import build
 from polyprompt.adapt.terms import class_weighted, focal
 from polyprompt.adapt.terms.prograd import Config as Projection
 from polyprompt.adapt.terms.promptsrc import Config as Consistency
 from polyprompt.adapt.wording import in_prompt
 from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, FileError
-from polyprompt.methods import coop, ivlp, language, maple, method_name, promptsrc, vpt
+from polyprompt.methods import coop, ivlp, language, maple, promptsrc, vpt
 from polyprompt.runs.saved import load_adapter, save
 from polyprompt.runs.training import Task
 from polyprompt.towers.base import DualEncoder, ImageTower, TextTower

@@ -3,55 +3,21 @@
 import io
 import os
 import pickle
-import pickletools
 import zipfile
 
 import pytest
 import torch
+from harmful import torch_file
 
 from polyprompt.disk.foreign import _tensor, tensors_of
 from polyprompt.errors import FileError
-
-HOLD = ["os.system", "builtins.eval", "builtins.exec", "builtins.getattr", "builtins.__import__", "subprocess.Popen",
-        "posix.system", "importlib.import_module", "pickle.loads", "torch.load", "torch.hub.load", "runpy.run_path",
-        "shutil.rmtree", "webbrowser.open", "code.interact", "builtins.open", "operator.attrgetter", "sys.exit",
-        "functools.partial", "types.FunctionType", "torch.jit.load", "torch.classes.load_library", "ctypes.CDLL",
-        "numpy.load", "codecs.decode", "socket.create_connection", "asyncio.run", "timeit.timeit",
-        "polyprompt.disk.foreign._tensor", "collections.OrderedDict.__class__", "torch.FloatStorage.__class__",
-        "builtins.dict.fromkeys", "torch._utils._rebuild_tensor_v2.__globals__"]  # fmt: skip
-
-
-def file_of(path, pickled, storages=(), compress=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compress) as archive:
-        archive.writestr("a/data.pkl", pickled)
-        for name, raw in storages:
-            archive.writestr(f"a/data/{name}", raw)
-    return path
-
-
-@pytest.mark.parametrize("name", HOLD)
-@pytest.mark.parametrize("text", [True, False])
-def test_no_name_is_called(tmp_path, name, text):
-    """By GLOBAL, as old pickles have it, and by STACK_GLOBAL; each with one argument."""
-    module, _, attribute = name.rpartition(".")
-    target = str(tmp_path / "RAN")
-    if text:
-        code = f"c{module}\n{attribute}\n(Vtouch {target}\ntR.".encode()
-    else:
-        short = [b"\x8c" + bytes([len(part)]) + part.encode() for part in (module, attribute, "touch x")]
-        code = b"\x80\x04" + short[0] + short[1] + b"\x93" + short[2] + b"\x85R."
-    pickletools.genops(code)
-    with pytest.raises(FileError) as error:
-        tensors_of(file_of(tmp_path / "x.pt", code))
-    assert "\n" not in str(error.value)
-    assert not os.path.exists(target)
 
 
 def test_a_pickle_cannot_change_the_functions_that_it_calls(tmp_path):
     """BUILD sets attributes on whatever stands on the stack, as `__defaults__` of a function."""
     code = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."
     with pytest.raises(FileError, match="to be changed"):
-        tensors_of(file_of(tmp_path / "x.pt", code))
+        tensors_of(torch_file(tmp_path / "x.pt", code))
     assert _tensor.__defaults__ is None
 
 
@@ -72,19 +38,19 @@ def tensor_code(size, stride, numbers, dtype="HalfStorage", keys=("0",)):
 
 def test_the_writer_of_these_tests_writes_what_can_be_read(tmp_path):
     raw = torch.arange(6, dtype=torch.float16).numpy().tobytes()
-    found = tensors_of(file_of(tmp_path / "x.pt", tensor_code((2, 3), (3, 1), 6), [("0", raw)]))
+    found = tensors_of(torch_file(tmp_path / "x.pt", tensor_code((2, 3), (3, 1), 6), storages={"0": raw}))
     assert found["0"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_two_bytes_do_not_stand_for_gigabytes(tmp_path):
     code = tensor_code((100_000, 100_000), (0, 0), 1)
     with pytest.raises(FileError, match="over 1 numbers"):
-        tensors_of(file_of(tmp_path / "x.pt", code, [("0", b"\0\0")]))
+        tensors_of(torch_file(tmp_path / "x.pt", code, storages={"0": b"\0\0"}))
 
 
 def test_a_packed_storage_is_refused_before_it_is_unpacked(tmp_path):
     code = tensor_code((10_000_000,), (1,), 10_000_000)
-    path = file_of(tmp_path / "x.pt", code, [("0", bytes(20_000_000))], zipfile.ZIP_DEFLATED)
+    path = torch_file(tmp_path / "x.pt", code, zipfile.ZIP_DEFLATED, {"0": bytes(20_000_000)})
     with pytest.raises(FileError, match="is packed, which torch's files are not"):
         tensors_of(path)
 
@@ -113,17 +79,17 @@ def test_members_that_share_bytes_are_counted(tmp_path):
 def test_mappings_in_mappings(tmp_path, depth):
     code = b"\x80\x02" + b"}X\x01\x00\x00\x00a" * depth + b"}" + b"s" * depth + b"."
     with pytest.raises(FileError, match="nested beyond all measure"):
-        tensors_of(file_of(tmp_path / "x.pt", code))
+        tensors_of(torch_file(tmp_path / "x.pt", code))
 
 
 def test_a_mapping_that_holds_itself_or_doubles(tmp_path):
     with pytest.raises(FileError, match="nested beyond all measure"):
-        tensors_of(file_of(tmp_path / "x.pt", b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."))
+        tensors_of(torch_file(tmp_path / "x.pt", b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."))
     inner: dict = {}
     for _ in range(60):
         inner = {"a": inner, "b": inner}
     with pytest.raises(FileError, match="nested beyond all measure"):
-        tensors_of(file_of(tmp_path / "y.pt", pickle.dumps(inner, 2)))
+        tensors_of(torch_file(tmp_path / "y.pt", pickle.dumps(inner, 2)))
 
 
 def test_what_torch_itself_pickles_of_ours_is_not_run(tmp_path):

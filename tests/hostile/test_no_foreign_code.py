@@ -10,27 +10,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-import open_clip
 import pytest
 import timm
-import torch
-import transformers as hf
-from safetensors.torch import save_file
+from harmful import (
+    MAPS,
+    OPEN_CLIP_TEXTS,
+    adapter_folder,
+    clip_folder,
+    decoder_folder,
+    open_clip_folder,
+    put_text,
+    spoil,
+)
 from timm.models import save_for_hf
-from toy_decoders import toy_decoder
-from toy_encoders import toy_encoder
 
-from polyprompt.adapt.engine import build
 from polyprompt.disk.files import write_manifest
 from polyprompt.errors import ConfigError, FileError, TowerError
-from polyprompt.methods import config_of
-from polyprompt.runs.saved import load_adapter, save
+from polyprompt.runs.saved import load_adapter
 from polyprompt.towers.llm import open_llm
 from polyprompt.towers.timm import open_image_tower
 from polyprompt.zoo.load import open_encoder
 
 SOURCE = Path(__file__).parents[2] / "src" / "polyprompt"
-EVIL = "import pathlib\npathlib.Path(__file__).with_name('RAN').write_text('')\nclass T: pass\nclass Config: pass\n"
 
 
 def test_every_call_into_another_librarys_auto_class_says_so():
@@ -48,11 +49,6 @@ def test_every_call_into_another_librarys_auto_class_says_so():
     assert not missing
 
 
-def spoil(folder, file, **values):
-    path = folder / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
 @pytest.fixture(autouse=True)
 def answers_yes(monkeypatch):
     """Somebody who says yes to everything that is asked."""
@@ -62,23 +58,8 @@ def answers_yes(monkeypatch):
 
 
 @pytest.fixture
-def clip(tmp_path, toy_tokenizer):
-    """A transformers CLIP with code beside it."""
-    torch.manual_seed(0)
-    both = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ids = {"bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 0}
-    text = both | ids | {"vocab_size": 260, "max_position_embeddings": 77}
-    image = both | {"image_size": 32, "patch_size": 8}
-    folder = tmp_path / "clip"
-    hf.CLIPModel(hf.CLIPConfig(text_config=text, vision_config=image, projection_dim=16)).save_pretrained(folder)
-    toy_tokenizer.save_pretrained(folder)
-    hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    (folder / "evil.py").write_text(EVIL)
-    return folder
-
-
-BOTH = dict.fromkeys(("AutoConfig", "AutoModel", "AutoImageProcessor", "AutoProcessor"), "evil.T")
-MAPS = BOTH | {"AutoTokenizer": ["evil.T", "evil.T"]}
+def clip(tmp_path):
+    return clip_folder(tmp_path / "clip")
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -126,57 +107,22 @@ def test_a_tower_without_end_is_refused_at_once(clip):
         open_encoder(str(clip))
 
 
-@pytest.fixture
-def open_clips(tmp_path):
-    """open_clip's own folder, with code beside it."""
-    folder = tmp_path / "open_clip"
-    folder.mkdir()
-    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8, "head_width": 32}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
-    model = open_clip.model.CLIP(16, vision, text)
-    save_file({name: t.contiguous().clone() for name, t in model.state_dict().items()},
-              folder / "open_clip_model.safetensors")  # fmt: skip
-    config = {"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": {}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}, "tokenizer_class": "T"})
-    )
-    (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": MAPS}))
-    (folder / "evil.py").write_text(EVIL)
-    return folder
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}},
-        {"hf_tokenizer_name": "x"},
-        {"tokenizer_kwargs": {"trust_remote_code": True}},
-        {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"config": {}, "code_revision": "x"}},
-        {"hf_model_name": "."},
-        {"hf_model_name": ".", "hf_model_pretrained": True, "tokenizer_kwargs": {"trust_remote_code": True}},
-        {"layers": 10**9},
-    ],
-)
-def test_code_beside_a_clip_of_open_clip(open_clips, cd, more):
-    path = open_clips / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    open_encoder(str(open_clips))
-    config["model_cfg"]["text_cfg"] |= more
-    path.write_text(json.dumps(config))
-    cd(open_clips)
-    for name in (str(open_clips), f"local-dir:{open_clips}"):
+@pytest.mark.parametrize("more", OPEN_CLIP_TEXTS)
+def test_code_beside_a_clip_of_open_clip(tmp_path, cd, more):
+    folder = open_clip_folder(tmp_path / "open_clip")
+    open_encoder(str(folder))
+    put_text(folder, more)
+    cd(folder)
+    for name in (str(folder), f"local-dir:{folder}"):
         with pytest.raises(TowerError) as error:
             open_encoder(name)
         assert "\n" not in str(error.value)
-    assert not (open_clips / "RAN").exists()
+    assert not (folder / "RAN").exists()
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
-def test_code_beside_a_language_model(tmp_path, toy_tokenizer, file):
-    toy_decoder("llama").save_pretrained(tmp_path)
-    toy_tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "evil.py").write_text(EVIL)
+def test_code_beside_a_language_model(tmp_path, file):
+    decoder_folder(tmp_path)
     spoil(tmp_path, file, auto_map=MAPS, **({"model_type": "evil"} if file == "config.json" else {}))
     try:
         open_llm(str(tmp_path))
@@ -195,14 +141,7 @@ def test_a_timm_model_without_end(tmp_path, more):
 
 @pytest.fixture
 def adapter(tmp_path):
-    """A saved adapter whose file names a module beside it."""
-    encoder = toy_encoder("clip")
-    save(build(config_of("coop")(context=2), encoder, ["cat", "dog"]), tmp_path / "model")
-    spoil(tmp_path / "model", "adapter_config.json", method="evilpkg.mod")
-    write_manifest(tmp_path / "model")
-    (tmp_path / "evilpkg").mkdir()
-    (tmp_path / "evilpkg" / "mod.py").write_text(EVIL + "from polyprompt.methods.coop import Config\n")
-    return tmp_path / "model", encoder
+    return adapter_folder(tmp_path)
 
 
 def test_a_saved_adapter_does_not_name_what_is_imported(adapter, import_from):

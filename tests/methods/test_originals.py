@@ -13,9 +13,9 @@ import torch
 from golden_cases import FOLDER, TOLERANCE, Case
 from safetensors.torch import load_file
 
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.engine import build
 from polyprompt.errors import ConfigError, FileError
-from polyprompt.methods import method_name
 from polyprompt.methods.originals import LAYOUTS, export_original, import_original
 from polyprompt.methods.originals.layout import Files
 

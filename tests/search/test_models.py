@@ -34,7 +34,7 @@ def test_an_adapted_encoder_scores_as_its_classifier(method, settings):
 def test_methods_without_one_row_a_picture_are_refused():
     with pytest.raises(DependsOnPicturesError, match="its class vectors depend on the picture"):
         AdaptedEmbedder(adapted("cocoop", context=1), "run")
-    with pytest.raises(ConfigError, match="MMRL scores pictures in a way of its own"):
+    with pytest.raises(ConfigError, match="mmrl scores pictures in a way of its own"):
         AdaptedEmbedder(adapted("mmrl", layers=(2, 3), tokens=2, space=8), "run")
 
 

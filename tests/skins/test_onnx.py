@@ -101,7 +101,7 @@ def test_the_file_alone_classifies_a_picture(tmp_path):
 @pytest.mark.parametrize("name", [name for name in PER_PICTURE if name in SMALL])
 def test_class_vectors_that_depend_on_the_picture_cannot_be_frozen(family, name, tmp_path):
     made = classifier(family, name, SMALL[name])
-    with pytest.raises(ConfigError, match=r"CoCoOp: its class vectors depend on the picture.*hold for all pictures"):
+    with pytest.raises(ConfigError, match=r"cocoop: its class vectors depend on the picture.*hold for all pictures"):
         export_onnx(made, tmp_path / "toy.onnx")
     assert not (tmp_path / "toy.onnx").exists()
 

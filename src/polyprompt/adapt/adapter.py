@@ -87,7 +87,7 @@ class Adapter(nn.Module):
         Raises:
             ConfigError: there is no such task.
         """
-        raise ConfigError(f"{called(self)} was trained for one task, and has none called {task!r}")
+        raise ConfigError(f"{method_name(self)} was trained for one task, and has none called {task!r}")
 
     def for_names(self, names: Names) -> "Adapter":
         """The adapter for other classes than those it was made for; itself, unless something belongs to a class.
@@ -105,9 +105,9 @@ def class_logits(
     return scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).T
 
 
-def called(adapter: Adapter) -> str:
-    """What users call an adapter's method: its file."""
-    return type(adapter).__module__.rpartition(".")[2]
+def method_name(made: object) -> str:
+    """ "maple" for its adapter or its config, "my_lab.prompts" for those of a module of your own."""
+    return type(made).__module__.removeprefix("polyprompt.methods.")
 
 
 def check_class_vectors(term: str, adapter: Adapter) -> None:
@@ -118,7 +118,7 @@ def check_class_vectors(term: str, adapter: Adapter) -> None:
     """
     if not adapter.names_classes:
         raise ConfigError(
-            f"terms: {term} compares class vectors, and {called(adapter)} has no class vectors; use another method"
+            f"terms: {term} compares class vectors, and {method_name(adapter)} has no class vectors; use another method"
         )
 
 
@@ -157,7 +157,9 @@ class Closed(Adapter):
         """
         if missing := set(range(len(self.names))) - set(labels.tolist()):
             name = self.names[min(missing)]
-            raise DataError(f"{called(self)}: class {name!r} has no training picture; each class needs at least one")
+            raise DataError(
+                f"{method_name(self)}: class {name!r} has no training picture; each class needs at least one"
+            )
 
     def numbers(self) -> dict[str, int]:
         """What `fit` gives these buffers is learned, too."""

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyprompt.adapt.adapter import Adapter, Names
+from polyprompt.adapt.adapter import Adapter, Names, method_name
 from polyprompt.adapt.terms import Result, Term, TermConfig, combined
 from polyprompt.adapt.view import BlankPicture, FrozenText, FrozenView, NoPictures, Pictures, PixelPictures
 from polyprompt.adapt.wording import prepare
@@ -217,7 +217,7 @@ class Head(nn.Module):
         self.image: ImageTower = adapted.encoder.image
         self.scale: Tensor
         self.classes: Tensor
-        view = adapted.see(NoPictures(type(self.adapter).__name__))
+        view = adapted.see(NoPictures(method_name(self.adapter)))
         with torch.autocast(adapted.encoder.logit_scale.device.type, enabled=False):
             self.register_buffer("classes", adapted.class_features(view))
             self.register_buffer("scale", adapted.scale)

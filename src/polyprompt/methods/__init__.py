@@ -95,11 +95,6 @@ def config_of(name: str) -> type[MethodConfig]:
     return module_of(name).Config
 
 
-def method_name(config: object) -> str:
-    """ "maple" for its config, "my_lab.prompts" for that of a module of your own."""
-    return type(config).__module__.removeprefix(f"{__name__}.")
-
-
 def for_several_tasks() -> tuple[str, ...]:
     """The methods of this folder that learn several tasks together."""
     return tuple(name for name in names() if takes_tasks(config_of(name)))

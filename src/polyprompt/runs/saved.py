@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.engine import Adapted, MethodConfig, build
 from polyprompt.adapt.terms import TermConfig
 from polyprompt.adapt.terms import config_of as term_config
 from polyprompt.disk.files import check_manifest, read_json, whole_folder, write_json
 from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import FileError
-from polyprompt.methods import check_own, config_of, method_name
+from polyprompt.methods import check_own, config_of
 from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
 from polyprompt.towers.base import DualEncoder

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyprompt.adapt.adapter import Adapter
+from polyprompt.adapt.adapter import Adapter, method_name
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.config import ImageSettings
 from polyprompt.campe.encoder import fingerprint
@@ -132,9 +132,9 @@ class AdaptedEmbedder:
         with torch.no_grad():
             one_vector = method.image_features(method.see(torch.zeros(1, 3, size, size))).ndim == 2
         if type(adapter).scores is not Adapter.scores or not one_vector:
-            what = type(adapter).__name__
             raise ConfigError(
-                f"{name}: {what} scores pictures in a way of its own; a collection needs one row a picture."
+                f"{name}: {method_name(adapter)} scores pictures in a way of its own; a collection needs one row a "
+                "picture."
             )
         tensors = [tensor_said(key, tensor) for key, tensor in sorted(adapter.state_dict().items())]
         learned = digest(method.encoder.fingerprint, type(adapter).__name__, repr(method.config), *tensors)

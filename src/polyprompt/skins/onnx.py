@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import Head
 from polyprompt.disk.files import check_new, write_bytes
 from polyprompt.errors import ConfigError, FileError, install
-from polyprompt.methods import method_name
 from polyprompt.progress import step
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign

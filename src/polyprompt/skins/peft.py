@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.disk.files import whole_folder, write_json, write_text
 from polyprompt.errors import ConfigError
-from polyprompt.methods import method_name
 from polyprompt.methods.clip_lora import CLIPLoRA
 from polyprompt.nn.branches import LowRank
 from polyprompt.towers.clip import CLIP

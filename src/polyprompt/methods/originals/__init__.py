@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from polyprompt.adapt.adapter import method_name
 from polyprompt.adapt.engine import Adapted, MethodConfig
 from polyprompt.adapt.wording import context_ids, context_rows
 from polyprompt.disk.files import write_text
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, UnknownNameError
-from polyprompt.methods import config_of, maple, method_name
+from polyprompt.methods import config_of, maple
 from polyprompt.methods.originals.layout import Checkpoint, Files, Layout, coupled_name, fitted, prompt_name, written
 from polyprompt.nn.finite import check_finite
 from polyprompt.settings import checked
