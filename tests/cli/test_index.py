@@ -186,7 +186,8 @@ def test_shards_that_are_left_are_told_and_done_next_time(clip, photos, tmp_path
     assert (code, "choose from local, ray, slurm" in err) == (2, True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # 3 minutes; Ray's workers take their time to start where others use the machine
+@pytest.mark.timeout(900)
 @pytest.mark.outside("process", "socket", "pickle", "import")
 @pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
 def test_a_worker_is_killed_on_the_way(executor, collection, clip, photos, tmp_path, polyprompt, monkeypatch):

@@ -2,17 +2,18 @@
 
 A mutant is one change of the source's tree: another comparison, operator or constant, a condition turned round, a
 return of nothing, a statement that is left out. Each runs its tests in a process forked from one that has imported the
-heavy libraries; it imports the package anew, and finds the changed source in the place of the file.
+heavy libraries; it, and the processes that it starts, import the package from a copy with the changed file.
 """
 
 import ast
 import copy
-import importlib.machinery
 import itertools
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -188,13 +189,21 @@ def count(area: str, number: int, until: float = float("inf")) -> Iterator[Count
 
 
 def noticed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
-    """Whether the tests fail, or do not end in time, with a file in the place of which the mutant stands."""
+    """Whether the tests fail, or do not end in time, on a copy of the package with the mutant in its file's place."""
+    with tempfile.TemporaryDirectory() as source:
+        shutil.copytree(SOURCE, Path(source) / SOURCE.name)
+        if mutant is not None:
+            (Path(source) / SOURCE.name / mutant.file).write_text(mutant.text)
+        return _fails(Path(source), tests, seconds)
+
+
+def _fails(source: Path, tests: list[str], seconds: float) -> bool:
     pid = os.fork()
     if pid == 0:
         os.setsid()  # so that what the tests start ends with them
         code = 99
         try:
-            code = _tested(mutant, tests)
+            code = _tested(source, tests)
         finally:
             os._exit(code)
     end = time.monotonic() + seconds
@@ -210,7 +219,7 @@ def noticed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
     return True
 
 
-def _tested(mutant: Mutant | None, tests: list[str]) -> int:
+def _tested(source: Path, tests: list[str]) -> int:
     import pytest
 
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -218,26 +227,9 @@ def _tested(mutant: Mutant | None, tests: list[str]) -> int:
     os.dup2(nothing, 2)
     for name in [name for name in sys.modules if name.partition(".")[0] == "polyprompt"]:
         del sys.modules[name]
-    if mutant is not None:
-        _hide(mutant)
-    sys.path[:0] = [str(ROOT / "src")]
+    sys.path[:0] = [str(source)]
+    os.environ["PYTHONPATH"] = str(source)  # of processes that the tests start
     os.chdir(ROOT)
     chosen = [str(ROOT / "tests" / test) for test in tests]
     early = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plugins that are imported already
     return int(pytest.main([*chosen, "-x", "-p", "no:cacheprovider", *early]))
-
-
-def _hide(mutant: Mutant) -> None:
-    """Whoever imports the file finds the mutant, and no compiled form of either is read or kept."""
-    sys.dont_write_bytecode = True
-    loader, place = importlib.machinery.SourceFileLoader, str(SOURCE / mutant.file)
-    data, stats = loader.get_data, loader.path_stats
-
-    def get_data(self: importlib.machinery.SourceFileLoader, path: str) -> bytes:
-        return mutant.text.encode() if os.path.realpath(path) == os.path.realpath(place) else data(self, path)
-
-    def path_stats(self: importlib.machinery.SourceFileLoader, path: str) -> dict:
-        found = dict(stats(self, path))
-        return found | {"mtime": 1, "size": -1} if os.path.realpath(path) == os.path.realpath(place) else found
-
-    loader.get_data, loader.path_stats = get_data, path_stats  # pyright: ignore[reportAttributeAccessIssue]

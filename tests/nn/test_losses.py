@@ -126,6 +126,8 @@ def test_drift_equals_the_slow_loop_and_spares_the_frozen_features(n, d):
     torch.testing.assert_close(found, number(slow))
     found.backward()
     assert frozen.grad is None
+    stacked = drift(torch.stack([prompted, -prompted]), torch.stack([frozen, -frozen]))  # rows, however they lie
+    torch.testing.assert_close(stacked, found)
 
 
 @pytest.mark.parametrize("b", [1, 2, 9])
@@ -239,7 +241,9 @@ def test_half_precision_and_autocast_do_not_touch_the_logits():
     expected = gradients(softmax_contrast, texts, images, scale)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = gradients(softmax_contrast, texts, images, scale)
+        judged = agreement(texts.view(9, 4, 16), images.view(9, 4, 16))
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(judged, agreement(texts.view(9, 4, 16), images.view(9, 4, 16)))
 
     rough = gradients(softmax_contrast, texts.bfloat16(), images.bfloat16(), scale)
     exact = gradients(softmax_contrast, texts.bfloat16().float(), images.bfloat16().float(), scale)
@@ -314,6 +318,25 @@ def batch():
     return torch.randn(12, 6, generator=draw, dtype=FLOAT), torch.randn(12, 5, generator=draw, dtype=FLOAT)
 
 
+ACROSS = (
+    lambda rows: softmax_contrast(rows, rows, number(1.0)),
+    lambda rows: sigmoid_contrast(rows, rows, number(1.0), number(0.0)),
+    lambda rows: negation(rows, rows, rows, number(1.0)),
+    lambda rows: diversity(rows.view(-1, 2, 2)),
+    lambda rows: agreement(rows.view(-1, 2, 2), rows.view(-1, 2, 2)),
+    lambda rows: cosent(rows[:, 0], rows[:, 1]),
+)
+"""Every loss that looks across the batch, on some rows."""
+
+
+def refusal_of(loss, rows):
+    try:
+        loss(rows)
+    except TrainingError as error:
+        return str(error)
+    return ""
+
+
 def one_of_several(rank, sizes, folder):
     """A process's life: for each size of group, its share of the batch through DDP; then shares that do not match."""
     torch.set_num_threads(1)
@@ -331,13 +354,8 @@ def one_of_several(rank, sizes, folder):
         parallel = DistributedDataParallel(model)  # averages while it lives: a temporary would be gone by backward
         loss = parallel(captions[share], pictures[share])
         loss.backward()
-        refusal = ""
-        try:
-            rows = units(3 if rank else 2, 4)
-            softmax_contrast(rows, rows, number(1.0))
-        except TrainingError as error:
-            refusal = str(error)
-        found = {"loss": loss.detach(), "refusal": refusal, "gradients": [p.grad for p in model.parameters()]}
+        found = {"loss": loss.detach(), "gradients": [p.grad for p in model.parameters()]}
+        found["refusals"] = [refusal_of(loss, units(3 if rank else 2, 4)) for loss in ACROSS]
         torch.save(found, f"{folder}/{processes}-{rank}.pt")
         torch.distributed.destroy_process_group()
 
@@ -370,8 +388,10 @@ def test_processes_average_to_one_process_with_the_whole_batch(several, processe
 @pytest.mark.parametrize("processes", [2, 4])
 def test_unequal_shares_are_refused_in_every_process(several, processes):
     for one in several[processes]:
-        assert "the processes hold 2, 3" in one["refusal"]
-        assert f"that {processes} divides" in one["refusal"]
+        assert len(one["refusals"]) == len(ACROSS)
+        for refusal in one["refusals"]:
+            assert "the processes hold 2, 3" in refusal
+            assert f"that {processes} divides" in refusal
 
 
 CASES = [(1, 2), (3, 2), (7, 5)]

@@ -50,3 +50,15 @@ def test_a_segment_that_never_changes_correlates_with_none():
     found = score_correlation(moments(texts), moments(images))
     assert found[1].tolist() == found[:, 1].tolist() == [0, 0, 0]
     assert found[0, 2] != 0
+
+
+def test_what_rounding_leaves_of_a_segments_movement_counts_for_nothing():
+    """The smallest movement that counts is told by the size of the scores, not by that of their factors."""
+    eps, mean = torch.finfo(torch.double).eps, torch.full((2, 1), 10.0, dtype=torch.double)
+    gram, still = torch.ones(2, 1, 2, 1, dtype=torch.double), torch.zeros(2, 1, 2, 1, dtype=torch.double)
+    gram[1, 0, 1, 0] = gram[0, 0, 1, 0] = gram[1, 0, 0, 0] = 10 * eps**1.5  # scores of 100 that move by 1e-10
+    assert score_correlation((mean, gram), (mean, still)).tolist() == [[1, 0], [0, 0]]
+    gram[1, 0, 1, 0] = 1e3 * eps**1.5
+    assert round(float(score_correlation((mean, gram), (mean, still))[1, 1]), 9) == 1
+    nothing = torch.zeros_like(mean)
+    assert score_correlation((nothing, still), (nothing, still)).tolist() == [[0, 0], [0, 0]]
