@@ -72,5 +72,7 @@ def test_the_base_does_nothing():
         adapter.for_task("x")
     check_class_vectors("kgcoop", adapter)
     adapter.names_classes = False
-    with pytest.raises(ConfigError, match="terms: kgcoop compares class vectors, and polyprompt.adapt.adapter has no class vectors"):
+    with pytest.raises(
+        ConfigError, match=r"terms: kgcoop compares class vectors, and polyprompt\.adapt\.adapter has no class vectors"
+    ):
         check_class_vectors("kgcoop", adapter)

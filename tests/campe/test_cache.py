@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from polyprompt.campe.cache import ImageTokens, TextStates, fill_together
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.disk.pieces import open_piece
+from polyprompt.errors import CacheError
 from polyprompt.nn.tree import sequences
 
 TEXTS = ["two dogs play", "a cat", "a red car on a road", "snow"]
@@ -81,6 +82,31 @@ def test_one_pass_fills_several_splits_and_goes_on_where_one_of_them_stopped(toy
     for one, first in zip(again, alone, strict=True):
         assert torch.equal(one.read(range(4))[1], first)
     assert not torch.equal(alone[0], alone[1])
+
+
+def test_what_another_run_has_filled_meanwhile_is_found(toy_campe):
+    model = toy_campe()
+    ids, _ = model.text.llm.tokens(TEXTS, 64)
+    one, other = (
+        TextStates(model.text.llm, model.text.split, ids, model.text.tree, "fp32", bf16=False) for _ in range(2)
+    )
+    one.fill(1.0)
+    assert not other.complete
+    other.filled()
+    assert other.complete
+    assert torch.equal(other.read([0, 1])[1], one.read([0, 1])[1])
+
+
+def test_the_room_that_is_asked_for_is_that_of_captions_and_nodes(toy_campe):
+    model = toy_campe()
+    ids, _ = model.text.llm.tokens(TEXTS, 64)
+    states = TextStates(model.text.llm, model.text.split, ids, model.text.tree, "fp32", bf16=False)
+    rows = sum(len(row) + len(set(model.text.tree.paths)) for row in ids)
+    gigabytes = 4 * model.text.llm.width * rows / 1e9
+    with pytest.raises(CacheError, match="its cap is"):
+        states.fill(gigabytes * 0.999)
+    states.fill(gigabytes * 1.001)
+    assert states.complete
 
 
 def test_captions_that_lists_share_are_computed_once(toy_campe, monkeypatch):

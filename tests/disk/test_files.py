@@ -480,3 +480,19 @@ def test_all_of_a_folder_is_on_disk_before_it_takes_its_name(tmp_path, steps):
     move = steps.index(("rename", run.stat().st_ino))
     assert {inode for what, inode in steps[:move] if what == "fsync"} >= own
     assert steps[move + 1 :] == [("fsync", tmp_path.stat().st_ino)]
+
+
+@pytest.mark.outside("process")
+def test_a_forked_process_has_locks_of_its_own(tmp_path):
+    """As workers that read data are, from a process that has filled a cache."""
+    with files.one_process_at_a_time(tmp_path / "thing"):
+        pass
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            with files.one_process_at_a_time(tmp_path / "thing") as held:
+                code = 0 if held else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

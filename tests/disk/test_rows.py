@@ -323,6 +323,33 @@ def test_truth_that_was_killed_between_a_piece_and_its_name_is_whole(tmp_path):
     assert set(names) == {path.name for path in files_of(store)}
 
 
+def test_small_pieces_of_truth_become_one_and_keep_their_order(tmp_path, monkeypatch):
+    store = RowStore(tmp_path / "store", truth=True)
+    store.merge()  # of nothing
+    for key in KEYS[:5]:
+        store.append([key], [rows_of("xx")])  # of one size
+    names = [piece.path.name for piece in store.pieces()]
+    monkeypatch.setattr(module, "PIECE_BYTES", 2 * store.pieces()[0].rows.nbytes)
+    store.merge()
+    pieces = store.pieces()
+    assert [len(piece.keys) for piece in pieces] == [2, 2, 1]
+    assert [key.tobytes() for piece in pieces for key in piece.keys] == [item_key(key) for key in KEYS[:5]]
+    assert pieces[2].path.name == names[4]  # as it was
+    assert len(files_of(store)) == 3
+    for one in (store, RowStore(store.folder, truth=True)):
+        assert [piece.path.name for piece in one.pieces()] == [piece.path.name for piece in pieces]
+        found = one.find(KEYS[:5])
+        assert all(torch.equal(found.read(item), rows_of("xx")) for item in range(5))
+    listed = (store.folder / module.NAMES).stat().st_mtime_ns
+    store.merge()  # nothing is small any more
+    assert (store.folder / module.NAMES).stat().st_mtime_ns == listed
+
+
+def test_a_cache_has_no_list_of_its_pieces(filled):
+    assert not (filled.folder / module.NAMES).exists()
+    assert not RowStore(filled.folder, truth=False).missing(KEYS)
+
+
 # Room
 
 

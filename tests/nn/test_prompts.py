@@ -37,6 +37,7 @@ def test_from_words_copies_and_refuses_too_few():
     vectors = torch.randn(3, 4)
     start = from_words(vectors, 2, "a photo of")
     assert torch.equal(start, vectors[:2])
+    assert torch.equal(from_words(vectors, 3, "a photo of"), vectors)
     start += 1
     assert not torch.equal(start, vectors[:2])
     with pytest.raises(ConfigError, match="'a photo of' is 3 tokens long, too short to start 4"):

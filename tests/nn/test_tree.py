@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyprompt.nn.tree import Branch, grow, sequences
+from polyprompt.nn.tree import CAPTION, Branch, grow, sequences, spanning, without_words
 
 ids = st.integers(1, 4)
 branches = st.lists(
@@ -65,3 +65,39 @@ def test_prompts_share_words_but_never_adaptive_tokens():
     assert tree.ids == (1, 2, 3, 2, 3, 4, 4)
     assert tree.adaptive == (1, 3)
     assert torch.equal(tree.sees()[6], torch.tensor([1, 0, 0, 1, 0, 0, 1], dtype=torch.bool))
+
+
+@given(branches)
+def test_a_tree_that_spans_paths_has_a_node_for_each_beginning(prompts):
+    tree = grow(prompts)
+    assert tree.paths == tuple(tree.path(node) for node in range(len(tree)))
+    span = spanning(tree.paths)
+    assert span.paths == tuple(dict.fromkeys(tree.paths))
+    for node, parent in enumerate(span.parents):
+        assert span.paths[node][:-1] == (() if parent == CAPTION else span.paths[parent])
+    assert spanning([(3, 1), (3,), (2, 1)]).paths == ((3,), (3, 1), (2,), (2, 1))
+
+
+@given(captions, branches, st.sampled_from([0.0, 0.4, 1.0]), st.integers(0, 99))
+def test_a_dropped_word_is_seen_by_itself_alone(texts, prompts, share, seed):
+    batch = sequences(texts, grow(prompts))
+    torch.manual_seed(seed)
+    found = without_words(batch, share)
+    torch.manual_seed(seed)
+    drawn = torch.rand(len(texts), batch.width) < share
+    assert torch.equal(found.ids, batch.ids)
+    assert torch.equal(found.positions, batch.positions)
+    for row, caption in enumerate(texts):
+        dropped = {i for i in range(len(caption) - 1) if drawn[row, i]}
+        for i in range(found.mask.shape[1]):
+            before = set(batch.mask[row, i].nonzero()[:, 0].tolist())
+            assert set(found.mask[row, i].nonzero()[:, 0].tolist()) == before - dropped | {i}
+        at_the_end = found.seen_at_the_end()[row].nonzero()[:, 0].tolist()
+        assert at_the_end == [i for i in range(len(caption)) if i not in dropped]
+
+
+def test_a_batch_goes_to_a_device():
+    batch = sequences([[1, 2], [3]], grow([Branch((1, 2), 1)]))
+    there = batch.to(torch.device("meta"))
+    assert {there.ids.device.type, there.positions.device.type, there.mask.device.type} == {"meta"}
+    assert (there.lengths.device.type, there.width) == ("meta", batch.width)

@@ -43,6 +43,25 @@ def test_nodes_are_the_distinct_beginnings(rows, share, data):
         assert trie.readouts.tolist() == expected
 
 
+@settings(deadline=None, max_examples=40)
+@given(ROWS, st.booleans())
+def test_slots_without_places_leave_the_others_theirs(rows, share):
+    trie, paths = pack(rows, ends_of(rows), share=share, placed=False)
+    for row, path in zip(rows, paths, strict=True):
+        assert trie.ids[path].tolist() == row
+        assert trie.positions[path].tolist() == [sum(token >= 0 for token in row[:i]) for i in range(len(row))]
+
+
+@settings(deadline=None, max_examples=20)
+@given(ROWS, st.integers(1, 3))
+def test_attention_for_several_pictures_is_that_of_each(rows, pictures):
+    trie, _ = pack(rows, ends_of(rows))
+    queries, both = (torch.randn(len(trie.ids), pictures, width, dtype=torch.float64) for width in (4, 8))
+    found = attend(queries, both, trie.every, 2)
+    for number in range(pictures):
+        torch.testing.assert_close(found[:, number], attend(queries[:, number], both[:, number], trie.every, 2))
+
+
 def slow(queries, keys, values, node, heads, sees):
     """One node, head by head."""
     out = []

@@ -415,7 +415,7 @@ def one_process_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     """
     from filelock import Timeout
 
-    lock = _lock(str(folder.with_name(f".{folder.name}.lock")))
+    lock = _lock(str(folder.with_name(f".{folder.name}.lock")), os.getpid())
     with writing(folder):
         try:
             lock.acquire(timeout=1 if wait else 0)
@@ -433,8 +433,8 @@ def one_process_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 @cache
-def _lock(path: str) -> "FileLock":
-    """Kept, since a Ctrl-C that comes while one is thrown away would be lost."""
+def _lock(path: str, process: int) -> "FileLock":
+    """Kept, since a Ctrl-C that comes while one is thrown away would be lost; a forked process has its own."""
     from filelock import FileLock
 
     return FileLock(path)
