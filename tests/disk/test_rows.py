@@ -1,5 +1,6 @@
 """A store of rows against a dict: appended to, opened again, killed, damaged, filled by several at once."""
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -182,6 +183,30 @@ def test_what_is_missing_is_computed_and_kept(tmp_path):
     second = RowStore(tmp_path / "store").get(names, compute, "Teacher")
     assert torch.equal(second[0], first[1])
     assert asked == [[0, 1], [1]]
+
+
+def test_no_item_is_written_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "PIECE_BYTES", 1)  # a piece for each batch
+    store = RowStore(tmp_path / "store")
+    store.get(KEYS, lambda items: [rows_of(KEYS[item]) for item in items], "Toys")
+    assert [len(piece.keys) for piece in store.pieces()] == [2] * 6
+    assert not agrees(RowStore(store.folder), KEYS)
+
+
+def test_what_another_process_computes_meanwhile_counts_as_done(tmp_path, monkeypatch):
+    store, advances = RowStore(tmp_path / "store"), []
+
+    @contextlib.contextmanager
+    def progress(what, count):
+        RowStore(store.folder).append(KEYS[:5], [rows_of(key) for key in KEYS[:5]])
+        yield advances.append
+
+    monkeypatch.setattr(module, "progress", progress)
+    computed = []
+    store.get(KEYS, lambda items: computed.extend(items) or [rows_of(KEYS[item]) for item in items], "Toys")
+    assert sorted(computed) == [*range(5, 12)]
+    assert sum(advances) == 12
 
 
 def test_an_interruption_keeps_what_was_computed(tmp_path):

@@ -119,7 +119,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "constant", ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
             yield "constant", ast.Constant(value + 1)
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             yield "return", ast.Return(ast.Constant(None))
         case ast.If(test=test) | ast.IfExp(test=test):
             new = copy.deepcopy(node)

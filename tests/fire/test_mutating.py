@@ -12,6 +12,8 @@ LIMIT = 3
 def f(x: "b 2", y=1.5) -> "c 3":
     """Another 4."""
     check(x)
+    if y is x:
+        return None
     if x < LIMIT and not y:
         raise ValueError("5 is not allowed")
     x += 1
@@ -27,6 +29,8 @@ def test_every_kind_of_change_is_made_and_nothing_else():
         ("constant", "1.5", "2.5"),
         ("constant", "1", "2"),
         ("dropped", "check(x)", "pass"),
+        ("condition", "if y is x:...", "if not y is x:..."),
+        ("comparison", "y is x", "y is not x"),
         ("dropped", "raise ValueError('5 is not allowed')", "pass"),
         ("dropped", "x += 1", "pass"),
         ("condition", "if x < LIMIT and (not y):...", "if not (x < LIMIT and (not y)):..."),
@@ -36,7 +40,7 @@ def test_every_kind_of_change_is_made_and_nothing_else():
         ("comparison", "x < LIMIT", "x <= LIMIT"),
         ("return", "return x + y", "return None"),
     }
-    assert len({one.text for one in found}) == len(found) == 12
+    assert len({one.text for one in found}) == len(found) == 14
     for one in found:
         lines = zip(ast.unparse(ast.parse(TEXT)).splitlines(), one.text.splitlines(), strict=True)
         assert sum(before != after for before, after in lines) == 1
