@@ -53,9 +53,9 @@ def test_slots_without_places_leave_the_others_theirs(rows, share):
 
 
 @settings(deadline=None, max_examples=20)
-@given(ROWS, st.integers(1, 3))
-def test_attention_for_several_pictures_is_that_of_each(rows, pictures):
-    trie, _ = pack(rows, ends_of(rows))
+@given(ROWS, st.integers(1, 3), RUNS)
+def test_attention_for_several_pictures_is_that_of_each(rows, pictures, run):
+    trie, _ = pack(rows, ends_of(rows), run=run)
     queries, both = (torch.randn(len(trie.ids), pictures, width, dtype=torch.float64) for width in (4, 8))
     found = attend(queries, both, trie.every, 2)
     for number in range(pictures):
