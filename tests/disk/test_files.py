@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -496,3 +497,94 @@ def test_a_forked_process_has_locks_of_its_own(tmp_path):
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.outside("process")
+def test_who_does_not_wait_for_a_lock_is_told_and_who_waits_is_heard(tmp_path, capfd):
+    """The child holds it until it is let go on; who waits gets it then."""
+    go_on, held = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with files.one_process_at_a_time(tmp_path / "thing"):
+            os.write(held[1], b"1")
+            os.read(go_on[0], 1)
+        os._exit(0)
+    os.read(held[0], 1)
+    with files.one_process_at_a_time(tmp_path / "thing", wait=False) as ours:
+        assert not ours
+    assert capfd.readouterr().err == ""
+    threading.Timer(1.5, os.write, (go_on[1], b"1")).start()
+    with files.one_process_at_a_time(tmp_path / "thing") as ours:
+        assert ours
+    assert f"Waiting for another process that fills {tmp_path / 'thing'}" in capfd.readouterr().err
+    os.waitpid(pid, 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_name_is_new(tmp_path):
+    files.check_new(tmp_path / "x")
+    (tmp_path / "x").write_text("")
+    with pytest.raises(FileError, match="x: exists already"):
+        files.check_new(tmp_path / "x")
+    with pytest.raises(FileError, match="File name too long"):
+        files.check_new(tmp_path / ("x" * 300))
+
+
+def test_a_folder_is_made_with_all_above_it_and_may_be_there(tmp_path):
+    for _ in range(2):
+        assert files.make_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot be written"):
+        files.make_folder(tmp_path / "file" / "b")
+
+
+def test_only_what_killed_writers_left_is_swept(tmp_path):
+    left = [".a.0123456789ab.tmp", ".a[1].0123456789ab.tmp", ".b.abcdefabcdef.tmp"]
+    stays = ["a", ".a.tmp", ".a.0123456789.tmp", "a.0123456789ab.tmp"]
+    for name in [*left[:2], *stays]:
+        (tmp_path / name).write_text("")
+    (tmp_path / left[2]).mkdir()
+    (tmp_path / left[2] / "half").write_text("")
+    files.sweep(tmp_path, "a[1]")
+    assert sorted(os.listdir(tmp_path)) == sorted([left[0], left[2], *stays])
+    files.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(stays)
+
+
+def test_what_is_set_aside_takes_the_place_of_an_earlier_one(tmp_path):
+    for content in "ab":
+        (tmp_path / "file").write_text(content)
+        assert files.set_aside(tmp_path / "file").read_text() == content
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / content).write_text("")
+        assert os.listdir(files.set_aside(tmp_path / "folder")) == [content]
+    assert sorted(os.listdir(tmp_path)) == ["file.damaged", "folder.damaged"]
+
+
+def test_a_folder_without_a_manifest(tmp_path):
+    with files.whole_folder(tmp_path / "x", manifest=False) as temporary:
+        (temporary / "a").write_text("")
+    assert os.listdir(tmp_path / "x") == ["a"]
+
+
+def test_a_manifest_leaves_out_what_is_half_written(saved):
+    (saved / "deep" / ".x.0123456789ab.tmp").write_text("")
+    files.write_manifest(saved)
+    assert sorted(files.check_manifest(saved)) == ["deep/config.json", "model.safetensors"]
+
+
+def test_a_cache_may_be_named_from_home_and_needs_one(tmp_path, environ, monkeypatch):
+    environ(POLYPROMPT_CACHE="~/x", HOME=tmp_path)
+    assert files.cache_folder("a") == tmp_path / "x" / "a"
+    environ(POLYPROMPT_CACHE=None, XDG_CACHE_HOME=None)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError))
+    with pytest.raises(CacheError, match="no home folder"):
+        files.cache_folder("a")
+
+
+def test_a_foreign_folder_in_a_caches_place_is_set_aside_and_said(capsys):
+    folder = files.make_folder(files.cache_folder("x") / "thing")
+    (folder / "theirs").write_text("")
+    files.built_once(folder, Builder(), "Building")
+    assert "It is only a cache: set aside as thing.damaged" in capsys.readouterr().err
+    assert os.listdir(folder.with_name("thing.damaged")) == ["theirs"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from polyprompt.disk import pieces
 from polyprompt.disk.numbers import encode
 from polyprompt.disk.pieces import DamagedPieceError, Stamps, open_piece, write_piece
 from polyprompt.errors import FileError
@@ -75,3 +76,33 @@ def test_a_stamp_is_believed_until_the_file_is_touched(tmp_path):
         stamps.check(path)
     (tmp_path / stamps.path.name).write_text("{")
     assert Stamps(tmp_path).known == {}  # a damaged note costs time alone
+
+
+def test_numbers_stand_where_their_kind_may_and_an_items_bytes_are_its_rows(tmp_path):
+    path = written(tmp_path)
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+    piece = open_piece(path)
+    assert [piece.raw(number) for number in range(3)] == [item.numpy().tobytes() for item in ITEMS]
+    assert piece.size == path.stat().st_size
+
+
+def test_stamps_are_kept_of_what_is_there_and_has_rested(tmp_path, monkeypatch):
+    path = written(tmp_path)
+    stamps = Stamps(tmp_path)
+    stamps.check(path)  # just written: it may change again within a tick
+    stamps.keep({path.name})
+    assert not stamps.path.exists()
+    monkeypatch.setattr(pieces, "SETTLED", -1)
+    stamps.check(path)
+    stamps.keep({path.name})
+    before = stamps.path.stat().st_mtime_ns
+    assert list(Stamps(tmp_path).known) == [path.name]
+    stamps.keep({path.name})  # nothing is new
+    assert stamps.path.stat().st_mtime_ns == before
+    monkeypatch.setattr(pieces, "sha256", lambda path: "other")
+    Stamps(tmp_path).check(path)  # believed
+    believing = Stamps(tmp_path)
+    with pytest.raises(DamagedPieceError):
+        believing.check(path, again=True)
+    believing.keep({path.name})
+    assert Stamps(tmp_path).known == {}

@@ -63,3 +63,17 @@ def test_files_of_earlier_versions_are_read_and_it_is_said(tmp_path, capsys):
         path.write_text(json.dumps(half))
         with pytest.raises(FileError, match="damaged"):
             read_sealed(path, "")
+
+
+@pytest.mark.parametrize("name", ["files", "sha256"])
+def test_the_seals_own_names_are_not_the_contents(tmp_path, name):
+    with pytest.raises(AssertionError, match="own names"):
+        write_sealed(tmp_path / "x.json", {name: 1})
+
+
+def test_a_seal_without_its_list_of_files_is_refused(sealed):
+    content = json.loads(sealed.read_text())
+    for files in (None, [], "x"):
+        sealed.write_text(json.dumps(content | {"files": files}))
+        with pytest.raises(FileError, match="damaged or altered"):
+            read_sealed(sealed, "")
