@@ -5,8 +5,10 @@ import pytest
 from polyprompt.data.read import read_pairs
 from polyprompt.errors import DataError
 
+NULLS = ['["a cat", null]', "['a cat', nan]", "['a cat', None]", "[null]", "[nan]", "[]"]
 
-@pytest.mark.parametrize("cell", ["['a red square', 'red']", '["a"]', "('a', 'b')", "{'caption': 'a'}"])
+
+@pytest.mark.parametrize("cell", ["['a red square', 'red']", '["a"]', "('a', 'b')", "{'caption': 'a'}", *NULLS])
 def test_a_list_written_as_text_is_refused(root, cell):
     quoted = cell.replace('"', '""')
     root.pictures("1.png").file("captions.csv", f'file,caption\n1.png,"{quoted}"\n')

@@ -1,8 +1,22 @@
 """Cells of a table: which column, which texts, which label."""
 
+import math
+
 import pytest
 
-from polyprompt.data.rows import CAPTION, IMAGE, LABEL, column, label_of, optional_column, texts
+from polyprompt.data.rows import (
+    CAPTION,
+    IMAGE,
+    LABEL,
+    column,
+    is_empty,
+    label_of,
+    label_or_empty,
+    name_in,
+    optional_column,
+    text_of,
+    texts,
+)
 from polyprompt.errors import DataError
 
 
@@ -50,3 +64,23 @@ def test_digits_are_a_number_and_all_else_is_a_name(value, label):
 def test_a_label_that_is_neither(value):
     with pytest.raises(DataError, match=r"here: the label is .*; give a name or a whole number"):
         label_of(value, "here")
+
+
+@pytest.mark.parametrize("value", [None, math.nan, "", " ", "nan", " NaN ", "None", "null", "<NA>"])
+def test_a_cell_that_holds_nothing(value):
+    assert is_empty(value)
+    assert name_in(value, "split", "here") == ""
+    assert label_or_empty(value, "here") == ""
+
+
+@pytest.mark.parametrize(("value", "name"), [("train", "train"), (0, "0"), (" a ", " a "), ("naan", "naan")])
+def test_a_cell_that_holds_a_name(value, name):
+    assert not is_empty(value)
+    assert name_in(value, "split", "here") == name
+
+
+@pytest.mark.parametrize("value", [["train"], {"a": 1}, True, 1.5])
+def test_a_cell_that_holds_no_name(value):
+    for read in (name_in, text_of):
+        with pytest.raises(DataError, match=r"here: split is .*; give a text"):
+            read(value, "split", "here")

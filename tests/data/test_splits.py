@@ -1,9 +1,10 @@
 """Splits are found whatever they are called, drawn where there are none, and what lies in two of them is told."""
 
 import pytest
-from toy_data import by_key, captions, keys, one_line, table
+from miniatures import picture
+from toy_data import by_key, captions, keys, one_line, table, tar
 
-from polyprompt.data.read import read_labelled, read_pairs, splits_of
+from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.errors import DataError, UnknownNameError
 
 
@@ -118,3 +119,42 @@ def test_a_caption_in_two_splits_is_told(root, messages):
     root.file("captions.csv", "file,caption,split\n1.png,a dog,train\n2.png,a dog,test\n3.png,a cat,test\n")
     assert captions(read_pairs(str(root.path), "test")) == [("2.png", "a dog"), ("3.png", "a cat")]
     assert "1 caption stands word for word in two splits: 'a dog' in train and test." in messages()
+
+
+def test_rows_without_a_split_beside_others_that_have_one_are_told(root, messages):
+    root.pictures("1.png", "2.png", "3.png")
+    root.file("captions.csv", "file,caption,split\n1.png,a,train\n2.png,b,\n3.png,c,  \n")
+    assert captions(read_pairs(str(root.path), "train")) == [("1.png", "a")]
+    line = "left out 2 rows without a split, which others have (captions.csv, line 3, captions.csv, line 4)."
+    assert f"d: {line}" in messages()
+    assert len(read_pairs(str(root.path)).images) == 3
+    assert line not in messages()
+
+    root.file("labels.csv", "file,label,split\n1.png,cat,train\n2.png,dog,train\n3.png,dog,\n")
+    assert keys(read_labelled(str(root.path / "labels.csv"), "train")) == ["1.png", "2.png"]
+    assert "labels: left out 1 row without a split, which others have (labels.csv, line 4)." in messages()
+
+    root.file("sts.csv", "sentence1,sentence2,score,split\na,b,1,train\nc,d,2,\n")
+    assert read_scored(str(root.path / "sts.csv"), "train").first == ("a",)
+    assert "sts.csv: left out 1 row without a split, which others have (sts.csv, line 3)." in messages()
+
+
+def test_shards_and_entries_without_a_split_are_told(root, messages):
+    for name in ("train-0", "more-1"):
+        tar(root, f"shards/{name}.tar", ("0.png", picture(kind="PNG")), ("0.txt", name))
+    assert read_pairs(str(root.path / "shards"), "train").captions == ("train-0",)
+    assert "left out 1 row without a split, which others have (more-1.tar, sample 0)." in messages()
+
+    root.pictures("1.png", "2.png")
+    entries = [{"filename": f"{n}.png", "sentences": [{"raw": "a"}, {"raw": "b"}]} for n in (1, 2)]
+    entries[0]["split"] = "train"
+    root.json("dataset_x.json", {"images": entries})
+    assert captions(read_pairs(str(root.path / "dataset_x.json"), "train")) == [("1.png", "a"), ("1.png", "b")]
+    assert "left out 2 rows without a split, which others have (dataset_x.json, images[1].sentences[0]" in messages()
+
+
+def test_two_spellings_of_one_split_of_sentences_are_one(root, messages):
+    root.file("sts.csv", "sentence1,sentence2,score,split\na,b,1,Train \nc,d,2,train\ne,f,3,test\n")
+    for split in ("train", "Train "):
+        assert read_scored(str(root.path / "sts.csv"), split).scores == (1.0, 2.0)
+    assert "'Train ' (1 rows) and 'train' (1 rows) are read as one split" in messages()

@@ -43,7 +43,10 @@ class Classes:
         """
         label = row.label if row.label is not None else row.class_name
         if label is None or label == "" or row.class_name == "":
-            raise DataError(f"{row.where}: the class of {row.key} is empty; name it or delete the row")
+            raise DataError(
+                f"{row.where}: the class of {row.key} is empty (nan, null and none count as that); name it or delete "
+                "the row"
+            )
         if label in self.name_of and row.class_name is None:
             return label
         name = row.class_name if row.class_name is not None else str(label)

@@ -14,7 +14,7 @@ from polyprompt.data.json_files import content
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
-from polyprompt.data.rows import Row, ScoredRow
+from polyprompt.data.rows import Row, ScoredRow, name_in, text_of
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Plain
@@ -277,8 +277,9 @@ def suite(table: Path, task: str) -> Iterator[ScoredRow]:
         if cells.get("task") == task:
             where = f"{table.name}, line {line}"
             score = tables.number(cells.get("score"), where)
-            split = str(cells["split"]) if cells.get("split") else None
-            yield ScoredRow(where, str(cells.get("sentence1")), str(cells.get("sentence2")), score, split)
+            split = name_in(cells.get("split"), "split", where) or None
+            first, second = (text_of(cells.get(name), name, where) for name in ("sentence1", "sentence2"))
+            yield ScoredRow(where, first, second, score, split)
 
 
 def _scored_lines(file: Path) -> Iterator[ScoredRow]:

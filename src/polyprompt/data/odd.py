@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from polyprompt.data.messages import count, say_once
-from polyprompt.data.rows import Row
+from polyprompt.data.rows import EMPTY, Row
 from polyprompt.errors import DataError
 
-EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
-"""What programs write for a caption that is not there."""
 ENTITY = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
 """A sign as HTML writes it."""
 MISREAD = ("\ufffd", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "â€™", "â€œ", "â€“", "Â ")
@@ -31,14 +29,23 @@ def refuse_list(caption: str, where: str) -> None:
 
 
 def is_list(text: str) -> bool:
-    """Whether a text is a list, tuple, set or dictionary of strings as Python or JSON write them."""
+    """Whether a text is a list, tuple, set or dictionary of strings as Python or JSON write them, or an empty one."""
     if text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
         return False
     try:
-        value = ast.literal_eval(text)
+        value = ast.parse(text, mode="eval").body  # not literal_eval: JSON's null and Python's nan are names
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return False
-    return isinstance(value, (list, tuple, set, dict)) and any(isinstance(part, str) for part in value)
+    if not isinstance(value, ast.List | ast.Tuple | ast.Set | ast.Dict):
+        return False
+    parts = value.keys if isinstance(value, ast.Dict) else value.elts
+    return not parts or any(map(_is_text_or_null, parts))
+
+
+def _is_text_or_null(part: ast.expr | None) -> bool:
+    if isinstance(part, ast.Name):
+        return part.id.casefold() in EMPTY
+    return isinstance(part, ast.Constant) and isinstance(part.value, str | None)
 
 
 def warn(name: str, place: str, rows: Sequence[Row]) -> None:

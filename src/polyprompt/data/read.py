@@ -11,11 +11,12 @@ from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, w
 from polyprompt.data.entry import Kind
 from polyprompt.data.items import Labelled, Pairs, Scored
 from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
-from polyprompt.data.messages import say_once
+from polyprompt.data.messages import count, say_once, some
+from polyprompt.data.odd import is_list
 from polyprompt.data.readers import Reader
-from polyprompt.data.rows import Row, ScoredRow
+from polyprompt.data.rows import Row, ScoredRow, is_empty
 from polyprompt.data.source import Source, open_source, rows_of_kind
-from polyprompt.data.splits import in_split, merged, own_name, warn_of_leaks
+from polyprompt.data.splits import chosen, in_split, merged, warn_of_leaks
 from polyprompt.errors import BadPicturesError, DataError
 
 
@@ -99,11 +100,11 @@ def read_labelled(
     for row in rows:
         classes.add(row)
     classes.name_of |= opened.classes
-    chosen = _chosen(opened, rows, split)
+    wanted = _in_split(opened, rows, split)
     if entry is None:
-        refuse_other_folders(chosen, classes)
+        refuse_other_folders(wanted, classes)
     name = opened.name if split is None else f"{opened.name}:{split}"
-    data = labelled_of(name, opened.place, chosen, classes, class_names, max_bad)
+    data = labelled_of(name, opened.place, wanted, classes, class_names, max_bad)
     if max_bad:
         data = _without_unreadable(data, max_bad)
     warn_of_skipped(data.name, opened.place, data.skipped)
@@ -120,18 +121,16 @@ def read_scored(source: str | Source, split: str | None = None, *, reader: Reade
         reader: a format of your own.
 
     Raises:
-        UnknownNameError: there is no such split. DataError: no pairs, an empty sentence, a score that is no number.
+        UnknownNameError: there is no such split. DataError: no pairs, a sentence that is empty or no text, a score
+            that is no number.
     """
     opened = _opened(source, "scores", reader)
-    rows = cast(list[ScoredRow], rows_of_kind(opened, "scores", split))
+    rows = merged(opened.name, opened.place, cast(list[ScoredRow], rows_of_kind(opened, "scores", split)))
     name = opened.name
     if split is not None:
         known = opened.splits or {row.split: None for row in rows if row.split}
-        wanted = {own_name(name, one, known) for one in split.split("+")}
-        rows, name = [row for row in rows if row.split in wanted], f"{name}:{split}"
-    for row in rows:
-        if not (row.first.strip() and row.second.strip()):
-            raise DataError(f"{row.where}: a sentence is empty; write it or delete the row")
+        rows, name = chosen(name, opened.place, rows, split, known), f"{name}:{split}"
+    _check_sentences(name, opened.place, rows)
     _warn_of_count(opened, split, len(rows), "pairs")
     first, second, scores = (
         zip(*((row.first, row.second, row.score) for row in rows), strict=True) if rows else ((),) * 3
@@ -152,6 +151,17 @@ def splits_of(source: str | Source, *, reader: Reader | None = None) -> tuple[st
     return tuple(sorted({row.split for row in rows if row.split}))
 
 
+def _check_sentences(name: str, place: str, rows: Sequence[ScoredRow]) -> None:
+    sentences = [(text, row.where) for row in rows for text in (row.first, row.second)]
+    for text, where in sentences:
+        if not text.strip():
+            raise DataError(f"{where}: a sentence is empty; write it or delete the row")
+        if is_list(text.strip()):
+            raise DataError(f"{where}: a sentence is a list written as text, {text!r:.80}; write one sentence")
+    if odd := [f"{where}: {text!r}" for text, where in sentences if is_empty(text)]:
+        say_once(place, f"{name}: {count(len(odd), 'sentence')} may stand for none ({some(odd)}).")
+
+
 def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
     """The pictures that can be opened.
 
@@ -164,7 +174,7 @@ def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
     return data.without(set(range(len(data.pictures))) - set(good), bad)
 
 
-def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]:
+def _in_split(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]:
     """The rows of a split."""
     known = opened.splits or {row.split: None for row in rows if row.split}
     if split is None:
@@ -174,8 +184,7 @@ def _chosen(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]
     if not known:
         raise DataError(f"{opened.name}: has no splits; leave split {split!r} out, or add a column 'split'")
     warn_of_leaks(opened.name, opened.place, rows)
-    wanted = {own_name(opened.name, one, known) for one in split.split("+")}
-    return [row for row in rows if row.split in wanted]
+    return chosen(opened.name, opened.place, rows, split, known)
 
 
 def _opened(source: str | Source, kind: Kind, reader: Reader | None) -> Source:

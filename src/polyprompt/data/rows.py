@@ -1,5 +1,6 @@
 """What every reader yields, one row per caption or labelled picture, and the usual names of columns."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ SENTENCES = (("sentence1", "sentence_a", "text1"), ("sentence2", "sentence_b", "
 SCORE = ("score", "relatedness_score", "similarity", "gold")
 LABEL = ("label", "labels", "class", "target", "category")
 CLASS_NAME = ("class_name", "classname", "label_name", "category_name")
+
+EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
+"""What programs write for a cell that holds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,37 @@ def texts(value: object, where: str) -> list[str]:
     return list(captions)
 
 
+def is_empty(value: object) -> bool:
+    """Whether a cell holds nothing: null, not a number, or a text that is blank or stands for that."""
+    if isinstance(value, str):
+        return not (text := value.strip()) or text.casefold() in EMPTY
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text_of(value: object, what: str, where: str) -> str:
+    """The text in a cell.
+
+    Raises:
+        DataError: it holds anything else.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {what} is {value!r:.80}; give a text")
+    return value
+
+
+def name_in(value: object, what: str, where: str) -> str:
+    """The name in a cell, which may be a number; nothing of an empty one.
+
+    Raises:
+        DataError: it is neither text nor a whole number.
+    """
+    if is_empty(value):
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text_of(value, what, where)
+
+
 def label_of(value: object, where: str) -> str | int:
     """A label as it stands in a cell; digits are a number.
 
@@ -93,3 +128,12 @@ def label_of(value: object, where: str) -> str | int:
         raise DataError(f"{where}: the label is {value!r:.80}; give a name or a whole number")
     text = value.strip()
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text
+
+
+def label_or_empty(value: object, where: str) -> str | int:
+    """As `label_of`, but "" for an empty cell: whoever reads the classes refuses that, whoever reads captions does not.
+
+    Raises:
+        DataError: as `label_of`.
+    """
+    return "" if is_empty(value) else label_of(value, where)

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from polyprompt.data.messages import count, say_once, some
-from polyprompt.data.rows import Row
+from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.disk.files import digest
 from polyprompt.errors import DataError, UnknownNameError
+
+AnyRow = TypeVar("AnyRow", Row, ScoredRow)
 
 SAME = (
     ("train", "training"),
@@ -67,13 +70,25 @@ def in_split(name: str, place: str, rows: Iterable[Row], split: str) -> list[Row
         drawn = _drawn(name, place, [row.key for row in rows])
         rows = [replace(row, split=drawn[row.key]) for row in rows]
     rows = merged(name, place, rows)
-    splits = {row.split: None for row in rows if row.split}
     warn_of_leaks(name, place, rows)
-    wanted = {own_name(name, one, splits) for one in split.split("+")}
+    return chosen(name, place, rows, split, {row.split: None for row in rows if row.split})
+
+
+def chosen(name: str, place: str, rows: Sequence[AnyRow], split: str, known: Iterable[str]) -> list[AnyRow]:
+    """The rows of one split, or of several with + between them; how many have none, beside others that do, is told.
+
+    Raises:
+        UnknownNameError: there is no such split. DataError: several go by this name.
+    """
+    known = list(known)
+    wanted = {own_name(name, one, known) for one in split.split("+")}
+    if bare := [row.where for row in rows if not row.split]:
+        number = count(len(bare), "row")
+        say_once(place, f"{name}: left out {number} without a split, which others have ({some(bare)}).")
     return [row for row in rows if row.split in wanted]
 
 
-def merged(name: str, place: str, rows: Sequence[Row]) -> list[Row]:
+def merged(name: str, place: str, rows: Sequence[AnyRow]) -> list[AnyRow]:
     """The same rows, with splits that differ in case or blanks alone made one, which is told."""
     spellings: dict[str, dict[str, int]] = {}
     for row in rows:

@@ -6,7 +6,7 @@ import datasets
 import pytest
 from toy_data import COLOURS, by_key, one_line, png
 
-from polyprompt.data.read import read_pairs
+from polyprompt.data.read import read_labelled, read_pairs, read_scored
 from polyprompt.errors import DataError
 
 
@@ -96,3 +96,17 @@ def test_hub_names_carry_a_config(monkeypatch, tmp_path):
     assert read_pairs("hf:who/what:en", "test").captions == ("a",)
     assert read_pairs("hf:who/what", "test").name == "what:test"
     assert asked == [("who/what", "en"), ("who/what", None)]
+
+
+def test_cells_that_are_null(tmp_path, capsys):
+    images = [{"bytes": png(n), "path": None} for n in range(2)]
+    source = saved(tmp_path / "a", {"photo": images, "text": ["a", "b"], "split": ["train", None]})
+    assert read_pairs(source, "train").captions == ("a",)
+    assert "saved: left out 1 row without a split, which others have" in capsys.readouterr().err
+    for name, column in (("b", "label"), ("c", "class_name")):
+        source = saved(tmp_path / name, {"photo": images, column: ["cat", None]})
+        with pytest.raises(DataError, match=r"saved, row 1: the class of row/1 is empty"):
+            read_labelled(source)
+    source = saved(tmp_path / "d", {"sentence1": ["a", "b"], "sentence2": ["a", None], "score": ["1", "2"]})
+    with pytest.raises(DataError, match=r"saved, row 1: sentence2 is None; give a text"):
+        read_scored(source)

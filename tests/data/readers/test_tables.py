@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from miniatures import labelled
 from toy_data import COLOURS, PLACES, Caption, captions, one_line, png, table
 
-from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.errors import DataError
 
 STRANGE = [
@@ -89,6 +89,23 @@ def test_captions_are_text_whatever_they_look_like(folder, format):
         ("captions.jsonl", '{"file": "0.png", "caption": 3}\n', r"line 1: the caption is 3; give a string"),
         ("captions.jsonl", '{"file": "0.png", "caption": []}\n', r"line 1: the caption is \[\]"),
         ("captions.jsonl", '{"file": 0, "caption": "a"}\n', r"line 1: file is 0; give the name"),
+        (
+            "captions.jsonl",
+            '{"file": "0.png", "caption": "a"}\n{"file": "1.png"}\n',
+            r"line 2: the caption is None",
+        ),
+        (
+            "captions.jsonl",
+            '{"file": "0.png", "caption": ["a", null]}\n',
+            r"line 1: the caption is \['a', None\]",
+        ),
+        ("captions.jsonl", '{"file": "0.png", "caption": NaN}\n', r"line 1: the caption is nan; give a string"),
+        (
+            "captions.jsonl",
+            '{"file": "0.png", "caption": "a", "split": ["x"]}\n',
+            r"line 1: split is \['x'\]; give a text",
+        ),
+        ("captions.jsonl", '{"file": "0.png", "caption": "a", "split": true}\n', r"line 1: split is True; give a text"),
         (
             "captions.jsonl",
             '{"file": "0.png", "caption": "a \\ud83d"}\n',
@@ -176,6 +193,11 @@ def test_a_table_of_names_needs_no_numbers(animals):
             "line 3: 'cat' goes with '1' here, but with '0' at",
         ),
         ("path,label\ncat/1.png,\n", "line 2: the class of cat/1.png is empty"),
+        (
+            "path,label\ncat/1.png,cat\ndog/1.png,nan\n",
+            "line 3: the class of dog/1.png is empty .nan, null",
+        ),
+        ("path,label,class_name\ncat/1.png,0,cat\ndog/1.png,1,NaN\n", "line 3: the class of dog/1.png is empty"),
         ("path,label\ncat/1.png,cat\n", r"1 class \(cat\)"),
         ("path,label\ncat/1.png,cat\ndog/9.png,dog\n", "line 3: no picture 'dog/9.png'"),
         ("path,words\ncat/1.png,cat\n", "no column for the caption or the label; found 'path', 'words'"),
@@ -188,3 +210,66 @@ def test_a_bad_table_of_classes_gives_one_line(animals, text, words):
     with pytest.raises(DataError, match=words) as caught:
         read_labelled(str(animals / "table.csv"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ('{"path": "dog/1.png", "label": null}', "line 2: the class of dog/1.png is empty"),
+        ('{"path": "dog/1.png", "label": NaN}', "line 2: the class of dog/1.png is empty"),
+        ('{"path": "dog/1.png"}', "line 2: the class of dog/1.png is empty"),
+        ('{"path": "dog/1.png", "label": 1, "class_name": null}', "line 2: the class of dog/1.png is empty"),
+        ('{"path": "dog/1.png", "label": 1, "class_name": ["dog"]}', r"line 2: class_name is \['dog'\]; give a text"),
+        ('{"path": "dog/1.png", "label": 1.5}', "line 2: the label is 1.5; give a name or a whole number"),
+    ],
+)
+def test_a_class_that_is_no_text_gives_one_line(animals, second, words):
+    first = '{"path": "cat/1.png", "label": "cat"' + (', "class_name": "cat"}' if "class_name" in second else "}")
+    (animals / "table.jsonl").write_text(f"{first}\n{second}\n")
+    with pytest.raises(DataError, match=words) as caught:
+        read_labelled(str(animals / "table.jsonl"))
+    assert one_line(caught)
+
+
+def test_captions_may_have_classes_that_are_empty(folder):
+    (folder / "captions.jsonl").write_text(
+        '{"file": "0.png", "caption": "a", "label": null}\n{"file": "1.png", "caption": "b", "label": "x"}\n'
+    )
+    assert read_pairs(str(folder)).captions == ("a", "b")
+
+
+def test_each_line_of_a_jsonl_table_may_name_columns(folder):
+    lines = [{"file": "0.png", "caption": "a"}, {"file": "1.png", "caption": "b", "split": 0}]
+    lines += [{"split": "test", "caption": "c", "file": "2.png"}]
+    source = table(folder, "\n".join(map(json.dumps, lines)), "captions.jsonl")
+    assert captions(read_pairs(source, "test")) == [("2.png", "c")]
+    assert captions(read_pairs(source, "0")) == [("1.png", "b")]
+    assert captions(read_pairs(source)) == [("0.png", "a"), ("1.png", "b"), ("2.png", "c")]
+    lines = [{"file": "0.png", "label": "cat"}, {"file": "1.png", "label": "dog", "split": "train"}]
+    assert splits_of(str(Path(table(folder, "\n".join(map(json.dumps, lines)), "x.jsonl")) / "x.jsonl")) == ("train",)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ('"sentence1": "a"', "line 2: sentence2 is None; give a text"),
+        ('"sentence1": null, "sentence2": "b"', "line 2: sentence1 is None; give a text"),
+        ('"sentence1": NaN, "sentence2": "b"', "line 2: sentence1 is nan; give a text"),
+        ('"sentence1": "a", "sentence2": ["b"]', r"line 2: sentence2 is \['b'\]; give a text"),
+        ('"sentence1": "a", "sentence2": "[\'b\']", "split": "train"', "line 2: a sentence is a list written as text"),
+        ('"sentence1": "a", "sentence2": "b", "split": ["train"]', r"line 2: split is \['train'\]; give a text"),
+        ('"sentence1": "a", "sentence2": "b", "score": null', "line 2: the score is None; give a number"),
+    ],
+)
+def test_a_bad_table_of_sentences_gives_one_line(tmp_path, second, words):
+    first = '{"sentence1": "a", "sentence2": "b", "score": 1, "split": "train"}'
+    (tmp_path / "sts.jsonl").write_text(f'{first}\n{{"score": 2, {second}}}\n')
+    with pytest.raises(DataError, match=words) as caught:
+        read_scored(str(tmp_path / "sts.jsonl"), "train")
+    assert one_line(caught)
+
+
+def test_a_sentence_that_may_stand_for_none_is_told_and_kept(tmp_path, messages):
+    (tmp_path / "sts.csv").write_text("sentence1,sentence2,score\na,nan,1\n")
+    assert read_scored(str(tmp_path / "sts.csv")).second == ("nan",)
+    assert "sts.csv: 1 sentence may stand for none (sts.csv, line 2: 'nan')." in messages()

@@ -184,3 +184,19 @@ def test_labels_in_tars(root):
         ["test/0.tar/0.png", "test/0.tar/1.png"],
     )
     assert kinds_of(str(root.path)) == ("labels",)
+
+
+def test_a_class_or_a_split_that_is_no_text_in_a_tar(root):
+    png = picture(kind="PNG")
+    for about, words in [
+        ({"label": 0, "class_name": None}, "sample 1: the class of a.tar/1.png is empty"),
+        ({"label": 0, "class_name": ["cat"]}, r"sample 1: class_name is \['cat'\]; give a text"),
+        ({"label": "nan"}, "sample 1: the class of a.tar/1.png is empty"),
+        ({"label": "cat", "split": ["train"]}, r"sample 1: split is \['train'\]; give a text"),
+    ]:
+        tar(root, "a.tar", ("0.png", png), ("0.cls", "dog"), ("1.png", png), ("1.json", json.dumps(about)))
+        with pytest.raises(DataError, match=words) as caught:
+            read_labelled(str(root.path / "a.tar"))
+        assert one_line(caught)
+    tar(root, "train.tar", ("0.png", png), ("0.json", json.dumps({"caption": "a", "split": None})))
+    assert read_pairs(str(root.path / "train.tar"), "train").captions == ("a",)

@@ -24,8 +24,11 @@ from polyprompt.data.rows import (
     Row,
     ScoredRow,
     column,
+    is_empty,
     label_of,
+    name_in,
     optional_column,
+    text_of,
     texts,
 )
 from polyprompt.errors import DataError, install
@@ -96,7 +99,7 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
     for number, (cells, picture, key) in enumerate(zip(about, *_pictures(dataset, images[0], split), strict=True)):
         cells = cast(Json, cells)
         where = f"{place}, row {number}"
-        row_split = str(cells[split_name]) if split_name else split
+        row_split = (name_in(cells[split_name], split_name, where) if split_name else "") or split
         of = _label(cells, label, class_name, known, where)
         for text in texts(cells[caption], where) if caption else [None]:
             yield Row(where, key, picture, text, row_split, *of)
@@ -105,9 +108,11 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
 def _label(
     cells: Json, label: str | None, class_name: str | None, known: Sequence[str] | None, where: str
 ) -> tuple[str | int | None, str | None]:
-    name = str(cells[class_name]).strip() if class_name else None
-    if label is None or cells[label] is None:
+    name = name_in(cells[class_name], class_name, where).strip() if class_name else None
+    if label is None:
         return name, name
+    if is_empty(cells[label]):
+        return name or "", name
     given = label_of(cells[label], where)
     if known and isinstance(given, int) and 0 <= given < len(known):
         return given, name or known[given]
@@ -116,9 +121,10 @@ def _label(
 
 def _scored(dataset: "Dataset", split: str | None, place: str) -> Iterator[ScoredRow]:
     for number, cells in enumerate(dataset):
-        first, second, score = cast(Json, cells).values()
         where = f"{place}, row {number}"
-        yield ScoredRow(where, str(first), str(second), score_of(score, where), split)
+        *sentences, score = cast(Json, cells).items()
+        first, second = (text_of(cell, name, where) for name, cell in sentences)
+        yield ScoredRow(where, first, second, score_of(score[1], where), split)
 
 
 def _pictures(dataset: "Dataset", image: str, split: str | None) -> tuple[list[Picture | None], list[str]]:

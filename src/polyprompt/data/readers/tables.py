@@ -1,9 +1,10 @@
 """Tables: csv (comma, quotes), tsv (tab, a quote is an ordinary letter), jsonl (one object a line).
 
-The first line names the columns: of pictures and their captions, of pictures and their labels (with a column class_name
-where labels are numbers), or of two sentences and their score; and a column split, if there are splits. Pictures are
-named relative to the table's folder, or to a folder like `images/` inside it. A cell of a jsonl table may hold a list
-of captions. Kaggle's `captions.txt` is a csv, its `results.csv` of Flickr30k is separated by |.
+The first line names the columns, in jsonl each line its own: of pictures and their captions, of pictures and their
+labels (with a column class_name where labels are numbers), or of two sentences and their score; and a column split, if
+there are splits. Pictures are named relative to the table's folder, or to a folder like `images/` inside it. A cell of
+a jsonl table may hold a list of captions. Kaggle's `captions.txt` is a csv, its `results.csv` of Flickr30k is separated
+by |.
 """
 
 import csv
@@ -11,7 +12,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -29,8 +29,10 @@ from polyprompt.data.rows import (
     Row,
     ScoredRow,
     column,
-    label_of,
+    label_or_empty,
+    name_in,
     optional_column,
+    text_of,
     texts,
 )
 from polyprompt.errors import DataError
@@ -70,15 +72,20 @@ def rows(source: str) -> Iterator[Row | ScoredRow]:
         DataError: the file is missing, not UTF-8, not well formed, or lacks a column; the message names file and line.
     """
     table = table_of(Path(source))
-    rest = records(table)
-    if (first := next(rest, None)) is None:
+    if not (columns := _columns(table)):
         return
-    columns = list(first[1])
     places = Places(table)
     make = _of_sentences(columns) or _of_pictures(table, columns, places)
-    for line, cells in chain([first], rest):
+    for line, cells in records(table):
         yield from make(f"{table.name}, line {line}", cells)
     places.warn()
+
+
+def _columns(table: Path) -> list[str]:
+    """What the columns are called: in a jsonl table by any line; none of a table without rows."""
+    if table.suffix.lower() == ".jsonl":
+        return list(dict.fromkeys(name for _, cells in records(table) for name in cells))
+    return list(next(records(table), (1, {}))[1])
 
 
 def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
@@ -89,8 +96,9 @@ def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[Sco
         return None
 
     def make(where: str, cells: Cells) -> Iterator[ScoredRow]:
-        row_split = cells.get(split) if split else None
-        yield ScoredRow(where, str(cells[first]), str(cells[second]), number(cells[score], where), row_split)
+        one, other = (text_of(cells.get(name), name, where) for name in (first, second))
+        row_split = name_in(cells.get(split), split, where) if split else ""
+        yield ScoredRow(where, one, other, number(cells.get(score), where), row_split or None)
 
     return make
 
@@ -118,20 +126,22 @@ def _of_pictures(table: Path, columns: Sequence[str], places: Places) -> Callabl
             picture_of[name] = places.find(name)
         picture = picture_of[name]
         key = picture.key if picture else key_of(name)
-        split = cells.get(names.split) if names.split else None
+        split = name_in(cells.get(names.split), names.split, where) if names.split else ""
         label, class_name = _labels(names, cells, where)
         for text in texts(cells.get(names.caption), where) if names.caption else [None]:
-            yield Row(where, key, picture, text, str(split) if split else None, label, class_name)
+            yield Row(where, key, picture, text, split or None, label, class_name)
 
     return make
 
 
 def _labels(names: Columns, cells: Cells, where: str) -> tuple[str | int | None, str | None]:
     """Label and class name of a row, as far as it has them."""
-    class_name = str(cells.get(names.class_name, "")).strip() if names.class_name else None
+    class_name = None
+    if names.class_name:
+        class_name = name_in(cells.get(names.class_name), names.class_name, where).strip()
     if names.label is None:
         return class_name, class_name
-    return label_of(cells.get(names.label), where), class_name
+    return label_or_empty(cells.get(names.label), where), class_name
 
 
 def _warn_of_choice(table: Path, columns: Sequence[str], names: Columns) -> None:

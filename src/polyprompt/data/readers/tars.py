@@ -22,7 +22,18 @@ from polyprompt.data.files import first_files, is_hidden, readable, visible_fold
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
-from polyprompt.data.rows import CAPTION, CLASS_NAME, LABEL, SPLIT, Row, column, label_of, optional_column, texts
+from polyprompt.data.rows import (
+    CAPTION,
+    CLASS_NAME,
+    LABEL,
+    SPLIT,
+    Row,
+    column,
+    label_or_empty,
+    name_in,
+    optional_column,
+    texts,
+)
 from polyprompt.data.splits import USUAL
 from polyprompt.errors import DataError, install
 from polyprompt.media.suffixes import SEEN
@@ -182,7 +193,7 @@ def _rows_of(shard: Path, known: str, name: str, members: Members, names: list[s
             return
         raise DataError(f"{where}: a picture without a caption; add {name}.txt, or {name}.json with a caption")
     split_name = optional_column(list(about), SPLIT)
-    split = str(about[split_name]) if split_name and about[split_name] else _split_of(shard)
+    split = (name_in(about[split_name], split_name, where) if split_name else "") or _split_of(shard)
     key = f"{known}/{readable(image.name if image else name)}"
     picture = Picture(key, partial(read_slice, shard, image.offset_data, image.size)) if image else None
     for caption in captions or [None]:
@@ -207,9 +218,9 @@ def _label(
     cell = _text(shard, members[CLASS], where) if CLASS in members else about.get(given) if given else None
     if cell is None:
         return None, None
-    label = label_of(cell, where)
+    label = label_or_empty(cell, where)
     if name:
-        return label, str(about[name])
+        return label, name_in(about[name], name, where).strip()
     return label, names[label] if isinstance(label, int) and 0 <= label < len(names) else None
 
 
