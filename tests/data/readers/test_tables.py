@@ -273,3 +273,15 @@ def test_a_sentence_that_may_stand_for_none_is_told_and_kept(tmp_path, messages)
     (tmp_path / "sts.csv").write_text("sentence1,sentence2,score\na,nan,1\n")
     assert read_scored(str(tmp_path / "sts.csv")).second == ("nan",)
     assert "sts.csv: 1 sentence may stand for none (sts.csv, line 2: 'nan')." in messages()
+
+
+@pytest.mark.parametrize("name", ["photos.csv", "x.jsonl", "captions.csv", "captions.txt"])
+def test_a_folder_may_be_called_like_a_table(root, name):
+    root.pictures(f"{name}/cat/1.png", f"{name}/dog/1.png")
+    source = str(root.path / name)
+    assert labelled(read_labelled(source)) == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
+    with pytest.raises(DataError, match=f"{name}: no captions found in it") as caught:
+        read_pairs(source)
+    assert one_line(caught)
+    root.file(f"{name}/captions.csv", "file,caption\ncat/1.png,a\n")
+    assert captions(read_pairs(source)) == [("cat/1.png", "a")]

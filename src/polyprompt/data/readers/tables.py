@@ -60,9 +60,11 @@ class Columns:
 def fits(source: str) -> bool:
     """Whether this is a table, or a folder with one."""
     path = Path(source)
+    if path.is_dir():
+        return any((path / name).is_file() for name in TABLES)
     if path.name.lower() == "captions.txt":
         return path.is_file()
-    return path.suffix.lower() in ENDINGS or any((path / name).is_file() for name in TABLES)
+    return path.suffix.lower() in ENDINGS
 
 
 def rows(source: str) -> Iterator[Row | ScoredRow]:
