@@ -13,3 +13,14 @@ def test_flickrs_own_files(root, messages):
     assert captions(read_pairs(str(root.path))) == expected
     assert captions(read_pairs(str(root.path / "Flickr8k.token.txt"), "test")) == expected[1:]
     assert "left out 2 captions of 3.jpg.1, a picture that does not exist" in messages()
+
+
+def test_flickr8ks_folder_of_texts_as_it_is_published(root, messages):
+    root.pictures("Flicker8k_Dataset/1.jpg").file("Flickr8k_text/Flickr8k.token.txt", "1.jpg#0\tA dog runs .\n")
+    root.file("Flickr8k_text/Flickr8k.lemma.token.txt", "1.jpg#0\tA dog run .\n")
+    assert captions(read_pairs(str(root.path / "Flickr8k_text"))) == [("1.jpg", "A dog runs .")]
+    line = "Flickr8k.token.txt is read, Flickr8k.lemma.token.txt of the same captions is left out."
+    assert f"Flickr8k_text: {line}" in messages()
+    lemmas = str(root.path / "Flickr8k_text/Flickr8k.lemma.token.txt")
+    assert captions(read_pairs(lemmas)) == [("1.jpg", "A dog run .")]
+    assert line not in messages()

@@ -2,7 +2,7 @@
 
 Flickr8k's lists of names (`Flickr_8k.trainImages.txt`, `.devImages.txt`, `.testImages.txt`) give the splits, where they
 lie beside it (Hodosh et al. 2013). The published Flickr8k file has five captions of `2258277193_586949ec62.jpg.1`, a
-picture that does not exist: these are left out.
+picture that does not exist: these are left out, and so is `Flickr8k.lemma.token.txt`, which holds the same captions.
 """
 
 import re
@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyprompt.data.files import Places, key_of
-from polyprompt.data.messages import count, say_once
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 
 WHAT = "Flickr's captions (*.token, *.token.txt)"
 LISTS = {"train": "*trainImages.txt", "dev": "*devImages.txt", "test": "*testImages.txt"}
+
+UNPACKED = ("../Flicker8k_Dataset", "../Flickr8k_Dataset")
+"""Where the pictures lie beside the folder `Flickr8k_text`."""
 
 
 def fits(source: str) -> bool:
@@ -32,8 +35,10 @@ def rows(source: str) -> Iterator[Row]:
     """
     path = Path(source)
     file = _files(path)[0] if path.is_dir() else path
+    if path.is_dir() and (lemmas := [other.name for other in _all_files(path) if other != file]):
+        say_once(str(file), f"{path.name}: {file.name} is read, {some(lemmas)} of the same captions is left out.")
     split_of = _splits(file.parent)
-    places = Places(file)
+    places = Places(file, *UNPACKED)
     ghosts: list[str] = []
     for number, line in enumerate(_lines(file), 1):
         if not line:
@@ -72,4 +77,10 @@ def _lines(file: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Without Flickr8k's lemmas, which are not as people write, where the captions lie beside them."""
+    files = _all_files(folder)
+    return [file for file in files if ".lemma." not in file.name.lower()] or files
+
+
+def _all_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in ("*.token", "*.token.txt") for path in folder.glob(pattern))
