@@ -6,7 +6,7 @@ import pytest
 from miniatures import Root
 from toy_data import captions, keys
 
-from polyprompt.data.files import pictures_in
+from polyprompt.data.files import Places, pictures_in
 from polyprompt.data.read import read_labelled, read_pairs
 from polyprompt.errors import DataError
 
@@ -72,3 +72,16 @@ def test_paths_written_on_windows(root, messages):
     root.file("captions.csv", "file,caption\nred\\2.png,a\n")
     with pytest.raises(DataError, match=r"it is written with \\, as on Windows; / was tried, too"):
         read_pairs(str(root.path))
+
+
+def test_two_dots_after_a_link_lead_where_the_system_says(root, tmp_path):
+    root.pictures("1.png", "2.png")
+    other = Root(tmp_path / "other").pictures("in/x.png").file("1.png", b"another")
+    (root.path / "linked").symlink_to(other.path / "in")
+    places = Places(root.path / "list.csv")
+    found = [places.find(name) for name in ("1.png", "linked/../1.png", "linked/../../d/1.png")]
+    assert [(picture.key, picture.read() == b"another") for picture in found if picture] == [
+        ("1.png", False),
+        ("linked/../1.png", True),
+        ("1.png", False),
+    ]

@@ -158,3 +158,26 @@ def test_two_spellings_of_one_split_of_sentences_are_one(root, messages):
     for split in ("train", "Train "):
         assert read_scored(str(root.path / "sts.csv"), split).scores == (1.0, 2.0)
     assert "'Train ' (1 rows) and 'train' (1 rows) are read as one split" in messages()
+
+
+def test_one_file_by_two_names_in_two_splits_is_told(root, messages):
+    root.pictures("images/1.png", "images/2.png")
+    names = [root.path / "images/1.png", "images/1.png", f"../{root.path.name}/images/1.png", "./1.png"]
+    for number, name in enumerate(names[1:]):
+        text = f"file,caption,split\n{names[0]},a,train\n{name},b,test\n2.png,c,train\n"
+        source = str(root.file(f"{number}.csv", text).path / f"{number}.csv")
+        key = str(names[0])
+        assert captions(read_pairs(source, "test")) == [(key, "b")]
+        line = messages()
+        assert f"1 picture is named in two ways, and read as one ({str(name).removeprefix('./')} is {key})" in line
+        assert f"1 picture lies in two splits, so what is scored was seen before: {key} in train and test" in line
+        assert captions(read_pairs(source)) == [(key, "a"), (key, "b"), ("2.png", "c")]
+
+    root.file("labels.csv", f"file,label,split\n1.png,a,train\n2.png,b,train\n{names[0]},a,test\n2.png,b,test\n")
+    assert keys(read_labelled(str(root.path / "labels.csv"), "test")) == ["1.png", "2.png"]
+    assert "1.png in train and test" in messages()
+    root.json(
+        "split_x.json", {"train": [["images/1.png", 0, "a"]], "test": [[str(names[0]), 0, "a"], ["2.png", 1, "b"]]}
+    )
+    assert keys(read_labelled(str(root.path / "split_x.json"), "test")) == ["images/1.png", "2.png"]
+    assert "images/1.png in train and test" in messages()

@@ -184,7 +184,7 @@ class Places:
     """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
 
     `also` names more such folders, for lists whose official layout has others. Paths written on Windows are read as
-    well; how many were `warn` says.
+    well; a file that is named in two ways ("a.jpg" and "/photos/a.jpg") is one picture. How many were `warn` says.
     """
 
     def __init__(self, list_file: Path, *also: str) -> None:
@@ -193,20 +193,37 @@ class Places:
         usual = [name for name in self._folders(folder) if name.lower() in PICTURE_FOLDERS]
         self.roots = [folder, *(folder / name for name in also), *(folder / name for name in usual)]
         self.windows: list[str] = []
+        self.key_of_file: dict[str, str] = {}
+        self.again: dict[str, str] = {}
+        """Other keys of files that have one already, with that one."""
 
     def find(self, name: str, key: str | None = None) -> Picture | None:
-        """The picture of this name; its key is `key_of(name)` if not given."""
+        """The picture of this name; its key, if not given, is `key_of` the name that its file was first found by."""
         if (path := self._path(name)) is None and "\\" in name:
             name = PureWindowsPath(name).as_posix()
             if path := self._path(name):
                 self.windows.append(name)
-        return None if path is None else Picture(key_of(name) if key is None else key, partial(file_bytes, path))
+        if path is None:
+            return None
+        return Picture(self._first_key(path, key_of(name)) if key is None else key, partial(file_bytes, path))
 
     def warn(self) -> None:
         """Says how many paths were written in another way than they were read."""
         if self.windows:
             number = count(len(self.windows), "path")
             say_once(str(self.list), rf"{self.list.name}: {number} with \ read with / instead ({self.windows[0]}).")
+        if self.again:
+            number = count(len(self.again), "picture is", "pictures are")
+            examples = some([f"{other} is {first}" for other, first in self.again.items()])
+            say_once(str(self.list), f"{self.list.name}: {number} named in two ways, and read as one ({examples}).")
+
+    def _first_key(self, path: Path, key: str) -> str:
+        # links are resolved only where "..", after a linked folder, does not lead where its letters say
+        file = os.path.realpath(path) if ".." in path.parts else os.path.abspath(path)
+        first = self.key_of_file.setdefault(file, key)
+        if first != key:
+            self.again[key] = first
+        return first
 
     def _path(self, name: str) -> Path | None:
         paths = (root / name for root in self.roots)

@@ -52,7 +52,9 @@ def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
             if not _is_entry(entry):
                 raise DataError(f"{where}: is {entry!r:.80}; must be [path, label, class name]")
             name, label, class_name = entry
-            yield Row(where, key_of(name), places.find(name), split=split, label=label, class_name=class_name)
+            picture = places.find(name)
+            key = picture.key if picture else key_of(name)
+            yield Row(where, key, picture, split=split, label=label, class_name=class_name)
     places.warn()
 
 

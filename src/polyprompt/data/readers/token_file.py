@@ -51,7 +51,9 @@ def rows(source: str) -> Iterator[Row]:
         if picture is None and re.search(r"\.jpg\.\d+$", name):
             ghosts.append(name)
             continue
-        yield Row(f"{file.name}, line {number}", key_of(name), picture, caption, split_of.get(name))
+        key = picture.key if picture else key_of(name)
+        yield Row(f"{file.name}, line {number}", key, picture, caption, split_of.get(name))
+    places.warn()
     if ghosts:
         number = count(len(ghosts), "caption")
         say_once(str(file), f"{file.name}: left out {number} of {ghosts[0]}, a picture that does not exist.")
