@@ -44,8 +44,7 @@ class Classes:
         label = row.label if row.label is not None else row.class_name
         if label is None or label == "" or row.class_name == "":
             raise DataError(
-                f"{row.where}: the class of {row.key} is empty (nan, null and none count as that); name it or delete "
-                "the row"
+                f"{row.where}: the class of {row.key} is empty (nan and null count as that); name it or delete the row"
             )
         if label in self.name_of and row.class_name is None:
             return label

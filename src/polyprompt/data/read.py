@@ -14,7 +14,7 @@ from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.odd import is_list
 from polyprompt.data.readers import Reader
-from polyprompt.data.rows import Row, ScoredRow, is_empty
+from polyprompt.data.rows import EMPTY, Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
 from polyprompt.data.splits import chosen, in_split, merged, warn_of_leaks
 from polyprompt.errors import BadPicturesError, DataError
@@ -158,7 +158,7 @@ def _check_sentences(name: str, place: str, rows: Sequence[ScoredRow]) -> None:
             raise DataError(f"{where}: a sentence is empty; write it or delete the row")
         if is_list(text.strip()):
             raise DataError(f"{where}: a sentence is a list written as text, {text!r:.80}; write one sentence")
-    if odd := [f"{where}: {text!r}" for text, where in sentences if is_empty(text)]:
+    if odd := [f"{where}: {text!r}" for text, where in sentences if text.strip().casefold() in EMPTY]:
         say_once(place, f"{name}: {count(len(odd), 'sentence')} may stand for none ({some(odd)}).")
 
 

@@ -21,7 +21,9 @@ LABEL = ("label", "labels", "class", "target", "category")
 CLASS_NAME = ("class_name", "classname", "label_name", "category_name")
 
 EMPTY = frozenset({"nan", "none", "null", "n/a", "<na>", "undefined"})
-"""What programs write for a cell that holds nothing."""
+"""What programs write for a text that is not there."""
+NO_NAME = frozenset({"nan", "null", "<na>"})
+"""For a label or a split that is not there; "none" and "undefined" can be what a class is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def texts(value: object, where: str) -> list[str]:
 def is_empty(value: object) -> bool:
     """Whether a cell holds nothing: null, not a number, or a text that is blank or stands for that."""
     if isinstance(value, str):
-        return not (text := value.strip()) or text.casefold() in EMPTY
+        return not (text := value.strip()) or text.casefold() in NO_NAME
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

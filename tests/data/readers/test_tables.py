@@ -195,7 +195,7 @@ def test_a_table_of_names_needs_no_numbers(animals):
         ("path,label\ncat/1.png,\n", "line 2: the class of cat/1.png is empty"),
         (
             "path,label\ncat/1.png,cat\ndog/1.png,nan\n",
-            "line 3: the class of dog/1.png is empty .nan, null",
+            "line 3: the class of dog/1.png is empty .nan and null",
         ),
         ("path,label,class_name\ncat/1.png,0,cat\ndog/1.png,1,NaN\n", "line 3: the class of dog/1.png is empty"),
         ("path,label\ncat/1.png,cat\n", r"1 class \(cat\)"),
