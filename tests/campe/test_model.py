@@ -12,6 +12,7 @@ from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.campe.text import join
+from polyprompt.disk.files import write_manifest
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.nn.segments import segment_scores
 from polyprompt.nn.tree import sequences
@@ -219,6 +220,15 @@ def test_another_backbone_or_a_flipped_bit_is_refused(toy_campe, tmp_path):
         CAMPE.from_pretrained(tmp_path / "model")
     with pytest.raises(FileError, match="no saved model here"):
         CAMPE.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("names", [["config.json", "README.md"], ["model.safetensors"]])
+def test_a_manifest_that_does_not_name_what_is_opened_is_refused(names, toy_campe, tmp_path):
+    model = toy_campe()
+    model.save_pretrained(tmp_path / "model")
+    write_manifest(tmp_path / "model", names)
+    with pytest.raises(FileError, match=r"manifest\.json: damaged, it does not name (model|config)\."):
+        model.restored(tmp_path / "model")
 
 
 def test_the_settings_stand_in_the_saved_folder(toy_campe, tmp_path):

@@ -257,7 +257,7 @@ def test_a_missing_file_is_named(saved, name):
         files.check_manifest(saved)
 
 
-@pytest.mark.parametrize("text", ["[]", '{"model.safetensors": 3}', "{"])
+@pytest.mark.parametrize("text", ["[]", '{"model.safetensors": 3}', "{", "{}"])
 def test_a_damaged_manifest_is_named(saved, text):
     (saved / "manifest.json").write_text(text)
     with pytest.raises(FileError, match=r"manifest\.json: damaged"):
@@ -268,6 +268,30 @@ def test_a_manifest_of_some_files_ignores_the_others(saved):
     files.write_manifest(saved, ["model.safetensors"])
     (saved / "deep" / "config.json").write_text("changed")
     assert list(files.check_manifest(saved)) == ["model.safetensors"]
+
+
+def test_a_manifest_has_to_name_what_is_opened(saved):
+    files.check_manifest(saved, ["model.safetensors", "deep/config.json"])
+    files.write_manifest(saved, ["model.safetensors"])
+    with pytest.raises(FileError, match=r"manifest\.json: damaged, it does not name deep/config\.json") as error:
+        files.check_manifest(saved, ["model.safetensors", "deep/config.json"])
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["../x", "deep/../../x", "/x", "", ".", "..", "a\0", "\ud800", "../../" * 50])
+def test_a_manifest_names_files_of_its_folder(saved, name):
+    (saved.parent / "x").write_text("")
+    (saved / "manifest.json").write_text(json.dumps({name: files.sha256(saved.parent / "x")}))
+    with pytest.raises(FileError, match=r"manifest\.json: damaged, .* no name of a file in its folder") as error:
+        files.check_manifest(saved)
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "..a", "a..", "deep/.hidden"])
+def test_a_manifest_names_files_however_they_are_called(saved, name):
+    (saved / name).write_text("")
+    files.write_manifest(saved)
+    assert name in files.check_manifest(saved)
 
 
 def test_digest_keeps_parts_apart():
@@ -297,6 +321,9 @@ def test_a_cache_that_cannot_be_made(tmp_path, environ):
     one_line(error)
 
 
+CONTENT = hashlib.sha256(b"content").hexdigest()
+
+
 class Builder:
     """Counts how often it builds."""
 
@@ -321,6 +348,28 @@ def test_a_cache_is_built_once_and_again_when_damaged(capsys):
     assert (folder / "a.bin").read_bytes() == b"content"
     assert (folder.parent / "thing.damaged" / "a.bin").read_bytes() == b"Content"
     assert f"{folder / 'a.bin'}: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kept", "manifest"), [(["a.bin"], {}), ([], {}), (["a.bin", "deep/b"], {"a.bin": CONTENT})])
+def test_a_cache_of_which_the_manifest_does_not_name_all_is_built_again(kept, manifest, capsys):
+    folder, build = files.cache_folder("x") / "thing", Builder()
+    files.make_folder(folder / "deep")
+    for name in kept:
+        (folder / name).write_bytes(b"content")
+    files.write_json(folder / "manifest.json", manifest)
+    files.built_once(folder, build, "Building")
+    assert build.times == 1
+    assert sorted(os.listdir(folder)) == ["a.bin", "manifest.json"]
+    assert "It is only a cache: set aside" in capsys.readouterr().err
+
+
+def test_a_cache_may_hold_what_systems_and_killed_writers_leave():
+    folder, build = files.cache_folder("x") / "thing", Builder()
+    files.built_once(folder, build, "Building")
+    for name in (".DS_Store", ".a.0123456789ab.tmp"):
+        (folder / name).write_text("")
+    files.built_once(folder, build, "Building")
+    assert build.times == 1
 
 
 def test_a_build_that_fails_leaves_nothing_and_what_a_kill_left_is_cleared():

@@ -114,3 +114,11 @@ def test_samples_of_another_shape_are_refused_even_if_their_hashes_fit(toy_model
     with pytest.raises(FileError, match=says) as caught:
         samples.read(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_samples_that_the_manifest_does_not_name_are_refused(toy_model, toy_pairs, tmp_path):
+    folder = tmp_path / "samples"
+    collect(toy_model, toy_pairs, QUERIES, folder)
+    write_manifest(folder, [path.name for path in folder.glob("*.jpg")])
+    with pytest.raises(FileError, match=r"manifest\.json: damaged, it does not name samples\.json"):
+        samples.read(folder)

@@ -109,6 +109,7 @@ def test_a_run_without_a_model_says_how_to_go_on(tmp_path):
 )
 def test_a_config_that_holds_something_else(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"")
     write_manifest(tmp_path)
     with pytest.raises((FileError, ConfigError), match=r"config\.json: "):
         load(tmp_path)

@@ -93,3 +93,12 @@ def test_configs_come_from_plain_json():
         config_from("coop", {"contxt": 3})
     with pytest.raises(UnknownNameError, match="kgcoop"):
         term_from("kgcop", {})
+
+
+@pytest.mark.parametrize("names", [[CONFIG], [TENSORS]])
+def test_a_manifest_that_does_not_name_both_files_is_refused(saved, names):
+    _, folder = saved
+    write_manifest(folder, names)
+    with pytest.raises(FileError, match=r"manifest\.json: damaged, it does not name adapter_") as error:
+        load_adapter(folder, toy_encoder("clip"))
+    assert "\n" not in str(error.value)

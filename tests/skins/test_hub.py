@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -64,6 +65,19 @@ def test_a_run_of_align_is_laid_out_too(aligned, tmp_path):
     assert (settings["text"]["tower"], settings["image"]["tower"]) == ("llm", "cnn")
     with pytest.raises(ConfigError, match="on the hub already"):
         push_to_hub("hf:me/photos", "me/photos")
+
+
+def test_a_model_with_an_odd_manifest(place, tmp_path):
+    """One that does not name the tensors is not sent; what lies deeper is sent as it is."""
+    shutil.copytree(place / "bare", tmp_path / "model")
+    write_manifest(tmp_path / "model", ["adapter_config.json"])
+    with pytest.raises(FileError, match=r"does not name adapter_model\.safetensors"):
+        lay_out(tmp_path / "model", "me/pets", tmp_path / "sent")
+    (tmp_path / "model" / "deep").mkdir()
+    (tmp_path / "model" / "deep" / "notes.json").write_text("{}")
+    write_manifest(tmp_path / "model")
+    lay_out(tmp_path / "model", "me/pets", tmp_path / "sent")
+    assert "deep/notes.json" in check_manifest(tmp_path / "sent")
 
 
 def test_without_a_network_it_says_so_in_one_line():

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from toy_contrast import Contrast, fetch
 
+from polyprompt.disk.files import write_manifest
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.train import checkpoint
 from polyprompt.train.checkpoint import Cursor, random_state, restore, save, set_random_state
@@ -94,7 +95,7 @@ def test_two_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["task.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "not named"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_older_one_taken(name, damage, tmp_path, capsys):
     task, memory = trained(0)
     save(tmp_path, Cursor(1, 1, 1), task, memory, stacked(), PLAN)
@@ -123,6 +124,8 @@ def hurt(path, damage) -> None:
             path.write_bytes(content[:-1])
         case "missing":
             path.unlink()
+        case "not named":
+            write_manifest(path.parent, {one.name for one in path.parent.iterdir()} - {path.name, "manifest.json"})
 
 
 def test_all_damaged_is_an_error_and_none_at_all_is_not(tmp_path):
@@ -150,8 +153,6 @@ def test_another_plan_another_model_another_format_are_refused_and_the_checkpoin
     (folder,) = checkpoint.checkpoints_in(tmp_path)
     state = json.loads((folder / "state.json").read_text()) | {"format": 99}
     (folder / "state.json").write_text(json.dumps(state))
-    from polyprompt.disk.files import write_manifest
-
     write_manifest(folder)
     with pytest.raises(FileError, match="format 99"):
         restore(tmp_path, task, memory, PLAN)

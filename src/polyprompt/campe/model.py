@@ -36,6 +36,7 @@ Pictures: TypeAlias = Picture | Iterable[Picture | Frames] | Float[Tensor, "*i 3
 BATCH = 64
 """Texts encoded together."""
 TENSORS = "model.safetensors"
+FILES = ("config.json", TENSORS)
 MOVED = "--text-tower or --image-tower, text_tower= or image_tower= in Python"
 
 
@@ -334,7 +335,7 @@ def read_config(folder: Path) -> tuple[ModelSettings, dict[str, str]]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileError(f"{folder}: no saved model here (config.json is missing). Give a run's model folder.")
-    check_manifest(folder)
+    check_manifest(folder, FILES)
     saved = read_json(path)
     form = saved.get("format") if isinstance(saved, dict) else None
     if form != "polyprompt-campe-1":

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 MANIFEST = "manifest.json"
+AGAIN = "Make it again, or copy it again from where it came."
 
 
 # Writing
@@ -252,27 +253,38 @@ def digest(*parts: bytes | str) -> str:
 def write_manifest(folder: str | Path, names: Iterable[str] | None = None) -> None:
     """Write `manifest.json`, {name: sha256}, for these files of a folder; all of them, at any depth, by default."""
     folder = Path(folder)
-    if names is None:
-        paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-        names = (path.relative_to(folder).as_posix() for path in paths if not path.name.endswith(".tmp"))
+    names = _files_in(folder) if names is None else names
     write_json(folder / MANIFEST, {name: sha256(folder / name) for name in sorted(names)})
 
 
-def check_manifest(folder: str | Path) -> dict[str, str]:
+def check_manifest(folder: str | Path, opened: Iterable[str] = ()) -> dict[str, str]:
     """The manifest of a folder, {name: sha256}, after every file in it was found and had the hash that it should.
 
+    Files that it does not name may lie there, too: nothing is known of them.
+
+    Args:
+        folder: with a manifest.
+        opened: names of the files that are read next, which it has to name.
+
     Raises:
-        FileError: the folder, its manifest or a file is missing or damaged; the message names it.
+        FileError: the folder, its manifest or a file is missing or damaged, or the manifest names no file, too few or
+            one outside; the message says which.
     """
     folder = Path(folder)
-    manifest = read_json(folder / MANIFEST)
+    place, manifest = folder / MANIFEST, read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or not all(isinstance(value, str) for value in manifest.values()):
-        raise FileError(f"{folder / MANIFEST}: damaged, a manifest maps file names to their sha256.")
+        raise FileError(f"{place}: damaged, a manifest maps file names to their sha256.")
+    if not manifest:
+        raise FileError(f"{place}: damaged, it names no file. {AGAIN}")
+    if missing := [name for name in opened if name not in manifest]:
+        raise FileError(f"{place}: damaged, it does not name {missing[0]}, which is to be opened. {AGAIN}")
+    if outside := [name for name in manifest if not _lies_inside(name)]:
+        raise FileError(f"{place}: damaged, {outside[0]!r:.80} is no name of a file in its folder. {AGAIN}")
     for name, expected in manifest.items():
         if (actual := sha256(folder / name)) != expected:
             raise FileError(
                 f"{folder / name}: damaged or changed, its sha256 is {actual[:12]}… and {MANIFEST} says "
-                f"{expected[:12]}…. Make it again, or copy it again from where it came."
+                f"{expected[:12]}…. {AGAIN}"
             )
     return manifest
 
@@ -297,8 +309,9 @@ def cache_folder(*parts: str) -> Path:
 def built_once(folder: str | Path, build: Callable[[Path], None], what: str) -> Path:
     """`folder`, if it is there and its manifest holds; otherwise made by `build(temporary folder)`, once, whoever asks.
 
-    A damaged folder is set aside and built again. Of several processes one builds and the others wait. `what` tells the
-    user, on stderr, what is being done ("Converting SmolLM2-135M").
+    The manifest has to name every file but hidden ones, which systems leave behind. A damaged folder is set aside and
+    built again. Of several processes one builds and the others wait. `what` tells the user, on stderr, what is being
+    done ("Converting SmolLM2-135M").
 
     Raises:
         CacheError: there is no room for it. Errors of `build` pass through.
@@ -373,11 +386,30 @@ def _cache_root() -> Path:
 
 
 def _damage(folder: Path) -> FileError | None:
-    """What is wrong with a folder, if anything is."""
+    """What is wrong with a folder of the cache, if anything is."""
     try:
-        check_manifest(folder)
+        named = check_manifest(folder)
     except FileError as error:
         return error
+    foreign = sorted(name for name in _files_in(folder) if name not in named and not Path(name).name.startswith("."))
+    return FileError(f"{folder / foreign[0]}: damaged or foreign, {MANIFEST} does not name it.") if foreign else None
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """The files in a folder, at any depth, but its manifest and what is half written."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path != folder / MANIFEST and not path.name.endswith(".tmp"):
+            yield path.relative_to(folder).as_posix()
+
+
+def _lies_inside(name: str) -> bool:
+    """Whether a name can be one of a file below its folder."""
+    try:
+        os.fsencode(name)  # bytes that are not UTF-8 have a way to be written, other half characters have none
+    except UnicodeEncodeError:
+        return False
+    path = Path(name)
+    return "\0" not in name and not (path.drive or path.root) and path.parts != () and ".." not in path.parts
 
 
 def _temporary(path: Path) -> Path:

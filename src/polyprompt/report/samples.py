@@ -159,7 +159,7 @@ def read(folder: Path) -> Samples:
     Raises:
         FileError: a file is missing, damaged, or not what `Samples` describes.
     """
-    listed = check_manifest(folder)
+    listed = check_manifest(folder, ["samples.json"])
     path = folder / "samples.json"
     samples = read_checked(Samples, path)
     named = {one.file for one in samples.looks} | {match.file for s in samples.searches for match in s.results}

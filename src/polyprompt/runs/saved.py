@@ -27,6 +27,7 @@ from polyprompt.values import Values
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
+FILES = (CONFIG, TENSORS)
 TYPE = "POLYPROMPT"
 
 
@@ -68,7 +69,7 @@ def load_adapter(
         FileError: damaged, not an adapter of ours, or trained on another encoder.
     """
     folder = Path(folder)
-    check_manifest(folder)
+    check_manifest(folder, FILES)
     saved = read_json(folder / CONFIG)
     if not isinstance(saved, dict) or saved.get("peft_type") != TYPE:
         raise FileError(f"{folder / CONFIG}: not an adapter of polyprompt (peft_type is not {TYPE})")

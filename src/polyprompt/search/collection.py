@@ -98,7 +98,7 @@ def read_about(folder: Path) -> About:
     if isinstance(saved, dict) and HASH in saved:
         saved = read_sealed(folder / CONFIG, "Copy it again from where it came.")
     else:  # of an earlier version
-        check_manifest(folder)
+        check_manifest(folder, [CONFIG])
     try:
         form, root, model, fingerprint = (saved[key] for key in ("format", "root", "model", "fingerprint"))
         if form != FORMAT:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from polyprompt.adapt.classifier import Classifier
+from polyprompt.campe import model as aligned
 from polyprompt.campe.model import CAMPE
 from polyprompt.disk.files import check_manifest, read_json, write_json, write_manifest, write_text
 from polyprompt.disk.hub import PREFIX, SUFFIXES, fetched, is_on_hub, reached
 from polyprompt.errors import ConfigError
 from polyprompt.progress import step
+from polyprompt.runs import saved
 from polyprompt.runs.load import load, model_folder
-from polyprompt.runs.saved import CONFIG
 from polyprompt.skins.card import card_of, public
 from polyprompt.towers.encoder import Encoder
 
@@ -80,13 +81,14 @@ def lay_out(run: str | Path, repo_id: str, folder: Path, license: str | None = N
     if is_on_hub(run):
         raise ConfigError(f"{run}: is on the hub already; give a run's folder.")
     source = model_folder(run)
-    names = check_manifest(source)
+    names = check_manifest(source, saved.FILES if (source / saved.CONFIG).is_file() else aligned.FILES)
     card = card_of(run, repo_id, license)
     folder.mkdir(parents=True)
     for name in names:
         if name != CARD:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
-    for name in (CONFIG, "config.json"):
+    for name in (saved.CONFIG, "config.json"):
         if (folder / name).is_file():
             write_json(folder / name, _public(read_json(folder / name)))
     write_text(folder / CARD, card)

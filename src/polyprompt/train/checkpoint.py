@@ -24,6 +24,7 @@ from polyprompt.values import Values
 
 KEPT = 2
 FORMAT = 1
+TASK, OPTIMIZER, RANDOM, STATE = "task.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def save(
     if target.exists():  # resumed here, and stopped again before a step was done
         return
     with whole_folder(target) as temporary:
-        _write_tensors(temporary / "task.safetensors", learned_state(task))
-        _write_tensors(temporary / "optimizer.safetensors", _memory(task, optimizer))
-        _write_tensors(temporary / "random.safetensors", randoms)
-        write_json(temporary / "state.json", {"format": FORMAT, "cursor": asdict(at), "plan": dict(plan)})
+        _write_tensors(temporary / TASK, learned_state(task))
+        _write_tensors(temporary / OPTIMIZER, _memory(task, optimizer))
+        _write_tensors(temporary / RANDOM, randoms)
+        write_json(temporary / STATE, {"format": FORMAT, "cursor": asdict(at), "plan": dict(plan)})
     for old in checkpoints_in(folder)[KEPT:]:
         shutil.rmtree(old)
 
@@ -98,7 +99,7 @@ def newest(folder: Path) -> Cursor:
     """Where the newest checkpoint in a folder stands; at the start, if there is none that can be read."""
     for path in checkpoints_in(folder):
         try:
-            return Cursor(**read_json(path / "state.json")["cursor"])
+            return Cursor(**read_json(path / STATE)["cursor"])
         except (FileError, TypeError, KeyError):  # `restore` tells of it
             continue
     return Cursor()
@@ -153,7 +154,7 @@ def restore(
     checkpoints = checkpoints_in(folder)
     for path in checkpoints:
         try:
-            check_manifest(path)
+            check_manifest(path, [TASK, OPTIMIZER, RANDOM, STATE])
         except FileError as error:
             say(f"{error} Set aside as {set_aside(path).name}; trying the checkpoint before it.")
             continue
@@ -166,7 +167,7 @@ def restore(
 def _open(
     path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, plan: Values
 ) -> tuple[Cursor, dict[str, Tensor]]:
-    state = read_json(path / "state.json")
+    state = read_json(path / STATE)
     if state["format"] != FORMAT:
         raise FileError(f"{path}: format {state['format']}, this version of polyprompt reads format {FORMAT}.")
     for name, value in plan.items():
@@ -175,15 +176,15 @@ def _open(
                 f"{name} is {value!r}, but the run in {path.parent.parent} was started with {state['plan'][name]!r}. "
                 "Resume it with that, or start another run in a new folder."
             )
-    _put(path / "task.safetensors", learned_state(task))
-    memory = read_tensors(path / "optimizer.safetensors")
+    _put(path / TASK, learned_state(task))
+    memory = read_tensors(path / OPTIMIZER)
     states: dict[int, dict[str, Tensor]] = {}
     for number, (name, _) in enumerate(_optimized(task, optimizer)):
         entries = {key.removeprefix(f"{name}."): memory[key] for key in memory if key.rpartition(".")[0] == name}
         if entries:
             states[number] = entries
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Cursor(**state["cursor"]), read_tensors(path / "random.safetensors")
+    return Cursor(**state["cursor"]), read_tensors(path / RANDOM)
 
 
 @torch.no_grad()
