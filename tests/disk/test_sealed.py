@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from polyprompt.disk.sealed import read_sealed, write_sealed
+from polyprompt.disk.files import write_json
+from polyprompt.disk.sealed import is_sealed, read_sealed, write_sealed
 from polyprompt.errors import FileError
 
 CONTENT = {"name": "caf\udce9", "rate": 1e-05, "scores": {"a test": {"recall@1": 0.25}}, "seed": None}
@@ -63,6 +64,20 @@ def test_files_of_earlier_versions_are_read_and_it_is_said(tmp_path, capsys):
         path.write_text(json.dumps(half))
         with pytest.raises(FileError, match="damaged"):
             read_sealed(path, "")
+
+
+def test_a_seal_that_was_taken_away_is_missed(sealed):
+    """Where what lies beside a file shows that it had one."""
+    assert is_sealed(sealed)
+    assert read_sealed(sealed, "", sealed=True) == CONTENT
+    write_json(sealed, CONTENT)
+    assert not is_sealed(sealed)
+    with pytest.raises(FileError, match=r"results\.json: altered, it was written with a hash .* Do this\.$"):
+        read_sealed(sealed, "Do this.", sealed=True)
+    for other in ("{", "[]"):
+        sealed.write_text(other)
+        assert not is_sealed(sealed)
+    assert not is_sealed(sealed.with_name("none"))
 
 
 @pytest.mark.parametrize("name", ["files", "sha256"])

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from toy_encoders import toy_encoder
 
-from polyprompt.errors import ConfigError, DataError
+from polyprompt.disk.files import write_bytes, write_json
+from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.methods import CANDIDATES
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.load import load
@@ -86,6 +87,13 @@ def test_what_was_tried_is_not_tried_again(squares, tmp_path):
     stopping.remove()
     before = noted()
     assert before.keys() == {f"{name}.json" for name in CANDIDATES[:2]}
+    note = trials / f"{CANDIDATES[0]}.json"
+    whole = note.read_bytes()
+    write_json(note, {name: value for name, value in read(note).items() if name not in ("files", "sha256")})
+    with pytest.raises(FileError, match=r"zeroshot\.json: altered, .* has none any more"):
+        adapt(quick(squares), tmp_path / "run", encoder=encoder, resume=True)
+    write_bytes(note, whole)
+    before = noted()
     adapt(quick(squares), tmp_path / "run", encoder=encoder, resume=True)
     assert before.items() <= noted().items()
     assert len(noted()) == len(CANDIDATES)

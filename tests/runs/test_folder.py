@@ -11,12 +11,14 @@ import torch
 from run_files import content
 from toy_runs import ToySettings, hold, train_alone
 
+from polyprompt.disk.files import write_json
 from polyprompt.errors import FileError
 from polyprompt.report.runs import read_run
 from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_inputs, read_results
 from polyprompt.runs.load import model_folder
 from polyprompt.train import checkpoint
 from polyprompt.train.checkpoint import Cursor
+from polyprompt.train.log import Log
 
 
 def opened(out, resume=False, outside=(), **settings):
@@ -274,6 +276,49 @@ def test_a_run_that_was_altered_meanwhile_does_not_go_on(name, tmp_path):
     for read in (lambda out: opened(out, resume=True).__enter__(), check_truth):
         with pytest.raises(FileError, match=rf"{name}: damaged or altered"):
             read(tmp_path)
+
+
+def unsealed(path):
+    """A file as an earlier version wrote it."""
+    content = json.loads(path.read_text())
+    write_json(path, {name: value for name, value in content.items() if name not in ("files", "sha256")})
+
+
+@pytest.mark.parametrize("gone", [["results.json"], ["results.json", "inputs.json"], ["inputs.json"]])
+def test_a_seal_that_was_taken_away_is_missed(gone, tmp_path):
+    """inputs.json or the log shows that results.json had one, and the log that inputs.json had."""
+    with opened(tmp_path) as run:
+        run.start({"encoder": "a"})
+        if "inputs.json" in gone:
+            log = Log(tmp_path / "log.jsonl")
+            log.open(0, "")
+            log.add({"step": 1})
+        if "results.json" in gone:
+            run.finish(run.head(), Path.mkdir)
+    for name in gone:
+        unsealed(tmp_path / name)
+    for read in (lambda out: opened(out, resume=True).__enter__(), check_truth):
+        with pytest.raises(FileError, match=rf"{gone[0]}: altered, it was written with a hash and has none any more"):
+            read(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_is_read_and_goes_on(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        run.start({"encoder": "a"})
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    unsealed(tmp_path / "inputs.json")
+    with opened(tmp_path, resume=True) as run:
+        run.start({"encoder": "a"})
+        log = Log(tmp_path / "log.jsonl")
+        log.open(len('{"step": 1}\n'), "")
+        log.add({"step": 2})
+        run.finish(run.head(), Path.mkdir)
+    assert read_inputs(tmp_path)["encoder"] == "a"
+    assert read_results(tmp_path)["name"] == "toy"
+    assert "inputs.json: comes from a version that did not seal it" in capsys.readouterr().err
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    unsealed(tmp_path / "results.json")
+    assert read_results(tmp_path)["name"] == "toy"
 
 
 def test_seconds_count_every_stretch(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy_search import ToyModel, flip, paths, picture, plain
 
+from polyprompt.disk.files import read_json, write_json
 from polyprompt.errors import FileError
 from polyprompt.search import collection as module
 from polyprompt.search.candidates import in_folder
@@ -118,15 +119,16 @@ def test_rows_that_are_cut_while_they_are_asked_kill_nobody(store, model, filled
             one()
 
 
-@pytest.mark.parametrize("how", ["flip", "gone", "cut", "folder"])
+@pytest.mark.parametrize("how", ["flip", "gone", "cut", "folder", "unsealed"])
 def test_a_damaged_index_is_made_again(how, model, filled, capsys):
     before = paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99))
-    (base,) = (filled / "index").glob("*.sqlite")
+    (base,), index = (filled / "index").glob("*.sqlite"), filled / "index" / "index.json"
     {
         "flip": lambda: flip(base),
         "gone": base.unlink,
-        "cut": lambda: (filled / "index" / "index.json").write_text("{"),
+        "cut": lambda: index.write_text("{"),
         "folder": lambda: shutil.rmtree(filled / "index"),
+        "unsealed": lambda: write_json(index, {"index": read_json(index)["index"]}),
     }[how]()
     assert paths(ask(Collection(filled), Query(wanted=model.texts(["x"])), 99)) == before
     assert "made again from them" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 A sealed file ends with `files`, {name: sha256, or null where there was none}, and `sha256`, the hash of the text before
 it is added. It is written in one piece, so that at no moment a file and its hash disagree; and it has to be, to the
-byte, what `write_sealed` makes of its content. Files of earlier versions have no seal: they are read, and it is said.
+byte, what `write_sealed` makes of its content. Files of earlier versions have no seal: they are read, and it is said,
+unless other files show that this one had its seal.
 """
 
 import hashlib
@@ -33,12 +34,13 @@ def write_sealed(path: Path, content: Values, beside: Iterable[str] = ()) -> Non
     write_text(path, _sealed(path, content, {name: _hash(path.with_name(name)) for name in beside}))
 
 
-def read_sealed(path: Path, advice: str) -> Json:
+def read_sealed(path: Path, advice: str, *, sealed: bool = False) -> Json:
     """What a sealed file says, once it and the files that it stands for were found as they were.
 
     Args:
         path: the file.
         advice: a sentence: what to do where the file itself was altered.
+        sealed: whether what lies beside it shows that it was written with a seal.
 
     Raises:
         FileError: it, or a file beside it, is missing, damaged or altered; the message names it.
@@ -47,6 +49,8 @@ def read_sealed(path: Path, advice: str) -> Json:
     if not isinstance(content, dict):
         raise FileError(f"{path}: damaged or foreign, it has to hold names and values.")
     if not content.keys() & {FILES, HASH}:
+        if sealed:
+            raise FileError(f"{path}: altered, it was written with a hash and has none any more. {advice}")
         _warn_of_unsealed(path)
         return content
     files, _ = content.pop(FILES, None), content.pop(HASH, None)
@@ -59,6 +63,15 @@ def read_sealed(path: Path, advice: str) -> Json:
                 "back as it was, or run it again in another folder."
             )
     return content
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is there that has a seal, be it right or wrong."""
+    try:
+        content = read_json(path)
+    except FileError:
+        return False
+    return isinstance(content, dict) and bool(content.keys() & {FILES, HASH})
 
 
 def _sealed(path: Path, content: Values, files: Mapping[str, str | None]) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from polyprompt.data.fewshot import hold_out
 from polyprompt.data.items import Labelled
 from polyprompt.disk.files import make_folder
-from polyprompt.disk.sealed import read_sealed, write_sealed
+from polyprompt.disk.sealed import is_sealed, read_sealed, write_sealed
 from polyprompt.errors import ConfigError, DataError, TowerError, TrainingError
 from polyprompt.methods import CANDIDATES
 from polyprompt.progress import say
-from polyprompt.runs.folder import TRIALS
+from polyprompt.runs.folder import INPUTS, TRIALS
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -65,7 +65,7 @@ def choose(
             tried = _tried(name, settings, (kept, held), tests, encoder, trials / name, max(share, 0.001), resume)
             on_main_process(lambda note=note, tried=tried: write_sealed(note, tried))
             say(f"auto: {line(tried)}")
-        candidates.append(read_sealed(note, "Remove it, and it is tried again."))
+        candidates.append(read_sealed(note, "Remove it, and it is tried again.", sealed=is_sealed(folder / INPUTS)))
         if is_main_process():
             shutil.rmtree(trials / name, ignore_errors=True)
     best = max((one for one in candidates if "accuracy" in one), key=lambda one: one["accuracy"])  # the first of equals

@@ -32,13 +32,13 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from polyprompt.disk.files import make_folder, read_json, sweep, write_json, writing
 from polyprompt.disk.places import nearby
-from polyprompt.disk.sealed import read_sealed, write_sealed
+from polyprompt.disk.sealed import is_sealed, read_sealed, write_sealed
 from polyprompt.errors import ConfigError, FileError
 from polyprompt.progress import say
 from polyprompt.runs.machine import machine
 from polyprompt.runs.processes import is_main_process, on_main_process
 from polyprompt.settings import Settings, checked
-from polyprompt.train import checkpoint
+from polyprompt.train import checkpoint, log
 from polyprompt.train.log import LOG
 from polyprompt.values import Json, Values
 
@@ -267,7 +267,8 @@ def read_results(folder: Path) -> Json:
         raise FileError(
             f"{folder}: not a finished run, it has no {RESULTS}.{nearby(folder)} Give the folder that --out named."
         )
-    return read_sealed(folder / RESULTS, "Put it back as it was, or remove it and go on with --resume.")
+    sealed = is_sealed(folder / INPUTS) or log.is_sealed(folder / LOG)
+    return read_sealed(folder / RESULTS, "Put it back as it was, or remove it and go on with --resume.", sealed=sealed)
 
 
 def read_inputs(folder: Path) -> Json:
@@ -276,7 +277,8 @@ def read_inputs(folder: Path) -> Json:
     Raises:
         FileError: inputs.json or config.json is missing, damaged or was altered.
     """
-    return read_sealed(folder / INPUTS, "Put it back as it was, or start again in another folder.")
+    sealed = log.is_sealed(folder / LOG)
+    return read_sealed(folder / INPUTS, "Put it back as it was, or start again in another folder.", sealed=sealed)
 
 
 def check_truth(folder: Path) -> None:

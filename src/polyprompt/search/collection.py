@@ -258,7 +258,7 @@ def read_index(folder: Path) -> Shown | None:
     """What index.json says, if its files are what their names say."""
     place = folder / "index"
     try:
-        shown = Shown(**read_sealed(place / INDEX, "It is made again.")["index"])
+        shown = Shown(**read_sealed(place / INDEX, "It is made again.", sealed=True)["index"])
         stamps = Stamps(place)
         for name in filter(None, (shown.files, shown.codes)):
             stamps.check(place / name)

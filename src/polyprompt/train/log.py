@@ -116,6 +116,15 @@ def read_log(path: Path) -> list[Json]:
     return lines
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a log is there that was begun by a version that writes hashes."""
+    try:
+        first = read_bytes(path).partition(b"\n")[0]
+    except FileError:
+        return False
+    return SEALED.match(first.decode("utf-8", "replace")) is not None
+
+
 def _rows(text: str) -> Iterator[tuple[int, str]]:
     return ((number, row) for number, row in enumerate(text.split("\n"), 1) if row.strip())
 
