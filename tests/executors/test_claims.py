@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from polyprompt.disk import files
 from polyprompt.errors import FileError
 from polyprompt.executors.claims import take
 
@@ -79,6 +80,41 @@ def test_a_holder_elsewhere_or_half_written_has_its_lease(tmp_path, holder):
     long_ago = time.time() - 6
     os.utime(tmp_path / "work" / "1", (long_ago, long_ago))
     assert take(tmp_path / "work", lease=5.0).number == 2
+
+
+HERE = {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *('"abc"', "[1]", "1", "[" * 100_000, "\xff", '{"host": 1}'),
+        *(json.dumps(HERE | more) for more in ({}, {"began": 1}, {"began": "1", "pid": "1"})),
+    ],
+    ids=range(9),
+)
+def test_a_damaged_claim_has_its_lease(tmp_path, damage):
+    path = files.make_folder(tmp_path / "work") / "1"
+    path.write_text(damage, encoding="latin-1")
+    assert take(tmp_path / "work", lease=5.0) is None
+    long_ago = time.time() - 6
+    os.utime(path, (long_ago, long_ago))
+    assert take(tmp_path / "work", lease=5.0).number == 2
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_a_claims_place_has_its_lease(tmp_path, make):
+    path = files.make_folder(tmp_path / "work") / "1"
+    make(path)
+    assert take(tmp_path / "work", lease=5.0) is None
+    long_ago = time.time() - 6
+    os.utime(path, (long_ago, long_ago))
+    assert take(tmp_path / "work", lease=5.0).number == 2
+
+
+def test_a_claim_that_goes_while_it_is_looked_at_is_no_more(tmp_path):
+    os.symlink("nowhere", files.make_folder(tmp_path / "work") / "1")
+    assert take(tmp_path / "work").number == 2
 
 
 def test_a_number_of_a_process_that_is_used_again_is_another_process(tmp_path):

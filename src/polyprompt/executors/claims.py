@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyprompt.disk.files import make_folder, writing
+from polyprompt.disk.files import make_folder, read_json, writing
+from polyprompt.errors import FileError
 
 LEASE = 60.0
 """Seconds that a holder may stay silent."""
@@ -79,11 +80,11 @@ def take(folder: Path, lease: float = LEASE) -> Claim | None:
         FileError: the folder cannot be written.
     """
     make_folder(folder)
-    number = max((int(name) for name in os.listdir(folder) if name.isdecimal()), default=0)
-    if number and _alive(folder / str(number), lease):
-        return None
-    claim = Claim(folder, number + 1, lease, threading.Event())
     with writing(folder):
+        number = max((int(name) for name in os.listdir(folder) if name.isdecimal()), default=0)
+        if number and _alive(folder / str(number), lease):
+            return None
+        claim = Claim(folder, number + 1, lease, threading.Event())
         try:
             with open(folder / str(claim.number), "x") as file:
                 json.dump(_me(), file)
@@ -96,18 +97,27 @@ def take(folder: Path, lease: float = LEASE) -> Claim | None:
 def _alive(path: Path, lease: float) -> bool:
     """Whether a claim's holder is at work, as far as can be seen from here."""
     try:
-        holder = json.loads(path.read_text() or "null")
-    except ValueError:  # it is being written
+        holder = read_json(path)
+    except FileError:  # it is being written, or damaged: then its time alone counts
         holder = None
-    if holder == {}:
-        return False
-    if holder and holder["host"] == socket.gethostname() and _began(holder["pid"]) != holder["began"]:
+    if holder == {} or _is_gone(holder):
         return False
     clock = path.parent / f".clock-{os.getpid()}-{threading.get_ident()}"  # the file system's own
     clock.touch()
     now = clock.stat().st_mtime
     clock.unlink(missing_ok=True)
-    return now - path.stat().st_mtime < lease
+    try:
+        return now - path.stat().st_mtime < lease
+    except FileNotFoundError:  # dropped a moment ago
+        return False
+
+
+def _is_gone(holder: object) -> bool:
+    """Whether what a claim says is whole, and its holder was a process of this machine that has ended."""
+    if not isinstance(holder, dict) or holder.get("host") != socket.gethostname():
+        return False
+    pid, began = holder.get("pid"), holder.get("began")
+    return isinstance(pid, int) and isinstance(began, str) and _began(pid) != began
 
 
 def _me() -> dict[str, str | int | float]:
