@@ -1,5 +1,7 @@
 """Rows of words and slots, against rows written by hand."""
 
+import re
+
 import pytest
 from toy_encoders import toy_encoder
 
@@ -33,5 +35,12 @@ def test_words_go_on_behind_the_context_that_starts_from_them(text):
 def test_templates_class_by_class(text):
     rows = filled(text, ["a {}", "{} b"], ["x", "y_z"])
     assert [read(text, row) for row in rows] == ["a x", "x b", "a y z", "y z b"]
-    with pytest.raises(ConfigError, match=r"template 'a cat': needs one \{\}"):
-        filled(text, ["a cat"], ["x"])
+    for template in ("a cat", "a {} and {}", "a {0}"):
+        with pytest.raises(ConfigError, match=re.escape(f"template {template!r}: needs one {{}}")):
+            filled(text, [template], ["x"])
+
+
+@pytest.mark.parametrize("template", ["a {} {", "{} {x}", "} {}", "{} {0.a}", "{{}}", "{} %s"])
+def test_other_braces_of_a_template_are_text(text, template):
+    (row,) = filled(text, [template], ["{y}"])
+    assert read(text, row) == template.replace("{}", "{y}")

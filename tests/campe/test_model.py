@@ -200,6 +200,13 @@ def test_an_unknown_setting_is_refused_with_the_near_one():
         checked(ModelSettings, {"text": {"promts": 3}})
 
 
+def test_other_braces_of_a_template_are_text(toy_campe):
+    braces = {"text.template": "{} {x} {", "text.negated_template": "} not {}", "loss.negation": 0.1}
+    model, plain = toy_campe(**braces), toy_campe()
+    assert model.prompts == tuple(f"{word} {{x}} {{" for word in model.settings.text.adaptive_words())
+    assert model.encode_text(["a dog"]).shape == plain.encode_text(["a dog"]).shape
+
+
 def test_an_empty_text_is_refused(toy_campe):
     with pytest.raises(DataError, match="is empty"):
         toy_campe().encode_text(["a dog", ""])

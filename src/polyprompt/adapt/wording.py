@@ -40,14 +40,16 @@ def filled(
 ) -> list[list[int]]:
     """Rows without slots: each template with each class name in it, class by class; `underscores` leaves names as is.
 
+    In a template `{}` is the class name's place; other braces are text.
+
     Raises:
-        ConfigError: a template has no `{}`.
+        ConfigError: a template has no `{}`, or several.
     """
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"template {template!r}: needs one {{}} where the class name goes")
     written = class_names if underscores else [in_prompt(name) for name in class_names]
-    return [text.words(template.format(name)) for name in written for template in templates]
+    return [text.words(template.replace("{}", name)) for name in written for template in templates]
 
 
 def behind(text: TextTower, words: str) -> list[int]:

@@ -75,7 +75,7 @@ class CAMPE(nn.Module):
         text = self.settings.text
         if text.readout != "prompts":
             return (text.readout,)
-        return tuple(text.template.format(word) for word in text.adaptive_words())
+        return tuple(text.template.replace("{}", word) for word in text.adaptive_words())
 
     @property
     def scale(self) -> Float[Tensor, ""]:

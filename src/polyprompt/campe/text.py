@@ -105,7 +105,7 @@ def _branch(llm: LLM, template: str, word: str) -> Branch:
             f"template {template!r} has {template.count('{}')} places for an adaptive word; write exactly one {{}}, "
             'as in "the {} of the image means:".'
         )
-    ids, places = llm.behind(" " + template.format(word))
+    ids, places = llm.behind(" " + template.replace("{}", word))
     end = 1 + template.index("{}") + len(word)
     adaptive = next((i for i, (_, stop) in enumerate(places) if stop >= end), None)
     if adaptive is None or not word.strip():

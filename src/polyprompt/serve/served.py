@@ -64,7 +64,9 @@ class ServedModel:
         if isinstance(self.embedder, AdaptedEmbedder):
             return await self.texts(labels)
         templates = ZeroShot().templates
-        rows = await self.texts([template.format(in_prompt(label)) for label in labels for template in templates])
+        rows = await self.texts(
+            [template.replace("{}", in_prompt(label)) for label in labels for template in templates]
+        )
         return unit(rows.unflatten(0, (len(labels), -1)).mean(dim=1))
 
     @property
