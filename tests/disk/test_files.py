@@ -631,6 +631,14 @@ def test_a_cache_may_be_named_from_home_and_needs_one(tmp_path, environ, monkeyp
         files.cache_folder("a")
 
 
+def test_a_cache_in_nobodys_home_folder(environ, tmp_path):
+    environ(POLYPROMPT_CACHE="~no-such-user/x")
+    with pytest.raises(CacheError, match="POLYPROMPT_CACHE is ~no-such-user/x, and nobody") as error:
+        files.cache_folder("a")
+    one_line(error)
+    files.write_bytes(tmp_path / "a", b"")  # which needs no cache
+
+
 def test_a_foreign_folder_in_a_caches_place_is_set_aside_and_said(capsys):
     folder = files.make_folder(files.cache_folder("x") / "thing")
     (folder / "theirs").write_text("")

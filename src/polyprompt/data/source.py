@@ -122,7 +122,10 @@ def _of_catalogue(source: str, kind: Kind) -> Source | None:
                 f"{name}: where it lies is not known. Set {ROOT} to the folder that holds {entry.folders[0]}/, or "
                 f"write {name}@FOLDER"
             )
-        place = entry.folder(name, Path(root).expanduser())
+        try:
+            place = entry.folder(name, Path(root).expanduser())
+        except RuntimeError:
+            raise DataError(f"{name}: nobody has the home folder in {root}; name another folder") from None
     splits = entry.splits_in(part)
     full = f"{name}:{part}" if part and part != entry.default_part else name
 

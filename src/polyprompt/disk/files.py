@@ -376,7 +376,10 @@ def _download(name: str, version: str, folder: Path) -> Path:
 
 def _cache_root() -> Path:
     if chosen := os.environ.get("POLYPROMPT_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError:
+            raise CacheError(f"POLYPROMPT_CACHE is {chosen}, and nobody has that home folder; set another.") from None
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "polyprompt"
     try:

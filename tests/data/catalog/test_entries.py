@@ -83,6 +83,13 @@ def test_names_are_found_however_they_are_spelled(name):
 # Where a set lies
 
 
+@pytest.mark.parametrize("source", ["eurosat", "eurosat@~no-such-user/x"])
+def test_a_root_in_nobodys_home_folder(source, environ):
+    environ(POLYPROMPT_DATA="~no-such-user/x")
+    with pytest.raises(DataError, match=r"^eurosat: nobody has the home folder in ~no-such-user/x"):
+        read_labelled(source)
+
+
 def test_the_root_is_in_the_name_or_in_the_environment(root, environ, tmp_path_factory):
     root.pictures("eurosat/2750/Forest/1.jpg", "eurosat/2750/River/1.jpg")
     root.json("eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]})
