@@ -211,6 +211,19 @@ def test_all_files_of_a_folder_can_be_read_by_whom_the_umask_lets(tmp_path):
     assert {path.stat().st_mode for path in paths} == {(tmp_path / "plain").stat().st_mode}
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_can_be_read_by_whom_the_umask_lets(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # the second in place of the first
+            with files.whole_file(tmp_path / "a.safetensors") as temporary:
+                save_file({"weight": np.zeros(5)}, temporary)
+        files.write_text(tmp_path / "b", "b")
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"a.safetensors": mode, "b": mode}
+
+
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(FileError, match=r"nowhere/a.bin: cannot be written \(No such file"):
         files.write_bytes(tmp_path / "nowhere" / "a.bin", b"")

@@ -41,6 +41,8 @@ AGAIN = "Make it again, or copy it again from where it came."
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path to write to; it takes the place of `path` when the block ends, and vanishes when it fails.
 
+    Who may read it is what the umask says, whoever writes it: safetensors writes files that nobody else may read.
+
     Raises:
         FileError: the file cannot be written (`CacheError` inside the cache folder); the old one is still there.
     """
@@ -49,6 +51,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
+            if not temporary.stat().st_mode & 0o077:
+                temporary.chmod(_new_mode(path))
             _bring_to_disk(temporary)
             os.replace(temporary, path)
             _bring_to_disk(path.parent)
@@ -418,6 +422,15 @@ def _lies_inside(name: str) -> bool:
 def _temporary(path: Path) -> Path:
     """A name beside `path` that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def _new_mode(path: Path) -> int:
+    """The mode of a new file beside `path`, as the umask gives it; to read the umask itself, one has to change it."""
+    new = _temporary(path)
+    new.touch()
+    mode = new.stat().st_mode
+    new.unlink()
+    return mode
 
 
 def _bring_to_disk(path: Path) -> None:
