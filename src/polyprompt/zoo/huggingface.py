@@ -24,15 +24,23 @@ from polyprompt.towers.weights import built
 from polyprompt.towers.words import Words, huggingface_words
 from polyprompt.values import Foreign, Json, Values
 from polyprompt.zoo.openai import fill, under
+from polyprompt.zoo.same_pixels import check_same_pixels
 
 KINDS = ("clip", "siglip", "siglip2")
+WIDEST = 2048
+"""Pixels along a side; no dual encoder has a quarter of that area, and a config may say any number."""
 INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers."""
 SETTINGS = (
     *("do_resize", "do_rescale", "do_normalize", "do_center_crop", "rescale_factor", "resample", "size", "crop_size"),
     *("image_mean", "image_std", "do_pad"),
 )
-"""Of an image processor, those that change pixels."""
+"""Of an image processor, those that change pixels and are read."""
+HARMLESS = (
+    *("do_convert_rgb", "do_reduce_labels", "data_format", "input_data_format", "return_tensors", "device"),
+    "default_to_square",
+)
+"""Those that change none: pictures come as RGB, maps of labels are not read, and `size` stands there as understood."""
 Triple = tuple[float, float, float]
 
 COMMON = {
@@ -85,8 +93,28 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     """The settings of an image processor; pixels are resized as the processor itself resizes them.
 
     Raises:
-        TowerError: a setting that `Preprocess` has no place for, named.
+        TowerError: a setting that `Preprocess` has no place for, named; a processor that makes other pixels.
     """
+    of_patches = config.model_type == "siglip2"
+    preprocess = _preprocess_of(processor, config)
+    unread = _unread(processor, ("patch_size", "max_num_patches") if of_patches else ())
+    for name, value in unread.items():  # what these do may not show in one picture
+        check_setting(not name.startswith("do_"), name, value, "false")
+    patch = config.vision_config.patch_size if of_patches else None
+    check_same_pixels(
+        processor, preprocess, ", ".join(f"{name} {value!r:.40}" for name, value in unread.items()), patch
+    )
+    return preprocess
+
+
+def _unread(processor: Foreign, also_read: tuple[str, ...]) -> Json:
+    """Settings that the processor's class knows and that are not read here, where they are more than None or False."""
+    known = getattr(processor, "_valid_kwargs_names", ())
+    read = {*SETTINGS, *HARMLESS, *also_read}
+    return {name: value for name in known if name not in read and (value := getattr(processor, name, None))}
+
+
+def _preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     from transformers.image_processing_backends import TorchvisionBackend
 
     settings: Json = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_center_crop"), True) | {
@@ -101,13 +129,14 @@ def preprocess_of(processor: Foreign, config: Foreign) -> Preprocess:
     check_setting(resample in INTERPOLATION, "resample", resample, "a number of Pillow's, 0 to 5")
     interpolation = INTERPOLATION[int(settings["resample"])]
     mean, std = _mean_and_std(settings)
-    if config.model_type == "siglip2":
-        return Preprocess(
-            naflex_grid(config.vision_config) * config.vision_config.patch_size, mean, std, interpolation, "squash"
-        )
     rules = "transformers" if isinstance(processor, TorchvisionBackend) else "transformers-pil"
     fits = interpolation not in ("box", "hamming") or rules == "transformers-pil"
     check_setting(fits, "resample", resample, "transformers' own processor has 0 to 3 for tensors")
+    if config.model_type == "siglip2":
+        pixels = naflex_grid(config.vision_config) * config.vision_config.patch_size
+        if not _is_side(pixels):
+            raise TowerError(f"config.json: its patches make {pixels:,} pixels a side; 1 to {WIDEST:,} are read")
+        return Preprocess(pixels, mean, std, interpolation, "squash", rules=rules)
     pixels, short = _sizes(settings, config.vision_config.image_size)
     if short is None:
         return Preprocess(pixels, mean, std, interpolation, "squash", rules=rules)
@@ -145,17 +174,19 @@ def _sizes(settings: Values, usual: int) -> tuple[int, int | None]:
     short = size.get("shortest_edge")
     if short is None:
         side = size.get("height")
-        check_setting(_is_side(side) and size.get("width") == side, "size", size, "height and width are equal")
+        fits = _is_side(side) and size == {"height": side, "width": side}
+        check_setting(fits, "size", size, "height and width, which are equal")
         check_setting(not cropped or pixels == side, "crop_size", cut, f"as size, {side}")
         return int(size["height"]), None
     check_setting(cropped, "do_center_crop", settings["do_center_crop"], "pictures are square in the end")
+    check_setting(size.keys() == {"shortest_edge"}, "size", size, "shortest_edge alone, or height and width")
     fits = _is_side(short) and short >= pixels
     check_setting(fits, "size", size, f"shortest_edge is at least the {pixels} pixels of crop_size")
     return pixels, short
 
 
 def _is_side(value: object) -> bool:
-    return isinstance(value, int) and 0 < value <= 10_000
+    return isinstance(value, int) and 0 < value <= WIDEST
 
 
 def naflex_grid(vision: Foreign) -> int:
