@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import timm
@@ -243,6 +244,41 @@ def test_preprocessing_comes_from_timms_notes():
     with torch.device("meta"):
         framing = timm.create_model("volo_d5_512", num_classes=0)
     assert preprocess_of(framing, "").crop == 1.0  # timm says 1.15
+
+
+@pytest.mark.parametrize(
+    ("notes", "says"),
+    [
+        ({"crop_mode": "border"}, "crop_mode is 'border', which is not read here; center or squash"),
+        ({"crop_mode": "centre"}, "crop_mode is 'centre'"),
+        ({"crop_mode": ["squash"]}, r"crop_mode is \['squash'\]"),
+        ({"interpolation": "random"}, "interpolation is 'random', which is not read here; nearest, bilinear"),
+        ({"crop_pct": 2}, r"crop_pct is 2, which is not read here; above 0, at most 1\.15"),
+        ({"crop_pct": -0.9}, r"crop_pct is -0\.9"),
+        ({"crop_pct": "0.9"}, r"crop_pct is '0\.9'"),
+        ({"mean": [0.5]}, r"mean is \[0\.5\], which is not read here; three numbers, for red, green, blue"),
+        ({"mean": ["0.5"] * 3}, "mean is"),
+        ({"std": [0.5, 0, 0.5]}, "std is .*; three numbers above 0"),
+        ({"std": [0.5, math.nan, 0.5]}, "std is"),
+    ],
+    ids=str,
+)
+def test_notes_on_pictures_that_are_not_followed_are_refused_by_name(saved, notes, says):
+    folder, _ = saved
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"] |= notes
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TowerError, match=says) as caught:
+        open_image_tower(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [32, [3, 32.0, 32.0], [32, 32], "3x32x32"], ids=str)
+def test_a_size_that_is_none_is_refused(size):
+    model = tiny("test_efficientnet")
+    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": size}
+    with pytest.raises(TowerError, match=r"image tower toy: input_size is .*three whole numbers"):
+        preprocess_of(model, "toy")
 
 
 @pytest.mark.slow

