@@ -210,6 +210,74 @@ def test_grey_arrays_are_pictures_and_odd_ones_are_told(fitted, squares):
         fitted.predict_proba([np.zeros((8, 8, 2), np.uint8)])
 
 
+def test_one_picture_is_a_list_of_one(fitted, squares, files):
+    expected = fitted.predict_proba([files[1]])
+    for one in (files[1], str(files[1]), files[1].read_bytes(), Image.fromarray(squares[0][1])):
+        np.testing.assert_array_equal(fitted.predict_proba(one), expected)
+        assert fitted.predict(one).tolist() == fitted.predict([files[1]]).tolist()
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 3), (7, 9, 4), (7, 9, 1), (7, 9)], ids=str)
+def test_an_array_that_is_one_picture_is_not_taken_apart(fitted, shape):
+    one = np.zeros(shape, np.uint8)
+    for call in (fitted.predict, fitted.predict_proba, lambda X: toy().fit(X, ["a", "b"])):
+        with pytest.raises(
+            DataError, match=r"^X has the shape \(7, 9.*one picture or a table; give a list, of one: \[X\]"
+        ):
+            call(one)
+    assert len(fitted.predict([one])) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "pictures: got a int"),
+        (None, "pictures: got a NoneType"),
+        ([], "no pictures were given"),
+        (np.array([["a.png"], ["b.png"]]), r"X has the shape \(2, 1\), one picture or a table"),
+        (np.array(5), "pictures: got a int"),
+    ],
+    ids=repr,
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_list_of_pictures_is_told(fitted, given, message):
+    with pytest.raises(DataError, match=message):
+        fitted.predict(given)
+
+
+CODES = {"red": 0, "green": 1, "blue": 2}
+
+
+def told(capsys) -> list[str]:
+    return [line for line in capsys.readouterr().err.splitlines() if "y: " in line]
+
+
+def test_labels_that_are_no_words_are_told_once(squares, capsys, monkeypatch):
+    monkeypatch.setattr("polyprompt.data.messages._printed", set())
+    numbers = [CODES[name] for name in squares[1]]
+    for _ in range(2):
+        toy(epochs=1).fit(squares[0], numbers)
+    (line,) = told(capsys)
+    assert line.endswith(
+        "y: 3 classes are called by numbers or signs (0, 1, 2), read as words; class_names={0: 'a name', ...} "
+        "says what they are."
+    )
+    synsets = [f"n0144076{number}" for number in numbers]
+    toy(epochs=1).fit(squares[0], synsets)
+    (line,) = told(capsys)
+    assert "(n01440760, n01440761, n01440762)" in line
+    assert "class_names={'n01440760': 'a name', ...}" in line
+
+
+def test_nothing_is_told_of_words_or_where_none_are_read(squares, capsys, monkeypatch):
+    monkeypatch.setattr("polyprompt.data.messages._printed", set())
+    numbers = [CODES[name] for name in squares[1]]
+    toy(epochs=1).fit(*squares)
+    toy(epochs=1, class_names={code: name for name, code in CODES.items()}).fit(squares[0], numbers)
+    toy(method="nearest_mean", settings=None).fit(squares[0], numbers)
+    assert not told(capsys)
+
+
 def test_an_encoder_is_opened_by_name_once(named, squares):
     named.fit(*squares)
     Path(named.encoder).unlink()

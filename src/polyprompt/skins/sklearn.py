@@ -1,11 +1,12 @@
 """An adapted CLIP as scikit-learn's classifiers are used: fit, predict, predict_proba, score, cross_val_score, grids.
 
-A sample is a picture: a path, a PIL picture, or its pixels as an array [height, width, 3] of bytes. `fit` is
+A sample is a picture: a path, a PIL picture, or its pixels as an array [height, width, 3] of bytes; one path or one PIL
+picture alone is a list of one. `fit` is
 `polyprompt adapt` without a run folder (runs/adapt.py): the same draw, loop and published settings; what the frozen
 image tower makes of a picture is kept on disk, so the folds of a cross-validation compute it once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
@@ -18,10 +19,15 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from polyprompt.adapt.adapter import Closed
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.data.fewshot import few_shot
-from polyprompt.data.items import Labelled, Picture
+from polyprompt.data.items import Labelled
+from polyprompt.data.items import Picture as ReadPicture
+from polyprompt.data.messages import count, say_once, some
+from polyprompt.data.names import is_code, is_placeholder
 from polyprompt.errors import ConfigError, DataError, NoLabelsError, install
+from polyprompt.inputs import Picture, list_of_pictures
 from polyprompt.media.pictures import file_bytes, open_picture
 from polyprompt.methods import DEFAULT
 from polyprompt.runs.load import load_encoder
@@ -45,6 +51,8 @@ except ImportError:
 
 Samples: TypeAlias = Sequence[object] | np.ndarray
 """Pictures, or labels: a list, or numpy's array of them."""
+Pictures: TypeAlias = Samples | Picture
+"""Pictures, or one."""
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
@@ -100,9 +108,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.cache_gb = cache_gb
 
     def fit(
-        self, X: Samples, y: Samples, sample_weight: Sequence[float] | np.ndarray | None = None
+        self, X: Pictures, y: Samples, sample_weight: Sequence[float] | np.ndarray | None = None
     ) -> "PromptClassifier":
-        """Trains the prompts.
+        """Trains the prompts. Labels that are no words (0, n01440764) are read as they are, which is told once.
 
         Args:
             X: pictures, one a sample.
@@ -128,7 +136,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         classes, labels = np.unique(labels_of(y), return_inverse=True)
         words = self.class_names or {}
         names = tuple(words.get(label, str(label)) for label in classes.tolist())
-        data = Labelled("X", tuple(map(picture, range(len(X)), X)), tuple(labels.tolist()), names)
+        pictures = tuple(picture(number, sample) for number, sample in enumerate(pictures_of(X)))
+        data = Labelled("X", pictures, tuple(labels.tolist()), names)
         weight_of = dict(zip(map(id, data.pictures), weights_of(sample_weight, len(labels)), strict=True))
         if self.shots is not None:
             data = few_shot(data, self.shots, Random(self.seed), take_fewer=True)
@@ -139,22 +148,28 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
         encoder.to(device())
         method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
+        if not isinstance(method.adapter, Closed):  # which reads no names
+            tell_codes(classes.tolist(), names)
         with TemporaryDirectory() as folder:
             train([(method, data)], settings, Path(folder), resume=False, weights=weights)
         self.classes_, self.classifier_ = classes, Classifier(method.eval())
         return self
 
-    def predict_proba(self, X: Samples) -> np.ndarray:
+    def predict_proba(self, X: Pictures) -> np.ndarray:
         """One row of probabilities a picture, one column for each of `classes_`.
 
         Raises:
-            ImageError: a picture that cannot be read. DataError: none was given.
+            ImageError: a picture that cannot be read. DataError: none was given, or an array that is one picture.
         """
         check_is_fitted(self)
-        return self.classifier_([shown(sample) for sample in X]).numpy()
+        return self.classifier_(pictures_of(X)).numpy()
 
-    def predict(self, X: Samples) -> np.ndarray:
-        """The most probable label of each picture."""
+    def predict(self, X: Pictures) -> np.ndarray:
+        """The most probable label of each picture.
+
+        Raises:
+            ImageError, DataError: as `predict_proba`.
+        """
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
@@ -248,7 +263,36 @@ def by_class(given: Mapping[object, float] | str | None, labels: np.ndarray) -> 
     return weights
 
 
-def shown(sample: object) -> str | Path | Image.Image:
+def tell_codes(labels: Sequence[object], names: Sequence[str]) -> None:
+    """Says once which class names are no words, and how to give some."""
+    codes = [place for place, name in enumerate(names) if is_code(name) or is_placeholder(name)]
+    if codes:
+        number = count(len(codes), "class is", "classes are")
+        example = f"class_names={{{labels[codes[0]]!r}: 'a name', ...}}"
+        shown = some([names[place] for place in codes])
+        say_once("y", f"y: {number} called by numbers or signs ({shown}), read as words; {example} says what they are.")
+
+
+def pictures_of(X: object) -> list[Picture]:
+    """The samples as a classifier takes them; one path or PIL picture is a list of one.
+
+    Raises:
+        DataError: none, one that is no picture, or an array or table that would be taken apart into rows.
+    """
+    if isinstance(X, np.ndarray) and not X.ndim:
+        X = X.item()
+    shape = getattr(X, "shape", ())
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)):
+        raise DataError(
+            f"X has the shape {tuple(shape)}, one picture or a table; give a list, of one: [X], or of paths, or an "
+            "array [pictures, height, width, 3]"
+        )
+    if isinstance(X, Iterable) and not isinstance(X, Picture):
+        X = [shown(sample) for sample in X]
+    return list_of_pictures(X)
+
+
+def shown(sample: object) -> Picture:
     """A sample as a classifier takes it.
 
     Raises:
@@ -260,20 +304,21 @@ def shown(sample: object) -> str | Path | Image.Image:
         if sample.size and (sample.ndim == 2 or sample.shape[2] in (3, 4)):
             return Image.fromarray(sample)
         raise DataError(f"a sample has the shape {sample.shape}; an array is [height, width] or [height, width, 1|3|4]")
-    if not isinstance(sample, str | Path | Image.Image):
-        shown = " ".join(repr(sample).split())[:60]
+    if not isinstance(sample, Picture):
+        words = " ".join(repr(sample).split())[:60]
         raise DataError(
-            f"a sample is {shown}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
+            f"a sample is {words}; a picture is a path, a PIL picture, or an array [height, width, 3] of bytes"
         )
     return sample
 
 
-def picture(number: int, sample: object) -> Picture:
-    """A sample as a `Picture`."""
-    source = shown(sample)
+def picture(number: int, source: Picture) -> ReadPicture:
+    """A sample as data sets have it."""
     if isinstance(source, Image.Image):
-        return Picture(f"X[{number}]", partial(as_png, source))
-    return Picture(str(source), partial(file_bytes, Path(source)))
+        return ReadPicture(f"X[{number}]", partial(as_png, source))
+    if isinstance(source, bytes):
+        return ReadPicture(f"X[{number}]", partial(bytes, source))
+    return ReadPicture(str(source), partial(file_bytes, Path(source)))
 
 
 def as_png(image: Image.Image) -> bytes:
