@@ -103,3 +103,10 @@ def test_what_torch_itself_pickles_of_ours_is_not_run(tmp_path):
     with pytest.raises(FileError, match="nothing is executed"):
         tensors_of(tmp_path / "x.pth.tar")
     assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_what_nobody_writes_to_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileError, match=rf"{name}: cannot be read \(not a regular file\)"):
+        tensors_of(tmp_path / name)

@@ -1,5 +1,7 @@
 """Tensors are read whatever the file is called, and what is no file of them is one line."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -25,4 +27,11 @@ def test_what_is_no_such_file(tmp_path, name):
         read_tensors(tmp_path / name)
     (tmp_path / name).write_bytes(b"12345678")
     with pytest.raises(FileError, match="damaged, or no file of tensors"):
+        read_tensors(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x", "\udcff"])
+def test_what_nobody_writes_to_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileError, match=r"cannot be read \(not a regular file\)"):
         read_tensors(tmp_path / name)

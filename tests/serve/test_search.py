@@ -14,6 +14,7 @@ from polyprompt.media.pictures import open_picture
 from polyprompt.nn.segments import segment_scores
 from polyprompt.search.collection import Collection
 from polyprompt.serve import pictures
+from polyprompt.serve.search import content
 
 
 def test_search_by_text_picture_and_both_with_what_is_not_wanted(client, service, photos):
@@ -79,6 +80,28 @@ def test_a_file_that_changed_since_is_not_shown(client, photos, tmp_path):
     finally:
         aside.replace(photo)
     assert np.asarray(open_picture(shown)).mean() > 40  # the thumbnail
+
+
+@pytest.mark.parametrize("instead", ["pipe", "device", "too large"])
+def test_a_file_that_cannot_be_read_any_more_is_not_waited_for(instead, client, service, photos, tmp_path, monkeypatch):
+    served = service.collections["photos"]
+    row = search(client, where="name = 'red-0.png'")[0]["row"]
+    photo, aside = photos / "red-0.png", tmp_path / "red-0.png"
+    photo.rename(aside)
+    try:
+        if instead == "pipe":
+            os.mkfifo(photo)
+        elif instead == "device":
+            photo.symlink_to("/dev/zero")
+        else:
+            shutil.copyfile(aside, photo)
+            monkeypatch.setattr("polyprompt.media.pictures.MAX_BYTES", 10)
+        shown = content(served, row)
+    finally:
+        aside.replace(photo)
+    assert shown == served.collection.thumbnail(row)
+    monkeypatch.undo()
+    assert content(served, row) == photo.read_bytes()
 
 
 def test_damage_that_a_server_meets_is_told_to_its_log_alone(service, tmp_path, capsys):

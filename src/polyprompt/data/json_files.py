@@ -4,6 +4,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 from polyprompt.values import Plain
 
@@ -15,6 +16,7 @@ def content(file: Path) -> Plain:
         DataError: missing, unreadable, or not JSON.
     """
     try:
+        check_regular(file)
         state = file.stat()
         return _parsed(file, state.st_mtime_ns, state.st_size)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow, name_in, text_of
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Plain
@@ -236,6 +237,7 @@ def numbered_lines(file: Path) -> list[tuple[int, str]]:
         DataError: missing, or not UTF-8.
     """
     try:
+        check_regular(file)
         lines = file.read_text(encoding="utf-8-sig").split("\n")
         return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     except FileNotFoundError:
@@ -285,6 +287,8 @@ def suite(table: Path, task: str) -> Iterator[ScoredRow]:
 def _scored_lines(file: Path) -> Iterator[ScoredRow]:
     gold = file.with_name(file.name.replace("STS.input.", "STS.gs."))
     try:
+        check_regular(file)
+        check_regular(gold)
         sentences, scores = (place.read_text(encoding="utf-8").removesuffix("\n").split("\n") for place in (file, gold))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read with its scores {gold.name} ({error})") from None

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 
 LIST = "classnames.txt"
@@ -89,6 +90,7 @@ def read_class_list(file: Path) -> dict[str, str]:
         DataError: not UTF-8, a line without a name, a folder that is named twice.
     """
     try:
+        check_regular(file)
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None

@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from polyprompt.disk.files import check_regular
 from polyprompt.disk.tensors import read_tensors
 from polyprompt.errors import FileError
 from polyprompt.values import Json
@@ -161,6 +162,7 @@ def read_foreign(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             folders = [name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(folders) != 1:
@@ -182,6 +184,8 @@ def read_foreign(path: str | Path) -> Any:
         ) from None
     except FileError:
         raise
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a damaged pickle can raise anything
         raise FileError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 

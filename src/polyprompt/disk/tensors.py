@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor
 
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import FileError
 
 
@@ -17,6 +18,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         FileError: it cannot be read, or is damaged.
     """
     try:
+        check_regular(path)
         return load_file(path) if is_utf8(path) else load(path.read_bytes())  # by its path it opens no other
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None

@@ -120,9 +120,18 @@ def file_bytes(path: str | Path) -> bytes:
         OSError: see `bytes_of`.
     """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"more than {MAX_BYTES:,} bytes", str(path))
+        check_bytes(os.fstat(file.fileno()).st_size)
         return file.read(MAX_BYTES)
+
+
+def check_bytes(number: int) -> None:
+    """Refuses more bytes than a picture may have, before they are read.
+
+    Raises:
+        OSError: there are more than `MAX_BYTES`.
+    """
+    if number > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"more than {MAX_BYTES:,} bytes")
 
 
 def open_regular(path: str | Path) -> BufferedReader:

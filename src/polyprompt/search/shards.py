@@ -23,6 +23,7 @@ from polyprompt.disk.files import make_folder, read_json, write_json
 from polyprompt.errors import FileError
 from polyprompt.executors import Executor, start
 from polyprompt.executors.claims import take
+from polyprompt.media.pictures import file_bytes
 from polyprompt.nn.precision import Choosing
 from polyprompt.progress import progress
 from polyprompt.search.candidates import Candidate
@@ -119,7 +120,7 @@ def work(plan_file: Path) -> None:
 
 
 def _candidate(path: str, size: int, changed: int, file: str) -> Candidate:
-    return Candidate(path, size, changed, Picture(readable(file), partial(Path.read_bytes, Path(file))), Path(file))
+    return Candidate(path, size, changed, Picture(readable(file), partial(file_bytes, Path(file))), Path(file))
 
 
 def _result(place: Path, number: int) -> Path:

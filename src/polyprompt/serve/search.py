@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyprompt.disk.rows import item_key
 from polyprompt.errors import ImageError
-from polyprompt.media.pictures import open_picture
+from polyprompt.media.pictures import file_bytes, open_picture
 from polyprompt.report.explain import overlay, seen_by, shares
 from polyprompt.search.items import COLUMNS
 from polyprompt.search.models import AlignedEmbedder
@@ -136,7 +136,7 @@ def content(served: ServedCollection, row: int) -> bytes:
     collection = served.collection
     for file in collection.items.of_rows([row])[row]:
         try:
-            data = collection.place(file).read_bytes()
+            data = file_bytes(collection.place(file))
         except (OSError, ValueError):
             continue
         if item_key(hashlib.sha256(data).hexdigest()) == collection.vectors.key(row):

@@ -7,7 +7,7 @@ import pytest
 from toy_data import COLOURS, by_key, one_line, png
 
 from polyprompt.data.read import read_labelled, read_pairs, read_scored
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, ImageError
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +110,12 @@ def test_cells_that_are_null(tmp_path, capsys):
     source = saved(tmp_path / "d", {"sentence1": ["a", "b"], "sentence2": ["a", None], "score": ["1", "2"]})
     with pytest.raises(DataError, match=r"saved, row 1: sentence2 is None; give a text"):
         read_scored(source)
+
+
+def test_a_cell_of_more_bytes_than_a_picture_may_have(tmp_path, monkeypatch):
+    images = [{"bytes": png(0), "path": None}, {"bytes": png(1) + bytes(1000), "path": None}]
+    first, second = read_pairs(saved(tmp_path, {"photo": images, "text": ["a", "b"]})).images
+    monkeypatch.setattr("polyprompt.media.pictures.MAX_BYTES", 1000)
+    assert first.open().size == (2, 2)
+    with pytest.raises(ImageError, match=r"^row/1: cannot be read \(more than 1,000 bytes\)"):
+        second.open()

@@ -200,3 +200,15 @@ def test_a_class_or_a_split_that_is_no_text_in_a_tar(root):
         assert one_line(caught)
     tar(root, "train.tar", ("0.png", png), ("0.json", json.dumps({"caption": "a", "split": None})))
     assert read_pairs(str(root.path / "train.tar"), "train").captions == ("a",)
+
+
+def test_a_member_of_more_bytes_than_a_picture_may_have(root, monkeypatch):
+    tar(root, "x-0.tar", ("1.png", png(1)), ("1.txt", "a"), ("2.png", png(1) + bytes(1000)), ("2.txt", "b"))
+    monkeypatch.setattr("polyprompt.media.pictures.MAX_BYTES", 1000)
+    first, second = read_pairs(str(root.path)).images
+    assert first.open().size == (2, 2)
+    with pytest.raises(ImageError, match=r"^x-0.tar/2.png: cannot be read \(more than 1,000 bytes\)"):
+        second.open()
+    tar(root, "x-0.tar", ("1.png", png(1)), ("1.txt", "a" * 1001))
+    with pytest.raises(DataError, match=r"x-0.tar, sample 1: 1.txt cannot be read \(more than 1,000 bytes\)"):
+        read_pairs(str(root.path))

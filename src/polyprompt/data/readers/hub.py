@@ -32,7 +32,7 @@ from polyprompt.data.rows import (
     texts,
 )
 from polyprompt.errors import DataError, install
-from polyprompt.media.pictures import file_bytes
+from polyprompt.media.pictures import check_bytes, file_bytes
 from polyprompt.values import Json
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def read_cell(encoded: "Dataset", image: str, number: int) -> bytes:
     """The bytes of one row's picture, from the table or from the file that it names.
 
     Raises:
-        OSError: that file cannot be read.
+        OSError: that file cannot be read, or there are more than a picture may have.
     """
     cell = encoded[number][image]
+    check_bytes(len(cell["bytes"] or b""))
     return cell["bytes"] or file_bytes(cell["path"])

@@ -35,6 +35,7 @@ from polyprompt.data.rows import (
     text_of,
     texts,
 )
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 from polyprompt.values import Json
 
@@ -186,6 +187,7 @@ def table_of(path: Path) -> Path:
 def records(table: Path) -> Iterator[tuple[int, Cells]]:
     """Line number and cells by column name of each record of a csv, tsv or jsonl file; empty lines are passed over."""
     try:
+        check_regular(table)
         quoted = table.suffix.lower() == ".csv" or (table.suffix.lower() == ".txt" and not _has_tabs(table))
         with table.open(encoding="utf-8-sig", newline="" if quoted else "\n") as file:
             if table.suffix.lower() == ".jsonl":

@@ -35,7 +35,9 @@ from polyprompt.data.rows import (
     texts,
 )
 from polyprompt.data.splits import USUAL
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError, install
+from polyprompt.media.pictures import check_bytes, open_regular
 from polyprompt.media.suffixes import SEEN
 from polyprompt.values import Json
 
@@ -124,6 +126,7 @@ def _samples(shard: Path, known: str, left: list[str]) -> dict[str, Members]:
     """Members by sample name and lower-case ending; what belongs to none is added to `left`."""
     members: list[tarfile.TarInfo] = []
     try:
+        check_regular(shard)
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 if member.isreg() and any(map(is_hidden, member.name.removeprefix("./").split("/"))):
@@ -237,6 +240,8 @@ def _text(shard: Path, member: tarfile.TarInfo, where: str) -> str:
         return read_slice(shard, member.offset_data, member.size).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start} of {member.name} is not UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{where}: {readable(member.name)} cannot be read ({error.strerror or error})") from None
 
 
 def _split_of(shard: Path) -> str | None:
@@ -248,9 +253,10 @@ def read_slice(file: Path, offset: int, size: int) -> bytes:
     """`size` bytes of a file from `offset` on.
 
     Raises:
-        OSError: it cannot be read, or is shorter.
+        OSError: it cannot be read, is shorter, or they are more than a picture may have.
     """
-    with file.open("rb") as opened:
+    check_bytes(size)
+    with open_regular(file) as opened:
         opened.seek(offset)
         data = opened.read(size)
     if len(data) < size:

@@ -12,6 +12,7 @@ from pathlib import Path
 from polyprompt.data.files import Places, key_of
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
+from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 
 WHAT = "Flickr's captions (*.token, *.token.txt)"
@@ -69,6 +70,7 @@ def _splits(folder: Path) -> dict[str, str]:
 
 def _lines(file: Path) -> list[str]:
     try:
+        check_regular(file)
         return file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
