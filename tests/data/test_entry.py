@@ -1,6 +1,7 @@
 """What an entry of the catalogue says of its parts, splits and numbers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,13 +17,15 @@ PARTS = replace(
 )  # fmt: skip
 
 
-def test_a_set_lies_below_a_root_or_is_the_root(tmp_path):
+def test_a_set_lies_below_a_root_or_is_the_root(tmp_path, monkeypatch):
     entry = replace(PLAIN, folders=("first", "a/second"))
     with pytest.raises(DataError, match=rf"x: not there; looked for {tmp_path}/first or {tmp_path}/a/second\."):
         entry.folder("x", tmp_path)
     (tmp_path / "a" / "second").mkdir(parents=True)
     assert entry.folder("x", tmp_path) == tmp_path / "a" / "second"
     assert entry.folder("x", tmp_path / "a" / "second") == tmp_path / "a" / "second"
+    monkeypatch.chdir(tmp_path / "a" / "second")
+    assert entry.folder("x", Path()).resolve() == tmp_path / "a" / "second"
     (tmp_path / "first").mkdir()
     assert entry.folder("x", tmp_path) == tmp_path / "first"
 

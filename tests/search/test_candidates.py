@@ -39,7 +39,7 @@ def test_links_are_followed_and_told(model, photos, fill, tmp_path, capsys):
     fill()
     err = capsys.readouterr().err
     assert "a/loop: a link back to a folder that it lies in" in err
-    assert "1 link that lead out of it were followed: out" in err
+    assert "1 link that leads out of it was followed: out" in err
     found = Collection(tmp_path / "collection")
     assert "out/far.png" in paths(ask(found, Query(wanted=model.texts(["x"])), 99))
     assert len(found) == 13

@@ -86,7 +86,7 @@ class Entry:
             DataError: it is not there; the message says where it was looked for.
         """
         candidates = [root / place for place in self.folders]
-        if root.name in {Path(place).name for place in self.folders}:
+        if root.absolute().name in {Path(place).name for place in self.folders}:
             candidates.append(root)
         if (folder := next((place for place in candidates if place.is_dir()), None)) is None:
             places = " or ".join(str(place) for place in candidates)

@@ -1,10 +1,10 @@
 """Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -47,6 +47,12 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def folder_name(folder: str | Path) -> str:
+    """What a folder is called in messages, also where it is given as "."."""
+    path = Path(folder)
+    return readable(path.name or path.absolute().name or str(path))
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is passed over for its name."""
     return name.startswith(".") or name in LITTER
@@ -61,6 +67,11 @@ def visible_folders(folder: Path) -> list[str]:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """What in a folder is called so, sorted; hidden ones not, as the shadows that macOS leaves on other disks."""
+    return sorted(path for path in folder.glob(pattern) if not is_hidden(path.name))
+
+
 def first_files(folder: Path, most: int = 100) -> list[str]:
     """A few of the visible files in a folder, to see what kind of folder it is."""
     try:
@@ -72,29 +83,35 @@ def first_files(folder: Path, most: int = 100) -> list[str]:
 
 @dataclass
 class Walk:
-    """Pictures and videos below folders of one source, and what was left out on the way."""
+    """The files of one kind below folders of one source, and what was left out on the way."""
 
     root: Path
     """What names in messages are relative to."""
     strict: bool = True
-    """Whether what cannot be entered is an error; else it is told and passed over, and so are links that leave."""
+    """Whether what cannot be entered is an error; else it is told and passed over."""
+    endings: Collection[str] = SEEN
+    """Of the files that are taken, in lower case."""
+    things: str = "pictures"
+    """What these are."""
     closed: list[str] = field(default_factory=list)
     """Folders that were not entered, each with the reason."""
     outside: list[str] = field(default_factory=list)
-    """Links that lead out of the root."""
+    """Links that lead out of the root; they are followed."""
     hidden: list[str] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
-    """Files by an ending that is no picture's."""
+    """Other files, by their endings."""
     seen: dict[tuple[int, int], str] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
 
-    def pictures(self, folder: Path) -> list[Path]:
-        """Everything below `folder` that its name says is a picture or a video, sorted by path; links are followed.
+    def files(self, folder: Path) -> list[Path]:
+        """Everything below `folder` that is one of the files by its name, sorted by path; links are followed.
 
         Raises:
             DataError: strict, and a folder cannot be read, or a link leads back to a folder that it lies in.
         """
-        return sorted(self._below(folder, (os.path.realpath(self.root),) if folder != self.root else ()))
+        if folder.is_symlink():
+            self._note_leaving(folder)
+        return sorted(self._below(folder, (self._home,) if folder != self.root else ()))
 
     def warn(self) -> None:
         """Says what was left out and what is there twice."""
@@ -102,22 +119,25 @@ class Walk:
         examples = [names[0] for _, names in sorted(self.others.items())] + self.hidden[:1]
         if self.hidden:
             parts.append(f"{len(self.hidden):,} hidden")
-        name = readable(str(self.root.name or self.root.absolute().name))
+        name = folder_name(self.root)
         if parts:
-            say_once(
-                str(self.root), f"{name}: left out {', '.join(parts)} ({some(examples)}); no pictures by their names."
-            )
+            left = f"left out {', '.join(parts)} ({some(examples)}); no {self.things} by their names"
+            say_once(str(self.root), f"{name}: {left}.")
         if self.again:
-            say_once(str(self.root), f"{name}: linked twice, so its pictures count twice: {some(self.again)}.")
+            say_once(str(self.root), f"{name}: linked twice, so its {self.things} count twice: {some(self.again)}.")
         if self.outside:
-            number = count(len(self.outside), "link")
-            say_once(str(self.root), f"{name}: {number} that lead out of it were followed: {some(self.outside)}.")
+            number = count(len(self.outside), "link that leads out of it was", "links that lead out of it were")
+            say_once(str(self.root), f"{name}: {number} followed: {some(self.outside)}.")
         for line in self.closed:
             say_once(str(self.root), f"{name}: passed over {line}.")
 
+    @cached_property
+    def _home(self) -> str:
+        return os.path.realpath(self.root)
+
     def _below(self, folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
         here = os.path.realpath(folder)
-        if here in above or os.path.realpath(self.root).startswith(here.rstrip(os.sep) + os.sep):
+        if here in above or self._home.startswith(here.rstrip(os.sep) + os.sep):
             return self._refuse(folder, "a link back to a folder that it lies in; remove it")
         self._note_links(folder)
         try:
@@ -126,7 +146,8 @@ class Walk:
         except OSError as error:
             return self._refuse(folder, f"cannot be read ({error.strerror})")
         for entry in entries:
-            self._note_leaving(entry)
+            if entry.is_symlink() and not is_hidden(entry.name):
+                self._note_leaving(entry.path)
             ending = os.path.splitext(entry.name)[1].lower()
             if entry.is_dir():
                 if is_hidden(entry.name):
@@ -134,9 +155,9 @@ class Walk:
                 else:
                     yield from self._below(Path(entry.path), (*above, here))
             elif is_hidden(entry.name):
-                if ending in SEEN:
+                if ending in self.endings:
                     self.hidden.append(self._name(entry.path))
-            elif ending in SEEN and entry.is_file():
+            elif ending in self.endings and entry.is_file():
                 yield Path(entry.path)
             else:
                 if any(fnmatchcase(entry.name, known) for known in BESIDE) and entry.is_file():
@@ -149,11 +170,9 @@ class Walk:
             raise DataError(f"{readable(str(folder))}: {why}") from None
         self.closed.append(f"{self._name(folder)}: {why}")
 
-    def _note_leaving(self, entry: os.DirEntry[str]) -> None:
-        if not self.strict and entry.is_symlink() and not is_hidden(entry.name):
-            root = os.path.realpath(self.root)
-            if os.path.commonpath([root, os.path.realpath(entry.path)]) != root:
-                self.outside.append(self._name(entry.path))
+    def _note_leaving(self, link: str | Path) -> None:
+        if not _lies_in(os.path.realpath(link), self._home):
+            self.outside.append(self._name(link))
 
     def _note_links(self, folder: Path) -> None:
         state = folder.stat()
@@ -162,6 +181,10 @@ class Walk:
 
     def _name(self, path: str | Path) -> str:
         return readable(os.path.relpath(path, self.root).replace(os.sep, "/"))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -173,7 +196,7 @@ def pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{readable(str(folder))}: no such folder.{nearby(folder)}")
     walk = Walk(folder)
-    pictures = walk.pictures(folder)
+    pictures = walk.files(folder)
     walk.warn()
     if not pictures:
         raise DataError(f"{readable(str(folder))}: no pictures in it. Give a folder with {', '.join(sorted(IMAGES))}.")

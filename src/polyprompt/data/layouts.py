@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from polyprompt.data.entry import Reading
-from polyprompt.data.files import Places, Walk, readable, visible_folders
+from polyprompt.data.files import Places, Walk, folder_name, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content
 from polyprompt.data.messages import count, say_once, some
@@ -50,7 +50,9 @@ def _packaged(folder: Path, file: str) -> Plain:
     packed = PACKAGED / f"{file}.xz"
     if not packed.is_file():
         raise DataError(f"{folder}: no {file} in it. {MIRROR} holds it, and CoOp's DATASETS.md links it; put it there.")
-    say_once(str(folder), f"{folder.name}: no {file} beside it, so the copy that comes with polyprompt is read.")
+    say_once(
+        str(folder), f"{folder_name(folder)}: no {file} beside it, so the copy that comes with polyprompt is read."
+    )
     return json.loads(lzma.decompress(packed.read_bytes()))
 
 
@@ -129,7 +131,9 @@ def _names_beside(folder: Path) -> dict[str, str]:
     if other := [wnid for wnid in known if given[wnid] != known[wnid]]:
         example = f"{other[0]} is {given[other[0]]!r}, not {known[other[0]]!r}"
         number = count(len(other), "name is", "names are")
-        say_once(str(folder), f"{folder.name}: {number} not those of CoOp's list ({example}); {LIST} is believed.")
+        say_once(
+            str(folder), f"{folder_name(folder)}: {number} not those of CoOp's list ({example}); {LIST} is believed."
+        )
     return given
 
 
@@ -158,7 +162,7 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
     if not any(map(known, names)):
         raise DataError(f"{root}: no class folders in it; sort its pictures into a folder per class, as its page says")
     for name in filter(known, names):
-        for file in walk.pictures(root / name):
+        for file in walk.files(root / name):
             key = readable(file.relative_to(folder).as_posix())
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=name)
     walk.warn()
@@ -178,7 +182,7 @@ def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> 
         for row in class_folders.rows(str(root)):
             key = f"{part}/{row.key}"
             if key in broken:
-                say_once(str(folder), f"{folder.name}: left out {key}, which is broken in the published set.")
+                say_once(str(folder), f"{folder_name(folder)}: left out {key}, which is broken in the published set.")
                 continue
             yield replace(row, key=key, picture=None if row.picture is None else replace(row.picture, key=key))
 
@@ -203,7 +207,7 @@ def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = (
         if path := next((place for place in near if place.is_file()), None):
             all_rows = karpathy.rows_below(path, Places(folder / file, *also))
         elif tables.fits(str(folder)):
-            say_once(str(folder), f"{folder.name}: no {file} in it; the table beside the pictures is read.")
+            say_once(str(folder), f"{folder_name(folder)}: no {file} in it; the table beside the pictures is read.")
             all_rows = tables.rows(str(folder))
         else:
             raise DataError(f"{folder}: no {file} in it; looked for {' or '.join(map(str, near))}")

@@ -95,7 +95,7 @@ def in_folder(root: Path) -> list[Candidate]:
         raise DataError(f"{readable(str(root))}: no such folder.{nearby(root)}")
     walk = Walk(root, strict=False)
     candidates = []
-    for path in walk.pictures(root):
+    for path in walk.files(root):
         try:
             state = os.stat(path)
         except OSError:  # gone since

@@ -357,6 +357,7 @@ def msrvtt(root):
 
 def test_msrvtt_has_two_protocols(root):
     msrvtt(root)
+    root.file("msrvtt/._test_videodatainfo.json", b"\0\5\xff")  # macOS's shadow
     assert captions(read_pairs("msrvtt:full", "train")) == [("video0", "video0 a"), ("video0", "video0 b")]
     assert captions(read_pairs("msrvtt:full", "dev"))[0] == ("video1", "video1 a")
     assert len(read_pairs("msrvtt:full", "test").captions) == 4

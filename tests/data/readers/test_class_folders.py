@@ -1,7 +1,7 @@
 """A folder per class; what does not fit is named in one line."""
 
 import pytest
-from miniatures import labelled
+from miniatures import Root, labelled
 from toy_data import PLACES
 
 from polyprompt.data.read import read_labelled
@@ -52,3 +52,22 @@ def test_folders_that_all_hold_the_same_folders_are_told(root, messages):
     root.pictures(*(f"{domain}/{name}/1.png" for domain in ("art", "photo") for name in ("cat", "dog")))
     assert read_labelled(str(root.path)).class_names == ("art", "photo")
     assert "art, photo are read as classes, but all hold the folders cat, dog" in messages()
+
+
+def test_the_current_folder_is_named(root, monkeypatch, messages):
+    root.pictures(*(f"{domain}/{name}/1.png" for domain in ("art", "photo") for name in ("cat", "dog")), "loose.png")
+    monkeypatch.chdir(root.path)
+    read_labelled(".")
+    told = messages()
+    assert "polyprompt: d: left out 1 picture beside the class folders (loose.png)" in told
+    assert "polyprompt: d: art, photo are read as classes" in told
+
+
+def test_links_that_lead_out_are_told(root, tmp_path, messages):
+    root.pictures("cat/1.png", "dog/1.png")
+    Root(tmp_path / "more").pictures("1.png", "2.png", "3.png")
+    (root.path / "emu").symlink_to(tmp_path / "more")
+    (root.path / "cat" / "2.png").symlink_to(tmp_path / "more" / "2.png")
+    (root.path / "dog" / "2.png").symlink_to(root.path / "cat" / "1.png")
+    assert len(read_labelled(str(root.path)).pictures) == 7
+    assert "d: 2 links that lead out of it were followed: cat/2.png, emu." in messages()

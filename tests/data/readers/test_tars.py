@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miniatures import picture
+from miniatures import Root, picture
 from toy_data import COLOURS, Caption, by_key, captions, keys, one_line, png, tar
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
@@ -212,3 +213,25 @@ def test_a_member_of_more_bytes_than_a_picture_may_have(root, monkeypatch):
     tar(root, "x-0.tar", ("1.png", png(1)), ("1.txt", "a" * 1001))
     with pytest.raises(DataError, match=r"x-0.tar, sample 1: 1.txt cannot be read \(more than 1,000 bytes\)"):
         read_pairs(str(root.path))
+
+
+def test_shards_in_hidden_folders_are_left_out_and_in_linked_ones_read(root, tmp_path, messages):
+    for name in ("a/0.tar", ".cache/0.tar", "a/.hid.tar", "a/._0.tar"):
+        tar(root, name, ("0.png", png(0)), ("0.txt", name))
+    tar(Root(tmp_path / "other"), "1.tar", ("0.png", png(1)), ("0.txt", "linked"))
+    (root.path / "b").symlink_to(tmp_path / "other")
+    os.mkfifo(root.path / "a" / "pipe.tar")
+    assert by_key(read_pairs(str(root.path))) == {"a/0.tar/0.png": ["a/0.tar"], "b/1.tar/0.png": ["linked"]}
+    told = messages()
+    assert "d: left out 1 .tar, 3 hidden (a/pipe.tar, .cache/); no shards by their names" in told
+    assert "d: 1 link that leads out of it was followed: b" in told
+
+
+def test_the_current_folder_is_named(root, monkeypatch, messages):
+    tar(root, "b.tar", ("1.png", png(0)), ("1.jpg", png(0)), ("1.txt", "a"))
+    tar(root, "a.tar", ("0.png", png(0)), ("0.txt", "a"), ("README", "hello"))
+    monkeypatch.chdir(root.path)
+    read_pairs(".")
+    told = messages()
+    assert "polyprompt: d: 1 member is neither picture nor caption" in told
+    assert "polyprompt: d: 1 sample has several pictures" in told

@@ -24,3 +24,16 @@ def test_flickr8ks_folder_of_texts_as_it_is_published(root, messages):
     lemmas = str(root.path / "Flickr8k_text/Flickr8k.lemma.token.txt")
     assert captions(read_pairs(lemmas)) == [("1.jpg", "A dog run .")]
     assert line not in messages()
+
+
+def test_the_shadows_of_macos_are_no_lists(root):
+    root.pictures("Images/1.jpg").file("Flickr8k.token.txt", "1.jpg#0\tA child .\n")
+    root.file("Flickr_8k.trainImages.txt", "1.jpg\n")
+    root.file("._Flickr8k.token.txt", b"\0\5\xff").file("._Flickr_8k.trainImages.txt", b"\0\5\xff")
+    assert captions(read_pairs(str(root.path), "train")) == [("1.jpg", "A child .")]
+
+
+def test_paths_written_on_windows(root, messages):
+    root.pictures("a/1.jpg").file("x.token.txt", "a\\1.jpg#0\tA child .\n")
+    assert captions(read_pairs(str(root.path))) == [("a/1.jpg", "A child .")]
+    assert r"x.token.txt: 1 path with \ read with / instead (a/1.jpg)" in messages()

@@ -18,7 +18,7 @@ FILES = {
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each line of six fields: clip, four times, sentence. A film has a folder of its own, or none."""
     del part
-    files = Walk(folder).pictures(folder)
+    files = Walk(folder).files(folder)
     films = dict.fromkeys(str(file.parent.relative_to(folder)) for file in files)
     places = Places(folder / "x", *films)
     for split_name in FILES if split is None else [split]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyprompt.data.entry import Entry
-from polyprompt.data.files import Places
+from polyprompt.data.files import Places, matching
 from polyprompt.data.json_files import content, field
 from polyprompt.data.layouts import video_of
 from polyprompt.data.readers.tables import records
@@ -23,7 +23,7 @@ VIDEOS = ("TrainValVideo", "TestVideo", "videos/all", "videos", "MSRVTT_Videos")
 
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each sentence of a clip; of 1k-A's test the one sentence of its csv."""
-    files = sorted(file for near in (folder, folder / "annotation") for file in near.glob("*.json"))
+    files = sorted(file for near in (folder, folder / "annotation") for file in matching(near, "*.json"))
     releases = [file for file in files if _is_release(file)]
     if not releases:
         raise DataError(f"{folder}: no JSON with videos and sentences in it (train_val_videodatainfo.json, ...)")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from polyprompt.data.files import Walk, first_files, readable, visible_folders
+from polyprompt.data.files import Walk, first_files, folder_name, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
@@ -39,7 +39,7 @@ def rows(source: str) -> Iterator[Row]:
     for folder in visible_folders(root):
         if named and folder not in named:
             raise DataError(f"{root / folder}: {LIST} does not name this folder; add it, or remove the folder")
-        files = walk.pictures(root / folder)
+        files = walk.files(root / folder)
         if not files:
             raise DataError(f"{root / folder}: a class folder without pictures; add some or remove it")
         label, name = (list(named).index(folder), named[folder]) if named else (folder, None)
@@ -68,7 +68,8 @@ def _warn_of_loose(root: Path) -> None:
     if loose:
         number = count(len(loose), "picture")
         say_once(
-            str(root), f"{root.name}: left out {number} beside the class folders ({some(loose)}); they have no class."
+            str(root),
+            f"{folder_name(root)}: left out {number} beside the class folders ({some(loose)}); they have no class.",
         )
 
 
@@ -78,8 +79,9 @@ def _warn_of_layers(root: Path) -> None:
     inside = [set(visible_folders(root / name)) for name in folders if not first_pictures(root / name)]
     if len(folders) < 2 or len(inside) < len(folders) or len(same := set.intersection(*inside)) < 2:
         return
-    line = f"{root.name}: {some(folders)} are read as classes, but all hold the folders {some(sorted(same))}; if these "
-    say_once(str(root), line + "are the classes, give one of the outer folders, or call them train, val and test.")
+    line = f"{some(folders)} are read as classes, but all hold the folders {some(sorted(same))}; if these are the "
+    line += "classes, give one of the outer folders, or call them train, val and test"
+    say_once(str(root), f"{folder_name(root)}: {line}.")
 
 
 def first_pictures(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from functools import partial
 from glob import glob
 from pathlib import Path
 
-from polyprompt.data.files import first_files, is_hidden, readable, visible_folders
+from polyprompt.data.files import Walk, first_files, folder_name, is_hidden, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
@@ -82,10 +82,10 @@ def rows(source: str) -> Iterator[Row]:
             yield from sample_rows
     if left:
         number = count(len(left), "member is", "members are")
-        say_once(source, f"{Path(source).name}: {number} neither picture nor caption, and left out ({some(left)}).")
+        say_once(source, f"{folder_name(source)}: {number} neither picture nor caption, and left out ({some(left)}).")
     if several:
         number = count(len(several), "sample has", "samples have")
-        say_once(source, f"{Path(source).name}: {number} several pictures; the first is taken, not {some(several)}.")
+        say_once(source, f"{folder_name(source)}: {number} several pictures; the first is taken, not {some(several)}.")
 
 
 def _holds_shards(folder: Path, depth: int) -> bool:
@@ -101,7 +101,10 @@ def _holds_shards(folder: Path, depth: int) -> bool:
 
 def _shards(source: str) -> list[Path]:
     if os.path.isdir(source):
-        return sorted(Path(source).glob("**/*.tar"))
+        walk = Walk(Path(source), endings=(".tar",), things="shards")
+        shards = walk.files(walk.root)
+        walk.warn()
+        return shards
     patterns = [source]
     if "{" in source:
         try:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyprompt.data.files import Places, key_of
+from polyprompt.data.files import Places, key_of, matching
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
 from polyprompt.disk.files import check_regular
@@ -58,12 +58,13 @@ def rows(source: str) -> Iterator[Row]:
     if ghosts:
         number = count(len(ghosts), "caption")
         say_once(str(file), f"{file.name}: left out {number} of {ghosts[0]}, a picture that does not exist.")
+    places.warn()
 
 
 def _splits(folder: Path) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for split, pattern in LISTS.items():
-        for file in folder.glob(pattern):
+        for file in matching(folder, pattern):
             split_of |= dict.fromkeys(filter(None, map(str.strip, _lines(file))), split)
     return split_of
 
@@ -87,4 +88,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _all_files(folder: Path) -> list[Path]:
-    return sorted(path for pattern in ("*.token", "*.token.txt") for path in folder.glob(pattern))
+    return [path for pattern in ("*.token", "*.token.txt") for path in matching(folder, pattern)]
