@@ -85,3 +85,35 @@ def test_two_dots_after_a_link_lead_where_the_system_says(root, tmp_path):
         ("linked/../1.png", True),
         ("1.png", False),
     ]
+
+
+def test_pictures_outside_the_folder_of_their_list_are_told(root, tmp_path, messages):
+    root.pictures("images/1.png", "a/1.png")
+    Root(tmp_path).pictures("secret.png", "far/2.png")
+    (root.path / "linked.png").symlink_to(tmp_path / "secret.png")
+    (root.path / "within.png").symlink_to(root.path / "a" / "1.png")
+    names = ("1.png", "a/../a/1.png", "within.png", "linked.png", "../secret.png", str(tmp_path / "far/2.png"))
+    root.file("captions.csv", "file,caption\n" + "".join(f"{name},a\n" for name in (*names, "../secret.png")))
+    assert len(read_pairs(str(root.path)).images) == 6
+    far = f"linked.png, ../secret.png, {tmp_path / 'far/2.png'}"
+    assert f"captions.csv: 3 pictures lie outside its folder ({far})." in messages()
+    read_pairs(str(root.path), "train")
+    assert "outside" not in messages()
+
+
+def test_a_linked_folder_of_pictures_beside_a_list_is_told(root, tmp_path, messages):
+    Root(tmp_path / "disk").pictures("1.png", "2.png")
+    root.file("x.token.txt", "1.png#0\ta\n1.png#1\tb\n2.png#0\tc\n")
+    (root.path / "images").symlink_to(tmp_path / "disk")
+    read_pairs(str(root.path))
+    assert "x.token.txt: 2 pictures lie outside its folder (1.png, 2.png)." in messages()
+
+
+def test_pictures_where_a_layout_has_them_are_not_outside(root, messages):
+    root.pictures("val2017/1.png", "images/2.png")
+    images = [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}]
+    root.json("annotations/captions_val2017.json", {
+        "images": images, "annotations": [{"image_id": n, "caption": "a"} for n in (1, 2)],
+    })  # fmt: skip
+    assert len(read_pairs(str(root.path)).images) == 2
+    assert "outside" not in messages()

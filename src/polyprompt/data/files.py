@@ -1,10 +1,10 @@
 """Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -207,7 +207,8 @@ class Places:
     """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
 
     `also` names more such folders, for lists whose official layout has others. Paths written on Windows are read as
-    well; a file that is named in two ways ("a.jpg" and "/photos/a.jpg") is one picture. How many were `warn` says.
+    well; a file that is named in two ways ("a.jpg" and "/photos/a.jpg") is one picture, and pictures that lie elsewhere
+    are read. How many were `warn` says.
     """
 
     def __init__(self, list_file: Path, *also: str) -> None:
@@ -215,10 +216,14 @@ class Places:
         folder = list_file.parent
         usual = [name for name in self._folders(folder) if name.lower() in PICTURE_FOLDERS]
         self.roots = [folder, *(folder / name for name in also), *(folder / name for name in usual)]
+        home = os.path.realpath(folder)
+        self.homes = [os.path.normpath(os.path.join(home, name)) for name in ("", *also)]
         self.windows: list[str] = []
         self.key_of_file: dict[str, str] = {}
         self.again: dict[str, str] = {}
         """Other keys of files that have one already, with that one."""
+        self.outside: dict[str, None] = {}
+        self._real_folder: Callable[[Path], str] = cache(os.path.realpath)  # asked for each picture, and most share one
 
     def find(self, name: str, key: str | None = None) -> Picture | None:
         """The picture of this name; its key, if not given, is `key_of` the name that its file was first found by."""
@@ -228,10 +233,12 @@ class Places:
                 self.windows.append(name)
         if path is None:
             return None
+        if not self._is_inside(path):
+            self.outside[readable(name)] = None
         return Picture(self._first_key(path, key_of(name)) if key is None else key, partial(file_bytes, path))
 
     def warn(self) -> None:
-        """Says how many paths were written in another way than they were read."""
+        """Says how many paths were written in another way than they were read, and how many led elsewhere."""
         if self.windows:
             number = count(len(self.windows), "path")
             say_once(str(self.list), rf"{self.list.name}: {number} with \ read with / instead ({self.windows[0]}).")
@@ -239,6 +246,9 @@ class Places:
             number = count(len(self.again), "picture is", "pictures are")
             examples = some([f"{other} is {first}" for other, first in self.again.items()])
             say_once(str(self.list), f"{self.list.name}: {number} named in two ways, and read as one ({examples}).")
+        if self.outside:
+            number = count(len(self.outside), "picture lies", "pictures lie")
+            say_once(str(self.list), f"{self.list.name}: {number} outside its folder ({some([*self.outside])}).")
 
     def _first_key(self, path: Path, key: str) -> str:
         # links are resolved only where "..", after a linked folder, does not lead where its letters say
@@ -247,6 +257,10 @@ class Places:
         if first != key:
             self.again[key] = first
         return first
+
+    def _is_inside(self, path: Path) -> bool:
+        real = os.path.realpath(path) if path.is_symlink() else self._real_folder(path.parent)
+        return any(_lies_in(real, home) for home in self.homes)
 
     def _path(self, name: str) -> Path | None:
         paths = (root / name for root in self.roots)
