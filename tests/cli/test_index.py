@@ -64,6 +64,8 @@ def test_paths_are_shown_as_one_would_type_them(working, shown, collection, phot
 
 def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("")
     for words, message in {
         ("search", collection): "there is nothing to look for",
         ("search", clip, "red"): "is no collection. For a run say which pictures: --images FOLDER",
@@ -74,7 +76,8 @@ def test_what_cannot_be_asked(collection, clip, photos, tmp_path, polyprompt):
         ("check", photos): "no collection here",
         ("index", clip, photos / "none", "--out", tmp_path / "c"): "none: no such folder",
         ("index", clip, tmp_path / "empty", "--out", tmp_path / "c"): "empty: no pictures in it",
-        ("index", clip, photos, "--out", photos): "holds other things than a collection",
+        ("index", clip, photos, "--out", tmp_path / "full"): "holds other things than a collection",
+        ("index", clip, photos, "--out", photos / "new"): f"{photos}/new: lies among the pictures of {photos}",
     }.items():
         code, _, err = polyprompt(*words)
         assert (code, err.count("Traceback")) == (2, 0), words

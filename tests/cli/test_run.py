@@ -80,6 +80,15 @@ def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words
     assert not (tmp_path / "grid").exists()
 
 
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_results_do_not_lie_among_the_pictures(grid, squares, words):
+    for out in (squares / "grid", squares / "train" / "grid"):
+        code, printed, line = grid("few-shot", *words, out=out)
+        assert (code, printed) == (2, "")
+        assert f"{out}: lies among the pictures of {squares}" in line
+        assert not out.exists()
+
+
 def test_a_wrong_encoder_is_told_last(grid):
     code, _, line = grid()
     assert code == 2

@@ -15,6 +15,7 @@ from polyprompt.disk.files import read_json
 from polyprompt.executors import Executor, start
 from polyprompt.progress import progress
 from polyprompt.runs.cells import Cell, done_in, results_in
+from polyprompt.runs.folder import check_place
 from polyprompt.runs.load import load_encoder
 
 
@@ -37,8 +38,9 @@ def planned(settings: GridSettings, folder: Path, *, keep: bool = True) -> Plann
         keep: whether the precision that is decided for it is kept there, too (precision.py); nothing else is written.
 
     Raises:
-        PolypromptError: as `cells_of`; or what is in the folder is damaged.
+        PolypromptError: as `cells_of`; the folder lies among the pictures, or what is in it is damaged.
     """
+    check_place(folder, settings.data)
     cells = cells_of(settings, cache(load_encoder), cache(partial(decided, folder, keep=keep)))
     done = done_in(folder)
     left = [cell for cell in cells if cell.name not in done]

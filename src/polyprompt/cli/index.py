@@ -27,12 +27,14 @@ def command(
 
     Example: polyprompt index runs/photos ~/Pictures --out collections/pictures
     """
+    from polyprompt.runs.folder import check_place
     from polyprompt.search.candidates import in_folder
     from polyprompt.search.fill import index
     from polyprompt.search.models import open_model
     from polyprompt.search.shards import Opened, Spread
 
     where = executor_of(executor)
+    check_place(out, [str(folder)])
     candidates = in_folder(folder)
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     model = open_model(run, encoder, **towers)

@@ -1,7 +1,7 @@
 """Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property, partial
@@ -183,6 +183,10 @@ class Walk:
         return readable(os.path.relpath(path, self.root).replace(os.sep, "/"))
 
 
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
 def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
@@ -223,7 +227,7 @@ class Places:
         self.again: dict[str, str] = {}
         """Other keys of files that have one already, with that one."""
         self.outside: dict[str, None] = {}
-        self._real_folder: Callable[[Path], str] = cache(os.path.realpath)  # asked for each picture, and most share one
+        self._real_folder = cache(_real)  # asked for each picture, and most share one
 
     def find(self, name: str, key: str | None = None) -> Picture | None:
         """The picture of this name; its key, if not given, is `key_of` the name that its file was first found by."""

@@ -155,7 +155,7 @@ def open_run(
     with ExitStack() as stack:
 
         def inspect() -> tuple[bool, float]:
-            _check_place(out, outside)
+            check_place(out, outside)
             if os.path.exists(out / RESULTS):  # finished runs are looked at without a lock: nobody changes them
                 _check_settings(out, settings, resume)
                 if os.path.exists(out / LOCK):  # someone is at it, or was killed behind its last write
@@ -199,12 +199,21 @@ def _take_away(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _check_place(out: Path, outside: Sequence[str | None]) -> None:
+def check_place(out: Path, outside: Sequence[str | None]) -> None:
+    """Refuses a place in a folder of pictures, for what would be taken for some of them the next time.
+
+    Args:
+        out: where something is to be written.
+        outside: sources of pictures; those that are no folders do not matter.
+
+    Raises:
+        FileError: it lies in one of them.
+    """
     place = os.path.realpath(out) + os.sep
     for source in outside:
         if source and os.path.isdir(source) and place.startswith(os.path.realpath(source) + os.sep):
             raise FileError(
-                f"{out}: lies among the pictures of {source}, where a run would be taken for some of them. "
+                f"{out}: lies among the pictures of {source}, where it would be taken for some of them. "
                 "Choose a folder outside."
             )
 
