@@ -80,6 +80,20 @@ def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words
     assert not (tmp_path / "grid").exists()
 
 
+def test_a_folder_with_a_comma_in_its_name_is_one_set(grid, squares, tmp_path):
+    (tmp_path / "a,b").symlink_to(squares)
+    assert NOWHERE in grid("zero-shot", methods="", data=tmp_path / "a,b")[2]  # the set was read
+    Root(tmp_path / "c,d").pictures("eurosat/2750/Forest/1.jpg", "eurosat/2750/River/1.jpg").json(
+        "eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]}
+    )
+    assert NOWHERE in grid("zero-shot", methods="", data=f"eurosat@{tmp_path / 'c,d'}")[2]
+    assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},{squares}")[2]
+    (tmp_path / "e,f").write_text("")
+    encoders = tmp_path / "e,f"
+    assert f"{encoders}: " in grid("zero-shot", methods="", encoder=encoders)[2]
+    assert "none,b: no such" not in grid("zero-shot", methods="", data=tmp_path / "none,b")[2]
+
+
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
 def test_results_do_not_lie_among_the_pictures(grid, squares, words):
     for out in (squares / "grid", squares / "train" / "grid"):

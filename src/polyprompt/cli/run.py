@@ -36,7 +36,7 @@ def command(
     Example: polyprompt run base-to-novel --methods coop,maple --data eurosat --encoders ViT-B-16/openai --out runs/grid
     """
     lists = {"methods": methods, "data": data, "encoders": encoders, "seeds": seeds, "shots": shots}
-    given = {name: items.split(",") for name, items in lists.items() if items is not None}
+    given = {name: _items(text, name) for name, text in lists.items() if text is not None}
     settings = _settings(what, given, assignments or [])
     where = executor_of(executor)
     from polyprompt.bench.estimate import estimated
@@ -61,6 +61,12 @@ def command(
         typer.echo(f"failed: {line}", err=True)
     if failed:
         raise TrainingError(f"{len(failed)} of {len(cells)} cells failed, named above; the same again tries them.")
+
+
+def _items(text: str, option: str) -> list[str]:
+    """What an option lists with commas between; of places one, where the whole text is a file's or a folder's name."""
+    places = (text, text.partition("@")[2]) if option in ("data", "encoders") else ()
+    return [text] if any(map(os.path.exists, places)) else text.split(",")
 
 
 def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:
