@@ -58,7 +58,6 @@ def rows(source: str) -> Iterator[Row]:
     if ghosts:
         number = count(len(ghosts), "caption")
         say_once(str(file), f"{file.name}: left out {number} of {ghosts[0]}, a picture that does not exist.")
-    places.warn()
 
 
 def _splits(folder: Path) -> dict[str, str]:
