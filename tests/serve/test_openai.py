@@ -32,6 +32,15 @@ def test_embeddings_are_the_models_own(client, service, photos):
     close(as_text["data"][0]["embedding"], model.texts([uri(file)[:99]])[0])
 
 
+@pytest.mark.parametrize("service", ["campe", "clip"], indirect=True)
+def test_texts_that_are_longer_than_the_model_reads_are_told(client, photos):
+    asked = ["a red square", "a red square " * 200, uri(photos / "red-0.png"), "blue " * 500]
+    answer = client.post("/v1/embeddings", json={"model": "toy", "input": asked}).json()
+    assert answer["cut"] == [1, 3]
+    assert len(answer["data"]) == 4
+    assert client.post("/v1/embeddings", json={"model": "toy", "input": "blue"}).json()["cut"] == []
+
+
 @pytest.mark.parametrize("service", ["bmip"], indirect=True)
 def test_pictures_that_are_sent_together_are_seen_alone(client, service, photos):
     """By a method whose training mixes a batch's pictures, too."""

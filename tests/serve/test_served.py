@@ -132,9 +132,13 @@ def test_classes_and_scale_are_those_that_the_model_is_scored_with(family, servi
 @pytest.mark.parametrize("family", ["campe", "clip", "bmip"])
 def test_tokens_are_bytes_until_no_more_are_read(family, serving):
     served = serving(family)
-    (empty, short, longer, long, over) = (served.tokens(text) for text in ("a", "aé", "aéa", "a" * 900, "a" * 999))
+    texts = ("a", "aé", "aéa", "a" * 900, "a" * 999)
+    (empty, short, longer, long, over), cut = zip(*map(served.tokens, texts), strict=True)
     assert (short - empty, longer - empty) == (2, 3)
     assert long == over < 900
+    assert cut == (False, False, False, True, True)
+    assert served.tokens("a" * (long + 1 - empty)) == (long, False)
+    assert served.tokens("a" * (long + 2 - empty)) == (long, True)
 
 
 def test_a_picture_that_no_crop_can_be_taken_of_is_refused(serving, photos):

@@ -38,7 +38,7 @@ async def models(service: Here) -> Json:
 
 @router.post("/v1/embeddings")
 async def embeddings(body: Embed, service: Here) -> Json:
-    """Unit rows of texts and pictures, in one space."""
+    """Unit rows of texts and pictures, in one space. `cut` has the places of texts that the model read in part."""
     served = service.model(body.model)
     texts, pictures = _sorted(body)
     rows = await _rows(served, texts, pictures)
@@ -46,9 +46,11 @@ async def embeddings(body: Embed, service: Here) -> Json:
         raise Refused(400, f"dimensions: rows have {rows.shape[1]} numbers and are not cut short", "dimensions")
     made = [encoded(row) for row in rows] if body.encoding_format == "base64" else rows.tolist()
     data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(made)]
-    tokens = sum(map(served.tokens, texts.values()))
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "model": body.model, "data": data, "usage": usage}
+    tokens = {at: served.tokens(text) for at, text in texts.items()}
+    total = sum(number for number, _ in tokens.values())
+    usage = {"prompt_tokens": total, "total_tokens": total}
+    cut = [at for at, (_, more) in tokens.items() if more]
+    return {"object": "list", "model": body.model, "data": data, "usage": usage, "cut": cut}
 
 
 def encoded(row: Float[Tensor, "D"]) -> str:

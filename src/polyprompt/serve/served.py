@@ -82,18 +82,20 @@ class ServedModel:
             case _:
                 raise TypeError(type(self.embedder))
 
-    def tokens(self, text: str) -> int:
-        """How many tokens of a text the model reads."""
+    def tokens(self, text: str) -> tuple[int, bool]:
+        """How many tokens of a text the model reads, and whether it has more."""
         match self.embedder:
             case AlignedEmbedder(model=model):
-                return len(model.text.llm.tokens([text], model.settings.text.max_tokens)[0][0])
+                (read,), cut = model.text.llm.tokens([text], model.settings.text.max_tokens)
+                return len(read), cut > 0
             case AdaptedEmbedder(method=method):
                 tower = method.encoder.text
             case PlainEmbedder(encoder=encoder):
                 tower = encoder.text
             case _:
                 raise TypeError(type(self.embedder))
-        return min(len(tower.words(text)), tower.max_tokens)
+        length = len(tower.words(text))
+        return min(length, tower.max_tokens), length > tower.max_tokens
 
     def close(self) -> None:
         """Ends the threads that embed and that read pictures."""
