@@ -175,6 +175,8 @@ def _still_whole(path: Path, before: dict[Path, bytes]) -> bool:
         if path.name == "results.json":
             check_truth(path.parent)
             return True
+        if path.name == "log.jsonl":
+            return _goes_on(path.parent)
         if path.parents[1].joinpath("collection.json").exists():  # pieces of its stores are merged
             return _holds(path.parents[1], before)
         if path.name in ("checked.json", "pieces.json"):
@@ -184,6 +186,20 @@ def _still_whole(path: Path, before: dict[Path, bytes]) -> bool:
         return path.exists() and path.read_bytes() == b"new" * 1000
     except (PolypromptError, OSError, ValueError):
         return False
+
+
+def _goes_on(run: Path) -> bool:
+    """Whether a run that was begun has a log and a checkpoint that it can go on from."""
+    from polyprompt.disk.files import check_manifest
+    from polyprompt.runs.folder import check_truth
+    from polyprompt.train.checkpoint import checkpoints_in, newest
+    from polyprompt.train.log import read_log
+
+    check_truth(run)
+    read_log(run / "log.jsonl")
+    for path in checkpoints_in(run / "checkpoints"):
+        check_manifest(path)
+    return (run / "log.jsonl").stat().st_size >= newest(run / "checkpoints").log_bytes > 0
 
 
 def _holds(collection: Path, before: dict[Path, bytes]) -> bool:

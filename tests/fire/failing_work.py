@@ -1,14 +1,18 @@
 """Writers and commands for calls.py: what was there before, and what writes."""
 
+import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import golden_cases as golden
+import pytest
 
 from polyprompt.errors import PolypromptError
 
@@ -18,7 +22,8 @@ NAMED = ""
 """Under which name all that is new is written, if not under the command's own."""
 CACHE = True
 """Whether commands are told where to keep caches."""
-QUICK = ("--set", "epochs=1", "--set", "batch=4", "--set", "precision=fp32")
+BATCHES = ("--set", "batch=4", "--set", "precision=fp32")
+QUICK, LONGER = ("--set", "epochs=1", *BATCHES), ("--set", "epochs=2", *BATCHES)
 
 
 def every(place: Path, names: list[str]) -> dict[str, tuple[Prepare, Act]]:
@@ -244,8 +249,25 @@ def _make(place: Path) -> None:
     for folder, said in words.items():
         assert _call([*said, place / folder]) == 0, folder
     shutil.copytree(place / "few" / "blue", place / "growing" / "blue")
+    for name in ("align", "adapt"):
+        _begin(made[f"{name} --resume"].words[:-2], place / f"begun-{name}")
     lora = ("adapt", place / "few", "--encoder", place / "toy.safetensors", "--method", "clip_lora", "--shots", 1)
     assert _call([*lora, *QUICK, "--out", place / "lora"]) == 0
+
+
+def _begin(words: Sequence[object], out: Path) -> None:
+    """A run as it is left by a kill behind its first epoch: a checkpoint, and a log that goes beyond it."""
+    from polyprompt.runs import align, training
+    from polyprompt.train.checkpoint import checkpoints_in
+
+    seconds = align.EPOCH_SECONDS
+    align.EPOCH_SECONDS = training.EPOCH_SECONDS = 0.0
+    assert _call([*words, out]) == 0, out
+    align.EPOCH_SECONDS = training.EPOCH_SECONDS = seconds
+    last, _ = checkpoints_in(out / "checkpoints")
+    shutil.rmtree(last)
+    shutil.rmtree(out / "model")
+    (out / "results.json").unlink()
 
 
 def _few(place: Path) -> None:
@@ -294,6 +316,26 @@ def _stand_ins(place: Path) -> None:
     onnx.translated = onnx_towers.translated = once
 
 
+@contextmanager
+def _hub(trial: Path) -> Iterator[None]:
+    """A stand-in of the Hugging Face hub, and what is laid out for it below `trial`."""
+    from huggingface_hub import constants
+    from toy_hub import TOKEN, Hub
+
+    with Hub() as hub, pytest.MonkeyPatch.context() as patch:
+        served = multiprocessing.get_context("fork").Process(target=hub.serve_forever, daemon=True)
+        served.start()
+        for name, value in {"ENDPOINT": hub.address, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            patch.setattr(constants, name, value)
+        patch.setenv("HF_TOKEN", TOKEN)
+        patch.setattr(tempfile, "tempdir", str(trial))
+        try:
+            yield
+        finally:
+            served.kill()
+            served.join()
+
+
 def _commands(place: Path) -> dict[str, Command]:
     few, told, clip = place / "few", place / "told", place / "toy.safetensors"
     towers = ("--text-tower", place / "llm", "--image-tower", place / "cnn", "--text-prompts", 2, "--dim", 24)
@@ -315,6 +357,7 @@ def _commands(place: Path) -> dict[str, Command]:
         "export-peft": Command(("export-peft", "{}/lora", "{}/peft"), ("lora",)),
         "export-lance": Command(("export-lance", "{}/collection", "{}/tables"), ("collection",)),
         "import": Command(("import", "coop", original, "--classes", names, "--encoder", clip, "--out", "{}/taken")),
+        "push": Command(("push", "{}/adapted", "me/pets"), ("adapted",)),
         "evaluate": Command(("evaluate", "{}/aligned", told, "--split", "test"), ("aligned",)),
         "data fetch": Command(("data", "fetch", "eurosat", "{}/sets")),
         "index": Command(("index", clip, few, "--precision", "fp32", "--out", "{}/new")),
@@ -324,6 +367,30 @@ def _commands(place: Path) -> dict[str, Command]:
         "run": Command(("run", "few-shot", *cell, *QUICK, "--out", "{}/new")),
         "adapt": Command(("adapt", few, "--encoder", clip, *coop, *QUICK, "--out", "{}/new")),
         "align": Command(("align", told, *towers, *QUICK, "--set", "image.width=32", "--out", "{}/new")),
+        "adapt --resume": Command(
+            ("adapt", few, "--encoder", clip, *coop, *LONGER, "--out", "{}/begun-adapt", "--resume"), ("begun-adapt",)
+        ),
+        "align --resume": Command(
+            ("align", told, *towers, *LONGER, "--set", "image.width=32", "--out", "{}/begun-align", "--resume"),
+            ("begun-align",),
+        ),
+        "adapt --method auto": Command(
+            (
+                "adapt",
+                few,
+                "--encoder",
+                clip,
+                "--method",
+                "auto",
+                "--budget",
+                "60",
+                "--shots",
+                2,
+                *QUICK,
+                "--out",
+                "{}/new",
+            )
+        ),
         "demo": Command(("demo", "--epochs", 1, "--out", "{}/demo")),
         "align from another": Command(
             ("align", told, *towers, *QUICK, "--set", "image.width=32", "--from", "{}/aligned", "--out", "{}/new"),
@@ -336,7 +403,9 @@ def _commands(place: Path) -> dict[str, Command]:
 FINISHED = {"align": "aligned", "adapt": "adapted", "index": "collection", "run": "grid"}
 """What commands made before others begin."""
 COMMANDS = tuple(_commands(Path("/nowhere")))
-"""All that write, if only to a cache; what `check`, `cost`, `data check` and `methods` do is to read."""
+"""All that write, if only to a cache; what `check`, `cost`, `data check` and `methods` do is to read.
+
+`serve` opens a collection as `search` does, and writes no more."""
 COLD = ("export-lance",)
 """What starts threads when it is imported is not called before there are forks."""
 
@@ -346,7 +415,8 @@ def _before(place: Path, name: str) -> Prepare:
 
     def prepare(trial: Path) -> None:
         for folder in _commands(place)[name].before:
-            shutil.copytree(place / folder, trial / folder, ignore=shutil.ignore_patterns("checkpoints"))
+            unused = () if folder.startswith("begun") else ("checkpoints",)
+            shutil.copytree(place / folder, trial / folder, ignore=shutil.ignore_patterns(*unused))
 
     return prepare
 
@@ -357,7 +427,8 @@ def _command(place: Path, name: str) -> Act:
     def act(trial: Path) -> int:
         if CACHE:
             os.environ["POLYPROMPT_CACHE"] = str(trial / "cache")
-        return _call([_filled(word, trial, command.before) for word in command.words])
+        with _hub(trial) if name == "push" else nullcontext():
+            return _call([_filled(word, trial, command.before) for word in command.words])
 
     return act
 

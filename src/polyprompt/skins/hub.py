@@ -8,7 +8,15 @@ from typing import Any
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe import model as aligned
 from polyprompt.campe.model import CAMPE
-from polyprompt.disk.files import check_manifest, read_json, write_json, write_manifest, write_text
+from polyprompt.disk.files import (
+    check_manifest,
+    make_folder,
+    read_json,
+    write_json,
+    write_manifest,
+    write_text,
+    writing,
+)
 from polyprompt.disk.hub import PREFIX, SUFFIXES, fetched, is_on_hub, reached
 from polyprompt.errors import ConfigError
 from polyprompt.progress import step
@@ -83,10 +91,8 @@ def lay_out(run: str | Path, repo_id: str, folder: Path, license: str | None = N
     source = model_folder(run)
     names = check_manifest(source, saved.FILES if (source / saved.CONFIG).is_file() else aligned.FILES)
     card = card_of(run, repo_id, license)
-    folder.mkdir(parents=True)
     for name in names:
-        if name != CARD:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with writing(make_folder((folder / name).parent)):
             shutil.copyfile(source / name, folder / name)
     for name in (saved.CONFIG, "config.json"):
         if (folder / name).is_file():
