@@ -20,7 +20,10 @@ from toy_decoders import tokenizer
 from polyprompt.data.readers import class_folders, tables
 from polyprompt.disk.rows import _with_major
 
-READS = ("cli", "data", "disk", "hostile", "media", "runs", "search", "towers", "zoo")
+READS = (
+    *("bench", "cli", "data", "disk", "hostile", "media", "methods", "runs", "search", "serve", "skins", "towers"),
+    "zoo",
+)
 """Folders of tests that read foreign files."""
 STARTERS = {"processes", "program", "run_processes", "start_processes"}
 """Fixtures that start processes; a test that asks for one starts them itself."""

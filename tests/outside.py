@@ -5,6 +5,7 @@ A hook cannot be taken away again, so there is one, which notes only while someb
 count. What a library of ours starts for itself is told apart by its place in the stack.
 """
 
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 EVENTS = {
     "pickle.find_class": "pickle",
+    "socket.__new__": "socket",
     "socket.bind": "socket",
     "socket.connect": "socket",
     "socket.getaddrinfo": "socket",
@@ -55,7 +57,10 @@ def _hook(event: str, given: tuple[object, ...]) -> None:
 
 
 def _message(event: str, given: tuple[object, ...]) -> str:
-    """What is noted of an event; nothing of a module that does not lie in a data folder."""
+    """What is noted of an event; nothing of a module that does not lie in a data folder, nor of a socket that cannot
+    leave this machine: each event loop of asyncio has a pair of those, and what connects one is noted."""
+    if event == "socket.__new__" and given[1] == getattr(socket, "AF_UNIX", None):
+        return ""
     if event != "exec":
         return f"{event} {str(given)[:120]}"
     place = str(getattr(given[0], "co_filename", ""))

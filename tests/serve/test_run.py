@@ -20,6 +20,7 @@ def test_hosts_beyond_this_machine_need_a_token():
             check_host(host, token)
 
 
+@pytest.mark.outside("socket")
 def test_a_port_in_use_is_told():
     with bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

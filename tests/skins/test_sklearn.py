@@ -108,6 +108,7 @@ def named(tmp_path):
     return toy(method="coop", settings={"context": 2}, encoder=str(file), epochs=1)
 
 
+@pytest.mark.outside("pickle")
 def test_a_fitted_estimator_is_pickled_without_its_encoder(named, squares):
     fitted = named.set_params(encoder=load_encoder(named.encoder)).fit(*squares)
     kept = pickle.dumps(fitted)

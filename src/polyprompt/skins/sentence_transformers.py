@@ -159,4 +159,4 @@ def to_sentence_transformer(
     """
     with step(f"Opening {run}"):
         module = Towers(load(run, encoder, **towers), str(run))
-    return SentenceTransformer(modules=[module], similarity_fn_name="cosine")
+    return SentenceTransformer(modules=[module], trust_remote_code=False, similarity_fn_name="cosine")
