@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 from harmful import (
     MAPS,
     OPEN_CLIP_TEXTS,
@@ -191,6 +192,63 @@ def test_code_beside_a_clip_of_open_clip(tmp_path, cd, more):
             open_encoder(name)
         assert "\n" not in str(error.value)
     assert not (folder / "RAN").exists()
+
+
+PICKLE = b"cbuiltins\nexec\n(Vraise SystemExit\ntR."
+
+
+@pytest.fixture
+def never_unpickled(monkeypatch):
+    """Whoever asks torch for a pickle fails, however careful it is told to be."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load"))
+
+
+@pytest.mark.usefixtures("never_unpickled")
+def test_a_pickle_that_open_clip_prefers_is_refused(tmp_path):
+    folder = open_clip_folder(tmp_path / "open_clip")
+    (folder / "open_clip_model.safetensors").rename(folder / "model.safetensors")
+    (folder / "open_clip_pytorch_model.bin").write_bytes(PICKLE)
+    for name in (str(folder), f"local-dir:{folder}"):
+        with pytest.raises(TowerError, match=r"open_clip_pytorch_model\.bin is no safetensors file, and no pickle"):
+            open_encoder(name)
+
+
+@pytest.mark.usefixtures("never_unpickled")
+@pytest.mark.parametrize(
+    ("name", "repository", "file"),
+    [
+        ("hf-hub:a/b", "a/b", "open_clip_pytorch_model.bin"),
+        ("ViT-B-16/openai", "timm/vit_base_patch16_clip_224.openai", "open_clip_pytorch_model.bin"),
+        ("ViTamin-S/datacomp1b", "jienengchen/ViTamin-S", "pytorch_model.bin"),
+    ],
+)
+def test_a_pickle_of_the_hub_is_refused(tmp_path, empty_hub, name, repository, file):
+    place = empty_hub / f"models--{repository.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    folder = open_clip_folder(tmp_path / "open_clip")
+    (folder / "open_clip_model.safetensors").unlink()
+    (folder / file).write_bytes(PICKLE)
+    (place / "snapshots").mkdir()
+    folder.rename(place / "snapshots" / ("0" * 40))
+    with pytest.raises(
+        TowerError, match=rf"{file} is no safetensors file, and no pickle is loaded; convert it"
+    ) as error:
+        open_encoder(name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("never_unpickled")
+def test_a_timm_tower_whose_weights_are_pickled(tmp_path, monkeypatch):
+    save_for_hf(timm.create_model("test_vit"), tmp_path, safe_serialization=True)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(TowerError, match="its weights are pickled, and no pickle is loaded"):
+        open_image_tower(str(tmp_path))
+    other = timm.models.get_pretrained_cfg("test_vit")
+    monkeypatch.setattr(other, "hf_hub_filename", "best.pth")
+    monkeypatch.setattr("timm.models.get_pretrained_cfg", lambda _: other)
+    with pytest.raises(TowerError, match=r"best\.pth of .*its weights are pickled"):
+        open_image_tower("test_vit")
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])

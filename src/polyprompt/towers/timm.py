@@ -27,7 +27,7 @@ from polyprompt.media.pictures import INTERPOLATIONS, Preprocess
 from polyprompt.nn.finite import check_finite
 from polyprompt.progress import only_ours
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
-from polyprompt.towers.pretrained import check_config, check_whole, one_line
+from polyprompt.towers.pretrained import PICKLED, check_config, check_weights, check_whole, one_line
 from polyprompt.types import Pixels
 from polyprompt.values import Foreign, Json
 
@@ -331,6 +331,8 @@ def _weights_of(name: str, architecture: str) -> Path:
             f"image tower {name!r}: timm has no safetensors weights for it; choose another, or pretrained=False."
         )
     file = (config.hf_hub_filename or "model.safetensors").replace("pytorch_model.bin", "model.safetensors")
+    if not file.endswith(".safetensors"):
+        raise TowerError(f"image tower {name!r}: {file} of {config.hf_hub_id}: {PICKLED}.")
     try:
         with only_ours():
             return Path(hf_hub_download(config.hf_hub_id, file))
@@ -344,6 +346,7 @@ def _weights_of(name: str, architecture: str) -> Path:
 
 def _checked_folder(name: str) -> Path:
     folder = Path(name)
+    check_weights(folder, f"image tower {name!r}")
     for file in ("config.json", "model.safetensors"):  # timm would also take pickled weights; we do not
         if not (folder / file).is_file():
             raise TowerError(f"image tower {name!r}: the folder has no {file}; timm's save_for_hf writes both.")

@@ -44,7 +44,11 @@ def open_open_clip(
 
     with one_line(f"{name}:"):
         options = _tokenizer_options(architecture, name)
-        model = open_clip.create_model_from_pretrained(architecture, pretrained, return_transform=False)
+        _check_file(architecture, pretrained, name)
+        # Without `pretrained_text=False` a text tower's own weights might be fetched, pickled ones among them.
+        model = open_clip.create_model_from_pretrained(
+            architecture, pretrained, return_transform=False, pretrained_text=False
+        )
         return from_open_clip(model, open_clip.get_tokenizer(architecture, **options), name, dtype)
 
 
@@ -77,6 +81,49 @@ def _tokenizer_options(architecture: str, name: str) -> Json:
     if inner := text.get("hf_model_name"):  # open_clip leaves it to transformers to ask whether its code may run
         AutoConfig.from_pretrained(inner, trust_remote_code=False)
     return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+
+
+def _check_file(architecture: str, pretrained: str | None, name: str) -> None:
+    """Refuses weights that open_clip would unpickle: it takes a `.bin` or `.pt` where it finds no safetensors.
+
+    Raises:
+        TowerError: names the file.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+    from open_clip.factory import _find_checkpoint_in_dir
+    from open_clip.pretrained import get_pretrained_cfg
+
+    schema, _, place = architecture.partition(":")
+    if schema == "local-dir":
+        if file := _find_checkpoint_in_dir(Path(place)):
+            _check_safe(file, name)
+        return None
+    pickled, safe = HF_WEIGHTS_NAME, HF_SAFE_WEIGHTS_NAME
+    if schema != "hf-hub":
+        weights = get_pretrained_cfg(architecture, pretrained or "")
+        place, _, file = weights.get("hf_hub", "").rpartition("/")
+        if not place or "file" in weights or file.endswith(".pt"):  # for which no safetensors are looked for
+            return _check_safe(str(weights.get("file") or file or weights.get("url") or pretrained), name)
+        if file:
+            pickled, safe = file, str(Path(file).with_suffix(".safetensors"))
+    try:
+        hf_hub_download(place, safe)
+    except LocalEntryNotFoundError:  # the hub did not answer; a pickle from an earlier time is not taken instead
+        if isinstance(kept := try_to_load_from_cache(place, pickled), str):
+            _check_safe(kept, name)
+        raise
+    except EntryNotFoundError:
+        _check_safe(f"{place}/{pickled}", name)
+
+
+def _check_safe(file: str, name: str) -> None:
+    if not file.endswith(".safetensors"):
+        raise TowerError(
+            f"{name}: {file} is no safetensors file, and no pickle is loaded; convert it, and give the folder that it "
+            "lies in"
+        )
 
 
 def from_open_clip(model: Foreign, tokenizer: Foreign, name: str, dtype: torch.dtype | None = torch.float32) -> CLIP:
