@@ -57,9 +57,11 @@ def _hook(event: str, given: tuple[object, ...]) -> None:
 
 
 def _message(event: str, given: tuple[object, ...]) -> str:
-    """What is noted of an event; nothing of a module that does not lie in a data folder, nor of a socket that cannot
-    leave this machine: each event loop of asyncio has a pair of those, and what connects one is noted."""
+    """What is noted of an event. Nothing of a module that does not lie in a data folder; of a socket that cannot leave
+    this machine, as each event loop of asyncio has two (what connects one is noted); and of joblib counting cores."""
     if event == "socket.__new__" and given[1] == getattr(socket, "AF_UNIX", None):
+        return ""
+    if event == "subprocess.Popen" and given[0] == "lscpu":
         return ""
     if event != "exec":
         return f"{event} {str(given)[:120]}"
