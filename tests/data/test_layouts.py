@@ -37,7 +37,7 @@ def test_files_that_cannot_be_read_and_lines_that_are_too_short(root):
     root.file("latin.txt", "caf\xe9".encode("latin-1")).file("short.txt", "a\tb\n\nc\n")
     for file, words in (
         ("none.txt", "none.txt: no such file$"),
-        ("latin.txt", "latin.txt: byte 3 is not UTF-8$"),
+        ("latin.txt", "latin.txt: byte 3 is not UTF-8; save it as UTF-8$"),
         (".", r"d: cannot be read \(Is a directory\)$"),
         ("short.txt", "^short.txt, line 3: 1 fields, needs 2 with tabs between them$"),
     ):

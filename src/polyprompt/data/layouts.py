@@ -15,6 +15,7 @@ from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow, name_in, text_of
+from polyprompt.data.text_files import text_in
 from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
@@ -229,7 +230,7 @@ def lines_of(file: Path) -> list[str]:
     """The lines of a text file that are not empty, without white space around them.
 
     Raises:
-        DataError: missing, or not UTF-8.
+        DataError: as `text_in`.
     """
     return [line for _, line in numbered_lines(file)]
 
@@ -238,18 +239,10 @@ def numbered_lines(file: Path) -> list[tuple[int, str]]:
     """The same, each with its number, counted from 1; empty lines count.
 
     Raises:
-        DataError: missing, or not UTF-8.
+        DataError: as `text_in`.
     """
-    try:
-        check_regular(file)
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-        return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: byte {error.start} is not UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    lines = text_in(file).split("\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 # Pairs of sentences

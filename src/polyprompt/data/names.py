@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from polyprompt.disk.files import check_regular
+from polyprompt.data.text_files import text_in
 from polyprompt.errors import DataError
 
 LIST = "classnames.txt"
@@ -87,17 +87,10 @@ def read_class_list(file: Path) -> dict[str, str]:
     """Folder and class name of each line, in order: "n01440764 tench"; the first blank separates.
 
     Raises:
-        DataError: not UTF-8, a line without a name, a folder that is named twice.
+        DataError: as `text_in`; a line without a name, a folder that is named twice.
     """
-    try:
-        check_regular(file)
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     name_of: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text_in(file).splitlines(), 1):
         folder, _, name = line.strip().partition(" ")
         if not folder:
             continue

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyprompt.data.files import Places, key_of, matching
+from polyprompt.data.files import Places, folder_name, key_of, matching
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
-from polyprompt.disk.files import check_regular
+from polyprompt.data.text_files import text_in
 from polyprompt.errors import DataError
 
 WHAT = "Flickr's captions (*.token, *.token.txt)"
@@ -37,11 +37,13 @@ def rows(source: str) -> Iterator[Row]:
     path = Path(source)
     file = _files(path)[0] if path.is_dir() else path
     if path.is_dir() and (lemmas := [other.name for other in _all_files(path) if other != file]):
-        say_once(str(file), f"{path.name}: {file.name} is read, {some(lemmas)} of the same captions is left out.")
+        say_once(
+            str(file), f"{folder_name(path)}: {file.name} is read, {some(lemmas)} of the same captions is left out."
+        )
     split_of = _splits(file.parent)
     places = Places(file, *UNPACKED)
     ghosts: list[str] = []
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(text_in(file).split("\n"), 1):
         if not line:
             continue
         name, tab, caption = line.partition("\t")
@@ -64,20 +66,8 @@ def _splits(folder: Path) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for split, pattern in LISTS.items():
         for file in matching(folder, pattern):
-            split_of |= dict.fromkeys(filter(None, map(str.strip, _lines(file))), split)
+            split_of |= dict.fromkeys(filter(None, map(str.strip, text_in(file).split("\n"))), split)
     return split_of
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        check_regular(file)
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _files(folder: Path) -> list[Path]:
