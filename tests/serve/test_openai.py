@@ -40,6 +40,28 @@ def test_texts_that_are_longer_than_the_model_reads_are_told(client, photos):
     assert len(answer["data"]) == 4
     assert client.post("/v1/embeddings", json={"model": "toy", "input": "blue"}).json()["cut"] == []
 
+    long, row = "a red square " * 150, {"collection": "photos"}
+    for asked, cut in (
+        ({"text": long}, ["text"]),
+        ({"text": "blue", "not": ["red", long]}, ["not.1"]),
+        ({"text": "blue"}, []),
+        ({}, []),
+    ):
+        assert client.post("/search", json=row | asked).json()["cut"] == cut
+    marks = {"right": [0], "wrong": [1]}
+    learned = client.post("/collections/photos/adapt", json=marks | {"text": long}).json()
+    assert learned["cut"] == ["text"]
+    assert client.post("/search", json=row | {"adapted": learned["id"], "text": long}).json()["cut"] == []
+    assert client.post("/collections/photos/adapt", json=marks).json()["cut"] == []
+
+
+@pytest.mark.parametrize("service", ["campe", "clip"], indirect=True)
+def test_labels_that_are_longer_than_the_model_reads_are_told(client, photos):
+    labels = ["red", "é" * 200, "blue"]  # two tokens a letter
+    asked = {"model": "toy", "input": [uri(photos / "red-0.png")], "labels": labels}
+    assert client.post("/classify", json=asked).json()["cut"] == [1]
+    assert client.post("/collections/photos/classify", json={"rows": [0], "labels": labels}).json()["cut"] == [1]
+
 
 @pytest.mark.parametrize("service", ["bmip"], indirect=True)
 def test_pictures_that_are_sent_together_are_seen_alone(client, service, photos):

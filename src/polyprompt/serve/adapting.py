@@ -27,14 +27,16 @@ RIGHT, WRONG = 0.5, 0.25
 
 @router.post("/collections/{id}/adapt")
 async def adapt(id: str, body: Marks, service: Here) -> Json:
-    """Learns from marks; /search takes the `id` as `adapted`."""
+    """Learns from marks; /search takes the `id` as `adapted`. `cut` has `text` where the model read it in part."""
     served = service.collection(id)
     if both := set(body.right) & set(body.wrong):
         raise Refused(400, f"row {min(both)} is marked right and wrong", "wrong")
     row = learned(served, body)
-    if body.text is not None:
-        row = row + (await served.model.texts([body.text]))[0]
-    return {"id": served.keep(row), "text": body.text, "marks": len(body.right) + len(body.wrong)}
+    texts = {} if body.text is None else {"text": body.text}
+    if texts:
+        row = row + (await served.model.texts([*texts.values()]))[0]
+    marks = len(body.right) + len(body.wrong)
+    return {"id": served.keep(row), "text": body.text, "marks": marks, "cut": served.model.cut(texts)}
 
 
 def learned(served: ServedCollection, marks: Marks) -> Float[Tensor, "D"]:

@@ -16,12 +16,16 @@ router = APIRouter(tags=["classes"])
 
 @router.post("/classify")
 async def classify(body: Classify, service: Here) -> Json:
-    """The probability of each label for each picture, the most probable first."""
+    """The probability of each label for each picture, the most probable first.
+
+    `cut` has the places of labels that the model read in part.
+    """
     served = service.model(body.model)
-    data = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(body.input)]
-    rows = await served.pictures(data, "input")
+    pictures = [bytes_of(uri, f"input.{at}") for at, uri in enumerate(body.input)]
+    rows = await served.pictures(pictures, "input")
     shares = await probabilities(served, rows, body.labels)
-    return {"object": "classify", "model": body.model, "data": [ranked(row, body.labels) for row in shares.tolist()]}
+    data = [ranked(row, body.labels) for row in shares.tolist()]
+    return {"object": "classify", "model": body.model, "data": data, "cut": served.cut_labels(body.labels)}
 
 
 async def probabilities(served: ServedModel, rows: Float[Tensor, "i D"], labels: list[str]) -> Float[Tensor, "i c"]:

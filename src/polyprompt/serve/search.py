@@ -63,14 +63,17 @@ def about(served: ServedCollection) -> Json:
 
 @router.post("/search")
 async def search(body: Search, service: Here) -> Json:
-    """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall."""
+    """The best pictures of a collection, best first: by text, by pictures, by both; filters never lower recall.
+
+    `cut` names the texts that the model read in part: `text`, `not.0` and so on.
+    """
     served = service.collection(body.collection)
     wanted, places = await _wanted(served, body)
     away = await served.model.texts(body.unwanted) if body.unwanted else None
     if not len(wanted):
         if away is not None or body.weights is not None:
             raise Refused(400, "nothing is wanted: give text, like or like_rows", "text")
-        return await run_in_threadpool(_listed, served, body)
+        return await run_in_threadpool(_listed, served, body) | {"cut": []}
     query = Query(
         wanted=wanted,
         unwanted=away,
@@ -80,7 +83,10 @@ async def search(body: Search, service: Here) -> Json:
         fold=body.fold,
         exact=body.exact,
     )
-    return await run_in_threadpool(_hits, served, query, body.top)
+    texts = {f"not.{at}": text for at, text in enumerate(body.unwanted)}
+    if body.adapted is None and body.text is not None:
+        texts = {"text": body.text} | texts
+    return await run_in_threadpool(_hits, served, query, body.top) | {"cut": served.model.cut(texts)}
 
 
 @router.get("/collections/{id}/thumbnails/{row}", response_class=Response, responses=IMAGE)
@@ -116,11 +122,12 @@ def attention(id: str, row: Place, service: Here) -> Json:
 
 @router.post("/collections/{id}/classify")
 async def sort(id: str, body: Sort, service: Here) -> Json:
-    """The probability of each label for pictures of a collection, the most probable first."""
+    """The probability of each label for pictures of a collection, the most probable first; `cut` as for /classify."""
     served = service.collection(id)
     rows = served.collection.vectors.take(np.array([there(served, row) for row in body.rows]))
     matrix = await probabilities(served.model, rows, body.labels)
-    return {"object": "classify", "data": [ranked(row, body.labels) for row in matrix.tolist()]}
+    data = [ranked(row, body.labels) for row in matrix.tolist()]
+    return {"object": "classify", "data": data, "cut": served.model.cut_labels(body.labels)}
 
 
 def original(served: ServedCollection, row: int) -> Image.Image:

@@ -30,7 +30,7 @@ TEXTS, PICTURES = 64, 32
 LEARNED = 64
 """What was learned from marks and is remembered, of each collection."""
 
-Entry = TypeVar("Entry")
+Entry, Place = TypeVar("Entry"), TypeVar("Place")
 
 
 class ServedModel:
@@ -61,13 +61,12 @@ class ServedModel:
 
     async def classes(self, labels: Sequence[str]) -> Float[Tensor, "c D"]:
         """Unit rows of classes: what an adapted model learned to read, else the mean of zero-shot's sentences."""
-        if isinstance(self.embedder, AdaptedEmbedder):
-            return await self.texts(labels)
-        templates = ZeroShot().templates
-        rows = await self.texts(
-            [template.replace("{}", in_prompt(label)) for label in labels for template in templates]
-        )
+        rows = await self.texts([sentence for label in labels for sentence in self._sentences(label)])
         return unit(rows.unflatten(0, (len(labels), -1)).mean(dim=1))
+
+    def cut_labels(self, labels: Sequence[str]) -> list[int]:
+        """Places of the labels whose sentences the model reads in part."""
+        return [at for at, label in enumerate(labels) if self.cut(dict(enumerate(self._sentences(label))))]
 
     @property
     def scale(self) -> float:
@@ -97,11 +96,20 @@ class ServedModel:
         length = len(tower.words(text))
         return min(length, tower.max_tokens), length > tower.max_tokens
 
+    def cut(self, texts: Mapping[Place, str]) -> list[Place]:
+        """Places of the texts that the model reads in part."""
+        return [place for place, text in texts.items() if self.tokens(text)[1]]
+
     def close(self) -> None:
         """Ends the threads that embed and that read pictures."""
         for batcher in (self._texts, self._pixels):
             batcher.close()
         self._readers.shutdown()
+
+    def _sentences(self, label: str) -> list[str]:
+        if isinstance(self.embedder, AdaptedEmbedder):
+            return [label]
+        return [template.replace("{}", in_prompt(label)) for template in ZeroShot().templates]
 
     def _read(self, data: bytes, param: str) -> Float[Tensor, "3 size size"]:
         try:

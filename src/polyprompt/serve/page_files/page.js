@@ -99,14 +99,16 @@ async function ask() {
   noted();
   try {
     const asked = question();
-    const { data } = await fetched("/search", asked, asking.signal);
+    const { data, cut } = await fetched("/search", asked, asking.signal);
     const classes = await sorted(data, asking.signal);
     if (asking.signal.aborted) return;
     state.hits = data;
     state.classes = classes;
     show();
     const scored = data.length > 0 && data[0].score !== null;
-    showMessage(data.length ? `${data.length} of ${here().pictures.toLocaleString()} pictures${scored ? ", best first" : ""}${state.adapted ? ", adapted to your marks" : ""}` : "");
+    const found = data.length ? `${data.length} of ${here().pictures.toLocaleString()} pictures${scored ? ", best first" : ""}${state.adapted ? ", adapted to your marks" : ""}` : "";
+    const long = cut.length || classes?.cut.length ? "The model reads only the beginning of a text this long." : "";
+    showMessage([found, long].filter(Boolean).join(". "));
     $("further").hidden = data.length < asked.top || data.length >= here().pictures || asked.top >= 1000;
   } catch (error) {
     if (error.name !== "AbortError" && !asking.signal.aborted) showMessage(error.message, true);
@@ -116,8 +118,8 @@ async function ask() {
 async function sorted(hits, signal) {
   const labels = [...new Set($("classes").value.split(",").map((name) => name.trim()).filter(Boolean))];
   if (labels.length < 2 || !hits.length) return null;
-  const { data } = await fetched(address("classify"), { rows: hits.map((hit) => hit.row), labels }, signal);
-  return { labels, best: data.map((ranked) => ranked[0]) };
+  const { data, cut } = await fetched(address("classify"), { rows: hits.map((hit) => hit.row), labels }, signal);
+  return { labels, best: data.map((ranked) => ranked[0]), cut };
 }
 
 function showMessage(words, bad = false) {
