@@ -210,18 +210,18 @@ def pictures_in(folder: Path) -> list[Path]:
 class Places:
     """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
 
-    `also` names more such folders, for lists whose official layout has others. Paths written on Windows are read as
-    well; a file that is named in two ways ("a.jpg" and "/photos/a.jpg") is one picture, and pictures that lie elsewhere
-    are read. How many were `warn` says.
+    `also` names more such folders, for lists whose official layout has others; `home` is the data set's folder, if the
+    list does not lie in it. Paths written on Windows are read as well; a file that is named in two ways ("a.jpg" and
+    "/photos/a.jpg") is one picture, and pictures that lie elsewhere are read. How many were `warn` says.
     """
 
-    def __init__(self, list_file: Path, *also: str) -> None:
+    def __init__(self, list_file: Path, *also: str, home: Path | None = None) -> None:
         self.list = list_file
         folder = list_file.parent
         usual = [name for name in self._folders(folder) if name.lower() in PICTURE_FOLDERS]
         self.roots = [folder, *(folder / name for name in also), *(folder / name for name in usual)]
-        home = os.path.realpath(folder)
-        self.homes = [os.path.normpath(os.path.join(home, name)) for name in ("", *also)]
+        real = os.path.realpath(home or folder)
+        self.homes = [os.path.normpath(os.path.join(real, name)) for name in ("", *also)]
         self.windows: list[str] = []
         self.key_of_file: dict[str, str] = {}
         self.again: dict[str, str] = {}

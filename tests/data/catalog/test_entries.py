@@ -473,3 +473,47 @@ def test_corrupt_pictures_are_counted_or_raise_when_opened(root):
     root.pictures("imagenet/val/n01440764/c.jpg", data=b"")
     with pytest.raises(PolypromptError, match=r"b.jpg: .* \(and 1 more\)"):
         read_labelled("imagenet", "val", max_bad=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "linked", "told"),
+    [
+        (
+            "msrvtt:full",
+            "msrvtt/videos",
+            "msrvtt: 4 pictures lie outside its folder (video2.mp4, video3.mp4, video0.mp4 and 1 more).",
+        ),
+        ("msrvtt:1k-a", "msrvtt/videos", "msrvtt: 4 pictures lie outside its folder (video2.mp4"),
+        ("msvd", "msvd/YouTubeClips", "msvd: 1 picture lies outside its folder (c.avi)."),
+        ("didemo", "didemo/videos", "didemo: 1 picture lies outside its folder (v.mp4)."),
+        ("lsmdc", "lsmdc/film", "lsmdc: 1 picture lies outside its folder (film_1.avi)."),
+        (
+            "fgvc-aircraft",
+            "fgvc_aircraft/images",
+            "fgvc_aircraft: 2 pictures lie outside its folder (images/2.jpg, images/3.jpg).",
+        ),
+        ("oxford-pets", "oxford_pets/images", "OxfordPets.json: 2 pictures lie outside its folder (c/1.jpg, d/1.jpg)."),
+    ],
+)
+def test_pictures_in_a_linked_folder_are_told(name, linked, told, root, tmp_path_factory, capsys):
+    msrvtt(root)
+    for split in ("train", "val", "test"):
+        root.file(f"msvd/{split}_list.txt", "c\n" if split == "test" else "")
+        root.file(f"fgvc_aircraft/images_variant_{split}.txt", "2 707-320\n3 F-16\n" if split == "test" else "")
+    root.file("msvd/YouTubeClips/c.avi", b"clip").file("msvd/AllVideoDescriptions.txt", "c a cat sits\n")
+    root.json("didemo/test_data.json", [{"video": "v.mp4", "description": "a dog"}])
+    root.file("didemo/videos/v.mp4", b"clip")
+    line = "film_1\t0\t1\t0\t1\tSOMEONE sits.\n"
+    root.file("lsmdc/LSMDC16_challenge_1000_publictect.csv", line).file("lsmdc/film/film_1.avi", b"clip")
+    root.file("fgvc_aircraft/variants.txt", "707-320\nF-16\n")
+    splits = {"train": [], "val": [], "test": [["c/1.jpg", 0, "cat"], ["d/1.jpg", 1, "dog"]]}
+    root.json("oxford_pets/split_zhou_OxfordPets.json", splits)
+    root.pictures("oxford_pets/images/c/1.jpg", "oxford_pets/images/d/1.jpg")
+    root.pictures("fgvc_aircraft/images/2.jpg", "fgvc_aircraft/images/3.jpg")
+    read = read_labelled if name in ("fgvc-aircraft", "oxford-pets") else read_pairs
+    read(name, "test")
+    assert "outside" not in capsys.readouterr().err
+    elsewhere = (root.path / linked).rename(tmp_path_factory.mktemp("disk") / "moved")
+    (root.path / linked).symlink_to(elsewhere)
+    read(name, "test")
+    assert told in capsys.readouterr().err

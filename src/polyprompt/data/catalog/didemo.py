@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each video, in the order in which `{split}_data.json` speaks of them first."""
     del part
-    places = Places(folder / "x", "videos")
+    places = Places(folder / folder.name, "videos")
     for split_name in SPLITS if split is None else [split]:
         file = folder / f"{split_name}_data.json"
         entries = content(file)
@@ -30,6 +30,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
             picture = video_of(places, name) or video_of(places, name.rpartition(".")[0], name)
             text = " ".join(sentence.strip() for sentence in sentences)
             yield Row(f"{file.name}, {name}", name, picture, text, split_name)
+    places.warn()
 
 
 ENTRY = Entry(

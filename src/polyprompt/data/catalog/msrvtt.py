@@ -27,9 +27,10 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     releases = [file for file in files if _is_release(file)]
     if not releases:
         raise DataError(f"{folder}: no JSON with videos and sentences in it (train_val_videodatainfo.json, ...)")
-    places = Places(folder / "x", *VIDEOS)
+    places = Places(folder / folder.name, *VIDEOS)
     if part == "full":
         yield from (row for file in releases for row in _sentences(file, places))
+        places.warn()
         return
     test = {row.key: row for row in _test_1ka(folder, places)}
     for row in (row for file in releases for row in _sentences(file, places)):
@@ -38,6 +39,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         elif split != "train-7k" and row.key not in test:
             yield _named(row, "train")
     yield from test.values()
+    places.warn()
 
 
 def _is_release(file: Path) -> bool:

@@ -45,7 +45,7 @@ def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
         raise DataError(f"{file}: not a split file; it must be an object with the lists train, val and test")
     first = next((entry[0] for listed in splits.values() for entry in listed if _is_entry(entry)), "")
     root = _root_of(file, first, folders)
-    places = Places(root / file.name)
+    places = Places(root / file.name, home=file.parent)
     for split, listed in splits.items():
         for i, entry in enumerate(listed):
             where = f"{file.name}, {split}[{i}]"
