@@ -9,7 +9,7 @@ import pytest
 import torch
 from harmful import torch_file
 
-from polyprompt.disk.foreign import _tensor, tensors_of
+from polyprompt.disk.foreign import BEFORE_1_6, _tensor, tensors_of
 from polyprompt.errors import FileError
 
 
@@ -110,3 +110,59 @@ def test_what_nobody_writes_to_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(FileError, match=rf"{name}: cannot be read \(not a regular file\)"):
         tensors_of(tmp_path / name)
+
+
+def old_file(path, content):
+    """A file as torch wrote them before 1.6."""
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def test_files_of_torch_before_1_6_are_read(tmp_path):
+    whole = torch.arange(12.0).view(3, 4)
+    content = {
+        "whole": whole, "turned": whole.T, "part": whole[1:, ::2], "half": torch.ones(2, dtype=torch.float16),
+        "bf16": torch.rand(3).bfloat16(), "numbers": torch.arange(5), "empty": torch.empty(0, 3),
+        "one": torch.tensor(2.5), "learned": torch.nn.Parameter(torch.rand(2)),
+    }  # fmt: skip
+    found = tensors_of(old_file(tmp_path / "x.pth.tar", {"state_dict": content, "epoch": 3}))
+    assert list(found) == list(content)
+    for name, tensor in content.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+def test_files_of_torch_before_1_6_run_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/RAN",)
+
+    with pytest.raises(FileError, match=r"calls (posix|nt)\.system.*nothing is executed"):
+        tensors_of(old_file(tmp_path / "x.pt", {"a": torch.zeros(2), "x": Evil()}))
+    head = (tmp_path / "x.pt").read_bytes()[: len(BEFORE_1_6)]
+    (tmp_path / "y.pt").write_bytes(head + pickle.dumps(Evil(), 2))
+    with pytest.raises(FileError, match="nothing is executed"):
+        tensors_of(tmp_path / "y.pt")
+    assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"K\x04Nt", b"J\xff\xff\xff\x7fNt", "more numbers than the file has room for"),
+        (b"K\x04Nt", b"K\x03Nt", "over 3 numbers"),
+        (b"K\x04Nt", b"K\x05Nt", "cut short"),
+        (b"K\x04Nt", b"K\x04K\x01t", "unknown storage"),
+        (b"little_endianq\x02\x88", b"little_endianq\x02\x89", "order of bytes"),
+        (b"M\xe9\x03.", b"M\xe8\x03.", "another version"),
+        (b"\x04" + bytes(7) + bytes(16), b"\x04" + bytes(7) + bytes(12), "cut short"),
+        (b"\x04" + bytes(7) + bytes(16), b"\x03" + bytes(7) + bytes(16), "cut short"),
+    ],
+)
+def test_damaged_files_of_torch_before_1_6_are_one_line(old, new, words, tmp_path):
+    path = old_file(tmp_path / "x.pt", {"a": torch.zeros(4)})
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(FileError, match=rf"x.pt: damaged \(.*{words}"):
+        tensors_of(path)

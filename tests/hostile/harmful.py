@@ -5,6 +5,7 @@ behind; what would start a process or a socket is an audit event (tests/outside.
 """
 
 import json
+import pickle
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -70,6 +71,13 @@ def torch_file(
         archive.writestr("a/data.pkl", pickled)
         for name, raw in (storages or {}).items():
             archive.writestr(f"a/data/{name}", raw)
+    return path
+
+
+def torch_file_before_1_6(path: Path, pickled: bytes) -> Path:
+    """The same as torch wrote it before 1.6, with no numbers behind it."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + pickled + pickle.dumps([], 2))
     return path
 
 
@@ -197,8 +205,8 @@ def harmful(place: Path) -> Iterator[Harmful]:
 def _checkpoints(place: Path) -> Iterator[Harmful]:
     for name in FUNCTIONS:
         for _, code in calls(name, f"touch {place / 'RAN'}"):
-            path = torch_file(place / "x.pt", code)
-            yield Harmful("checkpoints that call a function", lambda path=path: open_encoder(str(path)))
+            for path in (torch_file(place / "x.pt", code), torch_file_before_1_6(place / "old.pt", code)):
+                yield Harmful("checkpoints that call a function", lambda path=path: open_encoder(str(path)))
             for ending in (".pt", ".bin", ".pth.tar"):
                 path = place / f"bare{ending}"
                 path.write_bytes(code)

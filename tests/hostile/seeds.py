@@ -82,9 +82,9 @@ def _tar() -> bytes:
     return file.getvalue()
 
 
-def _torch() -> bytes:
-    file = io.BytesIO()
-    torch.save({"state_dict": {"a": torch.arange(6.0), "b": torch.ones(2, 2).half()}, "epoch": 3}, file)
+def _torch(archive: bool) -> bytes:
+    file, content = io.BytesIO(), {"state_dict": {"a": torch.arange(6.0), "b": torch.ones(2, 2).half()}, "epoch": 3}
+    torch.save(content, file, _use_new_zipfile_serialization=archive)
     return file.getvalue()
 
 
@@ -143,7 +143,7 @@ def _seeds() -> dict[str, list[bytes]]:
         "json, split": [json.dumps(SPLIT).encode()],
         "yaml": [SETTINGS],
         "safetensors": [save({"a": torch.arange(6.0), "b": torch.ones(2, 2, dtype=torch.bfloat16)}, {"format": "pt"})],
-        "checkpoint": [_torch()],
+        "checkpoint": [_torch(True), _torch(False)],
         "tar": [_tar()],
     }
 

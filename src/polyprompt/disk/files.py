@@ -494,8 +494,9 @@ def _cannot_read(path: str | Path, error: OSError) -> FileError:
 
 def _cannot_write(path: Path, error: OSError) -> FileError:
     why = error.strerror or str(error)
-    if error.filename and str(error.filename) != str(path) and ".tmp" not in str(error.filename):
-        why += f": {error.filename}"
+    file = error.filename2 or error.filename  # of a copy the second is the one that is written
+    if file and str(file) != str(path) and ".tmp" not in str(file):
+        why += f": {file}"
     first = "Free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that"
     if _in_cache(path):
         return CacheError(f"{path}: cannot be written ({why}). {first}, or set POLYPROMPT_CACHE to another folder.")

@@ -1,9 +1,10 @@
 """Files that other programs pickled, read as plain tensors; nothing in them is ever executed.
 
-torch's `.pt` and `.pth.tar` are zip archives: raw numbers, and a pickle that says how they hang together. A pickle may
-call any function it names, so this reader knows a short list of names, each replaced by a harmless one of ours, and
-refuses the file at the first other name. Objects that the original trainers and TorchScript left among the tensors
-(learning-rate schedulers, optimisers, modules) become `Inert` placeholders, which hold their state and can do nothing.
+torch's `.pt` and `.pth.tar` are zip archives: raw numbers, and a pickle that says how they hang together; before torch
+1.6 they were five pickles with the numbers behind them. A pickle may call any function it names, so this reader knows a
+short list of names, each replaced by a harmless one of ours, and refuses the file at the first other name. Objects that
+the original trainers and TorchScript left among the tensors (learning-rate schedulers, optimisers, modules) become
+`Inert` placeholders, which hold their state and can do nothing.
 """
 
 import io
@@ -46,6 +47,8 @@ INERT = (
     "numpy._core.multiarray.scalar",
 )
 """Beginnings of the names that become placeholders."""
+BEFORE_1_6, VERSION = pickle.dumps(0x1950A86A20F9469CFC6C, 2), 1001
+"""What the files of torch before 1.6 begin with, and what follows."""
 DEEPEST, MOST = 64, 200_000
 """Mappings in each other, and things in them, until a file is no checkpoint: one may hold itself."""
 
@@ -121,13 +124,16 @@ KNOWN: Json = {
 
 
 class _Reader(pickle.Unpickler):
-    """Rebuilds tensors; every name that is not on the lists above is refused before anything is called."""
+    """Rebuilds tensors; every name that is not on the lists above is refused before anything is called.
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str, pickled: io.BytesIO) -> None:
+    The numbers lie behind the pickles, as before torch 1.6, so tensors are made before they are known.
+    """
+
+    def __init__(self, pickled: io.BufferedIOBase, room: int = 0) -> None:
         super().__init__(pickled)
-        self.archive, self.folder = archive, folder
         self.storages: dict[str, Tensor] = {}
-        self.left = os.fstat(_file_of(archive).fileno()).st_size
+        self.left = room
+        """Bytes that the file has for numbers."""
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
@@ -137,17 +143,38 @@ class _Reader(pickle.Unpickler):
             return Inert
         raise _RefusedError(full)
 
-    def persistent_load(self, pid: tuple[str, object, str, object, object]) -> Any:
-        kind, dtype, key, _, _ = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
+    def persistent_load(self, pid: tuple[Any, ...]) -> Any:
+        kind, dtype, key, _, count, *part = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(part):
             raise pickle.UnpicklingError(f"unknown storage {kind!r}")
         if key not in self.storages:
-            raw = bytearray(_stored(self.archive, f"{self.folder}data/{key}"))
-            self.left -= len(raw)
-            if self.left < 0:  # members that share the same bytes of the file
-                raise pickle.UnpicklingError("more numbers than the file has room for")
-            self.storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+            self.storages[key] = self.numbers(key, dtype, count)
         return _Storage(dtype, self.storages[key])
+
+    def numbers(self, key: str, dtype: torch.dtype, count: int) -> Tensor:
+        """A storage."""
+        self.take(count * dtype.itemsize)
+        return torch.zeros(count, dtype=dtype)
+
+    def take(self, size: int) -> None:
+        """Counts bytes of a storage: several may claim the same."""
+        self.left -= size
+        if self.left < 0:
+            raise pickle.UnpicklingError("more numbers than the file has room for")
+
+
+class _ZipReader(_Reader):
+    """The same of an archive, in which each storage is a file."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(io.BytesIO(_stored(archive, f"{folder}data.pkl")), _size(_file_of(archive)))
+        self.archive, self.folder = archive, folder
+
+    def numbers(self, key: str, dtype: torch.dtype, count: int) -> Tensor:
+        """A storage; how many numbers it has its file decides."""
+        raw = bytearray(_stored(self.archive, f"{self.folder}data/{key}"))
+        self.take(len(raw))
+        return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
 
 class _RefusedError(Exception):
@@ -158,16 +185,19 @@ def read_foreign(path: str | Path) -> Any:
     """What a torch file holds: mappings, lists, numbers, tensors and `Inert` placeholders.
 
     Raises:
-        FileError: missing, damaged, of torch's format before 1.6, or naming anything that is not a plain tensor.
+        FileError: missing, damaged, or naming anything that is not a plain tensor.
     """
     path = Path(path)
     try:
         check_regular(path)
+        with path.open("rb") as file:
+            if file.peek(len(BEFORE_1_6)).startswith(BEFORE_1_6):
+                return _read_before_1_6(file)
         with zipfile.ZipFile(path) as archive:
             folders = [name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(folders) != 1:
                 raise FileError(f"{path}: not a file of torch's (no data.pkl in it)")
-            return _Reader(archive, folders[0], io.BytesIO(_stored(archive, f"{folders[0]}data.pkl"))).load()
+            return _ZipReader(archive, folders[0]).load()
     except _RefusedError as error:
         raise FileError(
             f"{path}: refused, because its pickle calls {error}. Only plain tensors are read, and nothing is executed; "
@@ -178,16 +208,33 @@ def read_foreign(path: str | Path) -> Any:
     except IsADirectoryError:
         raise FileError(f"{path}: is a folder, not a file") from None
     except zipfile.BadZipFile:
-        raise FileError(
-            f"{path}: not a zip archive, as torch writes them since 1.6. If it is older, load and save it there again; "
-            f"otherwise it is damaged or cut short."
-        ) from None
+        raise FileError(f"{path}: not a file of torch's, or damaged or cut short (no zip archive)") from None
     except FileError:
         raise
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a damaged pickle can raise anything
         raise FileError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _read_before_1_6(file: io.BufferedReader) -> Any:
+    reader = _Reader(file, _size(file))
+    _, version, system, content, keys = *(_Reader(file).load() for _ in range(3)), reader.load(), _Reader(file).load()
+    if version != VERSION or not system["little_endian"] or sorted(keys) != sorted(reader.storages):
+        raise pickle.UnpicklingError("another version, order of bytes or list of storages")
+    for key in keys:
+        storage = reader.storages[key]
+        count, size = int.from_bytes(file.read(8), "little"), storage.numel() * storage.itemsize
+        raw = bytearray(file.read(size))
+        if count != storage.numel() or len(raw) != size:
+            raise pickle.UnpicklingError("cut short")
+        if raw:
+            storage.copy_(torch.frombuffer(raw, dtype=storage.dtype))
+    return content
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _file_of(archive: zipfile.ZipFile) -> IO[bytes]:

