@@ -9,7 +9,7 @@ from polyprompt.campe.cache import ImageTokens, TextStates, fill_together
 from polyprompt.campe.objective import Batch, Objective
 from polyprompt.disk.pieces import open_piece
 from polyprompt.errors import CacheError
-from polyprompt.nn.tree import sequences
+from polyprompt.nn.tree import sequences, spanning
 
 TEXTS = ["two dogs play", "a cat", "a red car on a road", "snow"]
 
@@ -64,6 +64,22 @@ def test_a_finished_store_serves_every_part_of_its_tree(toy_campe, data):
     for row, n in enumerate(batch.lengths.tolist()):
         torch.testing.assert_close(hidden[row, :n], expected[row, :n], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(hidden[row, batch.width :], expected[row, batch.width :], rtol=1e-5, atol=1e-5)
+
+
+def test_a_finished_store_serves_the_same_paths_in_another_order(toy_campe):
+    model = toy_campe()
+    llm, tree, split = model.text.llm, model.text.tree, model.text.split
+    ids, _ = llm.tokens(TEXTS, 64)
+    first = TextStates(llm, split, ids, tree, "fp32", bf16=False)
+    first.fill(1.0)
+    turned = spanning(tree.paths[::-1])
+    assert turned.paths != spanning(tree.paths).paths
+    states = TextStates(llm, split, ids, turned, "fp32", bf16=False)
+    assert states.complete
+    (one, hidden), (other, expected) = states.read([1]), first.read([1])
+    for path in turned.paths:
+        columns = one.width + turned.paths.index(path), other.width + tree.paths.index(path)
+        assert torch.equal(hidden[0, columns[0]], expected[0, columns[1]])
 
 
 def test_one_pass_fills_several_splits_and_goes_on_where_one_of_them_stopped(toy_campe):
@@ -151,6 +167,8 @@ def test_tokens_of_pictures_and_videos_are_computed_once(toy_campe):
         asked.append(item)
         return pixels[item]
 
+    with pytest.raises(ValueError, match="zip"):
+        ImageTokens(side, opened, ["a", "b"], frames, "fp32")
     tokens = ImageTokens(side, opened, ["a", "b", "a"], frames, "fp32")
     tokens.fill(1.0)
     assert asked == [0, 1]

@@ -12,6 +12,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -314,6 +315,8 @@ def test_stamps_save_the_hashing_and_a_check_does_not_believe_them(filled, capsy
     believed.check()
     assert len(believed.missing(KEYS)) == 4
     assert "set aside" in capsys.readouterr().err
+    del stamps[path.name]
+    assert json.loads((filled.folder / pieces.STAMPS).read_text()) == stamps
     assert len(RowStore(filled.folder)) == 8
 
 
@@ -378,7 +381,8 @@ def test_a_cache_has_no_list_of_its_pieces(filled):
 # Room
 
 
-def test_a_cache_over_its_cap_is_refused_before_anything_is_computed(tmp_path):
+def test_a_cache_over_its_cap_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    check_room(tmp_path, 2_000_000_000, 0, 2.0)
     with pytest.raises(CacheError, match=r"would take 3.0 GB, its cap is 2 GB"):
         check_room(tmp_path, 3_000_000_000, 0, 2.0)
     with pytest.raises(CacheError, match=r"would take 9000000000.0 GB, .* GB left"):
@@ -386,6 +390,10 @@ def test_a_cache_over_its_cap_is_refused_before_anything_is_computed(tmp_path):
     with pytest.raises(CacheError, match=r"its cap is 1e-08 GB"):
         fill([RowStore(tmp_path / "s")], ["a", "b", "a"], lambda _: [], "Toys", sizes=[6, 6, 6], cap_gb=1e-8)
     fill([RowStore(tmp_path / "s")], ["a", "a"], lambda _: [[rows_of("a")]], "Toys", sizes=[6, 6], cap_gb=1e-8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7))
+    check_room(tmp_path, 8, 7, 2.0)
+    with pytest.raises(CacheError, match=r"0\.0 GB left"):
+        check_room(tmp_path, 8, 8, 2.0)
 
 
 def test_a_full_disk_gives_one_line_and_what_is_kept_stays():
@@ -461,10 +469,13 @@ def test_a_part_that_another_is_at_holds_up_nothing_else(start_processes, tmp_pa
     (first,) = start_processes(fills, keys=part, log=logs[0], **how)
     while not logs[0].exists():
         time.sleep(0.01)
+    left_over = tmp_path / "store" / ".x.0123456789ab.tmp"
+    left_over.touch()
     (second,) = start_processes(fills, keys=keys, log=logs[1], **how)
     for process in (first, second):
         process.join(90)
         assert process.exitcode == 0
+    assert not left_over.exists()  # the second clears up when it is alone
     assert logs[0].read_text().split() == part
     assert sorted([*part, *logs[1].read_text().split()]) == sorted(keys)
 
