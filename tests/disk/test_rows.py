@@ -170,7 +170,7 @@ def test_every_format_is_kept(tmp_path, dtype):
     torch.testing.assert_close(found, numbers[2:], rtol=0.02, atol=0.02 * float(numbers.abs().max()))
 
 
-def test_what_is_missing_is_computed_and_kept(tmp_path):
+def test_what_is_missing_is_computed_and_kept(tmp_path, capsys):
     asked = []
 
     def compute(items):
@@ -184,6 +184,10 @@ def test_what_is_missing_is_computed_and_kept(tmp_path):
     second = RowStore(tmp_path / "store").get(names, compute, "Teacher")
     assert torch.equal(second[0], first[1])
     assert asked == [[0, 1], [1]]
+    told = f"Teacher: {{}} to compute in {tmp_path / 'store'}"
+    assert [line for line in capsys.readouterr().err.splitlines() if "to compute" in line] == [
+        f"polyprompt: {told.format(number)}" for number in (2, 1)
+    ]
 
 
 def test_no_item_is_written_twice(tmp_path, monkeypatch):
@@ -285,6 +289,18 @@ def test_a_damaged_file_is_healed(filled, harm, name, capsys):
     message = capsys.readouterr().err
     assert ("set aside" in message) == (name == "piece")
     assert path.with_name(path.name + ".damaged").exists() == (name == "piece")
+
+
+def test_a_damaged_piece_that_cannot_be_renamed_is_passed_over(filled, monkeypatch, capsys):
+    def refused(path):
+        raise PermissionError
+
+    monkeypatch.setattr(module, "set_aside", refused)
+    path = files_of(filled)[1]
+    os.truncate(path, 9)
+    assert len(RowStore(filled.folder).missing(KEYS)) == 4
+    assert f"{path} is damaged (" in (told := capsys.readouterr().err)
+    assert told.endswith("): passed over, and computed again.\n")
 
 
 def test_every_flipped_bit_of_a_piece_is_found(tmp_path, capsys):

@@ -33,7 +33,7 @@ from polyprompt.runs.saved import load_adapter
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.towers import timm as image_towers
 from polyprompt.towers.clip import PLAIN
-from polyprompt.towers.fingerprint import EXACT
+from polyprompt.towers.fingerprint import EXACT, tensor_said
 from polyprompt.towers.llm import LLM, fingerprint
 from polyprompt.towers.transformer import gelu_tanh
 from polyprompt.towers.words import Words
@@ -409,3 +409,9 @@ def test_every_tensor_and_setting_of_a_cnn_counts(data):
     else:
         tensors[what].view(-1)[0] += 1
     assert image_towers.fingerprint(model) != first, what
+
+
+def test_floats_of_any_size_are_told_by_their_values_and_whole_numbers_whole():
+    halves = torch.rand(3).bfloat16()
+    assert tensor_said("x", halves) == tensor_said("x", halves.float()) == tensor_said("x", halves.double())
+    assert tensor_said("x", torch.tensor([2**24])) != tensor_said("x", torch.tensor([2**24 + 1]))  # alike as float32
