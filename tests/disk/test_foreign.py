@@ -36,6 +36,15 @@ def tensor_code(size, stride, numbers, dtype="HalfStorage", keys=("0",)):
     return code + b"."
 
 
+def test_a_pickle_cannot_change_a_tensor(tmp_path):
+    """BUILD gives a tensor a state: another view of its numbers, with strides of 0 as large as one likes."""
+    good = tensor_code((1,), (1,), 1)
+    one = good[good.index(b"ctorch") : -2]
+    build = b"(" + one + b"K\x00(M\x10\x27M\x10\x27t(K\x00K\x00ttb"
+    with pytest.raises(FileError, match="a tensor that is to be changed"):
+        tensors_of(torch_file(tmp_path / "x.pt", good[:-2] + build + b"s.", storages={"0": b"\0\0"}))
+
+
 def test_the_writer_of_these_tests_writes_what_can_be_read(tmp_path):
     raw = torch.arange(6, dtype=torch.float16).numpy().tobytes()
     found = tensors_of(torch_file(tmp_path / "x.pt", tensor_code((2, 3), (3, 1), 6), storages={"0": raw}))

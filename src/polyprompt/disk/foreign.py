@@ -15,7 +15,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -123,11 +123,20 @@ KNOWN: Json = {
 }
 
 
-class _Reader(pickle.Unpickler):
+def _build(reader: Any) -> None:
+    if isinstance(reader.stack[-2], Tensor):  # its state could be a view of gigabytes on two bytes
+        raise pickle.UnpicklingError("a tensor that is to be changed")
+    reader.load_build()
+
+
+class _Reader(pickle._Unpickler):
     """Rebuilds tensors; every name that is not on the lists above is refused before anything is called.
 
-    The numbers lie behind the pickles, as before torch 1.6, so tensors are made before they are known.
+    The numbers lie behind the pickles, as before torch 1.6, so tensors are made before they are known. pickle's reader
+    in Python, as the one in C has no place to refuse that objects are changed.
     """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
 
     def __init__(self, pickled: io.BufferedIOBase, room: int = 0) -> None:
         super().__init__(pickled)
