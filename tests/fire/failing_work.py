@@ -187,7 +187,7 @@ def _run(trial: Path) -> None:
     with open_run("toy", trial / "run", ToySettings(), resume=False) as run:
         run.start({})
         run.finish(run.head(), make_folder)
-    add_scores(trial / "run", "retrieval", "a", {})
+    add_scores(trial / "run", "retrieval", "a", {}, {})
 
 
 def _cell(trial: Path) -> None:

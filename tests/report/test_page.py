@@ -145,6 +145,12 @@ def test_adapted_runs_are_drawn_and_told_class_by_class(make_adapt_run, tmp_path
     assert "Accuracy by class: base maple coop-seed0 dog 75 20 cat 90 60" in text  # the hardest class first
 
 
+def test_a_class_without_scored_pictures_has_no_accuracy(make_adapt_run, tmp_path):
+    runs = [make_adapt_run("maple", base=(0.9, None)), make_adapt_run("coop", base=(0.6, 0.2))]
+    text = Page(page_of(runs, tmp_path)).text
+    assert "Accuracy by class: base maple-seed0 coop-seed0 dog \N{EN DASH} 20 cat 90 60" in text
+
+
 def test_a_run_without_samples_and_an_unfinished_one_give_a_page(make_run, tmp_path):
     page = Page(page_of([make_run("bare"), make_run("going", finished=False)], tmp_path))
     assert not [tag for tag, _ in page.tags if tag == "img"]

@@ -28,7 +28,7 @@ def whole(place, tmp_path_factory, module_cache):
 
 def test_finished_before_is_said_of_the_same_settings_only(whole, place, tmp_path, typed, capsys):
     out = shutil.copytree(whole, tmp_path / "run")
-    add_scores(out, "classification", "another set", {"accuracy": 0.5})
+    add_scores(out, "classification", "another set", {"accuracy": 0.5}, {})
     before, command = content(out), read_results(out)["command"]
     typed("adapt", "--resume")
     with gone(place / "photos"):  # no data is read

@@ -71,7 +71,8 @@ def test_captions_of_any_split(aligned, place):
     kept = after["retrieval"][f"{captions} dev+test"]
     assert {way: kept[way] for way in expected} == expected
     assert after["retrieval"].keys() - before["retrieval"].keys() == {f"{captions} dev+test", f"{captions} all"}
-    assert {**after, "retrieval": 0} == {**before, "retrieval": 0}
+    assert after["scored"].keys() == {f"{captions} {split}" for split in ("test", "dev+test", "all")}
+    assert {**after, "retrieval": 0, "scored": 0} == {**before, "retrieval": 0, "scored": 0}
 
 
 def test_a_model_of_captions_scores_labels_zero_shot(aligned, place):
@@ -92,6 +93,32 @@ def test_a_model_of_captions_scores_labels_zero_shot(aligned, place):
     assert found.scores["accuracy"] == by_hand(more, "one {}.")
     assert found.scores["classes"] == 6
     assert read_results(aligned)["classification"].keys() == {f"{place / 'photos'} all", found.name}
+
+
+def test_other_classes_templates_or_folders_of_one_name_have_scores_of_their_own(
+    aligned, tmp_path, place, monkeypatch, capsys
+):
+    shutil.copytree(place / "photos" / "red", tmp_path / "photos" / "red")
+    shutil.copytree(place / "photos" / "blue", tmp_path / "photos" / "blue")
+    others, found = ["red", "blue"], {}
+    for folder, how in (
+        (place, {}),
+        (tmp_path, {}),
+        (place, {"templates": ["one {}."]}),
+        (tmp_path, {"class_names": others}),
+        (tmp_path, {"class_names": [*reversed(others)]}),
+        (tmp_path, {"class_names": others}),
+    ):
+        monkeypatch.chdir(folder)
+        one = evaluate(aligned, "photos", **how)
+        found[one.name] = one.scores
+    given = "photos all, 2 classes given"
+    assert found.keys() == {"photos all", "photos all (2)", "photos all (3)", given, f"{given} (2)"}
+    assert read_results(aligned)["classification"] == found
+    assert "replaced" not in capsys.readouterr().err
+    shutil.copytree(place / "photos" / "green", tmp_path / "photos" / "green")
+    assert evaluate(aligned, "photos").name == "photos all (2)"
+    assert f"{aligned}: the scores of photos all (2) that it had are replaced." in capsys.readouterr().err
 
 
 def test_captions_where_there_are_labels_too(aligned, tmp_path, place):
@@ -115,6 +142,7 @@ def test_an_adapted_run_scores_another_set_among_its_own_classes(adapted, place,
     assert found.scores["accuracy"] == accuracy(classifier, data)
     after = read_results(folder)
     assert after["classification"].pop(f"{tmp_path / 'two'} all") == found.scores
+    del after["scored"]
     assert after == before
 
 
@@ -133,6 +161,22 @@ def test_what_a_run_was_trained_on_is_told_and_kept(adapted, place, tmp_path, ca
         (copied / key).unlink()
     assert "trained_on" not in evaluate(folder, str(copied), model=classifier).scores
     assert "trained on" not in capsys.readouterr().err
+
+
+def test_what_a_run_was_trained_on_is_found_from_any_folder(place, tmp_path, monkeypatch, capsys):
+    photos = shutil.copytree(place / "photos", tmp_path / "here" / "photos")
+    monkeypatch.chdir(tmp_path / "here")
+    settings = {"data": "photos", "encoder": "toy", "method": {"name": "coop", "context": 2}}
+    adapt(AdaptSettings(**settings, **QUICK), tmp_path / "run", encoder=toy_encoder("clip"))
+    monkeypatch.chdir(tmp_path)
+    classifier = Classifier(load_adapter(tmp_path / "run" / "model", toy_encoder("clip")))
+    drawn = 3 * len(classifier.class_names)
+    assert evaluate(tmp_path / "run", "here/photos", model=classifier).scores["trained_on"] == drawn
+    moved = photos.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert "trained_on" not in evaluate(tmp_path / "run", str(moved), model=classifier).scores
+    told = f"moved: {drawn} of {drawn} pictures that {tmp_path / 'run'} was trained on lie no longer where they did"
+    assert told in capsys.readouterr().err
 
 
 def test_an_adapted_run_scores_other_classes(adapted, place, tmp_path, capsys):

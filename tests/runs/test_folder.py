@@ -230,17 +230,18 @@ def test_what_a_process_left_that_was_killed_behind_its_last_write_is_swept(tmp_
 def test_scores_are_added_and_the_rest_stays(tmp_path):
     finish(tmp_path, retrieval={"a test": {"recall": 1}})
     before = read_results(tmp_path)
-    add_scores(tmp_path, "classification", "b", {"accuracy": 0.5})
-    add_scores(tmp_path, "retrieval", "c", {"recall": 0})
+    add_scores(tmp_path, "classification", "b", {"accuracy": 0.5}, {})
+    add_scores(tmp_path, "retrieval", "c", {"recall": 0}, {})
     after = read_results(tmp_path)
     assert after["retrieval"] == {"a test": {"recall": 1}, "c": {"recall": 0}}
     assert after.pop("classification") == {"b": {"accuracy": 0.5}}
+    assert after.pop("scored") == {"b": {}, "c": {}}
     assert {**after, "retrieval": before["retrieval"]} == before
     with opened(tmp_path, resume=True) as run:
         assert run.finished
     assert read_results(tmp_path)["classification"] == {"b": {"accuracy": 0.5}}
     with pytest.raises(FileError, match="not a finished run"):
-        add_scores(tmp_path / "none", "retrieval", "c", {})
+        add_scores(tmp_path / "none", "retrieval", "c", {}, {})
     assert not (tmp_path / "none").exists()
 
 
@@ -251,13 +252,13 @@ def test_an_altered_run_is_refused_wherever_it_is_read(name, tmp_path):
         run.start({})
         (out / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
         run.finish(run.head(), Path.mkdir)
-    add_scores(out, "sentences", "a", {"spearman": 0.5, "pairs": 20})  # which keeps the seal
+    add_scores(out, "sentences", "a", {"spearman": 0.5, "pairs": 20}, {})  # which keeps the seal
     assert (model_folder(out), read_run(out).results.name) == (out / "model", "toy")
     path = out / name
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
     before = content(out)
     named = rf"run/{name}: damaged or altered"
-    readers = (read_results, read_run, model_folder, lambda out: add_scores(out, "retrieval", "b", {}))
+    readers = (read_results, read_run, model_folder, lambda out: add_scores(out, "retrieval", "b", {}, {}))
     for read in (*readers, lambda out: opened(out, resume=True).__enter__()):
         with pytest.raises(FileError, match=named):
             read(out)
@@ -399,7 +400,7 @@ def test_scores_wait_for_whoever_writes(tmp_path, start_processes):
     finish(tmp_path)
     (process,) = start_processes(hold, folder=tmp_path)
     wait_for((tmp_path / "holding").exists)
-    (adding,) = start_processes(add_scores, folder=tmp_path, kind="retrieval", name="a", scores={})
+    (adding,) = start_processes(add_scores, folder=tmp_path, kind="retrieval", name="a", scores={}, how={})
     time.sleep(0.3)
     assert "retrieval" not in read_results(tmp_path)
     process.kill()

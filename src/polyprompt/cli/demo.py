@@ -35,7 +35,7 @@ def command(
             continue
         model = align(settings, run, resume=run.exists())
         drawn_in_lines = evaluate(model, read_pairs("openmoji:lines", "test"), settings)
-        add_scores(run, "retrieval", "openmoji:lines test", drawn_in_lines)
+        add_scores(run, "retrieval", "openmoji:lines test", drawn_in_lines, {"data": "openmoji:lines"})
         test = read_pairs("openmoji", "test")
         texts, images, _ = embed(prepare(model, test, settings), "Samples")
         collect(model, test, QUERIES, run / "samples", texts=texts, images=images)

@@ -148,7 +148,8 @@ def _by_class(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
             for run in each.runs:
                 if data in run.results.classification:
                     for name, share in run.results.classification[data].class_accuracy.items():
-                        accuracies.setdefault(name, {}).setdefault(each.name, []).append(100 * share)
+                        if share is not None:
+                            accuracies.setdefault(name, {}).setdefault(each.name, []).append(100 * share)
         means = {name: {of: mean(shares) for of, shares in by.items()} for name, by in accuracies.items()}
         names = list(dict.fromkeys(of for by in means.values() for of in by))
         rows = [

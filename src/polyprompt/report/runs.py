@@ -49,7 +49,8 @@ class Classified(BaseModel):
     calibration_error: Share
     pictures: int
     classes: int
-    class_accuracy: dict[str, Share] = {}
+    class_accuracy: dict[str, Share | None] = {}
+    """None of a class without pictures."""
 
 
 class Compared(BaseModel):

@@ -1,5 +1,6 @@
 """A finished run scored on another set, of captions, labels or sentences; the scores are kept with the run's own."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ from polyprompt.errors import ConfigError, DataError
 from polyprompt.evaluate.classify import distinct_names
 from polyprompt.progress import say
 from polyprompt.runs import align, training
-from polyprompt.runs.folder import CONFIG, Scores, add_scores, held, read_inputs, read_results
+from polyprompt.runs.folder import CONFIG, Scores, absolute, add_scores, held, read_inputs, read_results
 from polyprompt.runs.load import load, zero_shot
 from polyprompt.runs.processes import device
 from polyprompt.runs.settings import AlignSettings
@@ -77,9 +78,8 @@ def evaluate(
         labelled = read_labelled(data, split, class_names=class_names, max_bad=max_bad)
         kind, scores = "classification", _labels(model, folder, labelled, class_names, templates)
     name = f"{data} {split or 'all'}" + (f", {len(class_names)} classes given" if class_names else "")
-    scored = Scored(kind, name, scores)
-    add_scores(folder, scored.kind, name, scores)
-    return scored
+    how = {"data": absolute(data), "classes": list(class_names or ()), "templates": list(templates)}
+    return Scored(kind, add_scores(folder, kind, name, scores, how), scores)
 
 
 def _sentences(model: CAMPE | Classifier, folder: Path, data: str, split: str | None) -> Json:
@@ -118,7 +118,13 @@ def _labels(
     method = model.method
     method.to(device())
     scores = training.evaluate(method, data, read_results(folder)["config"].get("cache_gb", 0.0))
-    if known := len(copies(by_bytes(_trained_on(folder)), data.pictures)):
+    drawn, lost = _trained_on(folder)
+    if lost:
+        say(
+            f"{data.name}: {lost} of {lost + len(drawn)} pictures that {folder} was trained on lie no longer where "
+            "they did, so whether they are among those that are scored is not known."
+        )
+    if known := len(copies(by_bytes(drawn), data.pictures)):
         say(
             f"{data.name}: {known} of {len(data.pictures)} pictures are those that {folder} was trained on, and "
             "flatter it. Give a split or a folder without them; adapt itself scored what it had not drawn."
@@ -127,21 +133,25 @@ def _labels(
     return scores
 
 
-def _trained_on(folder: Path) -> list[Picture]:
-    """The training pictures of a run of `adapt`, where they still lie; of a run of `align` none."""
+def _trained_on(folder: Path) -> tuple[list[Picture], int]:
+    """The training pictures of a run of `adapt` that lie where they did, and the number of others; of `align` none."""
     inputs, config = read_inputs(folder), read_results(folder)["config"]
     if inputs["kind"] != "adapt":
-        return []
+        return [], 0
     sources, drawn = (config["data"], *config.get("task", ())), inputs["drawn"]
     by_task = drawn.values() if config.get("task") else [drawn]
     pictures: list[Picture] = []
+    lost = 0
     for source, of_class in zip(sources, by_task, strict=True):
-        keys = {key for keys in of_class.values() for key in keys}
+        found, keys = {}, {key for keys in of_class.values() for key in keys}
+        there = os.path.join(inputs.get("folder", ""), source)
         with suppress(DataError):  # it has moved
-            opened = open_labels(source)
+            opened = open_labels(there if os.path.exists(there) else source)
             rows = cast(list[Row], rows_of_kind(opened, "labels", config["train_split"] if opened.splits else None))
-            pictures += [row.picture for row in rows if row.picture and row.key in keys]
-    return pictures
+            found = {row.key: row.picture for row in rows if row.picture and row.key in keys}
+        pictures += found.values()
+        lost += len(keys - found.keys())
+    return pictures, lost
 
 
 def _among(data: Labelled, class_names: Sequence[str]) -> Labelled:

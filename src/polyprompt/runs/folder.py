@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +100,8 @@ class RunFolder:
         else:
             if not (self.folder / CONFIG).exists():  # else it was compared, and the run was killed right here
                 write_json(self.folder / CONFIG, self.config)
-            write_sealed(path, {"kind": self.kind, "command": _command(), **same}, beside=[CONFIG])
+            started = {"kind": self.kind, "command": _command(), "folder": os.getcwd()}
+            write_sealed(path, started | same, beside=[CONFIG])
 
     def head(self) -> Json:
         """What results.json says of every run, whatever its task."""
@@ -250,16 +252,29 @@ def _same(before: object, now: object) -> bool:
     return before == now or (isinstance(before, str) and isinstance(now, str) and absolute(before) == absolute(now))
 
 
-def add_scores(folder: Path, kind: Scores, name: str, scores: Values) -> None:
+def add_scores(folder: Path, kind: Scores, name: str, scores: Values, how: Values) -> str:
     """Puts the scores of one set into the results of a finished run; all else stays.
+
+    Args:
+        name: of the set.
+        how: what tells these scores from others under this name; those get a number behind it.
+
+    Returns:
+        The name that they stand under.
 
     Raises:
         FileError: the run is not finished, its results are damaged, or they cannot be written.
     """
     with held(folder, wait=60.0):
         results = read_results(folder)
-        results.setdefault(kind, {})[name] = scores
+        there, scored = results.setdefault(kind, {}), results.setdefault("scored", {})
+        names = (name if number == 1 else f"{name} ({number})" for number in count(1))
+        name = next(one for one in names if one not in there or scored.get(one, how) == how)
+        if there.get(name, scores) != scores:
+            say(f"{folder}: the scores of {name} that it had are replaced.")
+        there[name], scored[name] = scores, how
         _write_results(folder, results)
+    return name
 
 
 def _write_results(folder: Path, results: Values) -> None:
