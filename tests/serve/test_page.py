@@ -16,6 +16,7 @@ FLAGS = (
 )
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.outside("process", "socket"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # selenium's own connections
     pytest.mark.skipif(not CHROMIUM.exists() and "CI" not in os.environ, reason="needs Debian's chromium"),
 ]
@@ -116,6 +117,16 @@ def test_type_and_see_pictures_then_drag_a_slider(page, client):
     assert sorted(order) == list(range(12))
     page.click("#even")
     until(lambda: page.rows() == [hit["row"] for hit in best])
+
+
+def test_a_text_that_is_longer_than_the_model_reads_is_told(page):
+    page.one("#text").send_keys("a red square " * 40)
+    until(lambda: page.message().endswith("best first. The model reads only the beginning of a text this long."))
+    page.one("#text").clear()
+    page.one("#text").send_keys("red")
+    until(lambda: page.message() == "12 of 12 pictures, best first")
+    page.one("#classes").send_keys("red, " + "é" * 190)
+    until(lambda: page.message().endswith("a text this long."))
 
 
 def test_drop_a_picture_and_look_at_a_result(page, photos):

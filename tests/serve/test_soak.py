@@ -17,7 +17,7 @@ from toy_server import uri
 
 from polyprompt.serve.app import make_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.outside("socket")]
 CLIENTS, SECONDS, REQUESTS = 32, 60, 5_000
 HERE = {"host": "localhost"}
 IDS = {"model": "toy", "collection": "photos"}
