@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 HERE = Path(__file__).parent
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT)
 LEFT = (".tmp", ".new")
@@ -140,6 +142,7 @@ def in_fork(act: Callable[[Path], int], trial: Path) -> tuple[int, str]:
             handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
+            torch.set_num_threads(1)  # torch makes its pool anew after a fork, which two threads at once cannot do
             try:
                 code = act(trial)
             except BaseException:

@@ -8,7 +8,7 @@ from toy_server import uri
 
 from polyprompt.serve.app import make_app
 
-pytestmark = [pytest.mark.slow, pytest.mark.outside("socket")]
+pytestmark = [pytest.mark.slow, pytest.mark.outside("process", "socket")]
 
 
 def test_openais_client_gets_embeddings_and_its_own_errors(service, photos):
