@@ -28,6 +28,11 @@ def install(extra: str) -> str:
     return f"pip install '.[{extra}]' in a clone of polyprompt, 'polyprompt[{extra}]' of a release"
 
 
+def in_one_line(error: Exception) -> str:
+    """What another library says, which may be several lines."""
+    return " ".join(str(error).split())
+
+
 class PolypromptError(Exception):
     """Base of all errors that are the input's fault and not ours."""
 

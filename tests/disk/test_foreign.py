@@ -3,11 +3,12 @@
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import pytest
 import torch
-from harmful import torch_file
+from harmful import torch_file, torch_file_before_1_6
 
 from polyprompt.disk.foreign import BEFORE_1_6, _tensor, tensors_of
 from polyprompt.errors import FileError
@@ -175,3 +176,27 @@ def test_damaged_files_of_torch_before_1_6_are_one_line(old, new, words, tmp_pat
     path.write_bytes(data.replace(old, new))
     with pytest.raises(FileError, match=rf"x.pt: damaged \(.*{words}"):
         tensors_of(path)
+
+
+@pytest.mark.parametrize("write", [torch_file, torch_file_before_1_6])
+def test_damage_is_told_in_one_line_whatever_python_says(write, tmp_path):
+    for code, words in (
+        (b"Floatx\nStorage\n.", "could not convert string to float"),
+        (b"\x80\x04\x8c\x03o\ns\x8c\x06system\x93.", r"calls o s\.system"),
+    ):
+        with pytest.raises(FileError, match=words) as error:
+            tensors_of(write(tmp_path / "x.pt", code))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("write", [torch_file, torch_file_before_1_6])
+@pytest.mark.parametrize("opcode", [b"\x8e", b"\x8d", b"\x96"])
+def test_no_room_is_made_for_the_length_that_a_pickle_claims(write, opcode, tmp_path):
+    path = write(tmp_path / "x.pt", b"\x80\x05" + opcode + (1 << 30).to_bytes(8, "little") + b"abc.")
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileError, match="damaged"):
+            tensors_of(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from polyprompt.disk.files import check_regular
 from polyprompt.disk.tensors import read_tensors
-from polyprompt.errors import FileError
+from polyprompt.errors import FileError, in_one_line
 from polyprompt.values import Json
 
 DTYPES = {
@@ -49,6 +49,8 @@ INERT = (
 """Beginnings of the names that become placeholders."""
 BEFORE_1_6, VERSION = pickle.dumps(0x1950A86A20F9469CFC6C, 2), 1001
 """What the files of torch before 1.6 begin with, and what follows."""
+LONGEST = 10_000
+"""Letters of a name or number in a pickle."""
 DEEPEST, MOST = 64, 200_000
 """Mappings in each other, and things in them, until a file is no checkpoint: one may hold itself."""
 
@@ -123,10 +125,29 @@ KNOWN: Json = {
 }
 
 
+def _no_bytes(reader: object) -> None:
+    raise pickle.UnpicklingError("bytes that can be changed")  # room for as many as are claimed would be made
+
+
 def _build(reader: Any) -> None:
     if isinstance(reader.stack[-2], Tensor):  # its state could be a view of gigabytes on two bytes
         raise pickle.UnpicklingError("a tensor that is to be changed")
     reader.load_build()
+
+
+class _Pickles:
+    """Pickles in a file, of which no more is read than there is: for the length that one claims room would be made."""
+
+    def __init__(self, file: io.BufferedIOBase, room: int) -> None:
+        self.file, self.room = file, room
+
+    def read(self, size: int) -> bytes:
+        if size > self.room:
+            raise EOFError("cut short")
+        return self.file.read(size)
+
+    def readline(self) -> bytes:
+        return self.file.readline(LONGEST)
 
 
 class _Reader(pickle._Unpickler):
@@ -136,10 +157,13 @@ class _Reader(pickle._Unpickler):
     in Python, as the one in C has no place to refuse that objects are changed.
     """
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch | {
+        pickle.BUILD[0]: _build,
+        pickle.BYTEARRAY8[0]: _no_bytes,
+    }
 
-    def __init__(self, pickled: io.BufferedIOBase, room: int = 0) -> None:
-        super().__init__(pickled)
+    def __init__(self, pickled: io.BufferedIOBase, room: int) -> None:
+        super().__init__(_Pickles(pickled, room))
         self.storages: dict[str, Tensor] = {}
         self.left = room
         """Bytes that the file has for numbers."""
@@ -209,8 +233,8 @@ def read_foreign(path: str | Path) -> Any:
             return _ZipReader(archive, folders[0]).load()
     except _RefusedError as error:
         raise FileError(
-            f"{path}: refused, because its pickle calls {error}. Only plain tensors are read, and nothing is executed; "
-            f"save the tensors again with safetensors or a state dict."
+            f"{path}: refused, because its pickle calls {in_one_line(error)}. Only plain tensors are read, and nothing "
+            "is executed; save the tensors again with safetensors or a state dict."
         ) from None
     except FileNotFoundError:
         raise FileError(f"{path}: no such file") from None
@@ -223,12 +247,14 @@ def read_foreign(path: str | Path) -> Any:
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a damaged pickle can raise anything
-        raise FileError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+        raise FileError(f"{path}: damaged ({type(error).__name__}: {in_one_line(error)})") from None
 
 
 def _read_before_1_6(file: io.BufferedReader) -> Any:
-    reader = _Reader(file, _size(file))
-    _, version, system, content, keys = *(_Reader(file).load() for _ in range(3)), reader.load(), _Reader(file).load()
+    room = _size(file)
+    _, version, system = (_Reader(file, room).load() for _ in range(3))
+    reader = _Reader(file, room)
+    content, keys = reader.load(), _Reader(file, room).load()
     if version != VERSION or not system["little_endian"] or sorted(keys) != sorted(reader.storages):
         raise pickle.UnpicklingError("another version, order of bytes or list of storages")
     for key in keys:

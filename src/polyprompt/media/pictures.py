@@ -23,7 +23,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from polyprompt.errors import ConfigError, ImageError, UnknownNameError, install
+from polyprompt.errors import ConfigError, ImageError, UnknownNameError, in_one_line, install
 from polyprompt.media.video import decoded, is_video
 from polyprompt.values import Json, Values
 
@@ -169,7 +169,7 @@ def recognised(data: bytes, name: str) -> Image.Image:
     except Image.UnidentifiedImageError:
         raise ImageError(name, f"not a picture in a known format ({', '.join(formats)})") from None
     except Exception as error:  # Pillow's plugins raise all kinds on damaged headers
-        raise ImageError(name, f"cannot be read as a picture ({_in_one_line(error)})") from None
+        raise ImageError(name, f"cannot be read as a picture ({in_one_line(error)})") from None
 
 
 def check_size(image: Image.Image, most: int, name: str) -> None:
@@ -198,11 +198,7 @@ def _whatever_is_raised(name: str) -> Iterator[None]:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # truncated data alone raises OSError, SyntaxError, struct.error, ...
-        raise ImageError(name, f"damaged or truncated ({_in_one_line(error)})") from None
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())  # libheif says several
+        raise ImageError(name, f"damaged or truncated ({in_one_line(error)})") from None
 
 
 @cache
