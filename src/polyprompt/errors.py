@@ -8,6 +8,8 @@ PolypromptError            one line for the user, exit code 2
 ├── DataError              captions, labels, tables
 │   ├── ImageError         one picture that cannot be read
 │   ├── BadPicturesError   more such pictures than allowed
+│   ├── DoubleKeyError     an object in JSON that has a key twice
+│   ├── SeveralListsError  several lists of a kind where one is meant
 │   ├── ShotsError         fewer labelled pictures than a draw asks for
 │   └── NoLabelsError      pictures without labels (scikit-learn's, so a ValueError too)
 ├── TowerError             a backbone that cannot be opened, or not used this way
@@ -21,6 +23,7 @@ for `DamagedPieceError` of disk/pieces.py, which a store answers by making the p
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def install(extra: str) -> str:
@@ -79,6 +82,22 @@ class ImageError(DataError):
     def advised(self, option: str) -> str:
         """The message, and which option leaves such pictures out."""
         return f"{self}. Mend it or take it out, or leave up to ten such out with {option}."
+
+
+class DoubleKeyError(DataError):
+    """An object in JSON that has a key twice, of which parsers keep the last."""
+
+    def __init__(self, where: str, key: str) -> None:
+        super().__init__(f"{where}: {key!r:.60} stands twice in one object; take out the one that is not meant")
+
+
+class SeveralListsError(DataError):
+    """Several lists of one kind lie in a folder; `files` are they."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        names = " and ".join(file.name for file in files)
+        super().__init__(f"{files[0].parent}: holds {names}; give one of them, such as {files[0]}")
+        self.files = files
 
 
 class BadPicturesError(DataError):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from polyprompt.disk.files import check_regular
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, DoubleKeyError
 from polyprompt.values import Plain
 
 
@@ -13,7 +13,7 @@ def content(file: Path) -> Plain:
     """What a JSON file holds; nobody may change it.
 
     Raises:
-        DataError: missing, unreadable, or not JSON.
+        DataError: missing, unreadable, not JSON, or an object has one key twice.
     """
     try:
         check_regular(file)
@@ -23,8 +23,20 @@ def content(file: Path) -> Plain:
         raise DataError(f"{file}: no such file") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def parsed(text: str | bytes, where: str) -> Plain:
+    """What a text of JSON holds.
+
+    Raises:
+        DataError: it is not JSON. DoubleKeyError: an object has one key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except _TwiceError as error:
+        raise DoubleKeyError(where, *error.args) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not JSON ({error})") from None
+        raise DataError(f"{where}: not JSON ({error})") from None
 
 
 def forget() -> None:
@@ -50,4 +62,16 @@ def field(entry: Plain, name: str, kind: type, where: str) -> Plain:
 
 @lru_cache(maxsize=1)
 def _parsed(file: Path, changed: int, size: int) -> Plain:
-    return json.loads(file.read_bytes())
+    return parsed(file.read_bytes(), str(file))
+
+
+class _TwiceError(Exception):
+    """A key that an object has twice."""
+
+
+def _object(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return entries
