@@ -53,14 +53,27 @@ def test_a_cell_that_holds_no_text(value):
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [(7, 7), (" 12 ", 12), ("007", 7), ("cat", "cat"), ("1.5", "1.5"), ("-1", "-1"), ("٣", "٣"), ("9" * 12, "9" * 12)],
+    [
+        (7, 7),
+        (" 12 ", 12),
+        ("007", 7),
+        ("cat", "cat"),
+        ("1.5", "1.5"),
+        ("3.0", 3),
+        (3.0, 3),
+        ("3.", "3."),
+        ("1.50", "1.50"),
+        ("-1", "-1"),
+        ("٣", "٣"),
+        ("9" * 12, "9" * 12),
+    ],
 )
 def test_digits_are_a_number_and_all_else_is_a_name(value, label):
     assert label_of(value, "here") == label
     assert type(label_of(value, "here")) is type(label)
 
 
-@pytest.mark.parametrize("value", [True, 1.0, None, ["cat"]])
+@pytest.mark.parametrize("value", [True, 1.5, None, ["cat"]])
 def test_a_label_that_is_neither(value):
     with pytest.raises(DataError, match=r"here: the label is .*; give a name or a whole number"):
         label_of(value, "here")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyprompt.data.items import Picture
+from polyprompt.data.messages import say_once
 from polyprompt.errors import DataError
 
 IMAGE = (
@@ -75,6 +76,15 @@ def optional_column(columns: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((lower[name] for name in usual if name in lower), None)
 
 
+def warn_of_choice(place: str, name: str, columns: Sequence[str], *usual: Sequence[str]) -> None:
+    """Says which of several columns of one kind is read; `usual` names the columns of each kind."""
+    for kind in usual:
+        taken = optional_column(columns, kind)
+        others = [repr(other) for other in columns if other.strip().lower() in kind and other != taken]
+        if others:
+            say_once(place, f"{name}: {taken!r} is read, {', '.join(others)} is passed over.")
+
+
 def texts(value: object, where: str) -> list[str]:
     """The captions in one cell: a string, or a list of them.
 
@@ -119,17 +129,21 @@ def name_in(value: object, what: str, where: str) -> str:
 
 
 def label_of(value: object, where: str) -> str | int:
-    """A label as it stands in a cell; digits are a number.
+    """A label as it stands in a cell; digits are a number, 3.0 is 3.
 
     Raises:
         DataError: it is neither text nor a whole number.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, str):
         raise DataError(f"{where}: the label is {value!r:.80}; give a name or a whole number")
     text = value.strip()
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text
+    whole, point, rest = text.partition(".")  # pandas writes whole numbers as 3.0 where others are missing
+    digits = whole if point and rest and not rest.strip("0") else text
+    return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 10 else text
 
 
 def label_or_empty(value: object, where: str) -> str | int:

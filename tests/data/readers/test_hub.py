@@ -119,3 +119,33 @@ def test_a_cell_of_more_bytes_than_a_picture_may_have(tmp_path, monkeypatch):
     assert first.open().size == (2, 2)
     with pytest.raises(ImageError, match=r"^row/1: cannot be read \(more than 1,000 bytes\)"):
         second.open()
+
+
+def test_second_columns_and_classes_without_pictures_are_told(tmp_path, capsys):
+    images = [{"bytes": png(n), "path": None} for n in range(2)]
+    source = saved(tmp_path, {"photo": images, "caption": ["a", "b"], "text": ["c", "d"], "title": ["e", "f"]})
+    assert read_pairs(source).captions == ("a", "b")
+    assert f"{source}: 'caption' is read, 'text', 'title' is passed over." in capsys.readouterr().err
+    names = datasets.ClassLabel(names=["cat", "dog", "bird"])
+    types = {"photo": datasets.Image(), "label": names, "category": datasets.Value("string")}
+    columns = {"photo": images, "label": [0, 1], "category": ["x", "y"]}
+    datasets.Dataset.from_dict(columns, features=datasets.Features(types)).save_to_disk(str(tmp_path / "labels"))
+    assert read_labelled(str(tmp_path / "labels")).class_names == ("cat", "dog")
+    told = capsys.readouterr().err
+    assert "labels: 'label' is read, 'category' is passed over." in told
+    assert "labels: 1 class without a picture (bird)." in told
+    columns = {"sentence1": ["a"], "sentence2": ["b"], "score": [1.0], "similarity": [5.0]}
+    datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "sts"))
+    assert read_scored(str(tmp_path / "sts")).scores == (1.0,)
+    assert "sts: 'score' is read, 'similarity' is passed over." in capsys.readouterr().err
+
+
+def test_saved_splits_are_no_class_folders(tmp_path, capsys):
+    images = [{"bytes": png(n), "path": None} for n in range(2)]
+    source = saved(tmp_path, {"photo": images, "label": ["cat", "dog"]}, splits=True)
+    assert read_labelled(source, "train").class_names == ("cat", "dog")
+    assert capsys.readouterr().err.count("passed over") == 0
+    source = saved(tmp_path / "captions", {"photo": images, "caption": ["cat", "dog"]}, splits=True)
+    with pytest.raises(DataError, match=r"holds captions, no labels"):
+        read_labelled(source, "train")
+    assert "passed over" not in capsys.readouterr().err

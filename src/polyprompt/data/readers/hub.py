@@ -5,14 +5,15 @@ the label's is a `ClassLabel`, a name, or a number with a column class_name. Row
 bytes) are one picture with several captions. A set without pictures may hold pairs of sentences with scores.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from polyprompt.data.files import readable
 from polyprompt.data.items import Picture
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.readers.tables import number as score_of
 from polyprompt.data.rows import (
     CAPTION,
@@ -30,6 +31,7 @@ from polyprompt.data.rows import (
     optional_column,
     text_of,
     texts,
+    warn_of_choice,
 )
 from polyprompt.errors import DataError, install
 from polyprompt.media.pictures import check_bytes, file_bytes
@@ -40,12 +42,14 @@ if TYPE_CHECKING:
 
 WHAT = "a folder saved by datasets, or hf:NAME"
 PREFIX = "hf:"
+SAVED_SPLITS = "dataset_dict.json"
+"""Lies beside the folders of splits that were saved together."""
 
 
 def fits(source: str) -> bool:
     """Whether this is `hf:name`, or a folder written by `save_to_disk`."""
     return source.startswith(PREFIX) or any(
-        (Path(source) / name).is_file() for name in ("state.json", "dataset_dict.json")
+        os.path.isfile(os.path.join(source, name)) for name in ("state.json", SAVED_SPLITS)
     )
 
 
@@ -55,8 +59,22 @@ def rows(source: str) -> Iterator[Row | ScoredRow]:
     Raises:
         DataError: the library is not installed, the data set cannot be opened, or lacks a column.
     """
+    name_of: dict[str | int | None, str] = {}
+    seen: set[str | int | None] = set()
     for split, dataset in _splits(source).items():
-        yield from _rows_of(dataset, split, source)
+        name_of |= enumerate(_class_names(dataset))
+        for row in _rows_of(dataset, split, source):
+            if isinstance(row, Row):
+                seen.add(row.label)
+            yield row
+    if bare := [name for label, name in name_of.items() if label not in seen]:
+        say_once(source, f"{source}: {count(len(bare), 'class', 'classes')} without a picture ({some(bare)}).")
+
+
+def _class_names(dataset: "Dataset") -> Sequence[str]:
+    """Of a `ClassLabel`, in order; none where labels are of another type."""
+    label = optional_column(list(dataset.column_names), LABEL)
+    return getattr(dataset.features.get(label or ""), "names", None) or ()
 
 
 def _splits(source: str) -> dict[str | None, "Dataset"]:
@@ -84,6 +102,7 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
     images = [name for name in names if isinstance(dataset.features[name], Image)]
     sentences = [optional_column(names, usual) for usual in (*SENTENCES, SCORE)]
     if not images and all(sentences):
+        warn_of_choice(source, source, names, *SENTENCES, SCORE)
         yield from _scored(dataset.select_columns([name for name in sentences if name]), split, place)
         return
     if len(images) != 1:
@@ -95,7 +114,10 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
         column(names, (*CAPTION, *LABEL), "caption or the label", place)
     split_name = optional_column(names, SPLIT)
     about = dataset.select_columns([name for name in (caption, label, class_name, split_name) if name])
-    known = getattr(dataset.features.get(label or ""), "names", None)  # a ClassLabel's
+    known = _class_names(dataset)
+    warn_of_choice(source, source, names, CAPTION, SPLIT, LABEL, CLASS_NAME)
+    if known and class_name:
+        say_once(source, f"{source}: {class_name!r} is read for the names of classes, those of {label!r} passed over.")
     for number, (cells, picture, key) in enumerate(zip(about, *_pictures(dataset, images[0], split), strict=True)):
         cells = cast(Json, cells)
         where = f"{place}, row {number}"
@@ -106,7 +128,7 @@ def _rows_of(dataset: "Dataset", split: str | None, source: str) -> Iterator[Row
 
 
 def _label(
-    cells: Json, label: str | None, class_name: str | None, known: Sequence[str] | None, where: str
+    cells: Json, label: str | None, class_name: str | None, known: Sequence[str], where: str
 ) -> tuple[str | int | None, str | None]:
     name = name_in(cells[class_name], class_name, where).strip() if class_name else None
     if label is None:
@@ -114,7 +136,7 @@ def _label(
     if is_empty(cells[label]):
         return name or "", name
     given = label_of(cells[label], where)
-    if known and isinstance(given, int) and 0 <= given < len(known):
+    if isinstance(given, int) and 0 <= given < len(known):
         return given, name or known[given]
     return given, name
 
