@@ -6,7 +6,7 @@ import pytest
 from miniatures import Root
 from toy_data import captions, keys
 
-from polyprompt.data.files import Places, pictures_in
+from polyprompt.data.files import Places, first_there, pictures_in
 from polyprompt.data.read import read_labelled, read_pairs
 from polyprompt.errors import DataError
 
@@ -117,3 +117,20 @@ def test_pictures_where_a_layout_has_them_are_not_outside(root, messages):
     })  # fmt: skip
     assert len(read_pairs(str(root.path)).images) == 2
     assert "outside" not in messages()
+
+
+def test_a_picture_in_two_usual_folders_is_told(root, messages):
+    root.pictures("images/1.jpg", "images/2.jpg", "imgs/1.jpg").file("Captions.csv", "file,caption\n1.jpg,a\n2.jpg,b\n")
+    (root.path / "photos").symlink_to(root.path / "images")
+    assert captions(read_pairs(str(root.path))) == [("1.jpg", "a"), ("2.jpg", "b")]
+    line = "Captions.csv: 1 picture lies in several folders; what was read is images/1.jpg, not imgs/1.jpg."
+    assert line in messages()
+
+
+def test_another_folder_that_may_be_meant_is_told(root, messages):
+    root.pictures("set-1/1.jpg", "set1/1.jpg", "set-1/images/1.jpg")
+    places = [root.path / name for name in ("gone", "set-1", ".", "set-1/images")]
+    assert first_there(places) == root.path / "set-1"
+    assert messages() == ""
+    assert first_there([*places, root.path / "set1"]) == root.path / "set-1"
+    assert f"set-1: is read, and passed over what may be meant, too: {root.path / 'set1'}." in messages()

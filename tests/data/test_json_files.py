@@ -23,3 +23,15 @@ def test_json_that_is_something_else_gives_one_line(root, text):
     for source in (root.path, root.path / "split_x.json"):
         with pytest.raises(DataError, match=r"split_x.json|no labels"):
             read_labelled(str(source), "train")
+
+
+def test_a_key_that_stands_twice_is_refused(root):
+    root.pictures("1.png").file("captions.jsonl", '{"file": "1.png", "caption": "x", "caption": "y"}\n')
+    with pytest.raises(
+        DataError, match=r"captions.jsonl, line 1: 'caption' stands twice in one object; take out"
+    ) as told:
+        read_pairs(str(root.path))
+    assert one_line(told)
+    root.file("x.json", '{"images": [{"filename": "1.png", "sentences": [{"raw": "a", "raw": "b"}]}]}')
+    with pytest.raises(DataError, match=r"x.json: 'raw' stands twice in one object"):
+        read_pairs(str(root.path / "x.json"))

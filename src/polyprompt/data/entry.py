@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from polyprompt.data.files import first_there
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -88,7 +89,7 @@ class Entry:
         candidates = [root / place for place in self.folders]
         if root.absolute().name in {Path(place).name for place in self.folders}:
             candidates.append(root)
-        if (folder := next((place for place in candidates if place.is_dir()), None)) is None:
+        if (folder := first_there(candidates)) is None:
             places = " or ".join(str(place) for place in candidates)
             raise DataError(
                 f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it, or says how."

@@ -1,7 +1,7 @@
 """Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property, partial
@@ -13,7 +13,7 @@ from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST
 from polyprompt.disk.files import MANIFEST
 from polyprompt.disk.places import nearby
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, SeveralListsError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.media.suffixes import IMAGES, SEEN
 
@@ -67,9 +67,53 @@ def visible_folders(folder: Path) -> list[str]:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
-def matching(folder: Path, pattern: str) -> list[Path]:
-    """What in a folder is called so, sorted; hidden ones not, as the shadows that macOS leaves on other disks."""
-    return sorted(path for path in folder.glob(pattern) if not is_hidden(path.name))
+def matching(folder: Path, *patterns: str) -> list[Path]:
+    """The files in a folder that are called so, in upper or lower case, by pattern and name.
+
+    Hidden ones are none of them, as the shadows that macOS leaves on other disks.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not is_hidden(entry.name) and not entry.is_dir())
+    except OSError:
+        return []
+    lower = [pattern.lower() for pattern in patterns]
+    return [folder / name for pattern in lower for name in names if fnmatchcase(name.lower(), pattern)]
+
+
+def the_one(files: Sequence[Path]) -> Path:
+    """The one list of a kind that lies in a folder.
+
+    Raises:
+        SeveralListsError: there are several.
+    """
+    if len(files) > 1:
+        raise SeveralListsError(files)
+    return files[0]
+
+
+def class_list(folder: Path) -> Path | None:
+    """The list of class names in a folder, if there is one.
+
+    Raises:
+        DataError: there are several, in upper and lower case.
+    """
+    files = matching(folder, LIST)
+    if len(files) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(file.name for file in files)}; leave one of them there")
+    return files[0] if files else None
+
+
+def first_there(candidates: Sequence[Path]) -> Path | None:
+    """The first of several folders that is there; that another one is there, too, is told."""
+    there = [place for place in candidates if place.is_dir()]
+    if not there:
+        return None
+    first = there[0]
+    within = [place for place in there[1:] if place in first.parents or first in place.parents]
+    if others := [str(place) for place in there[1:] if place not in within and not place.samefile(first)]:
+        say_once(str(first), f"{first}: is read, and passed over what may be meant, too: {some(others)}.")
+    return first
 
 
 def first_files(folder: Path, most: int = 100) -> list[str]:
@@ -160,7 +204,7 @@ class Walk:
             elif ending in self.endings and entry.is_file():
                 yield Path(entry.path)
             else:
-                if any(fnmatchcase(entry.name, known) for known in BESIDE) and entry.is_file():
+                if any(fnmatchcase(entry.name.lower(), known) for known in BESIDE) and entry.is_file():
                     continue
                 ending = "broken link" if entry.is_symlink() and not entry.is_file() else ending
                 self.others.setdefault(readable(ending) or "without an ending", []).append(self._name(entry.path))
@@ -180,11 +224,15 @@ class Walk:
             self.again.append(self._name(folder))
 
     def _name(self, path: str | Path) -> str:
-        return readable(os.path.relpath(path, self.root).replace(os.sep, "/"))
+        return _relative(Path(path), self.root)
 
 
 def _real(folder: Path) -> str:
     return os.path.realpath(folder)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return readable(os.path.relpath(path, folder).replace(os.sep, "/"))
 
 
 def _lies_in(path: str, folder: str) -> bool:
@@ -226,11 +274,13 @@ class Places:
         self.key_of_file: dict[str, str] = {}
         self.again: dict[str, str] = {}
         """Other keys of files that have one already, with that one."""
+        self.rivals: dict[str, str] = {}
+        """Files that were read though another folder has one of the same name, with that one."""
         self.outside: dict[str, None] = {}
         self._real_folder = cache(_real)  # asked for each picture, and most share one
 
     def find(self, name: str, key: str | None = None) -> Picture | None:
-        """The picture of this name; its key, if not given, is `key_of` the name that its file was first found by."""
+        """The picture of this name. Its key, `key_of` the name if not given, is the one its file was first found by."""
         if (path := self._path(name)) is None and "\\" in name:
             name = PureWindowsPath(name).as_posix()
             if path := self._path(name):
@@ -239,7 +289,7 @@ class Places:
             return None
         if not self._is_inside(path):
             self.outside[readable(name)] = None
-        return Picture(self._first_key(path, key_of(name)) if key is None else key, partial(file_bytes, path))
+        return Picture(self._first_key(path, key_of(name) if key is None else key), partial(file_bytes, path))
 
     def warn(self) -> None:
         """Says how many paths were written in another way than they were read, and how many led elsewhere."""
@@ -250,6 +300,10 @@ class Places:
             number = count(len(self.again), "picture is", "pictures are")
             examples = some([f"{other} is {first}" for other, first in self.again.items()])
             say_once(str(self.list), f"{self.list.name}: {number} named in two ways, and read as one ({examples}).")
+        if self.rivals:
+            number = count(len(self.rivals), "picture lies", "pictures lie")
+            examples = some([f"{taken}, not {other}" for taken, other in self.rivals.items()], 1)
+            say_once(str(self.list), f"{self.list.name}: {number} in several folders; what was read is {examples}.")
         if self.outside:
             number = count(len(self.outside), "picture lies", "pictures lie")
             say_once(str(self.list), f"{self.list.name}: {number} outside its folder ({some([*self.outside])}).")
@@ -267,8 +321,13 @@ class Places:
         return any(_lies_in(real, home) for home in self.homes)
 
     def _path(self, name: str) -> Path | None:
-        paths = (root / name for root in self.roots)
-        return next((path for path in paths if os.path.isfile(path)), None)  # Path.is_file raises for long names
+        paths = [
+            path for root in self.roots if os.path.isfile(path := root / name)
+        ]  # Path.is_file raises for long names
+        if rival := next((path for path in paths[1:] if not os.path.samefile(path, paths[0])), None):
+            here = self.list.parent
+            self.rivals[_relative(paths[0], here)] = _relative(rival, here)
+        return paths[0] if paths else None
 
     @staticmethod
     def _folders(folder: Path) -> list[str]:

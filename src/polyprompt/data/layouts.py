@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from polyprompt.data.entry import Reading
-from polyprompt.data.files import Places, Walk, folder_name, readable, visible_folders
+from polyprompt.data.files import Places, Walk, class_list, first_there, folder_name, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content
 from polyprompt.data.messages import count, say_once, some
@@ -124,9 +124,9 @@ def numbered_folders(split: str, *places: str) -> Reading:
 def _names_beside(folder: Path) -> dict[str, str]:
     """Names by WordNet id, from a list in the set's folder if there is one."""
     known = imagenet_names()
-    if not (folder / LIST).is_file():
+    if not (file := class_list(folder)):
         return known
-    given = read_class_list(folder / LIST)
+    given = read_class_list(file)
     if missing := [wnid for wnid in known if wnid not in given]:
         raise DataError(f"{folder / LIST}: has no name for {count(len(missing), 'id')} ({some(missing)}); take CoOp's")
     if other := [wnid for wnid in known if given[wnid] != known[wnid]]:
@@ -148,7 +148,7 @@ def first_folder(folder: Path, places: Sequence[str]) -> Path:
         DataError: none is.
     """
     candidates = [folder / place for place in places]
-    if (first := next((place for place in candidates if place.is_dir()), None)) is None:
+    if (first := first_there(candidates)) is None:
         raise DataError(f"{folder}: its pictures are not there; looked for {' or '.join(map(str, candidates))}")
     return first
 
@@ -222,8 +222,8 @@ def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = (
 def video_of(places: Places, name: str, key: str = "") -> Picture | None:
     """A clip by its name, which may lack its ending; its key is the name, if not given."""
     endings = ("", ".mp4", ".avi", ".webm", ".mkv")
-    pictures = (places.find(f"{name}{ending}", key or name) for ending in endings)
-    return next((picture for picture in pictures if picture is not None), None)
+    pictures = (places.find(f"{name}{ending}") for ending in endings)
+    return next((replace(picture, key=key or name) for picture in pictures if picture is not None), None)
 
 
 def lines_of(file: Path) -> list[str]:

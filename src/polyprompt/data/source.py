@@ -22,7 +22,7 @@ from polyprompt.data.readers import Reader, class_folders, readers
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.splits import own_name, split_folders
 from polyprompt.disk.places import nearby
-from polyprompt.errors import DataError
+from polyprompt.errors import DataError, DoubleKeyError, SeveralListsError
 from polyprompt.media.suffixes import SEEN
 
 AnyRow = Row | ScoredRow
@@ -74,7 +74,8 @@ def kinds_of(source: str) -> tuple[Kind, ...]:
     kinds: dict[Kind, None] = {}
     for place in [str(Path(source) / name) for name in _split_folders(source)] or [source]:
         for reader in _fitting(place):
-            kinds |= dict.fromkeys(_kinds(next(iter(reader.rows(place)), None)))
+            for row in _first_rows(reader, place):
+                kinds |= dict.fromkeys(_kinds(row))
     return tuple(kinds)
 
 
@@ -162,22 +163,29 @@ def _of_split_folders(source: str, kind: Kind) -> Source | None:
             "into a folder called like it, or give the folder another name"
         )
     within = {name: _of_reader(str(root / name), kind) for name in parts}
+    first: dict[str, str] = {}
+    one_of = {name: first.setdefault(name.strip().casefold(), name) for name in parts}
+    for other, one in one_of.items():
+        if other != one:
+            say_once(source, f"{_name_of(source, kind)}: the folders {one!r} and {other!r} are read as one split.")
+    splits = tuple(dict.fromkeys(one_of.values()))
 
     def rows(split: str | None) -> Iterator[AnyRow]:
-        wanted = parts if split is None else {own_name(_name_of(source, kind), one, parts) for one in split.split("+")}
+        asked = splits if split is None else split.split("+")
+        wanted = {own_name(_name_of(source, kind), one, splits) for one in asked}
         for name in parts:
-            if name in wanted:
-                yield from (_moved(row, name) for row in within[name].rows(None))
+            if one_of[name] in wanted:
+                yield from (_moved(row, name, one_of[name]) for row in within[name].rows(None))
 
     classes = {label: name for one in within.values() for label, name in one.classes.items()}
-    return Source(_name_of(source, kind), os.path.abspath(source), rows, tuple(parts), classes)
+    return Source(_name_of(source, kind), os.path.abspath(source), rows, splits, classes)
 
 
-def _moved(row: AnyRow, split: str) -> AnyRow:
+def _moved(row: AnyRow, folder: str, split: str) -> AnyRow:
     """A row of a split's folder as one of the folder above."""
     if isinstance(row, ScoredRow):
         return replace(row, split=split)
-    key = f"{split}/{row.key}"
+    key = f"{folder}/{row.key}"
     picture = None if row.picture is None else replace(row.picture, key=key)
     return replace(row, key=key, picture=picture, split=split)
 
@@ -192,8 +200,10 @@ def _of_reader(source: str, kind: Kind) -> Source:
         DataError: none does, or several do.
     """
     fitting = _fitting(source, kind)
-    holding = fitting if len(fitting) == 1 else [reader for reader in fitting if _holds(reader, source, kind)]
-    exact = [reader for reader in holding if reader is not class_folders] or holding
+    lists = [reader for reader in fitting if reader is not class_folders]
+    exact = fitting if len(fitting) == 1 else [reader for reader in lists if _holds(reader, source, kind)]
+    if not exact and class_folders in fitting and _holds(class_folders, source, kind):
+        exact = [class_folders]
     if len(exact) > 1:
         raise DataError(f"{source}: may be {' or '.join(reader.WHAT for reader in exact)}; name the file that is meant")
     if not exact:
@@ -207,10 +217,24 @@ def _fitting(source: str, kind: Kind = "labels") -> list[Reader]:
     return [reader for reader in readers() if (kind == "labels" or reader is not class_folders) and reader.fits(source)]
 
 
+def _first_rows(reader: Reader, source: str) -> list[AnyRow | None]:
+    """The first row; of a folder with several lists of the format, the first of each."""
+    try:
+        return [next(iter(reader.rows(source)), None)]
+    except SeveralListsError as error:
+        return [next(iter(reader.rows(str(file))), None) for file in error.files]
+
+
 def _holds(reader: Reader, source: str, kind: Kind) -> bool:
     """Whether the first row is of this kind; a source without rows may be any. One that cannot be read is told."""
     try:
         first = next(iter(reader.rows(source)), None)
+    except SeveralListsError as error:
+        if any(_holds(reader, str(file), kind) for file in error.files):
+            raise
+        return False
+    except DoubleKeyError:  # a list that was seen, and of which only one reading can be meant
+        raise
     except DataError as error:
         say_once(source, f"{source}: passed over {reader.WHAT}, since {error}")
         return False
@@ -261,4 +285,4 @@ def _nothing(source: str, kind: Kind, fitting: Sequence[Reader]) -> str:
 def _name_of(source: str, kind: Kind) -> str:
     """The last part of a path, also of "."; of labels without the file's ending."""
     path = Path(source)
-    return path.stem if kind == "labels" and path.is_file() else path.name or path.absolute().name
+    return path.stem if kind == "labels" and os.path.isfile(path) else path.name or path.absolute().name

@@ -71,3 +71,19 @@ def test_links_that_lead_out_are_told(root, tmp_path, messages):
     (root.path / "dog" / "2.png").symlink_to(root.path / "cat" / "1.png")
     assert len(read_labelled(str(root.path)).pictures) == 7
     assert "d: 2 links that lead out of it were followed: cat/2.png, emu." in messages()
+
+
+def test_names_without_a_folder_are_told_and_found_in_any_case(root, messages):
+    root.pictures("a/1.png", "b/1.png").file("Classnames.txt", "a cat\nb dog\nc bird\nd cow\n")
+    assert labelled(read_labelled(str(root.path))) == [("a/1.png", "cat"), ("b/1.png", "dog")]
+    assert "d: 2 classes have a line in classnames.txt, but no folder (c bird, d cow)." in messages()
+    root.file("classnames.txt", "a cat\nb dog\n")
+    with pytest.raises(DataError, match=r"d: holds Classnames.txt and classnames.txt; leave one of them there"):
+        read_labelled(str(root.path))
+
+
+def test_nothing_is_said_of_class_folders_where_a_split_file_is_read(root, messages):
+    root.pictures("one/red/1.png", "one/blue/1.png", "two/red/1.png", "two/blue/1.png", "1.png")
+    root.json("split_zhou_X.json", {"train": [["one/red/1.png", 0, "red"], ["two/blue/1.png", 1, "blue"]]})
+    assert len(read_labelled(str(root.path), "train").pictures) == 2
+    assert messages() == ""

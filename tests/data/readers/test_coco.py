@@ -56,3 +56,9 @@ def test_an_id_with_two_file_names_is_refused(root):
     root.json("captions_val2017.json", content)
     with pytest.raises(DataError, match=r"images\[2\]: id 1 is 'b.png' here, but 'a.png' before; whose the captions"):
         read_pairs(str(root.path / "captions_val2017.json"))
+
+
+def test_captions_are_found_in_any_case(root):
+    images, annotations = [{"id": 1, "file_name": "0.jpg"}], [{"image_id": 1, "caption": "c"}]
+    root.pictures("val2017/0.jpg").json("Captions_val2017.json", {"images": images, "annotations": annotations})
+    assert captions(read_pairs(str(root.path), "val")) == [("val2017/0.jpg", "c")]

@@ -50,3 +50,16 @@ def test_a_bad_karpathy_json_gives_one_line(folder, change, words):
     with pytest.raises(DataError, match=words) as caught:
         read_pairs(karpathy(folder, **change))
     assert one_line(caught)
+
+
+def test_entries_of_one_file_are_one_picture(root, messages):
+    entries = [("a", "train"), ("b", "test")]
+    images = [{"filepath": at, "filename": "1.jpg", "split": s, "sentences": [{"raw": at}]} for at, s in entries]
+    root.pictures("images/1.jpg").json("Dataset_x.json", {"images": images})
+    assert by_key(read_pairs(str(root.path))) == {"a/1.jpg": ["a", "b"]}
+    told = messages()
+    assert "1 picture is named in two ways, and read as one (b/1.jpg is a/1.jpg)" in told
+    assert "1 picture lies in two splits, so what is scored was seen before: a/1.jpg in train and test" in told
+    root.json("dataset_y.json", {"images": images})
+    with pytest.raises(DataError, match=r"d: holds Dataset_x.json and dataset_y.json; give one of them"):
+        read_pairs(str(root.path))

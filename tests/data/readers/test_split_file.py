@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from miniatures import labelled
+from miniatures import labelled, picture
 
-from polyprompt.data.read import read_labelled
+from polyprompt.data.read import read_labelled, read_pairs
+from polyprompt.data.source import kinds_of
 from polyprompt.errors import DataError, UnknownNameError
 
 
@@ -73,3 +74,35 @@ def test_a_split_file_needs_a_split_and_must_be_json(animals):
     (animals / "split_zhou_Toy.json").write_text("{")
     with pytest.raises(DataError, match=r"split_zhou_Toy.json"):
         read_labelled(str(animals / "split_zhou_Toy.json"), "train")
+
+
+def test_the_usual_folder_of_pictures_comes_before_others_of_the_same_names(root, messages):
+    root.pictures("blurred/a/1.jpg", "blurred/b/2.jpg", data=picture((30, 30, 200)))
+    root.pictures("images/a/1.jpg", "images/b/2.jpg")
+    root.json("split_zhou_X.json", {"train": [["a/1.jpg", 0, "a"], ["b/2.jpg", 1, "b"]]})
+    data = read_labelled(str(root.path), "train")
+    assert [one.read() for one in data.pictures] == [picture()] * 2
+    line = "split_zhou_X.json: 2 pictures of blurred passed over (a/1.jpg and 1 more); those in images are read."
+    assert line in messages()
+
+
+def test_a_split_file_is_found_in_any_case_and_several_are_refused(root, messages):
+    root.pictures("a/1.jpg", "b/1.jpg").json("Split_Zhou_X.JSON", {"Train": [["a/1.jpg", 1, "p"], ["b/1.jpg", 0, "q"]]})
+    assert labelled(read_labelled(str(root.path), "train")) == [("a/1.jpg", "p"), ("b/1.jpg", "q")]
+    root.json("split_zhou_Y.json", {"train": [["a/1.jpg", 0, "a"]]})
+    with pytest.raises(
+        DataError, match=r"d: holds Split_Zhou_X.JSON and split_zhou_Y.json; give one of them"
+    ) as caught:
+        read_labelled(str(root.path))
+    assert "\n" not in str(caught.value)
+    assert set(kinds_of(str(root.path))) == {"labels"}
+    root.file("captions.csv", "file,caption\na/1.jpg,c\n")
+    assert read_pairs(str(root.path)).captions == ("c",)  # which holds no labels
+
+
+def test_a_split_that_is_given_twice_is_refused(root):
+    root.pictures("a/1.jpg", "b/1.jpg")
+    root.file("split_zhou_X.json", '{"train": [["a/1.jpg", 0, "a"]], "train": [["b/1.jpg", 1, "b"]]}')
+    for source in (root.path, root.path / "split_zhou_X.json"):
+        with pytest.raises(DataError, match=r"split_zhou_X.json: 'train' stands twice in one object"):
+            read_labelled(str(source), "train")

@@ -1,8 +1,10 @@
 """Flickr's own lists of captions."""
 
+import pytest
 from toy_data import captions
 
 from polyprompt.data.read import read_pairs
+from polyprompt.errors import DataError
 
 
 def test_flickrs_own_files(root, messages):
@@ -37,3 +39,17 @@ def test_paths_written_on_windows(root, messages):
     root.pictures("a/1.jpg").file("x.token.txt", "a\\1.jpg#0\tA child .\n")
     assert captions(read_pairs(str(root.path))) == [("a/1.jpg", "A child .")]
     assert r"x.token.txt: 1 path with \ read with / instead (a/1.jpg)" in messages()
+
+
+def test_a_picture_in_the_lists_of_two_splits_is_told(root, messages):
+    root.pictures("1.jpg", "2.jpg").file("FLICKR8K.TOKEN.TXT", "1.jpg#0\ta\n2.jpg#0\tb\n")
+    root.file("Flickr_8k.TrainImages.txt", "1.jpg\n2.jpg\n").file("Flickr_8k.testImages.txt", "2.jpg\n")
+    assert captions(read_pairs(str(root.path), "train")) == [("1.jpg", "a")]
+    line = "d: 1 picture stands in the lists of two splits, and the later one is taken (2.jpg of train counts as test)."
+    assert line in messages()
+
+
+def test_two_lists_of_captions_are_refused(root):
+    root.pictures("1.jpg").file("a.token", "1.jpg#0\ta\n").file("b.token", "1.jpg#0\tb\n")
+    with pytest.raises(DataError, match=r"d: holds a.token and b.token; give one of them, such as .*a.token"):
+        read_pairs(str(root.path))

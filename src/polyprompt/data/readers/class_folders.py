@@ -4,14 +4,16 @@
 classes are in the order of their folders' names, and folders called by numbers or WordNet ids are refused later on.
 """
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from polyprompt.data.files import Walk, first_files, folder_name, readable, visible_folders
+from polyprompt.data.files import Walk, class_list, first_files, folder_name, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
+from polyprompt.data.readers.hub import SAVED_SPLITS
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
@@ -21,8 +23,10 @@ WHAT = "a folder with one folder per class"
 
 
 def fits(source: str) -> bool:
-    """Whether this is a folder with folders in it."""
-    return Path(source).is_dir() and bool(visible_folders(Path(source)))
+    """Whether this is a folder with folders in it, other than those of splits that the datasets library has saved."""
+    if not os.path.isdir(source) or os.path.isfile(os.path.join(source, SAVED_SPLITS)):
+        return False
+    return bool(visible_folders(Path(source)))
 
 
 def rows(source: str) -> Iterator[Row]:
@@ -34,9 +38,8 @@ def rows(source: str) -> Iterator[Row]:
     root = Path(source)
     walk = Walk(root)
     named = names_of(root)
-    _warn_of_loose(root)
-    _warn_of_layers(root)
-    for folder in visible_folders(root):
+    folders = visible_folders(root)
+    for folder in folders:
         if named and folder not in named:
             raise DataError(f"{root / folder}: {LIST} does not name this folder; add it, or remove the folder")
         files = walk.files(root / folder)
@@ -46,6 +49,11 @@ def rows(source: str) -> Iterator[Row]:
         for file in files:
             key = readable(file.relative_to(root).as_posix())
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=label, class_name=name)
+    _warn_of_loose(root)
+    _warn_of_layers(root)
+    if bare := [f"{folder} {name}" for folder, name in named.items() if folder not in folders]:
+        number = count(len(bare), "class has", "classes have")
+        say_once(str(root), f"{folder_name(root)}: {number} a line in {LIST}, but no folder ({some(bare)}).")
     walk.warn()
 
 
@@ -59,7 +67,7 @@ def classes(root: Path) -> dict[str | int, str]:
 
 def names_of(root: Path) -> dict[str, str]:
     """The class name of each folder by `classnames.txt`, in the folder or in the one above it; none without it."""
-    file = next((file for file in (root / LIST, root.parent / LIST) if file.is_file()), None)
+    file = class_list(root) or class_list(root.parent)
     return read_class_list(file) if file else {}
 
 

@@ -5,10 +5,12 @@
 files share.
 """
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyprompt.data.files import Places, key_of
+from polyprompt.data.files import Places, key_of, matching
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content, field
 from polyprompt.data.messages import count, say_once, some
@@ -16,12 +18,13 @@ from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 
 WHAT = "COCO's captions (captions_*.json)"
+NAMES = "captions_*.json"
 
 
 def fits(source: str) -> bool:
     """Whether this is such a file, or a folder with one (COCO's own folder `annotations` included)."""
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):
         return bool(_files(path))
     if path.suffix.lower() != ".json":
         return False
@@ -37,12 +40,12 @@ def rows(source: str) -> Iterator[Row]:
             names the entry.
     """
     path = Path(source)
-    for file in _files(path) if path.is_dir() else [path]:
+    for file in _files(path) if os.path.isdir(source) else [path]:
         yield from _rows_of(file)
 
 
 def _rows_of(file: Path) -> Iterator[Row]:
-    part = file.stem.removeprefix("captions_")  # val2017
+    part = re.sub("^captions_", "", file.stem, flags=re.IGNORECASE)  # val2017
     own, shared = Places(file, "..", "../images"), Places(file, "../images")
     name_of = _names(file)
     split = split_of(part)
@@ -90,4 +93,4 @@ def split_of(part: str) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("captions_*.json")) or sorted((folder / "annotations").glob("captions_*.json"))
+    return matching(folder, NAMES) or matching(folder / "annotations", NAMES)

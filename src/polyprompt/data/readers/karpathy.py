@@ -4,10 +4,11 @@ Format of Karpathy and Fei-Fei 2015 (arXiv:1412.2306): `dataset_flickr8k.json`, 
 `dataset_coco.json`.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyprompt.data.files import Places, key_of
+from polyprompt.data.files import Places, key_of, matching, the_one
 from polyprompt.data.json_files import content, field
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
@@ -18,8 +19,8 @@ WHAT = "Karpathy's JSON (dataset_*.json)"
 def fits(source: str) -> bool:
     """Whether this is such a file, or a folder with one."""
     path = Path(source)
-    if path.is_dir():
-        return len(_inside(path)) == 1
+    if os.path.isdir(source):
+        return bool(_inside(path))
     if path.suffix.lower() != ".json":
         return False
     data = content(path)
@@ -33,7 +34,7 @@ def rows(source: str) -> Iterator[Row]:
         DataError: the file is missing or damaged, or an entry lacks a field; the message names the entry.
     """
     path = Path(source)
-    file = _inside(path)[0] if path.is_dir() else path
+    file = the_one(_inside(path)) if os.path.isdir(source) else path
     yield from rows_below(file, Places(file))
 
 
@@ -62,4 +63,5 @@ def rows_below(file: Path, places: Places) -> Iterator[Row]:
 
 def _inside(folder: Path) -> list[Path]:
     """Such files in a folder; those that the datasets library writes have similar names."""
-    return [file for file in folder.glob("dataset_*.json") if file.stem not in ("dataset_info", "dataset_dict")]
+    files = matching(folder, "dataset_*.json")
+    return [file for file in files if file.stem.lower() not in ("dataset_info", "dataset_dict")]

@@ -4,23 +4,25 @@ The pictures lie beside the file or in one folder beside it, which each data set
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from polyprompt.data.files import Places, key_of, visible_folders
+from polyprompt.data.files import PICTURE_FOLDERS, Places, key_of, matching, the_one, visible_folders
 from polyprompt.data.json_files import content
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
 from polyprompt.values import Plain
 
 WHAT = "a CoOp split file (split_*.json)"
+NAMES = "split_*.json"
 
 
 def fits(source: str) -> bool:
     """Whether this is such a file, or a folder with one."""
     path = Path(source)
-    if path.is_dir():
-        return len(list(path.glob("split_*.json"))) == 1
+    if os.path.isdir(source):
+        return bool(matching(path, NAMES))
     return path.suffix.lower() == ".json" and _is_split_file(content(path))
 
 
@@ -31,7 +33,7 @@ def rows(source: str) -> Iterator[Row]:
         DataError: an entry that is not of this form; the message names it.
     """
     path = Path(source)
-    file = next(path.glob("split_*.json")) if path.is_dir() else path
+    file = the_one(matching(path, NAMES)) if os.path.isdir(source) else path
     yield from rows_below(file, content(file))
 
 
@@ -43,8 +45,7 @@ def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
     """
     if not _is_split_file(splits):
         raise DataError(f"{file}: not a split file; it must be an object with the lists train, val and test")
-    first = next((entry[0] for listed in splits.values() for entry in listed if _is_entry(entry)), "")
-    root = _root_of(file, first, folders)
+    root = _root_of(file, [entry[0] for listed in splits.values() for entry in listed if _is_entry(entry)], folders)
     places = Places(root / file.name, home=file.parent)
     for split, listed in splits.items():
         for i, entry in enumerate(listed):
@@ -74,7 +75,17 @@ def _is_entry(entry: object) -> bool:
     return False
 
 
-def _root_of(file: Path, first: str, folders: tuple[Path, ...]) -> Path:
-    """The folder that the paths start from."""
-    near = folders or (file.parent, *(file.parent / name for name in visible_folders(file.parent)))
-    return next((folder for folder in near if os.path.isfile(folder / first)), near[0])
+def _root_of(file: Path, names: Sequence[str], folders: Sequence[Path]) -> Path:
+    """The folder that the paths start from; one that pictures usually lie in before others, which is told."""
+    beside = sorted(visible_folders(file.parent), key=lambda name: name.lower() not in PICTURE_FOLDERS)
+    near = folders or [file.parent, *(file.parent / name for name in beside)]
+    root, *others = [folder for folder in near if names and os.path.isfile(folder / names[0])] or near[:1]
+    if root == file.parent:  # `Places` looks into the usual ones, too
+        others = [folder for folder in others if folder.name.lower() not in PICTURE_FOLDERS]
+    for other in others:
+        if not os.path.samefile(other, root):
+            there = [name for name in names if os.path.isfile(other / name)]
+            taken, left = (os.path.relpath(folder, file.parent) for folder in (root, other))
+            line = f"{count(len(there), 'picture')} of {left} passed over ({some(there, 1)}); those in {taken} are read"
+            say_once(str(file), f"{file.name}: {line}.")
+    return root

@@ -5,11 +5,12 @@ lie beside it (Hodosh et al. 2013). The published Flickr8k file has five caption
 picture that does not exist: these are left out, and so is `Flickr8k.lemma.token.txt`, which holds the same captions.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyprompt.data.files import Places, folder_name, key_of, matching
+from polyprompt.data.files import Places, folder_name, key_of, matching, the_one
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.rows import Row
 from polyprompt.data.text_files import text_in
@@ -25,7 +26,7 @@ UNPACKED = ("../Flicker8k_Dataset", "../Flickr8k_Dataset")
 def fits(source: str) -> bool:
     """Whether this is such a file, or a folder with one."""
     path = Path(source)
-    return len(_files(path)) == 1 if path.is_dir() else path.name.lower().endswith((".token", ".token.txt"))
+    return bool(_files(path)) if os.path.isdir(source) else path.name.lower().endswith((".token", ".token.txt"))
 
 
 def rows(source: str) -> Iterator[Row]:
@@ -35,8 +36,8 @@ def rows(source: str) -> Iterator[Row]:
         DataError: the file is missing or not UTF-8, or a line has no tab; the message names it.
     """
     path = Path(source)
-    file = _files(path)[0] if path.is_dir() else path
-    if path.is_dir() and (lemmas := [other.name for other in _all_files(path) if other != file]):
+    file = the_one(_files(path)) if os.path.isdir(source) else path
+    if os.path.isdir(source) and (lemmas := [other.name for other in _all_files(path) if other != file]):
         say_once(
             str(file), f"{folder_name(path)}: {file.name} is read, {some(lemmas)} of the same captions is left out."
         )
@@ -55,7 +56,7 @@ def rows(source: str) -> Iterator[Row]:
             ghosts.append(name)
             continue
         key = picture.key if picture else key_of(name)
-        yield Row(f"{file.name}, line {number}", key, picture, caption, split_of.get(name))
+        yield Row(f"{file.name}, line {number}", key, picture, caption, split_of.get(key_of(name)))
     places.warn()
     if ghosts:
         number = count(len(ghosts), "caption")
@@ -63,10 +64,19 @@ def rows(source: str) -> Iterator[Row]:
 
 
 def _splits(folder: Path) -> dict[str, str]:
+    """The split of each picture; that one of them stands in the lists of two is told."""
     split_of: dict[str, str] = {}
+    several: dict[str, str] = {}
     for split, pattern in LISTS.items():
         for file in matching(folder, pattern):
-            split_of |= dict.fromkeys(filter(None, map(str.strip, text_in(file).split("\n"))), split)
+            for name in map(key_of, filter(None, map(str.strip, text_in(file).split("\n")))):
+                if (first := split_of.get(name, split)) != split:
+                    several[name] = f"{name} of {first} counts as {split}"
+                split_of[name] = split
+    if several:
+        number = count(len(several), "picture stands", "pictures stand")
+        line = f"{number} in the lists of two splits, and the later one is taken ({some([*several.values()])})"
+        say_once(str(folder), f"{folder_name(folder)}: {line}.")
     return split_of
 
 
@@ -77,4 +87,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _all_files(folder: Path) -> list[Path]:
-    return [path for pattern in ("*.token", "*.token.txt") for path in matching(folder, pattern)]
+    return matching(folder, "*.token", "*.token.txt")
