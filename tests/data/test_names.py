@@ -1,5 +1,7 @@
 """Class names that a text model can tell apart, and lists of them in files."""
 
+import inspect
+
 import pytest
 
 from polyprompt.data.names import check_class_names
@@ -33,3 +35,9 @@ def test_class_names_that_cannot_be():
             check_class_names(names)
     assert check_class_names(["tench, Tinca tinca", "goldfish"]) == ("tench, Tinca tinca", "goldfish")
     assert check_class_names(["missile", "missile"], twins=["missile"]) == ("missile", "missile")
+
+
+def test_numbers_are_no_class_names():
+    unchecked = inspect.unwrap(check_class_names)  # the tests' own check of types would refuse them first
+    with pytest.raises(DataError, match="toy: class name 1 is a int; give names as texts"):
+        unchecked([1, 2], "toy")

@@ -33,3 +33,12 @@ def test_captions_that_look_damaged_are_told_and_kept(root, table, words, messag
     root.pictures("1.png").file("captions.tsv", f"file\tcaption\n{table}")
     assert len(read_pairs(str(root.path)).captions) == table.count("\n")
     assert words in messages()
+
+
+def test_captions_with_line_breaks_are_told(root, messages):
+    root.pictures("1.png", "2.png").file("captions.csv", 'file,caption\n1.png,"a dog\n2.png,a cat"\n')
+    assert read_pairs(str(root.path)).captions == ("a dog\n2.png,a cat",)
+    assert (
+        r"d: 1 caption hold line breaks; a quote left open in a csv takes the next lines in (captions.csv, "
+        in messages()
+    )

@@ -181,3 +181,16 @@ def test_one_file_by_two_names_in_two_splits_is_told(root, messages):
     )
     assert keys(read_labelled(str(root.path / "split_x.json"), "test")) == ["images/1.png", "2.png"]
     assert "images/1.png in train and test" in messages()
+
+
+def test_folders_of_one_split_in_two_spellings_are_read_as_one(root, messages):
+    root.pictures("train/red/1.jpg", "Train/red/1.jpg", "test/red/3.jpg", "train/blue/1.jpg", "test/blue/2.jpg")
+    assert keys(read_labelled(str(root.path), "train")) == ["Train/red/1.jpg", "train/blue/1.jpg", "train/red/1.jpg"]
+    assert "d: the folders 'Train' and 'train' are read as one split." in messages()
+    assert splits_of(str(root.path)) == ("Train", "test")
+
+
+def test_a_pair_of_sentences_in_two_splits_is_told(root, messages):
+    root.file("s.tsv", "split\tsentence1\tsentence2\tscore\ntrain\ta\tb\t5\ntest\tb\ta\t5\ntest\tc\td\t1\n")
+    assert len(read_scored(str(root.path / "s.tsv"), "test").scores) == 2
+    assert "s.tsv: 1 pair stands word for word in two splits: a / b in train and test." in messages()

@@ -54,6 +54,8 @@ def pairs_of(name: str, place: str, rows: Iterable[Row], max_bad: int) -> Pairs:
 
 def missing_line(row: Row) -> str:
     """What is said of a picture that is not there."""
+    if row.key == ".":
+        return f"{row.where}: no picture, since its name is empty"
     line = f"{row.where}: no picture {row.key!r}"
     if "\\" in row.key:
         line += r" (it is written with \, as on Windows; / was tried, too)"

@@ -24,11 +24,14 @@ def check_class_names(
         least: how many there must be.
 
     Raises:
-        DataError: one text in place of a list, too few, an empty one, half a character in one, two that read the same.
+        DataError: one text in place of a list, a number among them, too few, an empty one, half a character in one,
+            two that read the same.
     """
     place = f"{where}: " if where else ""
     if isinstance(class_names, str):
         raise DataError(f"{place}the class names are one text, {class_names!r}; give a list: [{class_names!r}, ...]")
+    if other := [name for name in class_names if not isinstance(name, str)]:
+        raise DataError(f"{place}class name {other[0]!r} is a {type(other[0]).__name__}; give names as texts")
     if len(class_names) < least:
         raise DataError(
             f"{place}{len(class_names)} class{'' if class_names else 'es'} ({', '.join(class_names) or 'none'}); "

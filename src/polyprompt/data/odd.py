@@ -50,17 +50,20 @@ def _is_text_or_null(part: ast.expr | None) -> bool:
 
 def warn(name: str, place: str, rows: Sequence[Row]) -> None:
     """Says how many captions look damaged, by kind, and how many a picture has twice."""
-    for test, what in KINDS:
-        if damaged := [row for row in rows if row.caption and test(row.caption.strip())]:
-            say_once(
-                place,
-                f"{name}: {count(len(damaged), 'caption')} {what} ({damaged[0].where}: {damaged[0].caption!r:.80}).",
-            )
+    warn_of_damage(name, place, "caption", [(row.where, row.caption) for row in rows if row.caption])
     doubled = Counter((row.key, row.caption.strip()) for row in rows if row.caption)
     if twice := [pair for pair, times in doubled.items() if times > 1]:
         more = sum(doubled[pair] - 1 for pair in twice)
         repeats = count(more, "caption repeats", "captions repeat")
         say_once(place, f"{name}: {repeats} another one of the same picture ({twice[0][0]}: {twice[0][1]!r:.80}).")
+
+
+def warn_of_damage(name: str, place: str, thing: str, texts: Sequence[tuple[str, str]]) -> None:
+    """Says how many texts, each with its place, look damaged, by kind."""
+    for test, what in KINDS:
+        if damaged := [(where, text) for where, text in texts if test(text.strip())]:
+            (where, text), *_ = damaged
+            say_once(place, f"{name}: {count(len(damaged), thing)} {what} ({where}: {text!r:.80}).")
 
 
 def _quoted(caption: str) -> bool:
@@ -75,6 +78,10 @@ KINDS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda caption: caption.casefold() in EMPTY, "may stand for none"),
     (_quoted, "keep a csv's doubled quotes; save the table without quoting, or as .csv"),
     (lambda caption: any(part in caption for part in MISREAD), "look like text read in a wrong encoding"),
+    (
+        lambda caption: "\n" in caption or "\r" in caption,
+        "hold line breaks; a quote left open in a csv takes the next lines in",
+    ),
     (lambda caption: caption[:2] in ("b'", 'b"') and caption[-1:] == caption[1], "are bytes as Python writes them"),
     (lambda caption: ENTITY.search(caption) is not None, "hold signs as HTML writes them"),
 )

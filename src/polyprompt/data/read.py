@@ -4,24 +4,26 @@ What a name may be stands in `source.py`. A new format is a file in `readers/`, 
 Whatever is left out, merged or guessed on the way is told, with its number and an example.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
+from polyprompt.data import odd
 from polyprompt.data.captions import pairs_of, readable_ones, skip_unreadable, warn_of_skipped
 from polyprompt.data.entry import Kind
 from polyprompt.data.items import Labelled, Pairs, Scored
 from polyprompt.data.labels import Classes, labelled_of, refuse_other_folders
-from polyprompt.data.messages import count, say_once, some
-from polyprompt.data.odd import is_list
+from polyprompt.data.messages import count, say_once
 from polyprompt.data.readers import Reader
-from polyprompt.data.rows import EMPTY, Row, ScoredRow
+from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
 from polyprompt.data.splits import chosen, in_split, merged, warn_of_leaks
 from polyprompt.errors import BadPicturesError, DataError
 
 
 def read_pairs(
-    source: str | Source, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None
+    source: str | Path | Source, split: str | None = None, *, max_bad: int = 0, reader: Reader | None = None
 ) -> Pairs:
     """Pictures with their captions, in the order of the source.
 
@@ -40,6 +42,7 @@ def read_pairs(
         BadPicturesError: more than `max_bad` pictures are missing or unreadable.
         DataError: no pictures, an empty caption, or a source that cannot be read as what it seems to be.
     """
+    _check_number(max_bad)
     opened = _opened(source, "captions", reader)
     rows = cast(list[Row], rows_of_kind(opened, "captions", split))
     name = opened.name if split is None else f"{opened.name}:{split}"
@@ -55,17 +58,17 @@ def read_pairs(
     return pairs
 
 
-def open_labels(source: str) -> Source:
+def open_labels(source: str | Path) -> Source:
     """A source of labelled pictures, to be asked several times and read once (`read_labelled`, `splits_of`).
 
     Raises:
         DataError: as `read_labelled`.
     """
-    return open_source(source, "labels")
+    return open_source(str(source), "labels")
 
 
 def read_labelled(
-    source: str | Source,
+    source: str | Path | Source,
     split: str | None = None,
     *,
     class_names: Sequence[str] | None = None,
@@ -91,6 +94,7 @@ def read_labelled(
         DataError: no pictures, one class only, a class without pictures, two classes with one name, a label that does
             not match its folder or the given classes.
     """
+    _check_number(max_bad)
     opened = _opened(source, "labels", reader)
     if split is None and opened.splits:
         raise DataError(f"{opened.name}: has the splits {', '.join(sorted(opened.splits))}; choose one")
@@ -112,7 +116,7 @@ def read_labelled(
     return data
 
 
-def read_scored(source: str | Source, split: str | None = None, *, reader: Reader | None = None) -> Scored:
+def read_scored(source: str | Path | Source, split: str | None = None, *, reader: Reader | None = None) -> Scored:
     """Pairs of sentences with their scores, in the order of the source.
 
     Args:
@@ -127,6 +131,7 @@ def read_scored(source: str | Source, split: str | None = None, *, reader: Reade
     opened = _opened(source, "scores", reader)
     rows = merged(opened.name, opened.place, cast(list[ScoredRow], rows_of_kind(opened, "scores", split)))
     name = opened.name
+    warn_of_leaks(name, opened.place, rows)
     if split is not None:
         known = opened.splits or {row.split: None for row in rows if row.split}
         rows, name = chosen(name, opened.place, rows, split, known), f"{name}:{split}"
@@ -138,7 +143,7 @@ def read_scored(source: str | Source, split: str | None = None, *, reader: Reade
     return Scored(name, first, second, scores)
 
 
-def splits_of(source: str | Source, *, reader: Reader | None = None) -> tuple[str, ...]:
+def splits_of(source: str | Path | Source, *, reader: Reader | None = None) -> tuple[str, ...]:
     """The splits that a source of labelled pictures has, sorted; none for plain class folders, say.
 
     Raises:
@@ -151,15 +156,23 @@ def splits_of(source: str | Source, *, reader: Reader | None = None) -> tuple[st
     return tuple(sorted({row.split for row in rows if row.split}))
 
 
+def _check_number(max_bad: int) -> None:
+    if max_bad < 0:
+        raise DataError(f"max_bad is {max_bad}; it counts pictures that may be left out, so at least 0")
+
+
 def _check_sentences(name: str, place: str, rows: Sequence[ScoredRow]) -> None:
-    sentences = [(text, row.where) for row in rows for text in (row.first, row.second)]
-    for text, where in sentences:
+    sentences = [(row.where, text) for row in rows for text in (row.first, row.second)]
+    for where, text in sentences:
         if not text.strip():
             raise DataError(f"{where}: a sentence is empty; write it or delete the row")
-        if is_list(text.strip()):
+        if odd.is_list(text.strip()):
             raise DataError(f"{where}: a sentence is a list written as text, {text!r:.80}; write one sentence")
-    if odd := [f"{where}: {text!r}" for text, where in sentences if text.strip().casefold() in EMPTY]:
-        say_once(place, f"{name}: {count(len(odd), 'sentence')} may stand for none ({some(odd)}).")
+    odd.warn_of_damage(name, place, "sentence", sentences)
+    pairs = Counter((row.first.strip(), row.second.strip()) for row in rows)
+    if twice := [pair for pair, times in pairs.items() if times > 1]:
+        number = count(sum(pairs[pair] - 1 for pair in twice), "pair repeats", "pairs repeat")
+        say_once(place, f"{name}: {number} another one ({twice[0][0]!r:.80} and {twice[0][1]!r:.80}).")
 
 
 def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
@@ -187,8 +200,8 @@ def _in_split(opened: Source, rows: Sequence[Row], split: str | None) -> list[Ro
     return chosen(opened.name, opened.place, rows, split, known)
 
 
-def _opened(source: str | Source, kind: Kind, reader: Reader | None) -> Source:
-    return source if isinstance(source, Source) else open_source(source, kind, reader)
+def _opened(source: str | Path | Source, kind: Kind, reader: Reader | None) -> Source:
+    return source if isinstance(source, Source) else open_source(str(source), kind, reader)
 
 
 def _warn_of_count(opened: Source, split: str | None, number: int, things: str) -> None:

@@ -105,9 +105,13 @@ def merged(name: str, place: str, rows: Sequence[AnyRow]) -> list[AnyRow]:
     return [replace(row, split=one_of[row.split]) if row.split in one_of else row for row in rows]
 
 
-def warn_of_leaks(name: str, place: str, rows: Iterable[Row]) -> None:
-    """Says how many pictures lie in two splits, and how many captions stand in two."""
-    rows = [row for row in rows if row.split]
+def warn_of_leaks(name: str, place: str, rows: Iterable[Row | ScoredRow]) -> None:
+    """Says how many pictures lie in two splits, and how many captions or pairs of sentences stand in two."""
+    pairs = [row for row in rows if row.split and isinstance(row, ScoredRow)]
+    if leaks := _in_two((" / ".join(sorted((row.first.strip(), row.second.strip()))), row.split) for row in pairs):
+        number = count(len(leaks), "pair stands", "pairs stand")
+        say_once(place, f"{name}: {number} word for word in two splits: {some(leaks, 1)}.")
+    rows = [row for row in rows if row.split and isinstance(row, Row)]
     if leaks := _in_two((row.key, row.split) for row in rows):
         number = count(len(leaks), "picture lies", "pictures lie")
         say_once(place, f"{name}: {number} in two splits, so what is scored was seen before: {some(leaks)}.")
