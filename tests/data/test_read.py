@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from toy_data import one_line
 
-from polyprompt.data.read import read_labelled, splits_of
+from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.errors import DataError
 
 
@@ -31,3 +32,27 @@ def test_the_splits_of_every_kind_of_source(animals):
     assert splits_of(str(table)) == ()
     table.write_text("path,label,split\ncat/1.png,cat,train\ndog/1.png,dog,held\n")
     assert splits_of(str(table)) == ("held", "train")
+
+
+def test_a_source_may_be_a_path(root, tmp_path):
+    root.pictures("a/1.png", "b/1.png").file("captions.csv", "file,caption\na/1.png,x\n")
+    root.file("s.csv", "sentence1,sentence2,score\na,b,1\n")
+    assert read_pairs(root.path).captions == ("x",)
+    assert read_labelled(root.path).class_names == read_labelled(open_labels(root.path)).class_names == ("a", "b")
+    assert read_scored(root.path / "s.csv").scores == (1.0,)
+    assert splits_of(root.path) == ()
+
+
+def test_a_number_below_zero_is_refused(root):
+    root.pictures("a/1.png", "b/1.png").file("captions.csv", "file,caption\na/1.png,x\n")
+    for read in (read_pairs, read_labelled):
+        with pytest.raises(DataError, match="max_bad is -1; it counts pictures that may be left out, so at least 0"):
+            read(root.path, max_bad=-1)
+
+
+@pytest.mark.parametrize("ending", ["", ".csv", ".json", ".jsonl", ".tar", ".token"])
+@pytest.mark.parametrize("read", [read_pairs, read_labelled, read_scored])
+def test_a_name_of_any_length_gives_one_line(read, ending):
+    with pytest.raises(DataError) as caught:
+        read("a" * 5000 + ending)
+    assert one_line(caught)

@@ -122,7 +122,7 @@ def test_a_bad_table_gives_one_line(folder, name, text, words):
 
 def test_two_tables_in_one_folder_are_refused(folder):
     table(folder, "file,caption\n0.png,a\n")
-    with pytest.raises(DataError, match=r"holds captions.csv and captions.tsv; name the table itself"):
+    with pytest.raises(DataError, match=r"holds captions.csv and captions.tsv; give one of them"):
         read_pairs(table(folder, "file\tcaption\n0.png\ta\n", "captions.tsv"))
 
 
@@ -263,7 +263,8 @@ def test_each_line_of_a_jsonl_table_may_name_columns(folder):
 )
 def test_a_bad_table_of_sentences_gives_one_line(tmp_path, second, words):
     first = '{"sentence1": "a", "sentence2": "b", "score": 1, "split": "train"}'
-    (tmp_path / "sts.jsonl").write_text(f'{first}\n{{"score": 2, {second}}}\n')
+    score = "" if "score" in second else '"score": 2, '
+    (tmp_path / "sts.jsonl").write_text(f"{first}\n{{{score}{second}}}\n")
     with pytest.raises(DataError, match=words) as caught:
         read_scored(str(tmp_path / "sts.jsonl"), "train")
     assert one_line(caught)
@@ -285,3 +286,44 @@ def test_a_folder_may_be_called_like_a_table(root, name):
     assert one_line(caught)
     root.file(f"{name}/captions.csv", "file,caption\ncat/1.png,a\n")
     assert captions(read_pairs(source)) == [("cat/1.png", "a")]
+
+
+def test_second_columns_of_every_kind_are_told(root, messages):
+    root.pictures("1.png", "2.png")
+    root.file("metadata.csv", "file,subset,split,category_name,class_name\n1.png,x,train,y,a\n2.png,x,train,z,b\n")
+    assert read_labelled(str(root.path), "train").class_names == ("a", "b")
+    told = messages()
+    assert "metadata.csv: 'split' is read, 'subset' is passed over." in told
+    assert "metadata.csv: 'class_name' is read, 'category_name' is passed over." in told
+    root.file("s.csv", "sentence1,text1,sentence2,score,similarity\na,x,b,1,5\n")
+    assert read_scored(str(root.path / "s.csv")).scores == (1.0,)
+    told = messages()
+    assert "s.csv: 'score' is read, 'similarity' is passed over." in told
+    assert "s.csv: 'sentence1' is read, 'text1' is passed over." in told
+
+
+@pytest.mark.parametrize("columns", ["file,label,class_name", "file,class_name,label"])
+def test_labels_that_are_whole_numbers_written_as_floats_count_as_numbers(root, columns):
+    root.pictures(*(f"{n}.png" for n in range(12)))
+    cells = [(f"{n}.png", f"{n}.0", chr(ord("z") - n)) for n in range(12)]
+    lines = [",".join(dict(zip(("file", "label", "class_name"), row, strict=True))[c] for c in columns.split(","))
+             for row in cells]  # fmt: skip
+    root.file("metadata.csv", "\n".join([columns, *lines]))
+    assert read_labelled(str(root.path)).class_names == tuple("zyxwvutsrqpo")
+
+
+def test_a_cell_without_the_name_of_a_picture_is_called_empty(root):
+    root.pictures("1.png").file("captions.csv", "file,caption\n1.png,a\n,b\n")
+    with pytest.raises(DataError, match=r"captions.csv, line 3: no picture, since its name is empty"):
+        read_pairs(str(root.path))
+
+
+def test_sentences_that_look_damaged_and_pairs_that_repeat_are_told(tmp_path, messages):
+    rows = ['"he said ""x"""\tb\t5', "caf\u00c3\u00a9\tred &amp; blue\t1", "a\tb\t2", "a\tb\t3"]
+    (tmp_path / "s.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]), encoding="utf-8")
+    assert len(read_scored(str(tmp_path / "s.tsv")).first) == 4
+    told = messages()
+    assert "s.tsv: 1 sentence keep a csv's doubled quotes" in told
+    assert "s.tsv: 1 sentence look like text read in a wrong encoding (s.tsv, line 3: 'caf" in told
+    assert "s.tsv: 1 sentence hold signs as HTML writes them (s.tsv, line 3: 'red &amp; blue')." in told
+    assert "s.tsv: 1 pair repeats another one ('a' and 'b')." in told

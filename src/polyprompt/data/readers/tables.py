@@ -8,16 +8,16 @@ by |.
 """
 
 import csv
-import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from polyprompt.data.files import TABLES, Places, key_of
+from polyprompt.data.files import TABLES, Places, key_of, matching, the_one
 from polyprompt.data.items import Picture
-from polyprompt.data.messages import say_once
+from polyprompt.data.json_files import parsed
 from polyprompt.data.rows import (
     CAPTION,
     CLASS_NAME,
@@ -34,6 +34,7 @@ from polyprompt.data.rows import (
     optional_column,
     text_of,
     texts,
+    warn_of_choice,
 )
 from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
@@ -61,10 +62,10 @@ class Columns:
 def fits(source: str) -> bool:
     """Whether this is a table, or a folder with one."""
     path = Path(source)
-    if path.is_dir():
-        return any((path / name).is_file() for name in TABLES)
+    if os.path.isdir(source):
+        return bool(matching(path, *TABLES))
     if path.name.lower() == "captions.txt":
-        return path.is_file()
+        return os.path.isfile(source)
     return path.suffix.lower() in ENDINGS
 
 
@@ -78,7 +79,7 @@ def rows(source: str) -> Iterator[Row | ScoredRow]:
     if not (columns := _columns(table)):
         return
     places = Places(table)
-    make = _of_sentences(columns) or _of_pictures(table, columns, places)
+    make = _of_sentences(table, columns) or _of_pictures(table, columns, places)
     for line, cells in records(table):
         yield from make(f"{table.name}, line {line}", cells)
     places.warn()
@@ -91,12 +92,13 @@ def _columns(table: Path) -> list[str]:
     return list(next(records(table), (1, {}))[1])
 
 
-def _of_sentences(columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
+def _of_sentences(table: Path, columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
     """How to read a row of two sentences and a score; None if the table has no such columns."""
     first, second, score = (optional_column(columns, usual) for usual in (*SENTENCES, SCORE))
     split = optional_column(columns, SPLIT)
     if not (first and second and score):
         return None
+    warn_of_choice(str(table), table.name, columns, *SENTENCES, SCORE, SPLIT)
 
     def make(where: str, cells: Cells) -> Iterator[ScoredRow]:
         one, other = (text_of(cells.get(name), name, where) for name in (first, second))
@@ -118,7 +120,7 @@ def _of_pictures(table: Path, columns: Sequence[str], places: Places) -> Callabl
     )
     if not (names.caption or names.label or names.class_name):
         column(columns, (*CAPTION, *LABEL), "caption or the label", table.name)
-    _warn_of_choice(table, columns, names)
+    warn_of_choice(str(table), table.name, columns, IMAGE, CAPTION, SPLIT, LABEL, CLASS_NAME)
     picture_of: dict[str, Picture | None] = {}
 
     def make(where: str, cells: Cells) -> Iterator[Row]:
@@ -147,14 +149,6 @@ def _labels(names: Columns, cells: Cells, where: str) -> tuple[str | int | None,
     return label_or_empty(cells.get(names.label), where), class_name
 
 
-def _warn_of_choice(table: Path, columns: Sequence[str], names: Columns) -> None:
-    """Says which of several columns of one kind is read."""
-    for taken, usual in ((names.image, IMAGE), (names.caption, CAPTION), (names.label, LABEL)):
-        others = [name for name in columns if name.strip().lower() in usual and name != taken]
-        if taken and others:
-            say_once(str(table), f"{table.name}: {taken!r} is read, {', '.join(map(repr, others))} is passed over.")
-
-
 def number(cell: object, where: str) -> float:
     """A score as a number.
 
@@ -174,14 +168,11 @@ def table_of(path: Path) -> Path:
     """The table itself: `path`, or the one inside it.
 
     Raises:
-        DataError: the folder holds several.
+        SeveralListsError: the folder holds several.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
-    inside = [path / name for name in TABLES if (path / name).is_file()]
-    if len(inside) > 1:
-        raise DataError(f"{path}: holds {' and '.join(p.name for p in inside)}; name the table itself, {inside[0]}")
-    return inside[0]
+    return the_one(matching(path, *TABLES))
 
 
 def records(table: Path) -> Iterator[tuple[int, Cells]]:
@@ -249,10 +240,7 @@ def _named(lines: Iterable[tuple[int, list[str]]], table: str) -> Iterator[tuple
 
 
 def _object(text: str, where: str) -> Cells:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error})") from None
+    value = parsed(text, where)
     if not isinstance(value, dict):
         raise DataError(f"{where}: is a {type(value).__name__}; each line must be one object in braces")
     return value
