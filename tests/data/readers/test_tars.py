@@ -94,7 +94,7 @@ def test_other_members_of_a_tar_are_passed_over(tmp_path):
         ({"txt": "words"}, r"a.tar, sample 0: no picture 'a.tar/0'"),
         ({"png": png(0), "txt": " "}, r"sample 0: the caption of a.tar/0.png is empty"),
         ({"png": png(0), "txt": b"\xff"}, r"byte 0 of 0.txt is not UTF-8"),
-        ({"png": png(0), "json": b"{"}, r"0.json is not JSON"),
+        ({"png": png(0), "json": b"{"}, r"0.json: not JSON"),
         ({"png": png(0), "json": {"caption": 5}}, r"the caption is 5"),
     ],
 )
@@ -235,3 +235,39 @@ def test_the_current_folder_is_named(root, monkeypatch, messages):
     told = messages()
     assert "polyprompt: d: 1 member is neither picture nor caption" in told
     assert "polyprompt: d: 1 sample has several pictures" in told
+
+
+def test_byte_order_marks_of_texts_are_taken_off(root):
+    tar(root, "0.tar", ("a.png", png(0)), ("a.cls", "\ufeff0"), ("b.png", png(1)), ("b.cls", "1"))
+    root.file("Classnames.txt", "\ufeffcat\r\ngreat white shark\r\n")
+    assert read_labelled(str(root.path)).class_names == ("cat", "great white shark")
+    tar(root, "1.tar", ("a.png", png(0)), ("a.txt", "\ufeffa red cat"))
+    assert captions(read_pairs(str(root.path / "1.tar"))) == [("1.tar/a.png", "a red cat")]
+
+
+@pytest.mark.parametrize(("first", "second"), [("0", "1"), ("n01440764", "n01443537")])
+def test_names_of_tars_may_stand_behind_ids_as_those_of_folders_do(root, messages, first, second):
+    tar(root, "0.tar", ("a.png", png(0)), ("a.cls", second), ("b.png", png(1)), ("b.cls", first))
+    root.file("classnames.txt", "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n")
+    data = read_labelled(str(root.path))
+    assert (data.class_names, data.labels) == (("tench", "goldfish"), (1, 0))
+    assert "d: 1 class of classnames.txt without a picture (great white shark)." in messages()
+    root.file("classnames.txt", "1 goldfish\n0 tench\n")
+    if first == "0":
+        assert read_labelled(str(root.path)).class_names == ("tench", "goldfish")
+
+
+def test_what_a_sample_says_besides_is_told(root, messages):
+    tar(root, "0.tar", ("a.png", png(0)), ("a.txt", "x"), ("a.json", '{"caption": "y", "title": "z"}'),
+        ("b.png", png(1)), ("b.txt", "same"), ("b.json", '{"caption": "same", "text": null, "width": 3}'),
+        ("c.png", png(2)), ("c.caption", "x"), ("c.text", "y"), ("c.json", "[1]"))  # fmt: skip
+    assert [text for _, text in captions(read_pairs(str(root.path)))] == ["x", "same", "x"]
+    line = "d: 2 samples say more than is read, passed over (0.tar, sample a: 'caption' and 'title', "
+    assert f"{line}0.tar, sample c: .json, which is no object in braces and .text)." in messages()
+    tar(root, "1.tar", ("a.png", png(0)), ("a.cls", "cat"), ("a.json", '{"label": "dog"}'),
+        ("b.png", png(1)), ("b.cls", "3"), ("b.json", '{"label": 3, "class_name": "cow"}'))  # fmt: skip
+    assert read_labelled(str(root.path / "1.tar")).class_names == ("cow", "cat")
+    assert "1 sample says more than is read, passed over (1.tar, sample a: 'label')." in messages()
+    tar(root, "2.tar", ("a.png", png(0)), ("a.json", '{"caption": "x", "caption": "y"}'))
+    with pytest.raises(DataError, match=r"sample a, a.json: 'caption' stands twice in one object"):
+        read_pairs(str(root.path / "2.tar"))

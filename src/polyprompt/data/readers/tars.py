@@ -1,15 +1,14 @@
 """webdataset shards: tar files in which the members of one sample share their name up to the first dot.
 
 `000012.jpg` with `000012.txt` (one caption), with `000012.json` (an object with a caption, or a list of them), or with
-`000012.cls` (a label: a class's name, or its number in a file `classnames.txt` beside the shards). Where dots are part
-of the names (`img_22.05.jpg` with `img_22.05.txt`), they are taken up to the last one. Nothing is unpacked: the shard
-is indexed once, and a picture is read at its offset. The split is the json's, or else the word in the shard's name
-(`train-0001.tar`, `val/0001.tar`).
+`000012.cls` (a label: a class's name, or its number or WordNet id in a file `classnames.txt` beside the shards). Where
+dots are part of the names (`img_22.05.jpg` with `img_22.05.txt`), they are taken up to the last one. Nothing is
+unpacked: the shard is indexed once, and a picture is read at its offset. The split is the json's, or else the word in
+the shard's name (`train-0001.tar`, `val/0001.tar`).
 
 Source: the format of the webdataset library (https://github.com/webdataset/webdataset); the tests read its files.
 """
 
-import json
 import os
 import re
 import tarfile
@@ -18,10 +17,19 @@ from functools import partial
 from glob import glob
 from pathlib import Path
 
-from polyprompt.data.files import Walk, first_files, folder_name, is_hidden, readable, visible_folders
+from polyprompt.data.files import (
+    Walk,
+    class_list,
+    first_files,
+    folder_name,
+    is_hidden,
+    readable,
+    visible_folders,
+)
 from polyprompt.data.items import Picture
+from polyprompt.data.json_files import parsed
 from polyprompt.data.messages import count, say_once, some
-from polyprompt.data.names import LIST
+from polyprompt.data.names import LIST, is_code, read_class_list
 from polyprompt.data.rows import (
     CAPTION,
     CLASS_NAME,
@@ -29,17 +37,20 @@ from polyprompt.data.rows import (
     SPLIT,
     Row,
     column,
+    is_empty,
+    label_of,
     label_or_empty,
     name_in,
     optional_column,
     texts,
 )
 from polyprompt.data.splits import USUAL
+from polyprompt.data.text_files import text_in
 from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError, install
 from polyprompt.media.pictures import check_bytes, open_regular
 from polyprompt.media.suffixes import SEEN
-from polyprompt.values import Json
+from polyprompt.values import Json, Plain
 
 WHAT = "webdataset shards (*.tar)"
 PICTURES = frozenset(suffix.removeprefix(".") for suffix in SEEN)
@@ -51,6 +62,8 @@ BLOCK = 512
 
 Members = dict[str, tarfile.TarInfo]
 """What a sample holds, by ending."""
+ClassNames = dict[str | int, tuple[str | int, str]]
+"""Number and name of a class, by its label."""
 
 
 def fits(source: str) -> bool:
@@ -69,6 +82,8 @@ def rows(source: str) -> Iterator[Row]:
     shards = _shards(source)
     root = Path(source) if os.path.isdir(source) else Path(os.path.commonpath([shard.parent for shard in shards]))
     names = _class_names(root)
+    seen: dict[str, None] = {}
+    more: list[str] = []
     left: list[str] = []
     several: list[str] = []
     for shard in shards:
@@ -77,12 +92,19 @@ def rows(source: str) -> Iterator[Row]:
             pictures = [ending for ending in members if ending in PICTURES]
             if len(pictures) > 1:
                 several.append(f"{known}/{readable(name)}.{pictures[1]}")
-            sample_rows = list(_rows_of(shard, known, name, members, names))
+            sample_rows = list(_rows_of(shard, known, name, members, names, more))
+            seen |= dict.fromkeys(row.class_name or str(row.label) for row in sample_rows if row.label is not None)
             left += [] if sample_rows else [f"{known}/{readable(member.name)}" for member in members.values()]
             yield from sample_rows
     if left:
         number = count(len(left), "member is", "members are")
         say_once(source, f"{folder_name(source)}: {number} neither picture nor caption, and left out ({some(left)}).")
+    if more:
+        number = count(len(more), "sample says", "samples say")
+        say_once(source, f"{folder_name(source)}: {number} more than is read, passed over ({some(more)}).")
+    if seen and (bare := [name for _, name in dict.fromkeys(names.values()) if name and name not in seen]):
+        number = count(len(bare), "class", "classes")
+        say_once(source, f"{folder_name(source)}: {number} of {LIST} without a picture ({some(bare)}).")
     if several:
         number = count(len(several), "sample has", "samples have")
         say_once(source, f"{folder_name(source)}: {number} several pictures; the first is taken, not {some(several)}.")
@@ -116,13 +138,17 @@ def _shards(source: str) -> list[Path]:
     return [Path(path) for path in shards]
 
 
-def _class_names(root: Path) -> list[str]:
-    """The names that labels count in, one a line; none without the file."""
-    file = root / LIST
-    try:
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+def _class_names(root: Path) -> ClassNames:
+    """Number and name of each label: one name a line, or as class folders have it, "n01440764 tench"."""
+    if not (file := class_list(root)):
+        return {}
+    lines = [line.strip() for line in text_in(file).splitlines()]
+    if not all(is_code(line.partition(" ")[0]) and " " in line for line in lines if line):
+        return {number: (number, line) for number, line in enumerate(lines)}
+    named = {label_of(code, file.name): name for code, name in read_class_list(file).items()}
+    if any(isinstance(code, int) for code in named):
+        return {code: (code, name) for code, name in named.items()}
+    return {key: (i, name) for i, (code, name) in enumerate(named.items()) for key in (i, code)}
 
 
 def _samples(shard: Path, known: str, left: list[str]) -> dict[str, Members]:
@@ -188,59 +214,69 @@ def _refuse_damage(shard: Path, tar: tarfile.TarFile) -> None:
             raise DataError(f"{shard}: damaged at byte {tar.offset}; fetch it again")
 
 
-def _rows_of(shard: Path, known: str, name: str, members: Members, names: list[str]) -> Iterator[Row]:
+def _rows_of(shard: Path, known: str, name: str, members: Members, names: ClassNames, more: list[str]) -> Iterator[Row]:
+    """The rows of a sample; what it says besides them is added to `more`."""
     where = f"{known}, sample {readable(name)}"
     image = next((member for ending, member in members.items() if ending in PICTURES), None)
+    said = {ending: _text(shard, members[ending], where) for ending in (*TEXTS, CLASS) if ending in members}
     about = _about(shard, members["json"], where) if "json" in members else {}
-    captions = _captions(shard, members, about, where)
-    label, class_name = _label(shard, members, about, names, where)
+    about, besides = (about, []) if isinstance(about, dict) else ({}, [".json, which is no object in braces"])
+    captions = _captions(said, about, where)
+    label, class_name = _label(said, about, where)
     if captions is None and label is None:
         if image is None:
             return
         raise DataError(f"{where}: a picture without a caption; add {name}.txt, or {name}.json with a caption")
     split_name = optional_column(list(about), SPLIT)
     split = (name_in(about[split_name], split_name, where) if split_name else "") or _split_of(shard)
+    besides += [f".{ending}" for ending in TEXTS if ending in said and _plain(said[ending]) != _plain(captions)]
+    for usual, taken in ((CAPTION, captions), (LABEL, label), (CLASS_NAME, class_name), (SPLIT, split)):
+        besides += [
+            repr(field)
+            for field, value in about.items()
+            if field.strip().lower() in usual and not is_empty(value) and _plain(value) != _plain(taken)
+        ]
+    if besides:
+        more.append(f"{where}: {' and '.join(besides)}")
+    if label is not None and class_name is None:
+        label, class_name = names.get(label, (label, None))
     key = f"{known}/{readable(image.name if image else name)}"
     picture = Picture(key, partial(read_slice, shard, image.offset_data, image.size)) if image else None
     for caption in captions or [None]:
         yield Row(where, key, picture, caption, split, label, class_name)
 
 
-def _captions(shard: Path, members: Members, about: Json, where: str) -> list[str] | None:
+def _plain(value: object) -> str:
+    """A value to compare: "3" is 3, and a list of one is that one."""
+    return str(value[0] if isinstance(value, list) and len(value) == 1 else value).strip()
+
+
+def _captions(said: dict[str, str], about: Json, where: str) -> list[str] | None:
     """Captions, None if the sample has none."""
     for ending in TEXTS:
-        if ending in members:
-            return [_text(shard, members[ending], where)]
+        if ending in said:
+            return [said[ending]]
     if optional_column(list(about), CAPTION) is None:
         return None
     return texts(about[column(list(about), CAPTION, "caption", where)], where)
 
 
-def _label(
-    shard: Path, members: Members, about: Json, names: list[str], where: str
-) -> tuple[str | int | None, str | None]:
+def _label(said: dict[str, str], about: Json, where: str) -> tuple[str | int | None, str | None]:
     """Label and class name, as far as the sample has them."""
     given, name = optional_column(list(about), LABEL), optional_column(list(about), CLASS_NAME)
-    cell = _text(shard, members[CLASS], where) if CLASS in members else about.get(given) if given else None
+    cell = said[CLASS] if CLASS in said else about.get(given) if given else None
     if cell is None:
         return None, None
-    label = label_or_empty(cell, where)
-    if name:
-        return label, name_in(about[name], name, where).strip()
-    return label, names[label] if isinstance(label, int) and 0 <= label < len(names) else None
+    return label_or_empty(cell, where), name_in(about[name], name, where).strip() if name else None
 
 
-def _about(shard: Path, member: tarfile.TarInfo, where: str) -> Json:
-    try:
-        about = json.loads(_text(shard, member, where))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {member.name} is not JSON ({error})") from None
-    return about if isinstance(about, dict) else {}
+def _about(shard: Path, member: tarfile.TarInfo, where: str) -> Plain:
+    return parsed(_text(shard, member, where), f"{where}, {member.name}")
 
 
 def _text(shard: Path, member: tarfile.TarInfo, where: str) -> str:
     try:
-        return read_slice(shard, member.offset_data, member.size).decode("utf-8")
+        return read_slice(shard, member.offset_data, member.size).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start} of {member.name} is not UTF-8") from None
     except OSError as error:
