@@ -49,6 +49,13 @@ def test_a_picture_in_the_lists_of_two_splits_is_told(root, messages):
     assert line in messages()
 
 
+def test_pictures_of_a_split_without_a_caption_are_told(root, messages):
+    root.pictures("1.jpg").file("x.token", "1.jpg#0\ta\n")
+    root.file("x.trainImages.txt", "./1.jpg\n9.jpg\n")
+    assert captions(read_pairs(str(root.path), "train")) == [("1.jpg", "a")]
+    assert "x.token: 1 picture in the lists of splits without a caption (9.jpg)." in messages()
+
+
 def test_two_lists_of_captions_are_refused(root):
     root.pictures("1.jpg").file("a.token", "1.jpg#0\ta\n").file("b.token", "1.jpg#0\tb\n")
     with pytest.raises(DataError, match=r"d: holds a.token and b.token; give one of them, such as .*a.token"):

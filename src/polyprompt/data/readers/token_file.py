@@ -44,6 +44,7 @@ def rows(source: str) -> Iterator[Row]:
     split_of = _splits(file.parent)
     places = Places(file, *UNPACKED)
     ghosts: list[str] = []
+    unused = dict.fromkeys(split_of)
     for number, line in enumerate(text_in(file).split("\n"), 1):
         if not line:
             continue
@@ -51,6 +52,7 @@ def rows(source: str) -> Iterator[Row]:
         if not tab:
             raise DataError(f"{file.name}, line {number}: no tab between the picture and its caption")
         name = re.sub(r"#\d+$", "", name)
+        unused.pop(key_of(name), None)
         picture = places.find(name)
         if picture is None and re.search(r"\.jpg\.\d+$", name):
             ghosts.append(name)
@@ -58,6 +60,9 @@ def rows(source: str) -> Iterator[Row]:
         key = picture.key if picture else key_of(name)
         yield Row(f"{file.name}, line {number}", key, picture, caption, split_of.get(key_of(name)))
     places.warn()
+    if unused:
+        number = count(len(unused), "picture")
+        say_once(str(file), f"{file.name}: {number} in the lists of splits without a caption ({some([*unused])}).")
     if ghosts:
         number = count(len(ghosts), "caption")
         say_once(str(file), f"{file.name}: left out {number} of {ghosts[0]}, a picture that does not exist.")
