@@ -37,6 +37,8 @@ def test_class_names_come_from_a_file(tmp_path):
 
 
 def test_class_names_that_cannot_be(tmp_path):
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbfcaf\xc3\xa9\r\ntea\r\n")  # as Windows saves it
+    assert names([f"@{tmp_path / 'marked.txt'}"]) == ["café", "tea"]
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     os.mkfifo(tmp_path / "pipe")
     for given, expected in (
@@ -45,6 +47,8 @@ def test_class_names_that_cannot_be(tmp_path):
         (f"@{tmp_path}", "cannot be read (Is a directory)"),
         (f"@{tmp_path / 'latin.txt'}", "byte 3 is not UTF-8"),
         ('"tench, Tinca', 'write cat,dog,"tench, Tinca tinca"'),
+        ("['cat', 'dog']", "write cat,dog with neither [ ] nor ' '"),
+        ("'cat','dog'", "is written as in Python"),
         ("caf\udce9,tea", "letter 4 is not UTF-8, or half a character"),
     ):
         with pytest.raises(ConfigError) as error:

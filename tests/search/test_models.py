@@ -27,6 +27,8 @@ def test_an_adapted_encoder_scores_as_its_classifier(method, settings):
     torch.testing.assert_close(images.norm(dim=1), torch.ones(5))
     logits = classifier.for_classes(["a zebra", "horse"]).method(pixels)
     torch.testing.assert_close(classifier.method.scale * images @ texts.T, logits, rtol=1e-4, atol=1e-4)
+    asked = ["anything else", "Something_else", "horse"]
+    torch.testing.assert_close(model.texts(asked)[2], texts[1], rtol=1e-4, atol=1e-5)
     assert model.fingerprint != AdaptedEmbedder(adapted("coop", context=2), "run").fingerprint
     assert model.fingerprint == AdaptedEmbedder(adapted(method, **settings), "elsewhere").fingerprint
 

@@ -16,6 +16,9 @@ from polyprompt.towers.pretrained import (
 )
 
 
+WITHOUT = "it has no tokenizer.json, and reading its tokenizer otherwise needs"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -24,9 +27,12 @@ from polyprompt.towers.pretrained import (
         (ValueError("set trust_remote_code=True"), "it brings code of its own, which is never run here"),
         (
             ImportError("needs SentencePiece"),
-            "its tokenizer needs the package sentencepiece: pip install sentencepiece",
+            f"{WITHOUT} sentencepiece: pip install sentencepiece",
         ),
-        (ImportError("tiktoken is missing"), "its tokenizer needs the package tiktoken: pip install tiktoken"),
+        (
+            ImportError("tiktoken is missing"),
+            f"{WITHOUT} tiktoken: pip install tiktoken",
+        ),
     ],
 )
 def test_an_error_of_another_library_is_one_line(error, line):

@@ -1,6 +1,7 @@
 """Arguments and options that several commands have, and what is made of them."""
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -114,6 +115,9 @@ def names(given: Sequence[str] | None) -> list[str] | None:
     """
     if not given:
         return None
+    for one in given:
+        if re.fullmatch(r"\s*(\[.*\]|'.*')\s*", one):
+            raise ConfigError(f"--classes {one!r:.60} is written as in Python; write cat,dog with neither [ ] nor ' '.")
     entries = [name for one in given for name in (_lines(one[1:]) if one.startswith("@") else _cells(one))]
     return [whole(name.strip(), "--classes") for name in entries]
 
@@ -130,7 +134,7 @@ def _lines(path: str) -> list[str]:
         raise ConfigError("--classes @ names no file; write @FILE, which has a name a line.")
     try:
         check_regular(path)
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigError(f"--classes @{path}: cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:

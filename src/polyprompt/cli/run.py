@@ -64,9 +64,14 @@ def command(
 
 
 def _items(text: str, option: str) -> list[str]:
-    """What an option lists with commas between; of places one, where the whole text is a file's or a folder's name."""
-    places = (text, text.partition("@")[2]) if option in ("data", "encoders") else ()
-    return [text] if any(map(os.path.exists, places)) else text.split(",")
+    """What an option lists with commas between; of places those that have commas in their names stay whole."""
+    items, left = [], text.split(",")
+    while left:
+        names = [",".join(left[:end]) for end in range(len(left), 1, -1)] if option in ("data", "encoders") else []
+        there = (name for name in names if os.path.exists(name) or os.path.exists(name.partition("@")[2]))
+        items.append(next(there, left[0]))
+        left = left[items[-1].count(",") + 1 :]
+    return items
 
 
 def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:

@@ -13,6 +13,7 @@ from polyprompt.adapt.classifier import Classifier
 from polyprompt.campe.config import ImageSettings
 from polyprompt.campe.encoder import fingerprint
 from polyprompt.campe.model import CAMPE
+from polyprompt.data.names import spelt
 from polyprompt.disk.files import digest
 from polyprompt.disk.hub import is_on_hub
 from polyprompt.errors import ConfigError
@@ -121,8 +122,8 @@ class AdaptedEmbedder:
     prompts: tuple[str, ...] = ()
     precision: Choosing = "fp32"
     frames = PlainEmbedder.frames
-    OTHER = "anything else"
-    """The second class that a method needs beside the text; nothing is asked about it."""
+    OTHERS = ("anything else", "something else")
+    """A second class that a method needs beside the text, or this is one; nothing is asked about it."""
 
     def __init__(self, classifier: Classifier, name: str) -> None:
         method = classifier.method
@@ -154,7 +155,10 @@ class AdaptedEmbedder:
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "t D"]:
         """See `Embedder`."""
-        rows = [self.method.for_classes([text, self.OTHER]).head().classes[0] for text in list_of_texts(texts)]
+        rows = []
+        for text in list_of_texts(texts):
+            other = next(one for one in self.OTHERS if one != spelt(text))
+            rows.append(self.method.for_classes([text, other]).head().classes[0])
         return unit(torch.stack(rows)).cpu()
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from polyprompt.data.names import check_class_names
+from polyprompt.errors import DataError
 from polyprompt.inputs import LETTERS
 from polyprompt.search.query import LARGEST_WEIGHT
 
@@ -22,6 +24,14 @@ def readable(text: str) -> str:
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         raise ValueError("a text holds half a character (a lone surrogate)")
     return text
+
+
+def distinct(labels: list[str]) -> list[str]:
+    """Names that a text model can tell apart."""
+    try:
+        return [*check_class_names(labels)]
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 Text = Annotated[str, StringConstraints(max_length=LETTERS), AfterValidator(readable)]
@@ -96,7 +106,7 @@ class Search(RequestBody):
     like: list[Uri] = Field([], max_length=8, description="Pictures to search by.")
     like_rows: list[Row] = Field([], max_length=64, description="Pictures of the collection to search by.")
     unwanted: list[Text] = Field([], max_length=8, alias="not", description="What is not to be found.")
-    adapted: str | None = Field(None, max_length=64, description="The `id` that /adapt gave; stands for its text.")
+    adapted: str | None = Field(None, max_length=64, description="The `id` that /adapt gave, in place of a text.")
     weights: list[Weight] | None = Field(None, max_length=512, description="One for each aspect.")
     where: str | None = Field(None, max_length=2_000, description="As in SQL: `year >= 2020 and name like '%.png'`.")
     fold: float | None = Field(None, ge=-1, le=1, description="Hits this alike (cosine) are folded into one.")
@@ -107,6 +117,7 @@ class Search(RequestBody):
 Labels = Annotated[
     list[Annotated[Text, StringConstraints(max_length=200)]],
     Field(min_length=2, max_length=ITEMS, description="Names of classes, any words."),
+    AfterValidator(distinct),
 ]
 
 

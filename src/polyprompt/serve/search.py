@@ -68,6 +68,8 @@ async def search(body: Search, service: Here) -> Json:
     `cut` names the texts that the model read in part: `text`, `not.0` and so on.
     """
     served = service.collection(body.collection)
+    if body.adapted is not None and body.text is not None:
+        raise Refused(400, "give text or adapted, which was learned with its text; not both", "text")
     wanted, places = await _wanted(served, body)
     away = await served.model.texts(body.unwanted) if body.unwanted else None
     if not len(wanted):
@@ -83,9 +85,8 @@ async def search(body: Search, service: Here) -> Json:
         fold=body.fold,
         exact=body.exact,
     )
-    texts = {f"not.{at}": text for at, text in enumerate(body.unwanted)}
-    if body.adapted is None and body.text is not None:
-        texts = {"text": body.text} | texts
+    texts = {} if body.text is None else {"text": body.text}
+    texts |= {f"not.{at}": text for at, text in enumerate(body.unwanted)}
     return await run_in_threadpool(_hits, served, query, body.top) | {"cut": served.model.cut(texts)}
 
 

@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
         return "it brings code of its own, which is never run here"
     if missing := re.search(r"SentencePiece|sentencepiece|protobuf|tiktoken", message):
         package = {"SentencePiece": "sentencepiece"}.get(missing[0], missing[0])
-        return f"its tokenizer needs the package {package}: pip install {package}"
+        return f"it has no tokenizer.json, and reading its tokenizer otherwise needs {package}: pip install {package}"
     lines = [line for line in message.splitlines() if line.strip()]
     return " ".join(lines[0].split()).rstrip(".") if lines else type(error).__name__
 

@@ -224,7 +224,8 @@ def fingerprint(model: nn.Module) -> str:
     """A hash of a timm model's architecture, arguments, preprocessing, structure and tensors: equal towers give equal
     tokens."""
     timm: Foreign = model
-    facts = [timm.pretrained_cfg.get("architecture"), getattr(model, "_model_args", {}), preprocess_of(model, "")]
+    name = timm.pretrained_cfg.get("architecture")
+    facts = [name, getattr(model, "_model_args", {}), preprocess_of(model, str(name))]
     return encoder_fingerprint(model, *facts)
 
 
