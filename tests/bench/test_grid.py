@@ -119,6 +119,7 @@ def test_executors_that_are_not_there(tmp_path, not_installed, environ):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.outside("process", "socket", "pickle", "import")
 @pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
 def test_real_executors(settings, tmp_path, executor):
     """Two workers by each, the same results."""

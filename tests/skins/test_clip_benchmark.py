@@ -75,6 +75,7 @@ def evaluated(place, name, task, *words):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 def test_retrieval(sets):
     found = evaluated(sets, "retrieval", "zeroshot_retrieval", "--recall_k", 1, 5)
     rows = captioned(sets)[:16]
@@ -86,6 +87,7 @@ def test_retrieval(sets):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 def test_classification_and_its_table(sets):
     found = evaluated(sets, "classes", "zeroshot_classification")
     run = pp.load(sets / "run")
@@ -103,6 +105,7 @@ def test_classification_and_its_table(sets):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 def test_a_run_that_is_not_there_is_one_line(tmp_path):
     done = program("eval", "--model", tmp_path / "none", "--dataset", "wds/a", "--dataset_root", tmp_path, cwd=tmp_path)
     assert done.returncode == 2

@@ -122,6 +122,7 @@ def ask(hub, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 @pytest.mark.timeout(900)
 def test_a_model_goes_there_and_comes_back(place, hub, ask, tmp_path):
     code, out, err = ask("push", place / "run", "me/pets", "--license", "apache-2.0")
@@ -173,6 +174,7 @@ for call in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process", "socket")
 @pytest.mark.timeout(900)
 def test_what_is_wrong_there_is_one_line(place, hub, ask, tmp_path):
     lay_out(place / "bare", "me/whole", tmp_path / "whole")

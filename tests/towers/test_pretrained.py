@@ -15,7 +15,6 @@ from polyprompt.towers.pretrained import (
     reason,
 )
 
-
 WITHOUT = "it has no tokenizer.json, and reading its tokenizer otherwise needs"
 
 
