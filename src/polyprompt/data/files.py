@@ -321,9 +321,8 @@ class Places:
         return any(_lies_in(real, home) for home in self.homes)
 
     def _path(self, name: str) -> Path | None:
-        paths = [
-            path for root in self.roots if os.path.isfile(path := root / name)
-        ]  # Path.is_file raises for long names
+        # Path.is_file raises for long names
+        paths = [path for root in self.roots if os.path.isfile(path := root / name)]
         if rival := next((path for path in paths[1:] if not os.path.samefile(path, paths[0])), None):
             here = self.list.parent
             self.rivals[_relative(paths[0], here)] = _relative(rival, here)
