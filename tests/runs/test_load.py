@@ -12,7 +12,7 @@ from toy_runs import toy_settings
 import polyprompt
 from polyprompt.campe.encoder import CampeEncoder
 from polyprompt.campe.model import CAMPE
-from polyprompt.disk.files import write_manifest
+from polyprompt.disk.files import make_folder, write_manifest
 from polyprompt.errors import ConfigError, FileError, TowerError
 from polyprompt.runs.adapt import adapt
 from polyprompt.runs.align import align
@@ -77,7 +77,12 @@ def test_what_does_not_belong_to_a_run_is_refused(moved, place):
     with pytest.raises(FileError, match="was made by adapt and tells classes apart; give a run of align"):
         load_aligned(folder / "adapted")
     with pytest.raises(TowerError, match="holds prompts that were trained on"):
-        load_encoder(str(folder / "adapted"))
+        load_encoder(folder / "adapted")
+    for number, content in enumerate(("[]", "null", "5")):
+        foreign = make_folder(folder / f"foreign {number}")
+        (foreign / "adapter_config.json").write_text(content)
+        with pytest.raises(TowerError, match="holds prompts that were trained on None, no encoder"):
+            load_encoder(str(foreign))
     with pytest.raises(ConfigError, match="was not made by align, so it has no towers"):
         load_encoder("ViT-B-16/openai", **towers)
     with pytest.raises(ConfigError, match="was trained on captions and has no classes of its own"):

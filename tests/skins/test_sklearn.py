@@ -137,9 +137,11 @@ def test_labels_are_a_column_or_a_list_and_none_is_missing(squares):
     [
         (["a", 1, "b"], "y holds texts and numbers"),
         ([{"a"}, {"b"}, {"a"}], r"y holds \{'a'\}; a label is a text or a number"),
+        ([["a"], ["b"], ["a", "b"]], "y holds lists of several lengths"),
+        (3, "y is 3; give a list"),
     ],
 )
-def test_labels_are_of_one_kind(squares, labels, words):
+def test_labels_are_of_one_kind(squares, labels, words, unchecked):
     with pytest.raises(DataError, match=words):
         toy().fit(squares[0][:3], labels)
 
@@ -181,6 +183,9 @@ def test_class_weights_are_scikit_learns(squares, weights):
         ({"sample_weight": [-1.0] + [1.0] * 17}, "a weight is 0 or more"),
         ({"sample_weight": [0.0] * 18}, "none above 0"),
         ({"sample_weight": [float("nan")] * 18}, "infinite"),
+        ({"sample_weight": ["1"] * 18}, "sample_weight is .*; one number a picture"),
+        ({"sample_weight": [1j] * 18}, "sample_weight is .*; one number a picture"),
+        ({"sample_weight": [[1.0], [1.0, 2.0]] * 9}, "sample_weight holds lists of several lengths"),
         ({"class_weight": {"violet": 2.0}}, "class_weight: The classes"),
         ({"class_weight": {"red": -1.0}}, "a weight is 0 or more"),
         ({"class_weight": "even"}, "class_weight"),
@@ -191,7 +196,7 @@ def test_class_weights_are_scikit_learns(squares, weights):
     ],
     ids=str,
 )
-def test_weights_that_cannot_be(squares, given, words):
+def test_weights_that_cannot_be(squares, given, words, unchecked):
     weights = given.pop("sample_weight", None) if "sample_weight" in given else None
     with pytest.raises(PolypromptError, match=words):
         toy(**WHOLE | given).fit(*squares, sample_weight=weights)
@@ -279,6 +284,14 @@ def test_nothing_is_told_of_words_or_where_none_are_read(squares, capsys, monkey
     assert not told(capsys)
 
 
+def test_names_of_no_label_are_told(squares, capsys, monkeypatch):
+    monkeypatch.setattr("polyprompt.data.messages._printed", set())
+    names = {code: name for name, code in CODES.items()}
+    toy(epochs=1, class_names=names | {"0": "rot", 7: "blau"}).fit(squares[0], [CODES[name] for name in squares[1]])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "class_names" in line]
+    assert line.endswith("class_names: 2 names of no label in y ('0', 7); y holds 0, 1, 2.")
+
+
 def test_an_encoder_is_opened_by_name_once(named, squares):
     named.fit(*squares)
     Path(named.encoder).unlink()
@@ -360,13 +373,22 @@ def test_pictures_and_labels_that_do_not_fit(X, y, error, message):
         toy().fit(X, y)
 
 
-def test_settings_that_cannot_be():
+def test_settings_that_cannot_be(unchecked):
     with pytest.raises(UnknownNameError, match="Did you mean 'maple'"):
         toy(method="mapel").fit(["a.png"], ["cat"])
     with pytest.raises(ConfigError, match=r"maple: no setting is called 'dept'. Did you mean depth"):
         toy(settings={"dept": 3}).fit(["a.png"], ["cat"])
     with pytest.raises(ConfigError, match="epochs is 0"):
         toy(epochs=0).fit(["a.png"], ["cat"])
+    for settings, words in (
+        ({"settings": [1]}, r"settings is \[1\]; give a dict, as in {'depth': 3}, or None"),
+        ({"class_names": ["a cat"]}, r"class_names is \['a cat'\]; give a dict, as in {'cat': 'a name'}, or None"),
+        ({"class_names": {"cat": 5}}, "class_names: 'cat' is called 5; a name is a text"),
+        ({"encoder": None}, "encoder is None; give a name"),
+        ({"encoder": 5}, "encoder is 5; give a name"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            toy(**settings).fit(["a.png", "b.png"], ["cat", "dog"])
 
 
 def test_no_run_folder_is_left(squares, tmp_path, cd):

@@ -140,7 +140,7 @@ def zero_shot(
 
 
 def load_encoder(
-    name: str, *, text_tower: str | None = None, image_tower: str | None = None, tower_dtype: str | None = None
+    name: str | Path, *, text_tower: str | None = None, image_tower: str | None = None, tower_dtype: str | None = None
 ) -> Encoder:
     """A dual encoder by name, frozen, on the CPU.
 
@@ -159,10 +159,11 @@ def load_encoder(
         TowerError: it cannot be opened, is of a kind that is not known here, or holds prompts alone.
         FileError: a file is damaged, or the run has no model yet.
     """
-    name = absolute(name)
+    name = absolute(str(name))
     folder = model_folder(name) if is_on_hub(name) or os.path.exists(name) else Path(name)
     if (folder / saved.CONFIG).is_file():
-        base = read_json(folder / saved.CONFIG).get("base_model_name_or_path")
+        config = read_json(folder / saved.CONFIG)
+        base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         raise TowerError(f"{name}: holds prompts that were trained on {base!r}, no encoder; give that one.")
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json")

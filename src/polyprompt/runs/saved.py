@@ -80,6 +80,12 @@ def load_adapter(
         raise FileError(f"{folder / CONFIG}: lacks {error.args[0]}") from None
     if odd := [one for one in (name, base, fingerprint, saved.get("encoder_dtype", "")) if not isinstance(one, str)]:
         raise FileError(f"{folder / CONFIG}: damaged, {odd[0]!r:.60} stands in the place of a text")
+    if not isinstance(settings, dict):
+        raise FileError(f"{folder / CONFIG}: damaged, {settings!r:.60} stands in the place of settings")
+    twins = saved.get("twins", [])
+    for names in (class_names, twins):
+        if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise FileError(f"{folder / CONFIG}: damaged, {names!r:.60} stands in the place of names of classes")
     check_own(name, str(folder / CONFIG))
     config = config_from(name, settings)
     if encoder is None:
@@ -90,7 +96,7 @@ def load_adapter(
         raise FileError(
             f"{folder}: was trained on {base} with other weights or settings than {encoder.name} has; give that encoder"
         )
-    adapted = build(config, encoder, class_names, twins=saved.get("twins", ()))
+    adapted = build(config, encoder, class_names, twins=twins)
     _fill(adapted, folder / TENSORS)
     return adapted
 

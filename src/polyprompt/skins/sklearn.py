@@ -130,12 +130,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         values |= {
             "data": "X",
             "encoder": str(self.encoder),
-            "method": {"name": self.method, **(self.settings or {})},
+            "method": {"name": self.method, **table_of(self.settings, "settings", "{'depth': 3}")},
         }
         settings = resolved(checked(AdaptSettings, values))
         classes, labels = np.unique(labels_of(y), return_inverse=True)
-        words = self.class_names or {}
-        names = tuple(words.get(label, str(label)) for label in classes.tolist())
+        names = names_of(self.class_names, classes.tolist())
         pictures = tuple(picture(number, sample) for number, sample in enumerate(pictures_of(X)))
         data = Labelled("X", pictures, tuple(labels.tolist()), names)
         weight_of = dict(zip(map(id, data.pictures), weights_of(sample_weight, len(labels)), strict=True))
@@ -145,7 +144,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         if sample_weight is not None or self.class_weight is not None:
             of_classes = by_class(self.class_weight, classes[list(data.labels)])
             weights = torch.tensor([weight_of[id(one)] for one in data.pictures]) * of_classes
-        encoder = opened(self.encoder) if isinstance(self.encoder, str) else self.encoder
+        encoder = encoder_of(self.encoder)
         encoder.to(device())
         method = untrained(settings, encoder, names, keep=bool(self.cache_gb))
         if not isinstance(method.adapter, Closed):  # which reads no names
@@ -210,17 +209,61 @@ def opened(name: str) -> Encoder:
     return load_encoder(name)
 
 
+def encoder_of(given: object) -> Encoder:
+    """An encoder, opened if it is a name.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(given, str | Path):
+        return opened(str(given))
+    if not isinstance(given, Encoder):
+        raise ConfigError(f"encoder is {given!r:.60}; give a name (ViT-B-16/openai), a folder, or an encoder")
+    return given
+
+
+def table_of(given: object, name: str, example: str) -> dict[object, object]:
+    """What a parameter that is a dict or None holds.
+
+    Raises:
+        ConfigError: it is anything else.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{name} is {given!r:.60}; give a dict, as in {example}, or None")
+    return dict(given or {})
+
+
+def names_of(given: object, labels: Sequence[object]) -> tuple[str, ...]:
+    """The name of each label; names for others are told, as a fold may lack a class.
+
+    Raises:
+        ConfigError: no dict of texts.
+    """
+    words = table_of(given, "class_names", f"{{{labels[0]!r}: 'a name'}}" if labels else "{'n02123045': 'tabby cat'}")
+    if odd := [label for label, word in words.items() if not isinstance(word, str)]:
+        raise ConfigError(f"class_names: {odd[0]!r} is called {words[odd[0]]!r:.60}; a name is a text")
+    if unused := [repr(label) for label in words if label not in labels]:
+        there = some([repr(label) for label in labels])
+        say_once("y", f"class_names: {count(len(unused), 'name')} of no label in y ({some(unused)}); y holds {there}.")
+    return tuple(str(words.get(label, label)) for label in labels)
+
+
 def labels_of(y: Samples) -> np.ndarray:
     """Labels as an array; a column of them is one, too, as scikit-learn has it.
 
     Raises:
-        NoLabelsError: a table of several columns, or a label that is missing (NaN, None).
+        NoLabelsError: no list, one of lists, a table of several columns, or a label that is missing (NaN, None).
     """
+    if not isinstance(y, Iterable):
+        raise NoLabelsError(f"y is {y!r:.60}; give a list, one label a picture")
     if not isinstance(y, np.ndarray):
         kinds = {isinstance(label, str) for label in y if label is not None}
         if len(kinds) > 1:  # numpy would make texts of the numbers
             raise NoLabelsError("y holds texts and numbers; labels are all of one kind")
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError:
+        raise NoLabelsError("y holds lists of several lengths; one label a picture") from None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim != 1:
@@ -239,7 +282,13 @@ def weights_of(given: Sequence[float] | np.ndarray | None, count: int) -> list[f
     Raises:
         NoLabelsError: not one for each, or one below 0, infinite or not a number; all 0.
     """
-    weights = np.ones(count, np.float32) if given is None else np.asarray(given, np.float32)
+    try:
+        weights = np.ones(count, np.float32) if given is None else np.asarray(given)
+    except ValueError:
+        raise NoLabelsError("sample_weight holds lists of several lengths; one number a picture") from None
+    if weights.dtype.kind not in "biuf":
+        raise NoLabelsError(f"sample_weight is {given!r:.60}; one number a picture, 0 or more")
+    weights = weights.astype(np.float32)
     if weights.shape != (count,):
         raise NoLabelsError(f"sample_weight has the shape {weights.shape}; one number a picture, ({count},)")
     if count and not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
