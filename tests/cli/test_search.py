@@ -33,6 +33,25 @@ def test_a_query_that_is_cut_is_told(run, photos, tmp_path, polyprompt):
     assert (code, "cut off" in err) == (0, False)
 
 
+def test_nothing_is_written_among_the_pictures_of_a_run(toy, photos, tmp_path, polyprompt):
+    run = tmp_path / "run"
+    assert polyprompt("align", *toy(photos), "--epochs", 1, "--out", run)[0] == 0
+    inside, before = photos / "more", sorted(photos.rglob("*"))
+    for words in (
+        ["search", run, "red", "--images", photos, "--grid", inside / "found.png"],
+        ["explain", run, photos / "1.png", "red", "--out", photos / "why.png"],
+        ["export", run, inside],
+        ["export", run, inside / "classes.onnx", "--classes", "red,blue"],
+        ["export-original", run, inside],
+        ["export-peft", run, inside],
+    ):
+        code, out, err = polyprompt(*words)
+        assert (code, out) == (2, "")
+        assert "lies among the pictures of" in err.splitlines()[-1], words
+    assert sorted(photos.rglob("*")) == before
+    assert polyprompt("search", run, "red", "--images", photos, "--grid", tmp_path / "found.png")[0] == 0
+
+
 def test_a_text_that_nobody_types_is_one_line_in_no_time(run, photos, polyprompt):
     """A megabyte of one word: some tokenizers would take hours."""
     huge = "x" * 2**20

@@ -24,8 +24,10 @@ def command(
     from polyprompt.media.pictures import open_picture
     from polyprompt.report.explain import explain
     from polyprompt.report.grids import write_png
+    from polyprompt.runs.folder import check_apart
     from polyprompt.runs.load import load_aligned
 
+    check_apart(out, run)
     opened = open_picture(picture)
     model = load_aligned(run, text_tower=text_tower, image_tower=image_tower, tower_dtype=tower_dtype)
     write_png(out, explain(model, opened, query_text(text)))

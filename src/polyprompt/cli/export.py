@@ -29,9 +29,11 @@ def command(
     from polyprompt.campe.model import CAMPE
     from polyprompt.disk.files import check_new
     from polyprompt.progress import step
+    from polyprompt.runs.folder import check_apart
     from polyprompt.runs.load import load, load_classifier
 
     check_new(out)
+    check_apart(out, run)
     towers = {"text_tower": text_tower, "image_tower": image_tower}
     with step(f"Opening {run}"):
         model = (

@@ -16,10 +16,12 @@ def command(
 
     Example: polyprompt export-lance collections/pictures tables
     """
+    from polyprompt.runs.folder import check_place
     from polyprompt.search.collection import Collection
     from polyprompt.search.lance import TABLE, write_table
 
     opened = Collection(collection)
+    check_place(out, [opened.about.root])
     written = write_table(opened, out)
     files = opened.items.counts()["files"]
     typer.echo(f"{out}: table {TABLE!r}, {files:,} files, {'written' if written else 'was up to date'}")

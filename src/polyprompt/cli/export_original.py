@@ -21,8 +21,10 @@ def command(
     """
     from polyprompt.adapt.classifier import Classifier
     from polyprompt.methods.originals import export_original
+    from polyprompt.runs.folder import check_apart
     from polyprompt.runs.load import load
 
+    check_apart(out, run)
     adapted = load(run, encoder)
     if not isinstance(adapted, Classifier):
         raise ConfigError(f"{run}: a CAMPE model, not an adapter; only what adapt or import made can be written so.")

@@ -20,9 +20,11 @@ def command(
     """
     from polyprompt.adapt.classifier import Classifier
     from polyprompt.progress import step
+    from polyprompt.runs.folder import check_apart
     from polyprompt.runs.load import load
     from polyprompt.skins.peft import export_peft
 
+    check_apart(out, run)
     with step(f"Opening {run}"):
         model = load(run, encoder)
     if not isinstance(model, Classifier):

@@ -65,11 +65,14 @@ def command(
     if not text and not like:
         raise ConfigError("there is nothing to look for: give a text, or a picture with --like.")
     from polyprompt.media.pictures import bytes_of
+    from polyprompt.runs.folder import check_place
     from polyprompt.search.query import Query, ask
 
     examples = [(bytes_of(path), str(path)) for path in like or []]
     towers = {"text_tower": text_tower, "image_tower": image_tower, "tower_dtype": tower_dtype}
     model, collection, root = opened(where_from, images, max_bad, encoder, towers)
+    if grid:
+        check_place(grid, [images or collection.about.root])
     rows, places = query_rows(collection, model, text, examples)
     away = model.texts([query_text(one) for one in unwanted]) if unwanted else None
     query = Query(wanted=rows, unwanted=away, weights=weights, where=where, without=places, fold=fold, exact=exact)

@@ -351,6 +351,20 @@ def absolute(name: str) -> str:
     return os.path.abspath(name) if os.path.exists(name) else name
 
 
+def check_apart(out: Path, run: str | Path) -> None:
+    """Refuses a place in a folder of pictures that a run was made with; what is no run folder is passed over.
+
+    Raises:
+        FileError: as `check_place`; or the run's settings are damaged.
+    """
+    folder = Path(run)
+    if not all(os.path.isfile(folder / name) for name in (CONFIG, INPUTS)):
+        return
+    started, config = read_inputs(folder).get("folder", ""), read_json(folder / CONFIG)
+    given = (config.get("data"), config.get("test"), *config.get("task", ()), *config.get("also", ()))
+    check_place(out, [os.path.join(started, source) for source in given if source])
+
+
 # Who writes
 
 
