@@ -6,7 +6,7 @@ from toy_encoders import NAMES, toy_encoder, toy_images
 
 from polyprompt.adapt.classifier import Classifier
 from polyprompt.adapt.engine import build
-from polyprompt.errors import ConfigError, DependsOnPicturesError, UnknownNameError
+from polyprompt.errors import ConfigError, DataError, DependsOnPicturesError, UnknownNameError
 from polyprompt.methods import config_of
 from polyprompt.search.models import AdaptedEmbedder, PlainEmbedder, is_of_the_zoo, open_model
 
@@ -27,10 +27,18 @@ def test_an_adapted_encoder_scores_as_its_classifier(method, settings):
     torch.testing.assert_close(images.norm(dim=1), torch.ones(5))
     logits = classifier.for_classes(["a zebra", "horse"]).method(pixels)
     torch.testing.assert_close(classifier.method.scale * images @ texts.T, logits, rtol=1e-4, atol=1e-4)
-    asked = ["anything else", "Something_else", "horse"]
-    torch.testing.assert_close(model.texts(asked)[2], texts[1], rtol=1e-4, atol=1e-5)
+    asked = [*NAMES, "horse"]  # what was learned, too
+    torch.testing.assert_close(model.texts(asked)[-1], texts[1], rtol=1e-4, atol=1e-5)
     assert model.fingerprint != AdaptedEmbedder(adapted("coop", context=2), "run").fingerprint
     assert model.fingerprint == AdaptedEmbedder(adapted(method, **settings), "elsewhere").fingerprint
+
+
+def test_a_method_of_its_classes_alone_finds_them():
+    model = AdaptedEmbedder(adapted("taskres"), "run")
+    expected = torch.nn.functional.normalize(model.method.head().classes, dim=1)
+    torch.testing.assert_close(model.texts(list(NAMES)), expected.detach(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="'a whale'"):
+        model.texts(["a whale"])
 
 
 def test_methods_without_one_row_a_picture_are_refused():

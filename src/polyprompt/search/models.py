@@ -122,8 +122,6 @@ class AdaptedEmbedder:
     prompts: tuple[str, ...] = ()
     precision: Choosing = "fp32"
     frames = PlainEmbedder.frames
-    OTHERS = ("anything else", "something else")
-    """A second class that a method needs beside the text, or this is one; nothing is asked about it."""
 
     def __init__(self, classifier: Classifier, name: str) -> None:
         method = classifier.method
@@ -157,7 +155,8 @@ class AdaptedEmbedder:
         """See `Embedder`."""
         rows = []
         for text in list_of_texts(texts):
-            other = next(one for one in self.OTHERS if one != spelt(text))
+            # a method needs a second class: one that it learned, which closed ones know, too
+            other = next(one for one in self.method.class_names if spelt(one) != spelt(text))
             rows.append(self.method.for_classes([text, other]).head().classes[0])
         return unit(torch.stack(rows)).cpu()
 
