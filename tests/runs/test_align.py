@@ -41,7 +41,7 @@ def test_a_run_reads_its_captions_once(place, tmp_path, readings):
 def test_a_finished_run_resumed_changes_nothing(whole, place, tmp_path, typed):
     out = shutil.copytree(whole, tmp_path / "run")
     assert read_results(out)["command"] != "polyprompt align captions --resume"
-    add_scores(out, "retrieval", "another set", {"recall": 0.5})
+    add_scores(out, "retrieval", "another set", {"recall": 0.5}, {})
     before = content(out)
     typed("align", "captions", "--resume")
     with gone(place / "captions"):  # no data is read
