@@ -14,7 +14,16 @@ from toy_runs import ToySettings, hold, train_alone
 from polyprompt.disk.files import write_json
 from polyprompt.errors import FileError
 from polyprompt.report.runs import read_run
-from polyprompt.runs.folder import absolute, add_scores, check_truth, held, open_run, read_inputs, read_results
+from polyprompt.runs.folder import (
+    absolute,
+    add_scores,
+    check_apart,
+    check_truth,
+    held,
+    open_run,
+    read_inputs,
+    read_results,
+)
 from polyprompt.runs.load import model_folder
 from polyprompt.train import checkpoint
 from polyprompt.train.checkpoint import Cursor
@@ -454,3 +463,16 @@ def test_of_several_processes_the_main_one_holds_the_folder(tmp_path, start_proc
         process.join(60)
         assert "was started with other settings" in process.output.read_text()
     assert [process.exitcode for process in both] == [1, 1]
+
+
+@pytest.mark.parametrize("config", [[], {"data": 5, "task": None}, {"data": "photos", "also": ["more"], "test": None}])
+def test_what_is_written_beside_a_run_stays_apart_from_its_pictures(config, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "inputs.json").write_text(json.dumps({"kind": "adapt", "folder": str(tmp_path)}))
+    for name in ("photos", "more", "others"):
+        (tmp_path / name).mkdir()
+    check_apart(tmp_path / "others" / "x.png", tmp_path)
+    check_apart(tmp_path / "more" / "x.png", tmp_path / "none")
+    for name in ("photos", "more") if config and config["data"] != 5 else ():
+        with pytest.raises(FileError, match=f"x.png: lies among the pictures of .*{name}, where"):
+            check_apart(tmp_path / name / "x.png", tmp_path)

@@ -361,8 +361,9 @@ def check_apart(out: Path, run: str | Path) -> None:
     if not all(os.path.isfile(folder / name) for name in (CONFIG, INPUTS)):
         return
     started, config = read_inputs(folder).get("folder", ""), read_json(folder / CONFIG)
-    given = (config.get("data"), config.get("test"), *config.get("task", ()), *config.get("also", ()))
-    check_place(out, [os.path.join(started, source) for source in given if source])
+    facts = [config.get(name) for name in ("data", "test", "task", "also")] if isinstance(config, dict) else []
+    given = [source for fact in facts for source in (fact if isinstance(fact, list) else [fact])]
+    check_place(out, [os.path.join(started, source) for source in given if isinstance(source, str)])
 
 
 # Who writes
