@@ -22,7 +22,7 @@ from calls import content, in_fork, what_is_wrong
 
 NOBODY = 54_321
 """A user without a name and a home folder."""
-ROOM = 64 << 20
+ROOM, FILLING = 64 << 20, "filling"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _read_only(trial: Path) -> None:
 
 def _full(left: int) -> Callable[[Path], None]:
     def fill(trial: Path) -> None:
-        with open(trial / "filling", "wb") as file:
+        with open(trial / FILLING, "wb") as file:
             file.write(bytes(ROOM - left - _used(trial)))
 
     return fill
@@ -118,6 +118,7 @@ def every(condition: str, place: Path, commands: Mapping[str, tuple]) -> Iterato
             prepare(trial)
             odd.ready(trial)
             before = content(trial)
+            before.pop(trial / FILLING, None)
 
             def inside(trial: Path, act=act) -> int:
                 odd.inside()
@@ -127,8 +128,11 @@ def every(condition: str, place: Path, commands: Mapping[str, tuple]) -> Iterato
             failing_work.NAMED = odd.named
             code, said = in_fork(inside, trial)
             failing_work.NAMED = ""
+            if (trial / FILLING).exists():  # what is whole may need room to be opened
+                (trial / FILLING).unlink()
             wrong = what_is_wrong(code, said, trial, before) or _modes(condition, trial, before)
-            if code and not odd.may_fail:
+            if code and not odd.may_fail and command not in failing_work.COLD:
+                # LanceDB knows UTF-8 names only, and nobody may import it where root's files are
                 wrong = wrong or f"it should work: {said[-300:]}"
             if (trial / "~").exists():
                 wrong = "a folder called ~ was made"

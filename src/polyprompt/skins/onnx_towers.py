@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from polyprompt.campe.image import ImageSide
 from polyprompt.campe.model import CAMPE
 from polyprompt.campe.text import TextSide, join
-from polyprompt.disk.files import check_new, whole_folder, write_bytes, write_json
+from polyprompt.disk.files import check_new, whole_folder, write_bytes, write_json, write_text
 from polyprompt.nn.tree import Sequences
 from polyprompt.progress import step
 from polyprompt.skins.onnx import BATCH_AXIS, check_onnx, check_size, translated
@@ -145,7 +145,9 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
         with step("Writing image.onnx, some seconds more"):
             pictures = translated(image, {"pixels": torch.zeros(2, 3, size, size)}, ["vectors"], free, strict=True)
             write_bytes(temporary / "image.onnx", pictures.model_proto.SerializeToString())
-        _tokenizer(copied).save(str(temporary / "tokenizer.json"))
+        write_text(
+            temporary / "tokenizer.json", _tokenizer(copied).to_str(pretty=True)
+        )  # its save knows UTF-8 names only
         write_json(
             temporary / "towers.json",
             {
