@@ -129,6 +129,7 @@ def test_the_tokenizer_beside_them_gives_the_same_ids(exported, aligned):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process")
 def test_the_example_searches_without_torch(exported, aligned, tmp_path):
     """torch, transformers and polyprompt cannot be imported there."""
     for name in ("torch", "torchvision", "transformers", "polyprompt"):
