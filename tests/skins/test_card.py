@@ -96,3 +96,11 @@ def test_what_the_hub_calls_a_tower():
     assert hub_id("google/gemma-2b") == "google/gemma-2b"
     assert hub_id("clip.safetensors") == ""
     assert (public("/home/me/clip"), public("ViT-B-16/openai")) == ("clip", "ViT-B-16/openai")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "5"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "config.json"])
+def test_a_config_of_another_form_is_one_line(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FileError, match=r"(damaged, it holds no names and values|no (saved )?model)"):
+        card_of(tmp_path, "me/pets")

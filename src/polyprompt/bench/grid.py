@@ -87,5 +87,7 @@ def run(cells: Sequence[Cell], folder: Path, *, executor: Executor = "local", wo
 
 def _failed(folder: Path, cell: Cell) -> str:
     path = failure_of(folder, cell.name)
-    why = read_json(path)["error"] if path.exists() else "not done, its worker was lost; run the same again"
+    noted = read_json(path) if path.exists() else None
+    why = noted.get("error") if isinstance(noted, dict) else None
+    why = why or "not done, its worker was lost; run the same again"
     return f"{title(cell)}: {why}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from polyprompt.disk.files import read_json
+from polyprompt.errors import FileError
 from polyprompt.methods import module_of
 from polyprompt.methods import names as methods
 from polyprompt.runs.folder import RESULTS, read_results
@@ -90,7 +91,10 @@ def card_of(run: str | Path, repo: str, licence: str | None = None) -> str:
     folder = model_folder(run)
     adapted = (folder / CONFIG).is_file()
     results: Values = read_results(Path(run)) if (Path(run) / RESULTS).is_file() else {}
-    config: Values = read_json(folder / (CONFIG if adapted else "config.json"))
+    path = folder / (CONFIG if adapted else "config.json")
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise FileError(f"{path}: damaged, it holds no names and values. Copy the model again from where it came.")
     bases = [public(base) for base in bases_of(config)]
     figures = list(figures_in(results))
     verb = f"predict hf:{repo} picture.png" if adapted else f'search hf:{repo} "a sad cat" --images FOLDER'
