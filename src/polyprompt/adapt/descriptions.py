@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from polyprompt.adapt.wording import in_prompt
+from polyprompt.data.json_files import each_once
 from polyprompt.data.names import spelt
 from polyprompt.disk.files import read_json, sha256
 from polyprompt.disk.foreign import read_foreign
 from polyprompt.errors import ConfigError, DataError
 from polyprompt.towers.base import TextTower
-from polyprompt.values import Plain
 
 Descriptions = dict[str, tuple[str, ...]]
 """Class names and their sentences; under {} those of every class."""
@@ -67,7 +67,10 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
                 "random:15"
             )
         return random_sentences(int(count), random.Random(seed))
-    content = read_foreign(source) if Path(source).suffix == ".pt" else read_json(source, partial(_each_once, source))
+    if Path(source).suffix == ".pt":
+        content = read_foreign(source)
+    else:
+        content = read_json(source, partial(each_once, partial(_twice, source)))
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{source}: must hold class names with a list of sentences each, as in {{'cat': ['A cat is']}}")
     descriptions, seen = {}, dict[str, str]()
@@ -84,14 +87,8 @@ def read_descriptions(source: str, seed: int = 0) -> Descriptions:
     return descriptions
 
 
-def _each_once(source: str, pairs: Sequence[tuple[str, Plain]]) -> dict[str, Plain]:
-    """An object of JSON, which may have a name twice; a dict would drop the first one's sentences."""
-    content = dict[str, Plain]()
-    for name, value in pairs:
-        if name in content:
-            raise DataError(f"{source}: {name!r:.60} stands in it twice; join its sentences")
-        content[name] = value
-    return content
+def _twice(source: str, name: str) -> DataError:
+    return DataError(f"{source}: {name!r:.60} stands in it twice; join its sentences")
 
 
 def is_random(source: str | None) -> bool:

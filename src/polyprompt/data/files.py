@@ -258,6 +258,7 @@ def pictures_in(folder: Path) -> list[Path]:
 class Places:
     """Finds the pictures that a list names: beside it, or in a folder beside it that pictures usually lie in.
 
+    In the place of the list stands the folder where the names come from several.
     `also` names more such folders, for lists whose official layout has others; `home` is the data set's folder, if the
     list does not lie in it. Paths written on Windows are read as well; a file that is named in two ways ("a.jpg" and
     "/photos/a.jpg") is one picture, and pictures that lie elsewhere are read. How many were `warn` says.
@@ -265,7 +266,7 @@ class Places:
 
     def __init__(self, list_file: Path, *also: str, home: Path | None = None) -> None:
         self.list = list_file
-        folder = list_file.parent
+        self.folder = folder = list_file if os.path.isdir(list_file) else list_file.parent
         usual = [name for name in self._folders(folder) if name.lower() in PICTURE_FOLDERS]
         self.roots = [folder, *(folder / name for name in also), *(folder / name for name in usual)]
         real = os.path.realpath(home or folder)
@@ -324,8 +325,7 @@ class Places:
         # Path.is_file raises for long names
         paths = [path for root in self.roots if os.path.isfile(path := root / name)]
         if rival := next((path for path in paths[1:] if not os.path.samefile(path, paths[0])), None):
-            here = self.list.parent
-            self.rivals[_relative(paths[0], here)] = _relative(rival, here)
+            self.rivals[_relative(paths[0], self.folder)] = _relative(rival, self.folder)
         return paths[0] if paths else None
 
     @staticmethod

@@ -1,7 +1,8 @@
 """JSON files of data sets, which several readers look at to see whose they are: parsed once, while one is read."""
 
 import json
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from pathlib import Path
 
 from polyprompt.disk.files import check_regular
@@ -32,11 +33,19 @@ def parsed(text: str | bytes, where: str) -> Plain:
         DataError: it is not JSON. DoubleKeyError: an object has one key twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object)
-    except _TwiceError as error:
-        raise DoubleKeyError(where, *error.args) from None
+        return json.loads(text, object_pairs_hook=partial(each_once, partial(DoubleKeyError, where)))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error})") from None
+
+
+def each_once(refused: Callable[[str], Exception], pairs: Iterable[tuple[str, Plain]]) -> dict[str, Plain]:
+    """An object of JSON; a key that it has twice raises what `refused` makes of it, where a dict would keep the last."""
+    entries: dict[str, Plain] = {}
+    for key, value in pairs:
+        if key in entries:
+            raise refused(key)
+        entries[key] = value
+    return entries
 
 
 def forget() -> None:
@@ -63,15 +72,3 @@ def field(entry: Plain, name: str, kind: type, where: str) -> Plain:
 @lru_cache(maxsize=1)
 def _parsed(file: Path, changed: int, size: int) -> Plain:
     return parsed(file.read_bytes(), str(file))
-
-
-class _TwiceError(Exception):
-    """A key that an object has twice."""
-
-
-def _object(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
-    return entries

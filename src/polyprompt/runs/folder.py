@@ -220,6 +220,21 @@ def check_place(out: Path, outside: Sequence[str | None]) -> None:
             )
 
 
+def check_apart(out: Path, run: str | Path) -> None:
+    """Refuses a place in a folder of pictures that a run was made with; what is no run folder is passed over.
+
+    Raises:
+        FileError: as `check_place`; or the run's settings are damaged.
+    """
+    folder = Path(run)
+    if not all(os.path.isfile(folder / name) for name in (CONFIG, INPUTS)):
+        return
+    started, config = read_inputs(folder).get("folder", ""), read_json(folder / CONFIG)
+    facts = [config.get(name) for name in ("data", "test", "task", "also")] if isinstance(config, dict) else []
+    given = [source for fact in facts for source in (fact if isinstance(fact, list) else [fact])]
+    check_place(out, [os.path.join(started, source) for source in given if isinstance(source, str)])
+
+
 def _check_settings(out: Path, settings: Settings, resume: bool) -> None:
     """Goes on only if asked to, and with the settings that the run was started with; a finished one, ended with."""
     if not resume:
@@ -349,21 +364,6 @@ def absolute(name: str) -> str:
     if name.startswith("local-dir:"):  # open_clip's way to say that a folder is meant
         return f"local-dir:{os.path.abspath(name.removeprefix('local-dir:'))}"
     return os.path.abspath(name) if os.path.exists(name) else name
-
-
-def check_apart(out: Path, run: str | Path) -> None:
-    """Refuses a place in a folder of pictures that a run was made with; what is no run folder is passed over.
-
-    Raises:
-        FileError: as `check_place`; or the run's settings are damaged.
-    """
-    folder = Path(run)
-    if not all(os.path.isfile(folder / name) for name in (CONFIG, INPUTS)):
-        return
-    started, config = read_inputs(folder).get("folder", ""), read_json(folder / CONFIG)
-    facts = [config.get(name) for name in ("data", "test", "task", "also")] if isinstance(config, dict) else []
-    given = [source for fact in facts for source in (fact if isinstance(fact, list) else [fact])]
-    check_place(out, [os.path.join(started, source) for source in given if isinstance(source, str)])
 
 
 # Who writes

@@ -145,9 +145,8 @@ def export_towers(model: CAMPE, folder: str | Path) -> None:
         with step("Writing image.onnx, some seconds more"):
             pictures = translated(image, {"pixels": torch.zeros(2, 3, size, size)}, ["vectors"], free, strict=True)
             write_bytes(temporary / "image.onnx", pictures.model_proto.SerializeToString())
-        write_text(
-            temporary / "tokenizer.json", _tokenizer(copied).to_str(pretty=True)
-        )  # its save knows UTF-8 names only
+        # the tokenizer's own save knows UTF-8 names only
+        write_text(temporary / "tokenizer.json", _tokenizer(copied).to_str(pretty=True))
         write_json(
             temporary / "towers.json",
             {

@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each video, in the order in which `{split}_data.json` speaks of them first."""
     del part
-    places = Places(folder / folder.name, "videos")
+    places = Places(folder, "videos")
     for split_name in SPLITS if split is None else [split]:
         file = folder / f"{split_name}_data.json"
         entries = content(file)

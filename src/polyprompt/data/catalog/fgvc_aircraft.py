@@ -16,7 +16,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """`variants.txt` gives names and order; a line of a list is "0034309 707-320"."""
     del part
     label_of = {name: label for label, name in enumerate(lines_of(folder / "variants.txt"))}
-    places = Places(folder / folder.name)
+    places = Places(folder)
     for split_name in SPLITS if split is None else [split]:
         file = folder / f"images_variant_{split_name}.txt"
         for number, line in numbered_lines(file):

@@ -20,7 +20,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     del part
     files = Walk(folder).files(folder)
     films = dict.fromkeys(str(file.parent.relative_to(folder)) for file in files)
-    places = Places(folder / folder.name, *films)
+    places = Places(folder, *films)
     for split_name in FILES if split is None else [split]:
         for where, fields in tab_separated(folder / FILES[split_name], 6):
             clip = fields[0]

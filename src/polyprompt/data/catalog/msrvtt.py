@@ -27,7 +27,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     releases = [file for file in files if _is_release(file)]
     if not releases:
         raise DataError(f"{folder}: no JSON with videos and sentences in it (train_val_videodatainfo.json, ...)")
-    places = Places(folder / folder.name, *VIDEOS)
+    places = Places(folder, *VIDEOS)
     if part == "full":
         yield from (row for file in releases for row in _sentences(file, places))
         places.warn()

@@ -20,7 +20,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each caption of a clip that one of the three lists names."""
     del part, split
     split_of = {name: split_name for split_name in SPLITS for name in lines_of(folder / f"{split_name}_list.txt")}
-    places = Places(folder / folder.name, "YouTubeClips", "MSVD_Videos")
+    places = Places(folder, "YouTubeClips", "MSVD_Videos")
     pictures = {name: video_of(places, name) for name in split_of}
     captions = folder / "AllVideoDescriptions.txt"
     if not captions.is_file() and (folder / "raw-captions.pkl").is_file():
