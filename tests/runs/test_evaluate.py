@@ -72,6 +72,7 @@ def test_captions_of_any_split(aligned, place):
     assert {way: kept[way] for way in expected} == expected
     assert after["retrieval"].keys() - before["retrieval"].keys() == {f"{captions} dev+test", f"{captions} all"}
     assert after["scored"].keys() == {f"{captions} {split}" for split in ("test", "dev+test", "all")}
+    assert after["scored"][f"{captions} test"] == {"data": captions}  # as demo has it, too
     assert {**after, "retrieval": 0, "scored": 0} == {**before, "retrieval": 0, "scored": 0}
 
 

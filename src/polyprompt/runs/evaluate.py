@@ -78,7 +78,8 @@ def evaluate(
         labelled = read_labelled(data, split, class_names=class_names, max_bad=max_bad)
         kind, scores = "classification", _labels(model, folder, labelled, class_names, templates)
     name = f"{data} {split or 'all'}" + (f", {len(class_names)} classes given" if class_names else "")
-    how = {"data": absolute(data), "classes": list(class_names or ()), "templates": list(templates)}
+    how: Json = {"data": absolute(data)}
+    how |= {name: list(given) for name, given in (("classes", class_names), ("templates", templates)) if given}
     return Scored(kind, add_scores(folder, kind, name, scores, how), scores)
 
 
