@@ -39,7 +39,7 @@ def parsed(text: str | bytes, where: str) -> Plain:
 
 
 def each_once(refused: Callable[[str], Exception], pairs: Iterable[tuple[str, Plain]]) -> dict[str, Plain]:
-    """An object of JSON; a key that it has twice raises what `refused` makes of it, where a dict would keep the last."""
+    """An object of JSON. A key that it has twice raises what `refused` makes of it; a dict would keep the last one."""
     entries: dict[str, Plain] = {}
     for key, value in pairs:
         if key in entries:
