@@ -84,7 +84,7 @@ NOTE = (
 """Said on the page of results."""
 CLOSED = {"taskres", "tip_adapter", "defo"}
 """They know the classes that they were trained on, and no others: not for base to novel."""
-FACTORS = (5, 50, 500)
+FACTORS: tuple[float, ...] = (5, 50, 500)
 """On the published rates, which were made for CLIP: its scale is seven times this encoder's."""
 POOL = RUNS / "grid-rates.csv"
 CALTECH = Path("data/caltech101/split_zhou_Caltech101.json")
@@ -146,25 +146,33 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def tune(names: Iterable[str]) -> None:
-    """Every method at every rate, and beyond, while the largest is the best."""
+    """Every method at every rate, and at rates beyond, while the smallest or the largest is the best."""
     write_pool(POOL, CALTECH)
-    factors: list[int] = list(FACTORS)
-    waiting = list(names)
+    waiting = dict.fromkeys(names, FACTORS)
     while waiting:
         settings = {"protocol": "few-shot", "data": [str(POOL)], "shots": [4], "seeds": [0], "settings": SHORT}
-        done(settings | {"methods": [*rated(waiting, factors)]}, RATES)
-        waiting = [name for name in waiting if name in tried() and chosen(name) == max(factors)]
-        factors = [10 * max(factors)]
+        done(settings | {"methods": [*rated(waiting)]}, RATES)
+        known = tried()
+        waiting = {name: more for name in waiting if name in known and (more := beyond(known[name]))}
 
 
-def rated(names: list[str], factors: list[int]) -> Iterator[dict[str, Any]]:
+def beyond(found: dict[float, float]) -> tuple[float, ...]:
+    """The factor to try next, by the accuracies of those that were tried: none while the best lies between others."""
+    best = max(found, key=found.__getitem__)
+    equals = sum(accuracy == found[best] for accuracy in found.values())
+    if equals > 1 or best not in (min(found), max(found)):
+        return ()
+    return (best / 10 if best == min(found) else best * 10,)
+
+
+def rated(factors: dict[str, tuple[float, ...]]) -> Iterator[dict[str, Any]]:
     """Methods of a grid, called by name and factor."""
-    for name in names:
-        for factor in factors:
-            yield method(name, factor, "caltech101") | {"called": f"{name} {factor}"}
+    for name, some in factors.items():
+        for factor in some:
+            yield method(name, factor, "caltech101") | {"called": f"{name} {factor:g}"}
 
 
-def method(name: str, factor: int, data: str) -> dict[str, Any]:
+def method(name: str, factor: float, data: str) -> dict[str, Any]:
     """A method as grids name it, with descriptions of a set where it reads some."""
     settings = {"name": name} | (METHODS | SLOWER)[name]
     authors = nearest(settings["name"], "few-shot") or nearest("maple", "few-shot")
@@ -175,20 +183,20 @@ def method(name: str, factor: int, data: str) -> dict[str, Any]:
     return settings | called | {"training": {"rate": rate} | training}
 
 
-def chosen(name: str) -> int:
+def chosen(name: str) -> float:
     """The factor with the best accuracy in `tune`; of equals the smallest."""
     found = tried()[name]
     return max(found, key=lambda factor: (found[factor], -factor))
 
 
-def tried() -> dict[str, dict[int, float]]:
+def tried() -> dict[str, dict[float, float]]:
     """The accuracy that each method had in `tune`, by factor."""
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[float, float]] = {}
     for one in results_in(RATES):
         name, _, factor = one.cell.method.partition(" ")
         if factor:
             figures: Any = one.figures
-            found.setdefault(name, {})[int(factor)] = figures["classification"]["test"]["accuracy"]
+            found.setdefault(name, {})[float(factor)] = figures["classification"]["test"]["accuracy"]
     return found
 
 

@@ -275,15 +275,15 @@ def factors() -> list[str]:
     """How the rates of the grids were chosen."""
     accuracies = tried()
     columns = sorted({factor for found in accuracies.values() for factor in found})
-    lines = [row(["", *map(str, columns)]), row(["---", *["---:"] * len(columns)])]
+    lines = [row(["", *(f"{factor:g}" for factor in columns)]), row(["---", *["---:"] * len(columns)])]
     lines += [
         row([name, *(f"{100 * found[factor]:.1f}" if factor in found else "" for factor in columns)])
         for name, found in sorted(accuracies.items())
     ]
     return [
         "Each method learns at one factor on its published rate in all grids, chosen on training pictures of "
-        "Caltech101's first 20 classes, 4 a class to train on and the others to score; and at larger ones, while the "
-        "largest was the best (studies/grids.py). Accuracy in % by factor, one seed:",
+        "Caltech101's first 20 classes, 4 a class to train on and the others to score; and at those beyond, while the "
+        "smallest or the largest was the best (studies/grids.py). Accuracy in % by factor, one seed:",
         "\n".join(lines),
         NOTE,
     ]
