@@ -5,11 +5,10 @@ LLM, whose other blocks' states are kept, and the two blocks of the image side).
 (MaPLe's for DeFo and MmAP, which have none) is chosen, once, on training pictures of Caltech101's first 20 classes, 4 a
 class to train on and the others to score; the recipes are written with it.
 
-    python studies/grids.py tune        every method at every rate
-    python studies/grids.py tune-slower the same for what takes longer
-    python studies/grids.py recipes     writes recipes/grid-*.yaml
-    python studies/grids.py NAME        one of them: eurosat, caltech101, pacs, eurosat-shots, eurosat-slower,
-                                        eurosat-closed
+    python studies/grids.py tune [METHODS]  every method, or those named, at every rate; some take a quarter of an hour
+    python studies/grids.py recipes         writes recipes/grid-*.yaml
+    python studies/grids.py NAME            one of them: eurosat, caltech101, pacs, eurosat-shots, eurosat-slower,
+                                            eurosat-closed
 
 A grid goes on where it stopped. Results are kept in results/grids and results/grid-rates, for studies/page.py.
 """
@@ -207,7 +206,7 @@ def recipes() -> None:
         left_out = CLOSED if grid["protocol"] == "base-to-novel" else ()
         names = [one for one in grid.get("methods", METHODS) if one not in left_out]
         if not known.keys() >= set(names):
-            print(f"{name}: tune-slower comes first", file=sys.stderr)
+            print(f"{name}: tune comes first", file=sys.stderr)
             continue
         lines = [
             HEADS[name], "", f"    polyprompt run recipes/grid-{name}.yaml --out runs/grid-{name}",
@@ -239,15 +238,15 @@ def done(settings: dict[str, Any], kept: Path) -> None:
         shutil.copy(folder / CELLS / f"{name}.json", place)
 
 
-def main(what: str) -> None:
+def main(what: str, *names: str) -> None:
     """One of the stages above."""
     if what in GRIDS:
         done(read_yaml(RECIPES / f"grid-{what}.yaml"), TABLES / f"grid-{what}")
     elif what == "recipes":
         recipes()
     else:
-        tune({"tune": METHODS, "tune-slower": SLOWER}[what])
+        tune(names or METHODS | SLOWER)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
