@@ -244,8 +244,10 @@ def main(what: str, *names: str) -> None:
         done(read_yaml(RECIPES / f"grid-{what}.yaml"), TABLES / f"grid-{what}")
     elif what == "recipes":
         recipes()
-    else:
+    elif what == "tune":
         tune(names or METHODS | SLOWER)
+    else:
+        sys.exit(f"{what!r}: choose from tune, recipes, {', '.join(GRIDS)}")
 
 
 if __name__ == "__main__":
