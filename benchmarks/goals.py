@@ -43,7 +43,7 @@ class Goal:
                 limit = next((value[one] for one in value if one.startswith(LIMIT)), limit)
                 value = value.get(key, {})
             if value != {}:
-                which = ", ".join(str(row[key]) for key in ("precision", "questions") if key in row)
+                which = ", ".join(str(row[key]) for key in ("precision", "questions", "caches") if key in row)
                 yield which, float(statistics.median(value) if isinstance(value, list) else value) / self.per, limit
 
 
