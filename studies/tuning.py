@@ -1,7 +1,7 @@
 """How every study chooses learning rates, so that all rows of a table were tuned with the same care."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,15 @@ def try_rates(run: Callable[[float], object], best: Callable[[], float], rates: 
             tried.append(found * step)
 
 
-def write_pool(table: Path, split_file: Path) -> None:
-    """A table of the training pictures of the first 20 classes of a split file of CoOp's, which no page scores."""
+def write_pool(table: Path, split_file: Path, classes: Container[int] = range(20)) -> None:
+    """A table of the training pictures of some classes, by number, of a split file of CoOp's; no page scores them."""
     make_folder(table.parent)
     with whole_file(table) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label"])
         images = (split_file.parent / "images").resolve()
-        writer.writerows([images / path, name] for path, label, name in read_json(split_file)["train"] if label < 20)
+        listed = read_json(split_file)["train"]
+        writer.writerows([images / path, name] for path, label, name in listed if label in classes)
 
 
 def best_settings(folder: Path, figure: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
@@ -50,3 +51,9 @@ def mean_recall(results: dict[str, Any]) -> float:
     (found,) = results["retrieval"].values()
     figures = [share for way in ("image_to_text", "text_to_image") for share in found[way].values()]
     return sum(figures) / len(figures)
+
+
+def mean_accuracy(results: dict[str, Any]) -> float:
+    """Over the tasks of a run."""
+    found = results["classification"].values()
+    return sum(one["accuracy"] for one in found) / len(found)
