@@ -1,6 +1,8 @@
 """What a user asks for as cells: what decides their figures, what is read for them, what cannot be."""
 
+import itertools
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -55,6 +57,38 @@ def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
     assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
 
 
+def test_the_split_that_is_scored_decides(settings, place, tmp_path):
+    """Also of a set that is only scored: pictures of a split that no cell looks at do not matter."""
+    roots = [tmp_path / name for name in ("first", "second")]
+    for root, split in itertools.product(roots, ("train", "test", "dev")):
+        shutil.copytree(place / "plain", root / split)
+    grid = settings("cross-dataset", data=list(map(str, roots)), methods=[SHORT], seeds=[1], shots=[1])
+
+    def names(scored):
+        same = grid.model_copy(update={"settings": {"test_split": scored}})
+        return {cell.name for cell in planned(same, tmp_path / "grid").cells}
+
+    before = {scored: names(scored) for scored in ("test", "dev")}
+    next((roots[1] / "dev" / "red").iterdir()).unlink()
+    assert names("test") == before["test"]
+    assert not names("dev") & before["dev"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"methods": [SHORT, SHORT]}, "1 cell is asked for twice and done once, such as coop on"),
+        ({"methods": [SHORT, SHORT | {"called": "x"}]}, "such as x on .* which is the same as coop on"),
+        ({"methods": SHORT, "seeds": [1, 1]}, "3 cells are asked for twice"),
+    ],
+)
+def test_what_is_asked_for_twice_is_told_and_done_once(settings, tmp_path, capsys, values, message):
+    plan = planned(settings("few-shot", **{"seeds": [1], "shots": [1]} | values), tmp_path)
+    assert [cell.method for cell in plan.cells] == ["zeroshot", "nearest_mean", "linear_probe", "coop"]
+    assert plan.left == plan.cells
+    assert re.search(message, capsys.readouterr().err)
+
+
 def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp_path):
     def cells(source):
         one = {"name": "zeroshot", "called": "described", "training": {"descriptions": source}}
@@ -81,6 +115,18 @@ def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp
         ("few-shot", {"settings": {"epoch": 3}}, "epochs"),
         ("few-shot", {"seeds": []}, "seeds is empty"),
         ("few-shot", {"methods": [{"name": "mmap", "training": {"task": ["more"]}}]}, "cell of a grid has one"),
+        ("few-shot", {"methods": [SHORT | {"training": 5}]}, "training of coop: holds 5; settings are keys"),
+        ("few-shot", {"methods": [SHORT | {"training": {"epoch": 3}}]}, "training of coop: .* mean epochs"),
+        ("few-shot", {"methods": [SHORT | {"training": {"shots": 3}}]}, "training of coop: shots is 3, .* give shots"),
+        ("few-shot", {"methods": [SHORT | {"called": None}]}, "coop has called: None; it should be a text"),
+        ("few-shot", {"methods": [SHORT | {"called": "a\nb"}]}, "coop has called: .* a text of one line"),
+        ("few-shot", {"methods": [SHORT | {"called": "zeroshot"}]}, "what all others are compared with"),
+        ("few-shot", {"settings": {"shots": 2}}, "settings: shots is 2, .* give shots"),
+        ("few-shot", {"settings": {"seed": 2}}, "give seeds"),
+        ("few-shot", {"settings": {"method": {"name": "maple"}}}, "give methods"),
+        ("few-shot", {"settings": {"protocol": "base-to-novel"}}, "give another protocol"),
+        ("few-shot", {"split": "val"}, "split is of captions and sentences"),
+        ("zero-shot", {"shots": [2]}, "give no shots"),
         ("zero-shot", {"methods": ["coop"]}, "give no methods"),
         ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
         ("single-source", {}, "two sources or more"),

@@ -13,7 +13,7 @@ from polyprompt.bench.settings import GridSettings
 from polyprompt.bench.worker import failure_of, title, work
 from polyprompt.disk.files import read_json
 from polyprompt.executors import Executor, start
-from polyprompt.progress import progress
+from polyprompt.progress import progress, say
 from polyprompt.runs.cells import Cell, done_in, results_in
 from polyprompt.runs.folder import check_place
 from polyprompt.runs.load import load_encoder
@@ -41,10 +41,25 @@ def planned(settings: GridSettings, folder: Path, *, keep: bool = True) -> Plann
         PolypromptError: as `cells_of`; the folder lies among the pictures, or what is in it is damaged.
     """
     check_place(folder, settings.data)
-    cells = cells_of(settings, cache(load_encoder), cache(partial(decided, folder, keep=keep)))
-    done = done_in(folder)
-    left = [cell for cell in cells if cell.name not in done]
-    return Planned(cells, left, _seconds(folder, left) if done and left else None)
+    asked = cells_of(settings, cache(load_encoder), cache(partial(decided, folder, keep=keep)))
+    done, cells = done_in(folder), _different(asked)
+    left = [cell for name, cell in cells.items() if name not in done]
+    return Planned(list(cells.values()), left, _seconds(folder, left) if done and left else None)
+
+
+def _different(asked: Sequence[Cell]) -> dict[str, Cell]:
+    """Cells by their names; those that are the same, whatever they are called, are told and taken once."""
+    cells: dict[str, Cell] = {}
+    twice: list[tuple[Cell, Cell]] = []
+    for cell in asked:
+        first = cells.setdefault(cell.name, cell)
+        if first is not cell:
+            twice.append((cell, first))
+    if twice:
+        (cell, first), are = twice[0], "cell is" if len(twice) == 1 else "cells are"
+        same = "" if title(cell) == title(first) else f", which is the same as {title(first)}"
+        say(f"{len(twice)} {are} asked for twice and done once, such as {title(cell)}{same}.")
+    return cells
 
 
 def _seconds(folder: Path, left: Sequence[Cell]) -> float | None:

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from polyprompt.runs.draw import Opened, read_sets
 from polyprompt.runs.folder import absolute
 from polyprompt.runs.resolve import resolved
 from polyprompt.runs.settings import AdaptSettings
-from polyprompt.settings import checked, merged
+from polyprompt.settings import check, checked, merged
 from polyprompt.towers.encoder import Encoder
 from polyprompt.values import Json, Values
 
@@ -67,6 +67,28 @@ def _check(settings: GridSettings, rules: Protocol) -> None:
         raise ConfigError(f"{name}: seeds is empty; give one or more")
     if settings.settings and rules.task != "classify":
         raise ConfigError(f"{name}: has no settings of adapt ({', '.join(settings.settings)}); it trains nothing")
+    if settings.shots and not rules.trains:
+        raise ConfigError(f"{name}: {rules.says}; give no shots")
+    if "split" in settings.model_fields_set and rules.task == "classify":
+        raise ConfigError(f"{name}: split is of captions and sentences; of pictures give --set test_split=NAME")
+    _check_free(settings.settings, "settings")
+
+
+DECIDED = {
+    "data": "data", "encoder": "encoders", "shots": "shots", "seed": "seeds", "method": "methods",
+    "protocol": "another protocol", "test": "another protocol", "also": "another protocol",
+    "domainbed": "the protocol domainbed", "name": "called, beside the name of a method",
+}  # fmt: skip
+"""Settings of `adapt` that differ between the cells of a grid, and what decides them."""
+
+
+def _check_free(settings: Values, where: str) -> None:
+    """Refuses settings that every cell has of its own, which would be passed over or belie its name in the tables."""
+    for key, instead in DECIDED.items():
+        value = settings.get(key)
+        if key not in settings or (key == "method" and isinstance(value, Mapping) and "name" not in value):
+            continue  # settings of all methods are none of a grid's
+        raise ConfigError(f"{where}: {key} is {value!r:.60}, and a grid gives each cell its own; give {instead}")
 
 
 # Classification
@@ -88,7 +110,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     def print_of(source: str, split: str | None) -> str:
         return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
 
-    prints = [_prints(one, opened, print_of) for one in track(sets, "Reading sets")]
+    prints = [_prints(one, ways[0][2].test_split, opened, print_of) for one in track(sets, "Reading sets")]
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
@@ -150,10 +172,20 @@ def _named(method: str | Values) -> Wanted:
             return Wanted(method, {"name": ZERO_SHOT, "tune_aspects": method == TUNED}, {})
         return Wanted(method, {"name": method}, {})
     settings = dict(method)
-    called, training = str(settings.pop("called", settings.get("name"))), settings.pop("training", {})
-    if not isinstance(settings.get("name"), str):
+    called, training = settings.pop("called", settings.get("name")), settings.pop("training", {})
+    name = settings.get("name")
+    if not isinstance(name, str):
         raise ConfigError(f"methods: {dict(method)!r:.80} has no name; write {{name: NAME, setting: value}}")
-    return Wanted(called, settings, dict(training))
+    if not isinstance(called, str) or not called.strip() or not called.isprintable():
+        raise ConfigError(f"methods: {name} has called: {called!r:.60}; it should be a text of one line")
+    if called == ZERO_SHOT and (settings != {"name": ZERO_SHOT} or training):
+        raise ConfigError(
+            f"methods: {dict(method)!r:.80} would be called {ZERO_SHOT} in tables, as what all others are compared "
+            "with; give it a name of its own, called: NAME"
+        )
+    training = check(AdaptSettings, training, f"methods: training of {called}")
+    _check_free(training, f"methods: training of {called}")
+    return Wanted(called, settings, training)
 
 
 def _weights(encoder: Encoder) -> list[float]:
@@ -162,13 +194,13 @@ def _weights(encoder: Encoder) -> list[float]:
     return raised_weights(encoder.aspects)
 
 
-def _prints(one: Values, opened: Opened, print_of: Callable[[str, str | None], str]) -> dict[str, str]:
+def _prints(one: Values, test_split: str, opened: Opened, print_of: Callable[[str, str | None], str]) -> dict[str, str]:
     """The fingerprints of the pictures that a cell trains on, chooses by and is scored on."""
     splits = splits_of(opened(one["data"]))
     named = {split: (one["data"], split) for split in (splits or (None,))}
     tests = [source for source in (one["test"], *one["also"]) if source]
     named |= {
-        f"{number}": (source, "test" if splits_of(opened(source)) else None) for number, source in enumerate(tests)
+        f"{number}": (source, test_split if splits_of(opened(source)) else None) for number, source in enumerate(tests)
     }
     return {str(role): print_of(*place) for role, place in named.items()}
 

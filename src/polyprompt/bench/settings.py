@@ -9,8 +9,12 @@ from polyprompt.values import Json, Values
 
 
 def _listed(value: object) -> object:
-    """One name stands for a list of it."""
-    return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
+    """One name stands for a list of it, and so does one method with settings."""
+    return (value,) if isinstance(value, str | int | dict) else tuple(value) if isinstance(value, list) else value
+
+
+Name = Annotated[str, Field(min_length=1)]
+"""Of a set or an encoder."""
 
 
 class GridSettings(Settings):
@@ -20,9 +24,9 @@ class GridSettings(Settings):
     """A name from `polyprompt run --help`."""
     methods: Annotated[tuple[str | Json, ...], BeforeValidator(_listed)] = ()
     """Names from `polyprompt methods`; in a recipe {name: maple, depth: 3, called: deep, training: {rate: 0.1}}."""
-    data: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    data: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
     """Sets, by their names; those of the published tables if not given."""
-    encoders: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    encoders: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
     """ViT-B-16/openai, a hub id, a file, a folder, a run of align."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)] = (1, 2, 3)
     """Of the draw and of training."""
