@@ -232,7 +232,7 @@ def _value(setting: Setting, name: str, value: object, place: str) -> object:
         raise ConfigError(f"{place}{name} is {_shown(value)}; it holds settings of its own: {inner}.")
     try:
         converted = _adapter(setting).validate_json(_json(value))
-        if any(isinstance(converted, kind) and abs(converted) > most for kind, most in LARGEST.items()):
+        if _too_large(converted):
             raise OverflowError
         return converted
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
@@ -240,6 +240,13 @@ def _value(setting: Setting, name: str, value: object, place: str) -> object:
         if message.endswith(LIST) and not isinstance(value, list | tuple):
             message += f", as in {_list_like(setting, value)}"
         raise ConfigError(f"{place}{name} is {_shown(value)}; {message}.") from None
+
+
+def _too_large(value: Plain) -> bool:
+    """Whether a number, or one in a list, is beyond what there is room for."""
+    if isinstance(value, tuple | list):
+        return any(map(_too_large, value))
+    return any(isinstance(value, kind) and abs(value) > most for kind, most in LARGEST.items())
 
 
 def _list_like(setting: Setting, value: object) -> str:

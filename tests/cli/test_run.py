@@ -66,6 +66,7 @@ def grid(polyprompt, squares, tmp_path):
         (["few-shot", "--set", "epochs=0"], {}, "epochs is 0"),
         (["few-shot", "--set", "train_split=trian"], {}, "no split of"),
         (["few-shot", "--set", "test_split=tset"], {}, "no split of"),
+        (["few-shot", "--seeds", "1,99999999999"], {}, "it should be at most 4,294,967,295"),
         (["few-shot", "--seeds", "one"], {}, "--seeds is one; give whole numbers"),
         (["few-shot", "--executor", "rai"], {}, "--executor is 'rai'; choose from local, ray, slurm"),
         (["retrieval"], {"methods": ""}, "no captions found in it"),
@@ -119,12 +120,24 @@ def test_an_executor_that_is_not_installed(grid, not_installed, executor, module
     assert f"needs the package {module}; pip install '.[{executor}]'" in line
 
 
-def test_a_recipe_with_a_wrong_key(polyprompt, tmp_path):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("encoder: no/encoder", "no setting is called 'encoder'. Did you mean encoders"),
+        ("settings: {epoch: 3}", "no setting is called 'settings.epoch'. Did you mean settings.epochs"),
+        ("methods: mapel", "no method is called 'mapel'. Did you mean 'maple'"),
+        ("methods: {name: coop, contxt: 3}", "coop: no setting is called 'contxt'. Did you mean context"),
+        ("methods: [{name: coop, training: {epoch: 3}}]", "training of coop: no setting is called 'epoch'"),
+        ("data: ''", "data is ''; it is empty"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_told_with_its_file(polyprompt, squares, tmp_path, line, message):
+    lines = {"protocol": "protocol: few-shot", "data": f"data: {squares}", "encoders": f"encoders: {NOWHERE}"}
     recipe = tmp_path / "grid.yaml"
-    recipe.write_text("protocol: few-shot\nencoder: no/encoder\n")
-    code, _, message = polyprompt("run", recipe, "--out", tmp_path / "grid")
+    recipe.write_text("\n".join((lines | {line.partition(":")[0]: line}).values()))
+    code, _, said = polyprompt("run", recipe, "--out", tmp_path / "grid")
     assert code == 2
-    assert f"{recipe}: no setting is called 'encoder'. Did you mean encoders" in message
+    assert f"polyprompt: {recipe}: {message}" in said.replace("methods: training", "training")
 
 
 # Published sets

@@ -13,6 +13,8 @@ from polyprompt.errors import ConfigError, TrainingError
 from polyprompt.settings import merged, nested, settings_of
 from polyprompt.values import Json
 
+RECIPES = (".yaml", ".yml")
+
 
 def command(
     what: Annotated[str, typer.Argument(metavar="PROTOCOL", help="A protocol, or a recipe: FILE.yaml.")],
@@ -47,7 +49,12 @@ def command(
 
     if not dry_run:  # which may be asked far from where the work will be
         check(where)
-    cells, left, seconds = planned(settings, out, keep=not dry_run)
+    try:
+        cells, left, seconds = planned(settings, out, keep=not dry_run)
+    except ConfigError as error:
+        if not what.endswith(RECIPES) or given or assignments or str(error).startswith(what):
+            raise
+        raise ConfigError(f"{what}: {error}") from None  # where else could it come from
     if dry_run:
         for cell in left:
             typer.echo(title(cell))
@@ -81,10 +88,11 @@ def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) ->
     from polyprompt.runs.settings import AdaptSettings
     from polyprompt.settings import check, checked
 
-    recipe = what.endswith((".yaml", ".yml"))
+    recipe = what.endswith(RECIPES)
     values: Json = {"protocol": what}
     if recipe:
         values = check(GridSettings, read_yaml(Path(what)), what)
+        values["settings"] = check(AdaptSettings, values.get("settings", {}), what, "settings.")
         for method in values.get("methods", ()):
             check_own(method, what)
     os.environ[OWN] = ",".join([os.environ.get(OWN, ""), *given.get("methods", [])])  # for workers, who read a plan
