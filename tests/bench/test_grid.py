@@ -92,6 +92,19 @@ def test_a_failing_cell_stops_no_other(settings, here, tmp_path):
     assert len(run(plan.cells, tmp_path)) == 2
 
 
+def test_a_run_that_joins_leaves_the_failures_of_others(settings, here, tmp_path):
+    """Else a worker of theirs would try them again, and find the folder gone as it looks."""
+    grid = settings("base-to-novel", methods=["maple"], seeds=[1, 2], shots=[2], settings={"epochs": 1})
+    theirs = [cell for cell in planned(grid, tmp_path).cells if cell.seed == 2]
+    assert len(run(theirs, tmp_path)) == 1
+    noted = worker.failure_of(tmp_path, theirs[0].name)
+    before = noted.stat().st_mtime_ns
+    assert len(run([cell for cell in planned(grid, tmp_path).cells if cell.seed == 1], tmp_path)) == 1
+    assert noted.stat().st_mtime_ns == before
+    assert len(run(theirs, tmp_path)) == 1
+    assert noted.stat().st_mtime_ns != before
+
+
 def test_unreadable_pictures_are_left_out_of_a_grid(settings, here, place, tmp_path):
     moved = shutil.copytree(place / "split", tmp_path / "moved")
     sorted((moved / "test" / "red").iterdir())[0].write_bytes(b"no picture")

@@ -45,6 +45,16 @@ def test_a_holder_that_beats_keeps_its_claim(tmp_path):
     claim.give_back()
 
 
+def test_a_clock_that_was_put_back_keeps_no_lost_claim_alive(tmp_path):
+    """Its holder is of another machine; its last touch lies a year ahead."""
+    claim = take(tmp_path / "work")
+    claim.ended.set()
+    (tmp_path / "work" / "1").write_text(json.dumps({"host": "elsewhere", "pid": 1, "began": "1"}))
+    ahead = time.time() + 365 * 86400
+    os.utime(tmp_path / "work" / "1", (ahead, ahead))
+    assert take(tmp_path / "work").number == 2
+
+
 def test_a_result_that_stands_is_not_replaced(tmp_path):
     claim = take(tmp_path / "work")
     (tmp_path / "result").write_text("before")

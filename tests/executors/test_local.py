@@ -7,6 +7,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from polyprompt.errors import FileError
+from polyprompt.executors.local import run
+
 JOB = """
 import json, os, sys, time
 from pathlib import Path
@@ -40,6 +45,20 @@ def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
     if goes_on:
         os.kill(worker, signal.SIGKILL)
     assert not goes_on, "the worker went on alone"
+
+
+def refused(folder):
+    with (folder / "tries").open("a") as file:
+        file.write("x")
+    raise FileError(f"{folder}: cannot be written (No space left on device)")
+
+
+@pytest.mark.outside("process", "socket", "pickle", "import")
+def test_a_worker_that_cannot_go_on_says_why_in_a_line_and_is_not_made_up_for(tmp_path, capfd):
+    run(1, refused, tmp_path, lambda: None)
+    assert (tmp_path / "tries").read_text() == "x"
+    said = f"polyprompt: A worker cannot go on: {tmp_path}: cannot be written (No space left on device)\n"
+    assert capfd.readouterr().err == said
 
 
 def is_there(process: int) -> bool:

@@ -1,6 +1,5 @@
 """A grid from settings to results: what is left of it is done, whoever has done the rest."""
 
-import shutil
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from polyprompt.bench.plan import cells_of, write_plan
 from polyprompt.bench.precision import decided
 from polyprompt.bench.settings import GridSettings
 from polyprompt.bench.worker import failure_of, title, work
-from polyprompt.disk.files import read_json
+from polyprompt.disk.files import read_json, writing
 from polyprompt.executors import Executor, start
 from polyprompt.progress import progress, say
 from polyprompt.runs.cells import Cell, done_in, results_in
@@ -83,8 +82,10 @@ def run(cells: Sequence[Cell], folder: Path, *, executor: Executor = "local", wo
     Raises:
         ConfigError: the executor is not there. FileError: the folder cannot be written.
     """
-    shutil.rmtree(folder / "failures", ignore_errors=True)  # they are tried again
     plan, names = write_plan(folder, cells), {cell.name for cell in cells}
+    for name in names:  # they are tried again; of other runs in this folder nothing is taken away
+        with writing(failure := failure_of(folder, name)):
+            failure.unlink(missing_ok=True)
     finished = len(names & done_in(folder))
     with progress("Cells", len(names), finished) as advance:
 

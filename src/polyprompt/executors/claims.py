@@ -107,7 +107,7 @@ def _alive(path: Path, lease: float) -> bool:
     now = clock.stat().st_mtime
     clock.unlink(missing_ok=True)
     try:
-        return now - path.stat().st_mtime < lease
+        return abs(now - path.stat().st_mtime) < lease  # ahead: a clock was put back since, and nobody touches it
     except FileNotFoundError:  # dropped a moment ago
         return False
 

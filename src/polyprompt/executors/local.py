@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from polyprompt.errors import PolypromptError, in_one_line
 from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
@@ -14,6 +16,8 @@ EVERY = 0.2
 """Seconds between two looks."""
 DEATHS = 3
 """How often each worker may be made up for: something that kills whoever does it must not go on for ever."""
+REFUSED = 2
+"""What a worker ends with that has said why it cannot go on; another one could not either."""
 
 
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
@@ -26,7 +30,7 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
         while running:
             time.sleep(EVERY)
             watch()
-            killed = [one for one in running if one.exitcode not in (None, 0)]
+            killed = [one for one in running if one.exitcode not in (None, 0, REFUSED)]
             running = [one for one in running if one.exitcode is None]
             for one in killed[: DEATHS * workers - deaths]:
                 say(f"A worker ended with {one.exitcode}; another one takes its place.")
@@ -49,7 +53,11 @@ def _work(job: Job, what: Path, threads: int) -> None:
 
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    job(what)
+    try:
+        job(what)
+    except (PolypromptError, OSError) as error:  # the folder, say, takes no files any more
+        say(f"A worker cannot go on: {in_one_line(error)}")
+        sys.exit(REFUSED)
 
 
 def _end_with_parent() -> None:
