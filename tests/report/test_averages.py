@@ -9,6 +9,7 @@ from toy_grid import few_shot, result
 
 from polyprompt import report
 from polyprompt.report.averages import Column, Row, grids, label, set_label
+from polyprompt.report.grid import shown
 
 
 def test_averages_are_those_that_papers_print():
@@ -42,6 +43,25 @@ def test_the_source_stands_apart_from_the_targets():
     (grid,) = grids([result("maple", "pets", 1, values, protocol="cross-dataset", shots=16)])
     assert grid.columns == [Column("pets", "accuracy"), Column("cars", "accuracy"), Column("dtd", "accuracy")]
     assert grid.means(Row("maple", "toy"))[Column("average", "targets")] == pytest.approx(0.4)
+
+
+def test_each_source_has_a_table_of_its_own():
+    """Their targets are called the same."""
+    found = [
+        result("maple", "pets", 1, {"test": 0.9, "cars": 0.5}, protocol="cross-dataset", shots=16),
+        result("maple", "cars", 1, {"test": 0.8, "pets": 0.3}, protocol="cross-dataset", shots=16),
+    ]
+    both = {grid.source: grid for grid in grids(found)}
+    targets = {of: grid.means(Row("maple", "toy"))[Column("average", "targets")] for of, grid in both.items()}
+    assert targets == {"pets": 0.5, "cars": 0.3}
+    assert [shown(grid).title for grid in both.values()] == [f"cross-dataset from {of}, 16 shots" for of in both]
+
+
+def test_a_figure_of_nothing_right_is_a_figure():
+    halves = {"base": 0.0, "novel": 0.5}
+    (grid,) = grids([result("maple", "pets", 1, halves, protocol="base-to-novel", shots=16)])
+    averages = {column.name: value for column, value in grid.means(Row("maple", "toy")).items()}
+    assert averages == halves | {"hm of averages": 0.0, "average of hms": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from run_files import as_of_version
 from toy_grid import result
 
@@ -57,3 +58,42 @@ def test_other_words_are_other_settings_and_no_other_pictures():
     found = [one.cell for one in with_distinct_names([plain, *described])]
     assert [one.method for one in found] == [f"zeroshot (settings {number})" for number in (1, 2, 2, 3)]
     assert {one.data for one in found} == {"pets"}
+
+
+def weighing(one, encoder, weights):
+    return replace(one, cell=replace(one.cell, encoder=encoder, inputs=one.cell.inputs | {"encoder": weights}))
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("/a/k6/seed1", "/a/k1/seed1"), ["…/k6/seed1", "…/k1/seed1"]),
+        (("toy", "toy"), ["toy (weights 1)", "toy (weights 2)"]),  # another file since
+        (("toy", "./toy"), ["toy (weights 1)", "toy (weights 2)"]),
+        (("a/toy", "b/toy"), ["a/toy", "b/toy"]),
+    ],
+)
+def test_other_weights_are_another_encoder(places, names):
+    plain = result("zeroshot", "pets", None, {"test": 0.2}), result("zeroshot", "pets", None, {"test": 0.7})
+    found = [weighing(one, *each) for one, each in zip(plain, zip(places, "AB", strict=True), strict=True)]
+    (grid,) = grids(with_distinct_names([*found, found[0]]))
+    assert {row.encoder: figure.mean for (row, _), figure in grid.figures.items()} == dict(
+        zip(names, (0.2, 0.7), strict=True)
+    )
+
+
+@pytest.mark.parametrize("protocol", ["few-shot", "zero-shot", "cross-dataset"])
+@pytest.mark.parametrize("source", ["/a/x", "x@/a"])
+def test_other_pictures_are_another_set_wherever_they_are_told(protocol, source):
+    """Also of another encoder, of sets that are only scored, and of the catalogue's."""
+    found = []
+    for number, share in enumerate((0.2, 0.7)):
+        one = result("zeroshot", source, None, {"test": share, "y": share}, protocol=protocol, test=source)
+        inputs = {"data": str(number), "encoder": f"weights {number}"}
+        found.append(replace(one, cell=replace(one.cell, encoder=f"e{number}", inputs=inputs)))
+    columns = [
+        {column.of for (row, column) in grid.figures if row.encoder == f"e{number}"}
+        for grid in grids(with_distinct_names(found))
+        for number in (0, 1)
+    ]
+    assert [one for one in columns if one] == [{f"{name} (pictures {n})" for name in "xy"} for n in (1, 2)]

@@ -24,3 +24,11 @@ def test_published_rows_stand_beside_ours_and_differ_only_where_all_agree():
     assert ours["maple, ours less published"][:2] == ["+0.93", "\N{MINUS SIGN}3.23"]
     assert "maple, ours less published" not in of("toy", (4200, 3900))
     assert "maple, ours less published" not in of("ViT-B-16/openai", (10, 10))
+
+
+def test_nothing_published_stands_beside_another_source():
+    """What was trained on Caltech101 is no row of ImageNet's table."""
+    for source, there in (("imagenet", True), ("caltech101", False)):
+        figures = {"test": 0.7, "eurosat@/data": 0.5}
+        (grid,) = grids([result("maple", source, 1, figures, protocol="cross-dataset", shots=16)])
+        assert ("maple, published" in dict(shown(grid).rows)) == there

@@ -1,13 +1,14 @@
 """Ranks and tests against scipy."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy.stats import wilcoxon
 from toy_grid import SETS, few_shot, result
 
 from polyprompt.report.averages import grids
-from polyprompt.report.grid import shown
+from polyprompt.report.grid import ranking, shown
 from polyprompt.report.significance import chance_like, compared
 
 
@@ -37,3 +38,21 @@ def test_sets_where_zeroshot_guesses_are_left_out():
     assert {column.of for _, column in chance_like(grid)} == {"noise"}
     assert {one.row.method: one.pairs for one in compared(grid)}["maple"] == 12
     assert any("left out of the test" in note for note in shown(grid).notes)
+
+
+def test_ranks_are_over_what_all_have():
+    """Whoever was tried on one set alone has no better rank for it."""
+    results = [one for one in few_shot() if one.cell.method != "coop" or one.cell.data == "pets"]
+    results += [result("kgcoop", "pets", 1, {"test": 0.55})]
+    (grid,) = grids(results)
+    ranks = {one.row.method: one.rank for one in compared(grid)}
+    assert ranks == {"maple": 1.0, "kgcoop": 2.0, "zeroshot": 3.5, "coop": 3.5}
+    (apart,) = grids([result("kgcoop", "cars", 1, {"test": 0.55}), result("zeroshot", "pets", None, {"test": 0.55})])
+    assert [cells[0] for _, cells in ranking(shown(apart))[1:]] == ["\N{EN DASH}"] * 2
+
+
+def test_zero_shot_with_another_seed_is_no_pair():
+    """Where it has seeds they decide which pictures are scored."""
+    found = [replace(one, cell=replace(one.cell, method="zeroshot", seed=1)) for one in few_shot()[:4]]
+    (grid,) = grids([*found, *few_shot()[4:]])
+    assert {one.row.method: one.pairs for one in compared(grid)}["maple"] == 4

@@ -24,6 +24,8 @@ WAYS = {
 }
 RANKS = {"median_rank": "MdR", "mean_rank": "MnR"}
 AVERAGE = "average"
+FIRST_TO_OTHERS = ("cross-dataset", "domain-generalization")
+"""Protocols in which one set is trained on, which stands apart in averages."""
 
 
 class Row(NamedTuple):
@@ -67,6 +69,8 @@ class Grid:
     shots: int | None
     figures: Mapping[tuple[Row, Column], Figure]
     results: Sequence[Result]
+    source: str | None = None
+    """The set that was trained on, where tables of one protocol have different ones."""
 
     @property
     def rows(self) -> list[Row]:
@@ -85,17 +89,20 @@ class Grid:
 
 
 def grids(results: Sequence[Result]) -> list[Grid]:
-    """Results by protocol and shots; those that know no shots stand in each grid of their protocol."""
-    kinds = dict.fromkeys((one.cell.protocol, one.cell.shots) for one in results if one.cell.shots is not None)
-    alone = dict.fromkeys(one.cell.protocol for one in results)
-    kinds |= dict.fromkeys((protocol, None) for protocol in alone if protocol not in {kind for kind, _ in kinds})
-    return [
-        _grid(protocol, shots, results) for protocol, shots in sorted(kinds, key=lambda kind: (kind[0], kind[1] or 0))
-    ]
+    """Results by protocol, source and shots; those that know no shots stand in each grid of their protocol."""
+    kinds = dict.fromkeys((*_table(one.cell), one.cell.shots) for one in results if one.cell.shots is not None)
+    alone = dict.fromkeys(_table(one.cell) for one in results)
+    kinds |= dict.fromkeys((*table, None) for table in alone if table not in {kind[:2] for kind in kinds})
+    return [_grid(*kind, results) for kind in sorted(kinds, key=lambda kind: (kind[0], kind[1] or "", kind[2] or 0))]
 
 
-def _grid(protocol: str, shots: int | None, results: Sequence[Result]) -> Grid:
-    inside = [one for one in results if one.cell.protocol == protocol and one.cell.shots in (None, shots)]
+def _table(cell: Cell) -> tuple[str, str | None]:
+    """Protocol and source: another source is another protocol, scored on sets that are called the same."""
+    return cell.protocol, set_label(cell.data) if cell.protocol in FIRST_TO_OTHERS else None
+
+
+def _grid(protocol: str, source: str | None, shots: int | None, results: Sequence[Result]) -> Grid:
+    inside = [one for one in results if _table(one.cell) == (protocol, source) and one.cell.shots in (None, shots)]
     inside.sort(key=lambda one: _order(one.cell))
     if protocol == "domainbed":
         inside += chosen(inside)
@@ -104,7 +111,7 @@ def _grid(protocol: str, shots: int | None, results: Sequence[Result]) -> Grid:
         for column, value in figures_of(one):
             row = Row(one.cell.method, label(one.cell.encoder))
             figures.setdefault((row, column), Figure()).by_seed[one.cell.seed] = value
-    return Grid(protocol, shots, figures, inside)
+    return Grid(protocol, shots, figures, inside, source)
 
 
 def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
@@ -146,7 +153,8 @@ def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, 
             name: [figures.get(column) for column in columns if column.name == name] for name in ("base", "novel")
         }
         base, novel = halves["base"], halves["novel"]
-        if all(known := [value for value in (*base, *novel) if value is not None]) and len(known) == len(base + novel):
+        known = [value for value in (*base, *novel) if value is not None]
+        if known and len(known) == len(base + novel):
             yield "base", mean(known[: len(base)])
             yield "novel", mean(known[len(base) :])
             yield "hm of averages", harmonic_mean(mean(known[: len(base)]), mean(known[len(base) :]))
@@ -154,7 +162,7 @@ def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, 
             yield "average of hms", mean(harmonic_mean(*pair) for pair in pairs)
         return
     averaged = list(columns)
-    if protocol in ("cross-dataset", "domain-generalization"):
+    if protocol in FIRST_TO_OTHERS:
         averaged = averaged[1:]  # the source stands apart
     if protocol == "single-source":
         averaged = [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]

@@ -1,20 +1,23 @@
 """Results under names that differ where they cannot be compared: other settings, other pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from polyprompt.disk.files import digest
-from polyprompt.report.averages import set_label
+from polyprompt.report.averages import label, set_label
 from polyprompt.runs.cells import Result
 
 PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
 """Settings in which results of one row may differ."""
+OWN = {"test", "base", "novel"}
+"""What is scored of a cell's own set; other sets stand under their sources."""
 
 
 def with_distinct_names(results: Sequence[Result]) -> list[Result]:
-    """The same results; one method with two groups of settings is two rows, one set with other pictures two sets."""
-    renamed = list(results)
-    for what, label, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):
+    """The same results; other weights are another encoder, other settings another row, other pictures another set."""
+    renamed = _with_distinct_encoders(results)
+    for what, kind, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):
         kinds: dict[tuple[object, ...], dict[str, int]] = {}
         for one in renamed:
             numbers = kinds.setdefault(_group(one, what), {})
@@ -22,9 +25,35 @@ def with_distinct_names(results: Sequence[Result]) -> list[Result]:
         for at, one in enumerate(renamed):
             numbers = kinds[_group(one, what)]
             if len(numbers) > 1:
-                name = f"{getattr(one.cell, what)} ({label} {numbers[decides(one)]})"
-                renamed[at] = replace(one, cell=replace(one.cell, **{what: name}))
+                renamed[at] = _marked(one, what, f" ({kind} {numbers[decides(one)]})")
     return renamed
+
+
+def _with_distinct_encoders(results: Sequence[Result]) -> list[Result]:
+    """Encoders that tables would call alike have as much of their paths as tells them apart, else a number."""
+    places: dict[str, dict[str, str]] = {}
+    for one in results:
+        places.setdefault(label(one.cell.encoder), {}).setdefault(_weights(one), one.cell.encoder)
+    names = {called: dict(zip(some, _ends(list(some.values())), strict=True)) for called, some in places.items()}
+    return [
+        replace(one, cell=replace(one.cell, encoder=names[called][_weights(one)]))
+        if len(names[called := label(one.cell.encoder)]) > 1
+        else one
+        for one in results
+    ]
+
+
+def _weights(result: Result) -> str:
+    return result.cell.inputs.get("encoder", "")
+
+
+def _ends(places: Sequence[str]) -> list[str]:
+    parts = [Path(place).parts for place in places]
+    for length in range(2, max(map(len, parts)) + 1):
+        ends = ["/".join(("…", *one[-length:])) for one in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [f"{place} (weights {number})" for number, place in enumerate(places, 1)]
 
 
 def _group(result: Result, what: str) -> tuple[object, ...]:
@@ -32,8 +61,27 @@ def _group(result: Result, what: str) -> tuple[object, ...]:
     call alike, wherever they lie."""
     cell = result.cell
     if what == "data":
-        return cell.protocol, cell.encoder, set_label(cell.data)
+        return cell.protocol, set_label(cell.data)
     return cell.protocol, cell.encoder, cell.shots, cell.method
+
+
+def _marked(result: Result, what: str, mark: str) -> Result:
+    """The same with a mark behind the name of its method, or of all sets that it tells of."""
+    cell, figures = result.cell, dict(result.figures)
+    if what == "method":
+        return replace(result, cell=replace(cell, method=cell.method + mark))
+    if test := cell.settings.get("test"):
+        cell = replace(cell, settings={**cell.settings, "test": _source_marked(str(test), mark)})
+    if isinstance(scored := figures.get("classification"), Mapping):
+        figures["classification"] = {
+            part if part in OWN else _source_marked(part, mark): scores for part, scores in scored.items()
+        }
+    return replace(result, figures=figures, cell=replace(cell, data=_source_marked(cell.data, mark)))
+
+
+def _source_marked(source: str, mark: str) -> str:
+    head, at, folder = source.partition("@")
+    return f"{head}{mark}{at}{folder}"
 
 
 def _settings(result: Result) -> str:

@@ -2,13 +2,15 @@
 
 import csv
 import io
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from polyprompt.data.messages import count
 from polyprompt.progress import duration
-from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, figures_of
+from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, averages, figures_of
 from polyprompt.report.published import Printed, published
 from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
 from polyprompt.report.words import printed
@@ -24,6 +26,8 @@ class Shown:
     rows: Sequence[tuple[str, Sequence[str]]]
     notes: Sequence[str]
     compared: Sequence[Compared]
+    names: Mapping[Row, str]
+    """What rows are called here."""
 
     @property
     def header(self) -> list[tuple[str, int]]:
@@ -45,7 +49,10 @@ def shown(grid: Grid) -> Shown:
     known = any(cell != printed(None, "") for cell in rows[0][1])
     shots = f", {grid.shots} shot{'s' * (grid.shots > 1)}" if grid.shots else ""
     tested = compared(grid) if known and len(grid.rows) > 1 else []
-    return Shown(f"{grid.protocol}{shots}", columns, rows if known else rows[1:], list(_notes(grid, theirs)), tested)
+    title = f"{grid.protocol} from {grid.source}" if grid.source else grid.protocol
+    names = {row: name_of(row, grid) for row in grid.rows}
+    notes = list(_notes(grid, theirs))
+    return Shown(f"{title}{shots}", columns, rows if known else rows[1:], notes, tested, names)
 
 
 def name_of(row: Row, grid: Grid) -> str:
@@ -82,9 +89,10 @@ def _signed(value: float | None) -> str:
 
 
 def _chance(grid: Grid, columns: Sequence[Column]) -> Iterator[tuple[Column, float | None]]:
-    classes = {column: size[1] for _, column, size in grid_sizes(grid)}
+    guessed = {column: 1 / classes for _, column, (_, classes) in grid_sizes(grid)}
+    guessed |= {Column(AVERAGE, name): value for name, value in averages(grid.protocol, grid.columns, guessed)}
     for column in columns:
-        yield column, 1 / classes[column] if column in classes else None
+        yield column, guessed.get(column)
 
 
 def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
@@ -123,13 +131,15 @@ def ranking(one: Shown) -> list[tuple[str, Sequence[str]]]:
     for who in one.compared:
         p = printed(None, "") if who.p is None else printed(who.p, ".3f") if who.p >= 0.001 else "< 0.001"
         of = printed(None, "") if not who.pairs else f"{who.better} of {who.pairs}"
-        rows.append((who.row.method, (printed(who.rank, ".2f"), of, p)))
+        rank = printed(None if math.isnan(who.rank) else who.rank, ".2f")
+        rows.append((one.names[who.row], (rank, of, p)))
     return rows
 
 
 TEST = (
-    "Rank among the rows of one encoder, 1 is best. p: Wilcoxon's signed-rank test against zero-shot on pairs of a set "
-    "and a seed, two-sided, Holm's correction; seeds of one set are not independent, so it is a lower bound."
+    "Rank among the rows of one encoder, over the figures that all of them have; 1 is best. p: Wilcoxon's signed-rank "
+    "test against zero-shot on pairs of a set and a seed, two-sided, Holm's correction; seeds of one set are not "
+    "independent, so it is a lower bound."
 )
 
 
@@ -141,8 +151,8 @@ def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
     parts = []
     for one in tables:
         names = [title_of(column) for column in one.columns]
-        parts += [f"## {one.title}", "", *_markdown([("", names), *one.rows]), ""]
-        parts += [f"{note}\n" for note in one.notes]
+        parts += [f"## {_plain(one.title)}", "", *_markdown([("", names), *one.rows]), ""]
+        parts += [f"{_plain(note)}\n" for note in one.notes]
         if one.compared:
             parts += [*_markdown(ranking(one)), "", f"{TEST}\n"]
     return "\n".join([*parts, *made_by(results)]) + "\n"
@@ -150,8 +160,15 @@ def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
 
 def _markdown(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """A table whose first row is its header."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in (name, *cells)) + " |" for name, cells in rows]
+    (_, header), *_ = rows
+    plain = [("", list(map(_plain, header))), *((_plain(name), cells) for name, cells in rows[1:])]
+    lines = ["| " + " | ".join((name, *cells)) + " |" for name, cells in plain]
     return [lines[0], "| --- |" + " ---: |" * len(rows[0][1]), *lines[1:]]
+
+
+def _plain(text: str) -> str:
+    """Text on one line that Markdown shows as it is; a line within a word means nothing there."""
+    return re.sub(r"([\\`*\[\]<>|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 def made_by(results: Sequence[Result]) -> list[str]:
@@ -182,9 +199,9 @@ def latex(tables: Sequence[Shown]) -> str:
     for one in tables:
         of = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" for name, span in one.header)
         head = " & ".join(_tex(column.name) for column in one.columns)
-        body = [rf"{_tex(name)} & {' & '.join(map(_tex, cells))} \\" for name, cells in one.rows]
+        body = [rf"{_tex_name(name)} & {' & '.join(map(_tex, cells))} \\" for name, cells in one.rows]
         parts += [
-            f"% {one.title}. {' '.join(one.notes)}",
+            " ".join(f"% {one.title}. {' '.join(one.notes)}".split()),
             rf"\begin{{tabular}}{{l{'r' * len(one.columns)}}}",
             r"\toprule",
             rf"& {of} \\",
@@ -198,7 +215,14 @@ def latex(tables: Sequence[Shown]) -> str:
     return "\n".join(parts)
 
 
+def _tex_name(name: str) -> str:
+    """A row's first cell; the row before it ends in a command that would take a star or a bracket for its own."""
+    return ("{}" if name.startswith(("*", "[")) else "") + _tex(name)
+
+
 def _tex(text: str) -> str:
     signs = {"\\": r"\textbackslash{}", printed(None, ""): "--", "\N{MINUS SIGN}": "$-$", "±": r"$\pm$", "→": r"$\to$"}
+    signs |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    signs |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}  # other signs in TeX's own fonts
     signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
     return "".join(signs.get(letter, letter) for letter in text)

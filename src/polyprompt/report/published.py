@@ -16,6 +16,8 @@ from polyprompt.values import Values
 
 ENCODERS = {"ViT-B-16/openai", "ViT-B-16-quickgelu/openai", "openai/clip-vit-base-patch16"}
 """Names of the encoder that the published rows were made with."""
+SOURCE = "imagenet"
+"""What published rows were trained on where the source is one set: from another one it is another protocol."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def _known() -> Values:
 def published(grid: Grid) -> list[Printed]:
     """The published rows for a grid's methods and sets, where there are any."""
     known = _known()
-    if grid.shots not in (None, known["shots"]):
+    if grid.shots not in (None, known["shots"]) or grid.source not in (None, SOURCE):
         return []
     methods = {row.method for row in grid.rows}
     rows = [row for row in known["protocols"].get(grid.protocol, ()) if row["method"] in methods]

@@ -24,7 +24,7 @@ class Compared:
 
     row: Row
     rank: float
-    """Mean rank among the rows of its encoder over all figures; 1 is best, equal ones share."""
+    """Mean rank among the rows of its encoder over what all of them have; 1 is best, equal ones share; else NaN."""
     better: int
     """Figures, a seed each, above zero-shot's."""
     pairs: int
@@ -41,19 +41,18 @@ def compared(grid: Grid) -> list[Compared]:
         zero = Row(ZERO_SHOT, row.encoder)
         pairs = [] if row == zero else _pairs(grid, row, zero, left_out)
         rows.append(Compared(row, ranks[row], sum(a > b for a, b in pairs), len(pairs), _p(pairs)))
-    return sorted(_holm(rows), key=lambda one: one.rank)
+    return sorted(_holm(rows), key=lambda one: (math.isnan(one.rank), one.rank))
 
 
 def mean_ranks(grid: Grid) -> dict[Row, float]:
-    """The mean over columns of each row's rank by its mean over seeds."""
+    """The mean over columns of each row's rank by its mean over seeds; NaN where no column has all rows."""
     ranks: dict[Row, list[float]] = {row: [] for row in grid.rows}
     for encoder in {row.encoder for row in grid.rows}:
+        rows = [row for row in grid.rows if row.encoder == encoder]
         for column in grid.columns:
-            known = {
-                row: figure.mean
-                for (row, of), figure in grid.figures.items()
-                if of == column and row.encoder == encoder
-            }
+            known = {row: grid.figures[row, column].mean for row in rows if (row, column) in grid.figures}
+            if len(known) < len(rows):
+                continue  # an easy set would make whoever was tried on it alone look good
             for row, value in known.items():
                 above = sum(other > value for other in known.values())
                 equal = sum(other == value for other in known.values())
@@ -93,8 +92,9 @@ def _pairs(grid: Grid, row: Row, zero: Row, left_out: set[tuple[str, Column]]) -
         if (row.encoder, column) in left_out:
             continue
         figure, other = grid.figures.get((row, column)), grid.figures.get((zero, column))
-        if figure and other:
-            pairs += [(value, other.by_seed.get(seed, other.mean)) for seed, value in figure.by_seed.items()]
+        if figure and other:  # what has a seed was scored on other pictures with another one, or described otherwise
+            theirs = {seed: other.by_seed.get(seed, other.by_seed.get(None)) for seed in figure.by_seed}
+            pairs += [(figure.by_seed[seed], value) for seed, value in theirs.items() if value is not None]
     return pairs
 
 
