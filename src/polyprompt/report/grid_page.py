@@ -14,6 +14,9 @@ from polyprompt.report.hardest import hardest
 from polyprompt.report.page import render
 from polyprompt.runs.cells import results_in
 
+FORMS = ("", ".html", ".htm", ".md", ".csv", ".tex")
+"""How the names of reports may end; without an ending it is a page."""
+
 
 def write_report(folder: Path, out: Path) -> str:
     """Writes what a grid's folder holds, in the form that `out` ends like: .html, .md, .csv, .tex.
@@ -22,8 +25,10 @@ def write_report(folder: Path, out: Path) -> str:
         its tables in Markdown, for the terminal.
 
     Raises:
-        FileError: no grid, no result, a damaged one, or the report cannot be written.
+        FileError: no grid, no result, a damaged one, no such form, or the report cannot be written.
     """
+    if out.suffix.lower() not in FORMS:
+        raise FileError(f"{out}: a report of a grid is written as {', '.join(FORMS[1:])}. Give a name that ends so.")
     results = with_distinct_names(results_in(folder))
     if not results:
         raise FileError(
@@ -32,11 +37,11 @@ def write_report(folder: Path, out: Path) -> str:
     all_grids = grids(results)
     tables = [shown(grid) for grid in all_grids]
     text = markdown(tables, results)
-    if out.suffix == ".md":
+    if out.suffix.lower() == ".md":
         write_text(out, text)
-    elif out.suffix == ".csv":
+    elif out.suffix.lower() == ".csv":
         write_text(out, comma_separated(results))
-    elif out.suffix == ".tex":
+    elif out.suffix.lower() == ".tex":
         write_text(out, latex(tables))
     else:
         page = render(
@@ -55,7 +60,7 @@ def write_report(folder: Path, out: Path) -> str:
 
 def _sections(all_grids: Sequence[Grid]) -> Iterator[dict[str, object]]:
     """A section a table; what needs all numbers of shots stands behind the last of a protocol."""
-    for _, same in groupby(all_grids, key=lambda grid: grid.protocol):
+    for _, same in groupby(all_grids, key=lambda grid: (grid.protocol, grid.source)):
         some = list(same)
         for grid in some:
             table = shown(grid)

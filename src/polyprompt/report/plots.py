@@ -134,7 +134,7 @@ def as_svg(figure: Figure, label: str) -> str:
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     head = f'<svg class="plot" role="img" aria-label="{escape(label)}"'
-    return re.sub(r"\n\s*", "\n", re.sub(r'<svg width="[^"]*" height="[^"]*"', head, svg, count=1))
+    return re.sub(r"\n\s*", "\n", re.sub(r'<svg width="[^"]*" height="[^"]*"', lambda _: head, svg, count=1))
 
 
 def _averaged(x: Sequence[float | int], y: Sequence[float | int]) -> tuple[list[float], list[float]]:
