@@ -2,12 +2,17 @@
 
 import csv
 import io
+import re
+from html import escape
 
-from toy_grid import few_shot
+import pytest
+from toy_grid import few_shot, result
 
+from polyprompt.errors import FileError
 from polyprompt.report.averages import grids
 from polyprompt.report.grid import markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
+from polyprompt.runs.cells import write_result
 
 
 def test_what_cannot_be_compared_is_said():
@@ -34,6 +39,63 @@ def test_latex_has_booktabs_and_no_bare_signs(grid_folder, tmp_path):
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert r"maple & 67.00 $\pm$ 1.00 & 77.00 $\pm$ 1.00" in text
     assert "±" not in text.replace(text.splitlines()[0], "")
+
+
+NAMES = ["*a_b*", "[100%]", "R&D", "#1", "~x", "a^b", "c:\\d", '<b>&"', "µ→é", "$x$", "{y}", "a|b"]
+
+
+@pytest.fixture
+def odd_folder(tmp_path):
+    """Methods and sets whose names mean something in each format."""
+    (tmp_path / "cells").mkdir()
+    for method, data in [*((name, NAMES[0]) for name in NAMES), *((NAMES[0], name) for name in NAMES)]:
+        one = result(method, data, 1, {"test": 0.5})
+        write_result(tmp_path / "cells" / f"{one.cell.name}.json", one)
+    return tmp_path
+
+
+def test_latex_prints_names_as_they_are(odd_folder, tmp_path):
+    write_report(odd_folder, tmp_path / "all.tex")
+    rows = (tmp_path / "all.tex").read_text().splitlines()
+    text = "\n".join(rows[1:])
+    for plain in (r"R\&D", r"\#1", r"\textasciitilde{}x", r"a\textasciicircum{}b", r"c:\textbackslash{}d", r"\{y\}"):
+        assert plain in text
+    assert r"\textless{}b\textgreater{}\&" in text
+    assert not re.search(r"(?<!\\)[%#~^]|[<>|]", text)
+    assert not any(row.startswith(("*", "[")) for row in rows)  # of the row before, these are arguments
+    assert {len(re.split(r"(?<!\\)&", row)) for row in rows if row.endswith(r"\\")} == {len(NAMES) + 2}
+
+
+def test_markdown_prints_names_as_they_are(odd_folder):
+    text = write_report(odd_folder, odd_folder / "all.md")
+    for plain in (r"\*a_b\*", r"\[100%\]", r"\<b\>&", r"a\|b", r"c:\\d", "~x"):
+        assert f"| {plain}" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {len(NAMES) + 4, 6}
+
+
+def test_the_page_prints_names_as_they_are(odd_folder, tmp_path):
+    write_report(odd_folder, tmp_path / "all.html")
+    page = (tmp_path / "all.html").read_text()
+    assert all(escape(name) in page for name in NAMES)
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize("name", ["all.pdf", "all.txt", "all.json"])
+def test_a_form_that_there_is_not(grid_folder, tmp_path, name):
+    with pytest.raises(FileError, match=r"is written as \.html, \.htm, \.md, \.csv, \.tex"):
+        write_report(grid_folder, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_an_ending_in_capitals_is_the_same_form(grid_folder, tmp_path):
+    write_report(grid_folder, tmp_path / "all.TEX")
+    assert r"\toprule" in (tmp_path / "all.TEX").read_text()
+
+
+def test_averages_have_a_chance_too():
+    (grid,) = grids(few_shot())
+    assert shown(grid).rows[0] == ("chance", ["10.00"] * 5)
 
 
 def test_markdown_rows_have_as_many_cells_as_the_header():
