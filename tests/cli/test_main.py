@@ -58,6 +58,9 @@ def test_ctrl_c_says_resume_where_there_is_one():
     with_resume = "stopped; what was finished is kept. To go on: the same again, with --resume."
     assert {"align", "adapt"} == app.RESUMABLE
     assert main.stopped(["align", "photos"]) == main.stopped(["adapt"]) == with_resume
+    assert main.stopped(["run", "few-shot"]) == (
+        "stopped; the cells that were finished are kept. To go on: the same again."
+    )
     assert main.stopped(["predict", "run", "align"]) == main.stopped([]) == main.stopped(["--help"]) == "stopped."
 
 

@@ -61,6 +61,19 @@ def test_a_worker_that_cannot_go_on_says_why_in_a_line_and_is_not_made_up_for(tm
     assert capfd.readouterr().err == said
 
 
+def deaf(folder):
+    (folder / "deaf").write_text(str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN))
+
+
+@pytest.mark.outside("process", "socket", "pickle", "import")
+def test_a_worker_leaves_interrupts_to_the_command(tmp_path):
+    """A terminal sends Ctrl-C to both; a worker would end in a traceback, in the midst of its imports."""
+    before = signal.getsignal(signal.SIGINT)
+    run(1, deaf, tmp_path, lambda: None)
+    assert (tmp_path / "deaf").read_text() == "True"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def is_there(process: int) -> bool:
     try:
         os.kill(process, 0)

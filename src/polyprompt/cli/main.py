@@ -125,4 +125,6 @@ def stopped(words: list[str]) -> str:
     app = sys.modules.get("polyprompt.cli.app")
     if app and words and words[0] in app.RESUMABLE:
         return "stopped; what was finished is kept. To go on: the same again, with --resume."
+    if words and words[0] == "run":
+        return "stopped; the cells that were finished are kept. To go on: the same again."
     return "stopped."

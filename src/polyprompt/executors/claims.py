@@ -84,10 +84,10 @@ def take(folder: Path, lease: float = LEASE) -> Claim | None:
         number = max((int(name) for name in os.listdir(folder) if name.isdecimal()), default=0)
         if number and _alive(folder / str(number), lease):
             return None
-        claim = Claim(folder, number + 1, lease, threading.Event())
+        claim, holder = Claim(folder, number + 1, lease, threading.Event()), json.dumps(_me())
         try:
             with open(folder / str(claim.number), "x") as file:
-                json.dump(_me(), file)
+                file.write(holder)  # at once: of whoever is killed before, nobody knows that he is gone
         except FileExistsError:  # another worker was quicker
             return None
     threading.Thread(target=claim.beat, daemon=True).start()

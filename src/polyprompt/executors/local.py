@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -44,8 +47,22 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
 
 def _started(job: Job, what: Path, threads: int) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, what, threads))
-    process.start()
+    with _deaf_to_interrupts():
+        process.start()
     return process
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started within do not hear Ctrl-C, which a terminal sends to all; the command ends them."""
+    if threading.current_thread() is not threading.main_thread():  # where Python sets no signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(job: Job, what: Path, threads: int) -> None:
