@@ -1,6 +1,7 @@
 """Ranks and tests against scipy."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from toy_grid import SETS, few_shot, result
 
 from polyprompt.report.averages import grids
 from polyprompt.report.grid import ranking, shown
+from polyprompt.report.grid_plots import against_zero_shot
 from polyprompt.report.significance import chance_like, compared
 
 
@@ -40,6 +42,11 @@ def test_sets_where_zeroshot_guesses_are_left_out():
     assert any("left out of the test" in note for note in shown(grid).notes)
 
 
+def test_a_half_where_zeroshot_guesses_is_named():
+    (grid,) = grids([result("zeroshot", "pets", None, {"base": 0.9, "novel": 0.1}, protocol="base-to-novel")])
+    assert "Zero-shot lies within two errors of chance on pets novel: left out of the test." in shown(grid).notes
+
+
 def test_ranks_are_over_what_all_have():
     """Whoever was tried on one set alone has no better rank for it."""
     results = [one for one in few_shot() if one.cell.method != "coop" or one.cell.data == "pets"]
@@ -49,6 +56,16 @@ def test_ranks_are_over_what_all_have():
     assert ranks == {"maple": 1.0, "kgcoop": 2.0, "zeroshot": 3.5, "coop": 3.5}
     (apart,) = grids([result("kgcoop", "cars", 1, {"test": 0.55}), result("zeroshot", "pets", None, {"test": 0.55})])
     assert [cells[0] for _, cells in ranking(shown(apart))[1:]] == ["\N{EN DASH}"] * 2
+
+
+def test_equal_means_of_other_numbers_of_seeds_share_a_rank():
+    """The mean of 7/18 and 5/18 is not 1/3 in its last bit."""
+    found = [result("zeroshot", "pets", None, {"test": 1 / 3})]
+    found += [result("coop", "pets", seed, {"test": share}) for seed, share in ((1, 7 / 18), (2, 5 / 18))]
+    (grid,) = grids(found)
+    assert {one.rank for one in compared(grid)} == {1.5}
+    drawn = against_zero_shot(grid, grid.rows[1], 1)
+    assert "1e" not in re.sub(r"<path[^>]*>|id=\S+", "", drawn)
 
 
 def test_zero_shot_with_another_seed_is_no_pair():

@@ -113,7 +113,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     precisions = {str(one.cell.settings.get("precision")) for one in grid.results if one.cell.seed is not None}
     if len(precisions) > 1:
         yield f"Rows were trained in {' and '.join(sorted(precisions))}."
-    if guessed := sorted({column.of for _, column in chance_like(grid)}):
+    if guessed := sorted({f"{column.of} {column.name}".removesuffix(" accuracy") for _, column in chance_like(grid)}):
         yield f"Zero-shot lies within two errors of chance on {', '.join(guessed)}: left out of the test."
     if theirs:
         by_source: dict[str, list[str]] = {}

@@ -136,7 +136,9 @@ def against_zero_shot(grid: Grid, row: Row, number: int) -> str | None:
     both = [column for column in grid.columns if {(row, column), (zero, column)} <= set(grid.figures)]
     if not both or row == zero:
         return None
-    gains = [100 * (grid.figures[row, column].mean - grid.figures[zero, column].mean) for column in both]
+    gains = [
+        round(100 * (grid.figures[row, column].mean - grid.figures[zero, column].mean), 9) for column in both
+    ]  # the last bits of equal means are no bar
     figure, axes = canvas(3.5, 0.5 + 0.22 * len(both))
     places = range(len(both))
     axes.barh(places, gains, color=series(number), alpha=0.85, height=0.7)
