@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
-from polyprompt.errors import ConfigError, FileError
+from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.methods import ZERO_SHOT, check_own
 from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import Precision, choose_precision
@@ -205,11 +205,43 @@ def _prints(one: Values, test_split: str, opened: Opened, print_of: Callable[[st
     return {str(role): print_of(*place) for role, place in named.items()}
 
 
+class Inputs:
+    """What cells read, as it is now; each part is looked at once."""
+
+    def __init__(self) -> None:
+        self.opened = cache(open_labels)
+        self.print_of, self.scored_print = cache(self._print_of), cache(_scored_print)
+
+    def _print_of(self, source: str, split: str | None, max_bad: int) -> str:
+        return read_labelled(self.opened(source), split, max_bad=max_bad).fingerprint()
+
+    def check(self, cell: Cell, encoder: Encoder) -> None:
+        """Refuses a cell whose figures would not be what it is called by.
+
+        Raises:
+            DataError: something was changed since the cell was planned.
+        """
+        if not cell.inputs:
+            return  # it reads nothing
+        now = {"encoder": encoder.fingerprint} | self._read(cell)
+        if changed := [role for role, print_ in cell.inputs.items() if now.get(role) != print_]:
+            what = {"encoder": cell.encoder, "descriptions": "its descriptions"}.get(changed[0], cell.data)
+            raise DataError(f"{what}: changed since this was planned; run the same again, and it is another cell")
+
+    def _read(self, cell: Cell) -> dict[str, str]:
+        if cell.task != "classify":
+            return {"data": self.scored_print(cell.task, cell.data, cell.settings["split"])}
+        settings: Json = dict(cell.settings)
+        print_of = partial(self.print_of, max_bad=settings["max_bad"])
+        read = _prints(settings, settings["test_split"], self.opened, print_of)
+        return read | fingerprints(settings["descriptions"])
+
+
 # Captions and sentences
 
 
 def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
-    prints = {source: _scored_print(rules, source, grid.split) for source in track(data, "Reading sets")}
+    prints = {source: _scored_print(rules.task, source, grid.split) for source in track(data, "Reading sets")}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for source, read in prints.items():
@@ -226,9 +258,9 @@ def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
     return cells
 
 
-def _scored_print(rules: Protocol, source: str, split: str) -> str:
+def _scored_print(task: str, source: str, split: str) -> str:
     """The fingerprint of captioned pictures, or of scored sentences."""
-    if rules.task == "retrieve":
+    if task == "retrieve":
         return read_pairs(source, split).fingerprint()
     scored = read_scored(source, split)
     return digest(*scored.first, *scored.second, *map(str, scored.scores))

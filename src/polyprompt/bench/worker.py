@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from polyprompt.bench.plan import read_plan
+from polyprompt.bench.plan import Inputs, read_plan
 from polyprompt.bench.tasks import TASKS
 from polyprompt.disk.files import make_folder, write_json
 from polyprompt.errors import ImageError, PolypromptError
@@ -31,7 +31,7 @@ def work(plan: Path, lease: float = LEASE) -> None:
     """
     keep_memory()
     folder, cells = plan.parent.parent, {cell.name: cell for cell in read_plan(plan)}
-    opened = cache(load_encoder)
+    opened, inputs = cache(load_encoder), Inputs()
     for place in (CELLS, "failures", "logs", "runs"):
         make_folder(folder / place)
     while left := _left(folder, cells):
@@ -44,7 +44,7 @@ def work(plan: Path, lease: float = LEASE) -> None:
                 if (folder / CELLS / f"{name}.json").exists():  # since it was looked for, or nobody could have it
                     claim.drop()
                     continue
-                _do(folder, cells[name], claim, opened(str(cells[name].settings["encoder"])))
+                _do(folder, cells[name], claim, opened(str(cells[name].settings["encoder"])), inputs)
         if busy:
             time.sleep(WAIT)
 
@@ -60,7 +60,7 @@ def failure_of(folder: Path, name: str) -> Path:
     return folder / "failures" / f"{name}.json"
 
 
-def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
+def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder, inputs: Inputs) -> None:
     log = folder / "logs" / f"{cell.name}.txt"
     try:
         with (
@@ -69,6 +69,7 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
             contextlib.redirect_stdout(file),
         ):
             try:
+                inputs.check(cell, encoder)
                 _put(folder, cell, claim, encoder)
             except Exception:
                 traceback.print_exc()
