@@ -62,3 +62,10 @@ def test_a_set_that_has_gone_and_one_of_many_classes_have_less_to_show():
     (found,) = hardest([one])
     assert found.matrix == ""
     assert {pictures for *_, pictures in found.classes} == {()}
+
+
+def test_a_section_is_called_by_what_is_scored():
+    """Not by the domains that were trained on."""
+    trained = "pacs:art_painting+cartoon+photo"
+    (found,) = hardest([result("coop", trained, 1, {"test": 0.5}, protocol="leave-one-domain-out", test="pacs:sketch")])
+    assert found.data == "pacs:sketch"

@@ -10,7 +10,7 @@ from polyprompt.data.items import Labelled
 from polyprompt.data.read import open_labels, read_labelled, splits_of
 from polyprompt.errors import PolypromptError
 from polyprompt.report import plots
-from polyprompt.report.averages import set_label
+from polyprompt.report.averages import column_of, set_label
 from polyprompt.report.page import jpeg
 from polyprompt.report.words import printed
 from polyprompt.runs.cells import Result
@@ -69,7 +69,8 @@ def _hard(key: tuple[str, str, str], some: Sequence[tuple[Result, Values]]) -> H
         for name in worst
     ]
     best, scores = max(some, key=lambda pair: (pair[1]["accuracy"], -(pair[0].cell.seed or 0)))
-    title = set_label(data) if part == "test" else f"{set_label(data)} {set_label(part)}"
+    scored_on = column_of(best, set_label(data), part).of  # not what was trained on, where another set is scored
+    title = scored_on if part == "test" else f"{set_label(data)} {set_label(part)}"
     return Hard(title, protocol, classes, best.cell.method, _matrix(scores, title))
 
 
