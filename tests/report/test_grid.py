@@ -2,15 +2,19 @@
 
 import csv
 import io
+import itertools
 import re
+from dataclasses import replace
 from html import escape
 
 import pytest
+import torch
 from toy_grid import few_shot, result
 
 from polyprompt.errors import FileError
-from polyprompt.report.averages import grids
-from polyprompt.report.grid import markdown, ranking, shown
+from polyprompt.evaluate.retrieval import middle, shares
+from polyprompt.report.averages import grids, retrieval_column
+from polyprompt.report.grid import guessed_retrieval, markdown, ranking, shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.runs.cells import write_result
 
@@ -96,6 +100,28 @@ def test_an_ending_in_capitals_is_the_same_form(grid_folder, tmp_path):
 def test_averages_have_a_chance_too():
     (grid,) = grids(few_shot())
     assert shown(grid).rows[0] == ("chance", ["10.00"] * 5)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_chance_in_retrieval_is_that_of_answers_in_random_order(each):
+    """Every order of six captions, counted."""
+    images, captions = 6 // each, 6
+    ways = {"text_to_image": images, "image_to_text": captions, "image_to_text_grouped": images}
+    keys = ("recall@1", "recall@5", "recall@10", "median_rank", "mean_rank")
+    retrieval = {way: dict.fromkeys(keys, 0.5) for way in ways}
+    one = result("as it is", "flickr", None, {}, protocol="retrieval")
+    figures = {"retrieval": retrieval, "images": images, "captions": captions}
+    found = guessed_retrieval(replace(one, figures=figures))
+    for way, answers in ways.items():
+        right = range(each if way == "image_to_text" else 1)
+        places = torch.tensor(
+            [1 + min(order.index(one) for one in right) for order in itertools.permutations(range(answers))]
+        )
+        expected = shares(places) | middle(places)
+        assert {key: found[retrieval_column("flickr", way, key)] for key in keys} == pytest.approx(expected)
+    (grid,) = grids([replace(one, figures=figures, cell=replace(one.cell, task="retrieve"))])
+    assert shown(grid).rows[0][0] == "chance"
+    assert shown(grid).compared == []
 
 
 def test_markdown_rows_have_as_many_cells_as_the_header():

@@ -126,12 +126,17 @@ def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
         case "retrieve":
             for way, figures in _mapping(measured["retrieval"]).items():
                 for key, value in figures.items():
-                    yield Column(f"{data}, {WAYS[way]}", RANKS.get(key, key.replace("recall@", "R@"))), value
+                    yield retrieval_column(data, way, key), value
         case "compare":
             yield Column(data, "Spearman"), float(str(measured["spearman"]))
         case _:
             for part, scores in _mapping(measured["classification"]).items():
                 yield column_of(result, data, part), scores["accuracy"]
+
+
+def retrieval_column(data: str, way: str, key: str) -> Column:
+    """Where a recall or a rank stands."""
+    return Column(f"{data}, {WAYS[way]}", RANKS.get(key, key.replace("recall@", "R@")))
 
 
 def column_of(result: Result, data: str, part: str) -> Column:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,17 @@ from itertools import groupby
 
 from polyprompt.data.messages import count
 from polyprompt.progress import duration
-from polyprompt.report.averages import AVERAGE, Column, Figure, Grid, Row, averages, figures_of
+from polyprompt.report.averages import (
+    AVERAGE,
+    Column,
+    Figure,
+    Grid,
+    Row,
+    averages,
+    figures_of,
+    retrieval_column,
+    set_label,
+)
 from polyprompt.report.published import Printed, published
 from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
 from polyprompt.report.words import printed
@@ -48,7 +60,7 @@ def shown(grid: Grid) -> Shown:
             rows.append((f"{one.method}, ours less published", [_signed(one.differences.get(c)) for c in columns]))
     known = any(cell != printed(None, "") for cell in rows[0][1])
     shots = f", {grid.shots} shot{'s' * (grid.shots > 1)}" if grid.shots else ""
-    tested = compared(grid) if known and len(grid.rows) > 1 else []
+    tested = compared(grid) if grid_sizes(grid) and len(grid.rows) > 1 else []
     title = f"{grid.protocol} from {grid.source}" if grid.source else grid.protocol
     names = {row: name_of(row, grid) for row in grid.rows}
     notes = list(_notes(grid, theirs))
@@ -89,10 +101,39 @@ def _signed(value: float | None) -> str:
 
 
 def _chance(grid: Grid, columns: Sequence[Column]) -> Iterator[tuple[Column, float | None]]:
+    """What guessing gives: one class of all, one answer of all, no correlation."""
     guessed = {column: 1 / classes for _, column, (_, classes) in grid_sizes(grid)}
+    for one in grid.results:
+        if one.cell.task == "retrieve":
+            guessed |= guessed_retrieval(one)
+        elif one.cell.task == "compare":
+            guessed |= {column: 0.0 for column, _ in figures_of(one)}
     guessed |= {Column(AVERAGE, name): value for name, value in averages(grid.protocol, grid.columns, guessed)}
     for column in columns:
         yield column, guessed.get(column)
+
+
+def guessed_retrieval(result: Result) -> dict[Column, float]:
+    """Expected recalls and ranks of answers in random order; each picture is taken to have as many captions."""
+    images, captions = (float(str(result.figures[name])) for name in ("images", "captions"))
+    guessed, measured = {}, result.figures["retrieval"]
+    assert isinstance(measured, Mapping)
+    for way, figures in measured.items():
+        answers, right = (captions, captions / images) if way == "image_to_text" else (images, 1.0)
+        missed = itertools.accumulate(
+            (max(0.0, answers - right - place) / (answers - place) for place in range(int(answers))), operator.mul
+        )
+        found = [1 - one for one in missed]
+        for key in figures:
+            column = retrieval_column(set_label(result.cell.data), way, key)
+            if key == "mean_rank":
+                guessed[column] = (answers + 1) / (right + 1)
+            elif key == "median_rank":
+                half = next(place for place, share in enumerate(found, 1) if share > 0.5 - 1e-9)
+                guessed[column] = (answers + 1) / 2 if right == 1 else float(half)
+            else:
+                guessed[column] = found[min(int(key.partition("@")[2]), len(found)) - 1]
+    return guessed
 
 
 def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
