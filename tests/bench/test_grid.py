@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import polyprompt
+from polyprompt.bench import grid as module
 from polyprompt.bench import worker
 from polyprompt.bench.grid import planned, run
 from polyprompt.bench.plan import write_plan
@@ -114,6 +115,13 @@ def test_unreadable_pictures_are_left_out_of_a_grid(settings, here, place, tmp_p
     assert "with --set max_bad=10" in failed
     some = grid.model_copy(update={"settings": {"epochs": 1, "max_bad": 1}})
     assert run(planned(some, tmp_path / "some").cells, tmp_path / "some") == []
+
+
+def test_a_grid_that_is_stopped_at_once_is_known_as_one(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "start", lambda *_: None)
+    cells = planned(settings("zero-shot"), tmp_path).cells
+    assert ["its worker was lost" in line for line in run(cells, tmp_path)] == [True]
+    assert results_in(tmp_path) == []
 
 
 def test_executors_that_are_not_there(tmp_path, not_installed, environ):

@@ -28,5 +28,5 @@ def test_what_is_kept_counts_whatever_this_machine_likes(kept, keep, tmp_path):
 @pytest.mark.parametrize("content", ['{"precision": "fp8"}', "[]", '{"precision": "fp32", "more": 1}', "{"])
 def test_what_names_no_precision_is_damage(content, tmp_path):
     (tmp_path / KEPT).write_text(content)
-    with pytest.raises(FileError, match=KEPT):
+    with pytest.raises(FileError, match=rf"{KEPT}: damaged, it names no precision\. Remove it"):
         decided(tmp_path, keep=True)

@@ -192,6 +192,16 @@ def done(polyprompt, squares, clip, tmp_path):
     return tmp_path / "done", words
 
 
+def test_a_grid_of_which_nothing_is_done_is_known_as_one(polyprompt, done):
+    folder, _ = done
+    for kept in (folder / CELLS).iterdir():
+        kept.unlink()
+    code, _, message = polyprompt("report", folder)
+    assert (code, message.splitlines()[-1]) == (
+        2, f"polyprompt: {folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
+    )  # fmt: skip
+
+
 def test_what_is_done_is_not_done_again(polyprompt, done):
     folder, words = done
     before = {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}

@@ -1,6 +1,7 @@
 """Results of a grid on disk: what decides a cell's name, and that an altered result is none."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,16 @@ def test_altered_results_are_refused(written, tmp_path, spoil):
         read_result(path)
     with pytest.raises(FileError, match=path.name):
         results_in(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[" * 100_000, "nan"])
+def test_damage_is_told_with_the_way_out(written, tmp_path, content):
+    _, path = written
+    if content == "nan":
+        content = re.sub(rb'"seconds": [0-9.]+', b'"seconds": NaN', path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"damaged, this is no result of a grid\. Remove it; the next run makes it"):
+        read_result(path)
 
 
 def test_results_of_another_version_are_none_and_told(written, tmp_path, capsys):

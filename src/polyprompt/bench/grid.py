@@ -10,10 +10,10 @@ from polyprompt.bench.plan import cells_of, write_plan
 from polyprompt.bench.precision import decided
 from polyprompt.bench.settings import GridSettings
 from polyprompt.bench.worker import failure_of, title, work
-from polyprompt.disk.files import read_json, writing
+from polyprompt.disk.files import make_folder, read_json, writing
 from polyprompt.executors import Executor, start
 from polyprompt.progress import progress, say
-from polyprompt.runs.cells import Cell, done_in, results_in
+from polyprompt.runs.cells import CELLS, Cell, done_in, results_in
 from polyprompt.runs.folder import check_place
 from polyprompt.runs.load import load_encoder
 
@@ -82,6 +82,7 @@ def run(cells: Sequence[Cell], folder: Path, *, executor: Executor = "local", wo
     Raises:
         ConfigError: the executor is not there. FileError: the folder cannot be written.
     """
+    make_folder(folder / CELLS)  # by which the folder is known as a grid's, whatever comes between
     plan, names = write_plan(folder, cells), {cell.name for cell in cells}
     for name in names:  # they are tried again; of other runs in this folder nothing is taken away
         with writing(failure := failure_of(folder, name)):

@@ -3,11 +3,12 @@
 A measurement of another moment, or on another machine, may come out differently, and every cell would be another one.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import get_args
 
-from polyprompt.disk.files import make_folder, read_json, write_json, writing
+from polyprompt.disk.files import make_folder, read_bytes, write_json, writing
 from polyprompt.errors import FileError
 from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.runs.cells import CELLS, results_in
@@ -39,7 +40,10 @@ def decided(folder: Path, *, keep: bool) -> Precision:
                 pass
             finally:
                 temporary.unlink()
-    content = read_json(path)
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError):
+        content = None
     for precision in get_args(Precision):
         if content == {"precision": precision}:
             return precision

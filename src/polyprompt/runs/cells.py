@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from polyprompt.disk.files import digest, json_text, read_bytes, read_json, write_text
+from polyprompt.disk.files import digest, json_text, read_bytes, write_text
 from polyprompt.errors import FileError
 from polyprompt.progress import say
 
@@ -74,16 +74,17 @@ def read_result(path: Path) -> Result:
     Raises:
         FileError: it is damaged or was altered, or is not one.
     """
-    content = read_json(path)
+    written = read_bytes(path)
     try:
+        content = json.loads(written)
         stated, version = content.pop("sha256"), content.pop("figures_version")
         cell = Cell(**content.pop("cell"))
         result = Result(cell, **content)
-    except (AttributeError, KeyError, TypeError):
+        as_written = stated == _hash(asdict(result)) and written == _text(path, result, version).encode()
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):  # or no JSON at all
         raise FileError(
             f"{path}: damaged, this is no result of a grid. Remove it; the next run makes it again."
         ) from None
-    as_written = stated == _hash(asdict(result)) and read_bytes(path) == _text(path, result, version).encode()
     if not as_written or (version == FIGURES) != (path.stem == cell.name):  # a cell's name says the version, too
         raise FileError(f"{path}: damaged or altered, it has not the hash that it names. Remove it and run again.")
     return result
