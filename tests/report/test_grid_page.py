@@ -27,3 +27,11 @@ def test_the_page_and_the_command(grid_folder, capsys, typed, cd):
 def test_a_folder_that_is_no_grid(tmp_path):
     with pytest.raises(FileError, match="not the folder of a grid"):
         write_report(tmp_path, tmp_path / "page.html")
+
+
+def test_names_of_rows_stay_in_sight_beside_wide_tables(grid_folder, tmp_path):
+    """The averages stand last; a long name leaves room for figures on a telephone."""
+    write_report(grid_folder, tmp_path / "all.html")
+    page = (tmp_path / "all.html").read_text()
+    assert ".wide th:first-child { position: sticky; left: 0;" in page
+    assert "tbody th { min-width: 7rem; overflow-wrap: anywhere; }" in page
