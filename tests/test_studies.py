@@ -158,11 +158,26 @@ def test_every_class_has_sentences_of_its_own(study, name, classes):
     assert len(set(sentences)) == len(sentences)
 
 
-def test_tasks_together_and_each_alone_learn_from_the_same(study):
-    runs = {name: checked(AdaptSettings, {"name": name} | values) for name, values in study("tasks").runs().items()}
-    together = runs.pop("together")
-    assert [together.data, *together.task] == [one.data for one in runs.values()]
-    assert len({one.model_dump_json(exclude={"name", "data", "task"}) for one in (together, *runs.values())}) == 1
+def test_tasks_together_and_each_alone_learn_alike(study):
+    tasks = study("tasks")
+    sets = [tasks.DOMAINS, *([domain] for domain in tasks.DOMAINS)]
+    runs = [checked(AdaptSettings, {"name": ""} | tasks.values(*some, rate=0.5)) for some in sets]
+    assert [[one.data, *one.task] for one in runs] == sets
+    assert len({one.model_dump_json(exclude={"data", "task"}) for one in runs}) == 1
+    assert {one.rate for one in runs} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("found", "more"),
+    [
+        ({5.0: 0.3, 50.0: 0.4, 500.0: 0.2}, ()),
+        ({5.0: 0.4, 50.0: 0.3, 500.0: 0.2}, (0.5,)),
+        ({5.0: 0.2, 50.0: 0.3, 500.0: 0.4}, (5000.0,)),
+        ({0.5: 0.4, 5.0: 0.4, 50.0: 0.3}, ()),
+    ],
+)
+def test_rates_of_grids_go_on_beyond_an_end_that_is_the_best(study, found, more):
+    assert study("grids").beyond(found) == more
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(9.0, "above"), (1.0, "within the spread"), (-9.0, "below")])
