@@ -98,7 +98,9 @@ def commands(rounds: int) -> list[dict]:
         for caches, spent in times.items():
             ratios = [b / a for a, b in zip(spent["ours"], spent["theirs"], strict=True)]
             time = {"seconds": spent, "ratio": statistics.median(ratios), "ratios": ratios}
-            found.append({"caches": caches, "cells": len(METHODS) * len(SEEDS), "largest_difference": differ, "time": time})
+            found.append(
+                {"caches": caches, "cells": len(METHODS) * len(SEEDS), "largest_difference": differ, "time": time}
+            )
     return found
 
 
