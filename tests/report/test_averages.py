@@ -27,6 +27,15 @@ def test_averages_are_those_that_papers_print():
     assert averages == {"base": 82.28, "novel": 75.14, "hm of averages": 78.55, "average of hms": 78.27}
 
 
+def test_an_accuracy_of_0_counts():
+    sets = (("pets", {"base": 0.5, "novel": 0.0}), ("cars", {"base": 0.9, "novel": 0.6}))
+    (grid,) = grids([result("coop", name, 1, halves, protocol="base-to-novel", shots=16) for name, halves in sets])
+    means = grid.means(Row("coop", "toy"))
+    averages = {column.name: value for column, value in means.items() if column.of == "average"}
+    expected = {"base": 0.7, "novel": 0.3, "hm of averages": 0.42, "average of hms": 0.36}
+    assert averages == pytest.approx(expected)
+
+
 def test_seeds_first_then_sets_and_no_mean_with_a_gap():
     results = few_shot()
     (grid,) = grids(results)
