@@ -69,6 +69,18 @@ def test_ones_own_domains_are_one_family(tmp_path):
         joined(["a", "b"])
 
 
+@pytest.mark.parametrize("data", [["pacs", "eurosat"], ["EuroSAT@there", "a", "b"], ["flickr8k"]])
+def test_a_set_without_domains_is_not_passed_over(data):
+    with pytest.raises(ConfigError, match=r"^(eurosat|EuroSAT@there|flickr8k): has no domains; give a set with"):
+        families(data)
+
+
+def test_ones_own_folder_may_be_called_like_a_set(tmp_path, cd):
+    (tmp_path / "dtd").mkdir()
+    cd(tmp_path)
+    assert families(["dtd", "b"]) == [["dtd", "b"]]
+
+
 def test_cells_of_domains(settings, pacs):
     """Training pictures are drawn from the sources, all of a target is scored."""
 

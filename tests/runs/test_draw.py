@@ -9,7 +9,7 @@ from toy_adapt import COLOURS, EACH, quick
 
 from polyprompt.data.read import read_labelled
 from polyprompt.errors import ConfigError, DataError
-from polyprompt.runs.draw import draw
+from polyprompt.runs.draw import draw, read_sets
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -72,3 +72,25 @@ def test_split_folders_without_a_test_ask_which_one_is_scored(photos, tmp_path):
     drawn, held = draw(quick(tmp_path / "sets", test_split="val"))
     assert drawn.class_names == held.class_names == tuple(sorted(COLOURS))
     assert {picture.key.split("/")[0] for picture in held.pictures} == {"val"}
+
+
+@pytest.mark.parametrize("empty", ["train", "test"])
+def test_a_split_without_pictures_is_told_by_its_name(photos, tmp_path, empty):
+    shutil.copytree(photos, tmp_path / "eurosat/2750")
+    entries = [[f"{name}/{i}.png", label, name] for label, name in enumerate(COLOURS) for i in range(EACH)]
+    full = {"train": entries[::2], "val": [], "test": entries[1::2]}
+    for splits in (full | {empty: []}, {name: listed for name, listed in full.items() if name != empty}):
+        (tmp_path / "eurosat/split_zhou_EuroSAT.json").write_text(json.dumps(splits))
+        with pytest.raises(DataError, match=rf"^eurosat:{empty}: no pictures in it"):
+            draw(quick(f"eurosat@{tmp_path}"))
+
+
+def test_halves_of_one_class_are_told(photos, tmp_path):
+    for name in list(COLOURS)[:3]:
+        shutil.copytree(photos / name, tmp_path / name)
+    with pytest.raises(DataError, match="of its 3 classes 1 is novel; telling classes apart needs two in each half"):
+        read_sets(quick(tmp_path, protocol="base-to-novel"))
+    shutil.copytree(photos / list(COLOURS)[3], tmp_path / list(COLOURS)[3])
+    drawn, tests = read_sets(quick(tmp_path, protocol="base-to-novel"))
+    assert drawn.class_names == tests["base"].class_names
+    assert len(tests["novel"].class_names) == 2

@@ -5,6 +5,7 @@ arXiv:2007.01434), image-text and video-text retrieval, semantic similarity of s
 in report/averages.py.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -179,19 +180,25 @@ def protocol(name: str) -> Protocol:
 
 
 def families(data: Sequence[str]) -> list[list[str]]:
-    """The domains of each set of the catalogue that has some; sources of one's own are one family together.
+    """The domains of each set of the catalogue; sources of one's own are one family together.
 
     Raises:
-        ConfigError: fewer than two domains.
+        ConfigError: a set of the catalogue without domains, or fewer than two.
     """
     domains: list[list[str]] = []
+    own: list[str] = []
     for source in data:
         head, at, folder = source.partition("@")
         known = catalog.known(head)
-        if known and catalog.entry(known).parts:
-            domains.append([f"{known}:{part}{at}{folder}" for part in catalog.entry(known).parts])
-    if sources := [source for source in data if not catalog.known(source.partition("@")[0])]:
-        domains.append(sources)
+        parts = catalog.entry(known).parts if known else ()
+        if known and parts:
+            domains.append([f"{known}:{part}{at}{folder}" for part in parts])
+        elif known and not os.path.exists(source):
+            raise ConfigError(f"{source}: has no domains; give a set with domains, such as pacs, or leave it out")
+        else:
+            own.append(source)
+    if own:
+        domains.append(own)
     if not domains or min(map(len, domains)) < 2:
         raise ConfigError(f"data is {', '.join(data)}; give a set with domains, such as pacs, or two sources or more")
     return domains

@@ -11,7 +11,7 @@ from polyprompt.data.fewshot import base_and_novel, few_shot, hold_out, without
 from polyprompt.data.items import Labelled
 from polyprompt.data.read import open_labels, read_labelled, splits_of
 from polyprompt.data.source import Source
-from polyprompt.errors import ConfigError, UnknownNameError
+from polyprompt.errors import ConfigError, DataError, UnknownNameError
 from polyprompt.runs.settings import AdaptSettings
 
 Opened = Callable[[str], Source]
@@ -26,17 +26,22 @@ def read_sets(settings: AdaptSettings, opened: Opened | None = None) -> tuple[La
         opened: `open_labels`, in a form that opens each source once for several calls.
 
     Raises:
-        DataError: too few pictures, classes that do not fit. ConfigError: nothing would be left to score.
+        DataError: no or too few pictures, classes that do not fit. ConfigError: nothing would be left to score.
     """
     opened = opened or cache(open_labels)
     drawn, held = draw(settings, opened)
     also = {source: opened(source) for source in settings.also}
     read = partial(read_labelled, max_bad=settings.max_bad)
-    tests = {source: read(one, _test_split(one, settings)) for source, one in also.items()}
+    tests = {source: _filled(read(one, _test_split(one, settings))) for source, one in also.items()}
     if settings.protocol != "base-to-novel":
         return drawn, {"test": held} | tests
     base, novel = base_and_novel(held)
-    return base_and_novel(drawn)[0], {"base": base, "novel": novel} | tests
+    if len(novel.class_names) < 2:
+        raise DataError(
+            f"{settings.data}: of its {len(held.class_names)} classes {len(novel.class_names)} is novel; telling "
+            "classes apart needs two in each half, so base-to-novel takes four or more"
+        )
+    return _filled(base_and_novel(drawn)[0]), {"base": _filled(base), "novel": _filled(novel)} | tests
 
 
 def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
@@ -59,7 +64,7 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
     source = opened(settings.data)
     splits = splits_of(source)
     read = partial(read_labelled, max_bad=settings.max_bad)
-    pool, held = read(source, settings.train_split if splits else None), None
+    pool, held = _filled(read(source, settings.train_split if splits else None)), None
     if settings.domainbed:
         if settings.test is None:
             raise ConfigError("domainbed: no domain is named that is left out; give it with --test pacs:sketch")
@@ -67,10 +72,10 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
     if settings.test is not None:
         test = opened(settings.test)
         held = read(test, _test_split(test, settings), class_names=pool.class_names)
-        held = in_and_out(held, settings.test, settings.seed)[0] if settings.domainbed else held
+        held = _filled(in_and_out(held, settings.test, settings.seed)[0] if settings.domainbed else held)
     elif splits:
         try:
-            held = read(source, settings.test_split, class_names=pool.class_names)
+            held = _filled(read(source, settings.test_split, class_names=pool.class_names))
         except UnknownNameError as error:
             raise ConfigError(f"{error} Say which one is scored: --set test_split=NAME") from None
     elif settings.held_out is not None:
@@ -85,6 +90,17 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
             "fewer shots, --set held_out=0.2, or other pictures with --test."
         )
     return drawn, held
+
+
+def _filled(data: Labelled) -> Labelled:
+    """The same, if there are pictures in it.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not data.pictures:
+        raise DataError(f"{data.name}: no pictures in it, and there must be some; look at the list that names them")
+    return data
 
 
 def _test_split(source: Source, settings: AdaptSettings) -> str | None:
