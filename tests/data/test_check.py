@@ -40,6 +40,20 @@ def test_missing_and_unreadable_pictures(root):
     assert "cannot be read" not in result(check("eurosat", root.path, sample=0))["test"]
 
 
+def test_the_sample_lies_evenly_over_the_whole_split(root):
+    names = [f"Forest/{i}.jpg" for i in range(19)]
+    root.pictures(*(f"eurosat/2750/{name}" for name in names))
+    entries = [[name, 0, "Forest"] for name in names]
+    root.json("eurosat/split_zhou_EuroSAT.json", {"train": [["River/0.jpg", 1, "River"]], "val": [], "test": entries})
+    opened = set()
+    for i, name in enumerate(names):
+        root.pictures(f"eurosat/2750/{name}", data=b"")
+        opened |= {i} if "cannot be read" in result(check("eurosat", root.path, sample=10))["test"] else set()
+        root.pictures(f"eurosat/2750/{name}")
+    assert len(opened) == 10
+    assert max(opened) - min(opened) >= 16
+
+
 def test_a_set_that_is_not_there_says_where_it_was_looked_for(root):
     for one in check("dtd", root.path):
         assert f"dtd: not there; looked for {root.path}/dtd or {root.path}/dtd10" in one.result

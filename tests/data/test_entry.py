@@ -30,6 +30,16 @@ def test_a_set_lies_below_a_root_or_is_the_root(tmp_path, monkeypatch):
     assert entry.folder("x", tmp_path) == tmp_path / "first"
 
 
+def test_a_root_that_is_called_like_the_last_folder_alone_is_not_the_set(tmp_path, monkeypatch):
+    entry = replace(PLAIN, folders=("first", "a/second", "."))
+    (tmp_path / "b" / "second").mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"looked for {tmp_path}/b/second/first or {tmp_path}/b/second/a/second\."):
+        replace(entry, folders=("first", "a/second")).folder("x", tmp_path / "b" / "second")
+    (tmp_path / "first" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "first" / "inner")
+    assert entry.folder("x", Path("..")).resolve() == tmp_path / "first"
+
+
 def test_parts_are_found_whatever_their_case_and_joined():
     assert PARTS.part("x", "photo") == "Photo"
     assert PARTS.part("x", "SKETCH+photo") == "sketch+Photo"

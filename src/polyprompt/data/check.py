@@ -78,8 +78,8 @@ def _faults(entry: Entry, rows: list[Row], whole: bool) -> Iterator[str]:
 
 
 def _unreadable(pictures: list[Picture], sample: int) -> list[str]:
-    step = max(len(pictures) // sample, 1) if sample else len(pictures) + 1
-    _, bad = readable_ones(pictures[::step][:sample])
+    most = min(sample, len(pictures))
+    _, bad = readable_ones([pictures[i * len(pictures) // most] for i in range(most)])
     return [f"{count(len(bad), 'picture')} of the sample cannot be read ({bad[0]})"] if bad else []
 
 

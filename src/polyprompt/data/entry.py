@@ -3,6 +3,7 @@
 A set is one file in `catalog/` with an `ENTRY`; its name is the file's, with - for _.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ class Entry:
             DataError: it is not there; the message says where it was looked for.
         """
         candidates = [root / place for place in self.folders]
-        if root.absolute().name in {Path(place).name for place in self.folders}:
+        if any(_ends(Path(os.path.abspath(root)), Path(place)) for place in self.folders):
             candidates.append(root)
         if (folder := first_there(candidates)) is None:
             places = " or ".join(str(place) for place in candidates)
@@ -129,3 +130,8 @@ class Entry:
             return None if None in numbers else sum(one or 0 for one in numbers)
         names = [f"{part}/{split}", split, part, ""]
         return next((counts[name] for name in names if name in counts), None)
+
+
+def _ends(path: Path, place: Path) -> bool:
+    """Whether a path ends as a place below a root does: .../fgvc-aircraft-2013b/data, not any folder "data"."""
+    return bool(place.parts) and path.parts[-len(place.parts) :] == place.parts

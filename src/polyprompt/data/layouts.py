@@ -16,7 +16,6 @@ from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow, name_in, text_of
 from polyprompt.data.text_files import text_in
-from polyprompt.disk.files import check_regular
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
 from polyprompt.values import Plain
@@ -283,12 +282,7 @@ def suite(table: Path, task: str) -> Iterator[ScoredRow]:
 
 def _scored_lines(file: Path) -> Iterator[ScoredRow]:
     gold = file.with_name(file.name.replace("STS.input.", "STS.gs."))
-    try:
-        check_regular(file)
-        check_regular(gold)
-        sentences, scores = (place.read_text(encoding="utf-8").removesuffix("\n").split("\n") for place in (file, gold))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read with its scores {gold.name} ({error})") from None
+    sentences, scores = (text_in(place).removesuffix("\n").split("\n") for place in (file, gold))
     if len(sentences) != len(scores):
         raise DataError(f"{file}: {len(sentences)} lines, but {gold.name} has {len(scores)}; both must be whole")
     for number, (line, score) in enumerate(zip(sentences, scores, strict=True), 1):

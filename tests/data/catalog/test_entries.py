@@ -415,6 +415,20 @@ def test_semevals_files_without_the_pairs_that_have_no_score(root):
         read_scored("sts15")
 
 
+def test_semevals_files_as_windows_saves_them(root, capsys):
+    for folder, mark, end in (("STS12", "", "\n"), ("STS13", "\ufeff", "\r\n")):
+        place = f"STS/{folder}-en-test"
+        root.file(f"{place}/STS.input.a.txt", f"{mark}a dog\ta cat{end}x\ty{end}")
+        root.file(f"{place}/STS.gs.a.txt", f"{mark}1.5{end}5{end}")
+    windows = read_scored("sts13", "test")
+    assert (windows.first, windows.second, windows.scores) == (("a dog", "x"), ("a cat", "y"), (1.5, 5.0))
+    assert windows.first == read_scored("sts12", "test").first
+    gold = root.path / "STS/STS12-en-test/STS.gs.a.txt"
+    gold.unlink()
+    with pytest.raises(DataError, match=rf"^{gold}: no such file$"):
+        read_scored("sts12")
+
+
 def test_stsb_and_sick(root):
     root.file("stsbenchmark/sts-dev.csv", 'main\tMSRvid\t2012\t1\t5.000\tA "plane\tAn air plane\textra\n')
     assert read_scored("stsb", "dev").scores == (5.0,)
@@ -423,6 +437,9 @@ def test_stsb_and_sick(root):
     assert read_scored("sickr", "test").first == ("x",)
     root.file("SICK/SICK.txt", f"{head}\n1\tA kid\tA child\tNEUTRAL\thigh\tTRAIN\n")
     with pytest.raises(DataError, match=r"SICK.txt, line 2: the score is 'high'; give a number"):
+        read_scored("sickr")
+    root.file("SICK/SICK.txt", f"{head.replace('_A', 'A')}\n1\tA kid\tA child\tNEUTRAL\t4\tTRAIN\n")
+    with pytest.raises(DataError, match=r"SICK.txt, line 2: sentence_A is None; give a text"):
         read_scored("sickr")
 
 

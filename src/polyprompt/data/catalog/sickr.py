@@ -6,7 +6,7 @@ from pathlib import Path
 from polyprompt.data.entry import Entry
 from polyprompt.data.layouts import suite
 from polyprompt.data.readers import tables
-from polyprompt.data.rows import ScoredRow
+from polyprompt.data.rows import ScoredRow, text_of
 from polyprompt.errors import DataError
 
 SPLITS = {"TRAIN": "train", "TRIAL": "dev", "TEST": "test"}
@@ -24,7 +24,8 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
         if (split_name := SPLITS.get(cells.get("SemEval_set", ""))) is None:
             raise DataError(f"{where}: SemEval_set is {cells.get('SemEval_set')!r}; must be TRAIN, TRIAL or TEST")
         score = tables.number(cells.get("relatedness_score"), where)
-        yield ScoredRow(where, cells["sentence_A"], cells["sentence_B"], score, split_name)
+        first, second = (text_of(cells.get(name), name, where) for name in ("sentence_A", "sentence_B"))
+        yield ScoredRow(where, first, second, score, split_name)
 
 
 ENTRY = Entry(
