@@ -18,8 +18,8 @@ from polyprompt.data.messages import count, say_once
 from polyprompt.data.readers import Reader
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
-from polyprompt.data.splits import chosen, in_split, merged, warn_of_leaks
-from polyprompt.errors import BadPicturesError, DataError
+from polyprompt.data.splits import chosen, in_split, merged, own_name, warn_of_leaks
+from polyprompt.errors import BadPicturesError, DataError, UnknownNameError
 
 
 def read_pairs(
@@ -49,7 +49,7 @@ def read_pairs(
     if split is None:
         warn_of_leaks(opened.name, opened.place, rows)
     else:
-        rows = in_split(opened.name, opened.place, rows, split)
+        rows = _captions_in(opened, rows, split)
     pairs = pairs_of(name, opened.place, rows, max_bad)
     if max_bad:
         pairs = skip_unreadable(pairs, max_bad)
@@ -185,6 +185,23 @@ def _without_unreadable(data: Labelled, max_bad: int) -> Labelled:
     if len(data.skipped) + len(bad) > max_bad:
         raise BadPicturesError(data.name, [*data.skipped, *bad], max_bad)
     return data.without(set(range(len(data.pictures))) - set(good), bad)
+
+
+def _captions_in(opened: Source, rows: Sequence[Row], split: str) -> list[Row]:
+    """The rows of a split of captions.
+
+    Raises:
+        UnknownNameError: there is no such split. DataError: an official one, of which nothing is there.
+    """
+    try:
+        return in_split(opened.name, opened.place, rows, split)
+    except UnknownNameError:
+        if not opened.splits or not all(own_name(opened.name, one, opened.splits) for one in split.split("+")):
+            raise
+        raise DataError(
+            f"{opened.name}: nothing of its split {split!r} is there ({opened.place}); `polyprompt data check` says "
+            "what is missing"
+        ) from None
 
 
 def _in_split(opened: Source, rows: Sequence[Row], split: str | None) -> list[Row]:

@@ -371,6 +371,29 @@ def test_msrvtt_has_two_protocols(root):
         read_pairs("msrvtt", "test")
 
 
+def test_clips_that_two_of_msrvtts_files_have_are_read_once(root, capsys):
+    msrvtt(root)
+    whole = captions(read_pairs("msrvtt:full", "train+val+test"))
+    files = [
+        json.loads((root.path / f"msrvtt/{name}_videodatainfo.json").read_text()) for name in ("train_val", "test")
+    ]
+    assert "in several files" not in capsys.readouterr().err
+    root.json("msrvtt/MSRVTT_data.json", {part: files[0][part] + files[1][part] for part in ("videos", "sentences")})
+    assert sorted(captions(read_pairs("msrvtt:full", "train+val+test"))) == sorted(whole)
+    assert len(read_pairs("msrvtt:1k-a", "train").captions) == 6
+    told = capsys.readouterr().err
+    assert "msrvtt: 4 clips are in several files; read is video2 from MSRVTT_data.json, not test_video" in told
+
+
+def test_a_split_of_which_nothing_is_there(root):
+    msrvtt(root)
+    (root.path / "msrvtt/test_videodatainfo.json").unlink()
+    with pytest.raises(DataError, match=rf"^msrvtt:full: nothing of its split 'test' is there \(msrvtt in {root.path}"):
+        read_pairs("msrvtt:full", "test")
+    with pytest.raises(UnknownNameError, match=r"no split of msrvtt:full is called 'tset'. Did you mean 'test'"):
+        read_pairs("msrvtt:full", "tset")
+
+
 def test_msvd_is_read_from_text_and_never_from_a_pickle(root):
     for split, name in (("train", "a_0_5"), ("val", "b_1_6"), ("test", "c-_2_7")):
         root.file(f"msvd/{split}_list.txt", f"{name}\n").file(f"msvd/YouTubeClips/{name}.avi", b"clip")

@@ -5,13 +5,14 @@ validate. Its val is empty in the literature: tune on a part of train. The capti
 CLIP4Clip's `MSRVTT_data.json`, which holds both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from polyprompt.data.entry import Entry
-from polyprompt.data.files import Places, matching
+from polyprompt.data.files import Places, folder_name, matching
 from polyprompt.data.json_files import content, field
 from polyprompt.data.layouts import video_of
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.readers.tables import records
 from polyprompt.data.rows import Row
 from polyprompt.errors import DataError
@@ -29,11 +30,11 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         raise DataError(f"{folder}: no JSON with videos and sentences in it (train_val_videodatainfo.json, ...)")
     places = Places(folder, *VIDEOS)
     if part == "full":
-        yield from (row for file in releases for row in _sentences(file, places))
+        yield from _told_once(folder, releases, places)
         places.warn()
         return
     test = {row.key: row for row in _test_1ka(folder, places)}
-    for row in (row for file in releases for row in _sentences(file, places)):
+    for row in _told_once(folder, releases, places):
         if split == "train-7k" and row.split != "test":
             yield _named(row, "train-7k")
         elif split != "train-7k" and row.key not in test:
@@ -45,6 +46,23 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
 def _is_release(file: Path) -> bool:
     data = content(file)
     return isinstance(data, dict) and "videos" in data and "sentences" in data
+
+
+def _told_once(folder: Path, files: Sequence[Path], places: Places) -> Iterator[Row]:
+    """The sentences of all files; those of a clip that several have (the release, and CLIP4Clip's) from the first."""
+    first: dict[str, Path] = {}
+    again: dict[str, str] = {}
+    for file in files:
+        for row in _sentences(file, places):
+            if (taken := first.setdefault(row.key, file)) is file:
+                yield row
+            else:
+                again[row.key] = f"{row.key} from {taken.name}, not {file.name}"
+    if again:
+        number = count(len(again), "clip is", "clips are")
+        say_once(
+            str(folder), f"{folder_name(folder)}: {number} in several files; read is {some([*again.values()], 1)}."
+        )
 
 
 def _sentences(file: Path, places: Places) -> Iterator[Row]:
