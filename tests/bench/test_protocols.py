@@ -92,6 +92,40 @@ def test_cells_of_domains(settings, pacs):
         assert cell.settings["test"].split("@")[0] not in cell.settings["data"]
 
 
+@pytest.fixture
+def published(tmp_path):
+    """Two published sets of three classes."""
+    root = Root(tmp_path)
+    for name, place, file in (("eurosat", "2750", "EuroSAT"), ("dtd", "images", "DescribableTextures")):
+        listed = []
+        for label, word in enumerate(("ant", "bee", "cow")):
+            root.file(f"{name}/{place}/{word}.jpg", picture((90 * label, len(name), 0), size=(16, 16)))
+            listed.append([f"{word}.jpg", label, word])
+        root.json(f"{name}/split_zhou_{file}.json", {"train": listed, "val": [], "test": listed})
+    return tmp_path
+
+
+def test_zero_shot_has_the_published_prompt_of_each_set(settings, place, published):
+    """Of a set of one's own, where one is given, and where sets with several are scored together: the usual one."""
+    sets = tuple(f"{name}@{published}" for name in ("eurosat", "dtd"))
+    usual = ["a photo of a {}."]
+
+    def prompts(name, **values):
+        grid = settings(name, seeds=[1], methods=values.pop("methods", ())).model_copy(update={"data": sets} | values)
+        cells = cells_of(grid, lambda name: toy_encoder("clip"))
+        return [cell.settings["method"]["templates"] for cell in cells if "templates" in cell.settings["method"]]
+
+    own = [["a centered satellite photo of {}."], ["{} texture."]]
+    assert prompts("zero-shot") == own
+    assert prompts("few-shot", shots=(1,)) == own
+    assert prompts("zero-shot", data=(str(place / "split"),)) == [usual]
+    assert prompts("zero-shot", settings={"method": {"templates": ["{}!"]}}) == [["{}!"], ["{}!"]]
+    assert prompts("few-shot", shots=(1,), methods=({"name": "zeroshot", "called": "plain", "templates": usual},)) == [
+        *own, usual, usual,
+    ]  # fmt: skip
+    assert prompts("cross-dataset") == [usual]
+
+
 def test_aspect_weights_are_fixed_or_chosen_on_val(settings, place, tmp_path):
     """Where there is no val, there is no row of chosen ones."""
 

@@ -97,3 +97,17 @@ def test_other_pictures_are_another_set_wherever_they_are_told(protocol, source)
         for number in (0, 1)
     ]
     assert [one for one in columns if one] == [{f"{name} (pictures {n})" for name in "xy"} for n in (1, 2)]
+
+
+def test_zero_shot_with_the_prompt_of_each_set_is_one_row():
+    """One with another prompt is another row."""
+
+    def row(data, prompt):
+        one = result("zeroshot", data, None, {"test": 0.5})
+        return replace(one, cell=replace(one.cell, settings={"method": {"name": "zeroshot", "templates": [prompt]}}))
+
+    published = [row("eurosat@there", "a centered satellite photo of {}."), row("mine", "a photo of a {}.")]
+    found = with_distinct_names([*published, row("pacs:photo", "a photo of a {}.")])
+    assert {one.cell.method for one in found} == {"zeroshot"}
+    found = with_distinct_names([*published, row("eurosat@there", "a photo of {}.")])
+    assert [one.cell.method for one in found] == [f"zeroshot (settings {i})" for i in (1, 1, 2)]

@@ -98,7 +98,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     shots = grid.shots or rules.shots
     methods = [_named(one) for one in (*rules.anchors, *(one for one in grid.methods if one not in rules.anchors))]
     ways = [
-        (called, count, _settings(grid, rules, method, training, count))
+        (called, count, _settings(grid, rules, method, training, count), _leaves_prompt(grid, method, training))
         for (called, method, training), count in itertools.product(methods, shots)
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
@@ -114,7 +114,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
-        for called, count, same in ways:
+        for called, count, same, prompted in ways:
             untrained = same.method["name"] == ZERO_SHOT and not rules.seeded  # its pictures do not matter
             once = untrained and not is_random(same.descriptions)  # nor does its seed
             if untrained and count != shots[0]:
@@ -130,6 +130,8 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                 if called == TUNED and same.val_split not in splits[str(one["data"])]:
                     continue  # nothing to choose on
                 varied = one | {"encoder": absolute(name), "name": called, "seed": seed}
+                if prompted and (prompt := _prompt(one, opened)):
+                    varied["method"] = same.method | {"templates": [prompt]}
                 yield Cell(
                     protocol=grid.protocol,
                     task="classify",
@@ -152,6 +154,20 @@ def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json,
     if settings.task:
         raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set; `adapt` takes several")
     return resolved(settings)
+
+
+def _leaves_prompt(grid: GridSettings, method: Json, training: Json) -> bool:
+    """Whether a method is zero-shot, with nothing said of its sentences: each set's published prompt is taken."""
+    said = merged(merged({"method": method}, grid.settings), training)
+    return method["name"] == ZERO_SHOT and "templates" not in said["method"] and not said.get("descriptions")
+
+
+def _prompt(one: Values, opened: Opened) -> str:
+    """The prompt of the published runs, if all that is scored has one and the same."""
+    scored = [one["test"] or one["data"], *one["also"]]
+    entries = [opened(source).entry for source in scored]
+    prompts = {entry.template if entry else "" for entry in entries}
+    return prompts.pop() if len(prompts) == 1 else ""
 
 
 class Wanted(NamedTuple):

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from polyprompt.data import catalog
 from polyprompt.disk.files import digest
+from polyprompt.methods.zeroshot import Config as ZeroShot
 from polyprompt.report.averages import label, set_label
 from polyprompt.runs.cells import Result
 
@@ -87,6 +89,9 @@ def _source_marked(source: str, mark: str) -> str:
 def _settings(result: Result) -> str:
     words = {key: value for key, value in result.cell.inputs.items() if key == "descriptions"}  # not where they lie
     settings = {**result.cell.settings, **words}
+    method = settings.get("method")
+    if isinstance(method, Mapping) and method.get("templates") == [catalog.prompt(result.cell.data)]:
+        settings["method"] = {**method, "templates": list(ZeroShot().templates)}  # each set's own are one setting
     return digest(str(sorted((key, str(value)) for key, value in settings.items() if key not in PLACES)))
 
 

@@ -30,5 +30,11 @@ def entry(name: str) -> Entry:
     return import_module(f"{__name__}.{spelling.replace('-', '_')}").ENTRY
 
 
+def prompt(source: str) -> str:
+    """The prompt of the published runs for the set that a source names; "" if it is none of the catalogue."""
+    name = known(source.partition("@")[0].partition(":")[0])
+    return entry(name).template if name else ""
+
+
 def _bare(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
