@@ -50,6 +50,16 @@ def test_a_plan_reads_each_part_of_a_set_once(settings, place, tmp_path, reading
     assert set(readings.values()) == {1}
 
 
+def test_sets_of_the_same_pictures_are_told(settings, place, tmp_path, capsys):
+    copied = shutil.copytree(place / "split", tmp_path / "copied")
+    grid = settings("zero-shot", data=("split", str(copied)))
+    assert len({cell.name for cell in planned(grid, tmp_path / "grid").cells}) == 1
+    line = f"{copied}: holds the same pictures and classes as {place}/split; one result stands for both."
+    assert line in capsys.readouterr().err
+    planned(settings("zero-shot", data=("split", "plain")), tmp_path / "grid")
+    assert "the same pictures" not in capsys.readouterr().err
+
+
 def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
     slow = SHORT | {"called": "slow", "training": {"rate": 0.001}}
     grid = settings("base-to-novel", methods=[SHORT, slow], seeds=[1], settings={"rate": 0.5, "epochs": 2})

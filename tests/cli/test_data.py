@@ -27,3 +27,12 @@ def test_steps_by_hand(polyprompt, tmp_path):
     assert code == 0
     assert "Sign the agreement of its page" in out
     assert f"Then: polyprompt data check lsmdc {tmp_path}" in out
+
+
+def test_a_part_that_there_is_not(polyprompt, tmp_path):
+    assert polyprompt("data", "show", "pacs:photo")[0] == 0
+    for words in (["show", "pacs:foto"], ["fetch", "pacs:foto", tmp_path], ["check", "pacs:foto", tmp_path]):
+        code, out, err = polyprompt("data", *words)
+        assert (code, out) == (2, "")
+        assert "no part of pacs is called 'foto'. Did you mean 'photo'?" in err
+    assert "eurosat: has no parts, but eurosat:x names one" in polyprompt("data", "show", "eurosat:x")[2]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from polyprompt.adapt.descriptions import fingerprints, is_random
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
+from polyprompt.data.messages import say_once
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
 from polyprompt.errors import ConfigError, DataError, FileError
@@ -111,6 +112,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
 
     prints = [_prints(one, ways[0][2].test_split, opened, print_of) for one in track(sets, "Reading sets")]
+    _warn_of_same(sets, prints, opened)
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
@@ -154,6 +156,15 @@ def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json,
     if settings.task:
         raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set; `adapt` takes several")
     return resolved(settings)
+
+
+def _warn_of_same(sets: Sequence[Values], prints: Sequence[Json], opened: Opened) -> None:
+    """Says which sets are the same pictures and classes: what decides their figures is equal, so they share cells."""
+    first: dict[str, str] = {}
+    for one, read in zip(sets, prints, strict=True):
+        key, source = json.dumps([_prompt(one, opened), read], sort_keys=True), str(one["data"])
+        if (known := first.setdefault(key, source)) is not source:
+            say_once(source, f"{source}: holds the same pictures and classes as {known}; one result stands for both.")
 
 
 def _leaves_prompt(grid: GridSettings, method: Json, training: Json) -> bool:

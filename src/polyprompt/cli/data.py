@@ -37,7 +37,7 @@ def show(name: Name) -> None:
     from polyprompt.data import catalog
     from polyprompt.data.describe import lines
 
-    for line in lines(catalog.entry(name.partition(":")[0])):
+    for line in lines(catalog.entry_of(name)):
         typer.echo(line)
 
 

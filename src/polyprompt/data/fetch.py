@@ -26,10 +26,10 @@ def fetch(name: str, root: Path) -> list[str]:
     """Fetches and unpacks the files of a set; what is left to do by hand, a line each.
 
     Raises:
-        UnknownNameError: there is no such set.
+        UnknownNameError, DataError: there is no such set, or no such part of it.
         FileError: a file cannot be fetched, is not what its publisher states, or cannot be unpacked.
     """
-    entry = catalog.entry(name.partition(":")[0])
+    entry = catalog.entry_of(name)
     for one in entry.downloads:
         download(one, root, entry.page)
     form = ["Its page asks for a form or an account."] if entry.form else []

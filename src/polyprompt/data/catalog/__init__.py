@@ -30,6 +30,19 @@ def entry(name: str) -> Entry:
     return import_module(f"{__name__}.{spelling.replace('-', '_')}").ENTRY
 
 
+def entry_of(name: str) -> Entry:
+    """As `entry`, of a set that is named alone or with a part of it, as in pacs:photo.
+
+    Raises:
+        UnknownNameError: there is no such set, or no such part of it. DataError: it has no parts.
+    """
+    set_name, _, part = name.partition(":")
+    found = entry(set_name)
+    if part:
+        found.part(known(set_name) or set_name, part)
+    return found
+
+
 def prompt(source: str) -> str:
     """The prompt of the published runs for the set that a source names; "" if it is none of the catalogue."""
     name = known(source.partition("@")[0].partition(":")[0])
