@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import random
 import tarfile
 import threading
 import zipfile
@@ -133,6 +134,26 @@ def test_archives_in_archives_and_none_that_reach_outside(server, tmp_path):
     assert not (tmp_path.parent / "out").exists()
     with pytest.raises(FileError, match="cannot be unpacked"):
         download(Download(url=server.url("no.tar", b"no archive")), tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz", "zip", "password", "page"])
+def test_a_damaged_archive_is_told_in_one_line(server, tmp_path, mode):
+    noise = random.Random(0).randbytes(20_000)
+    data = bytearray(
+        zipped(b=noise.hex()) if mode in ("zip", "password") else tarred("b", noise, mode.replace("page", "w"))
+    )
+    if mode == "password":
+        data[6] |= 1
+        data[data.find(b"PK\1\2") + 8] |= 1
+    elif mode == "page":
+        data = bytearray(b"<html>Sign in first</html>")
+    else:
+        data[9_000:9_004] = bytes(255 - byte for byte in data[9_000:9_004])
+    with pytest.raises(
+        FileError, match=r"/downloads/x: cannot be unpacked \([^\n]*\). Remove it and fetch it again\.$"
+    ):
+        download(Download(url=server.url("x", bytes(data))), tmp_path)
+    assert not (tmp_path / "downloads/x.unpacked").exists()
 
 
 def test_a_file_that_is_not_there_and_a_server_that_is_not(server, tmp_path):

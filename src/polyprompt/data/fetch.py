@@ -1,10 +1,12 @@
 """Fetches what may be fetched of a published set: goes on where it stopped, checks what arrived, unpacks it."""
 
 import hashlib
+import lzma
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 
 from polyprompt.data import catalog
 from polyprompt.data.entry import Download
-from polyprompt.errors import FileError
+from polyprompt.errors import FileError, in_one_line
 from polyprompt.progress import progress, say
 
 AT_ONCE = 1 << 20
@@ -20,6 +22,12 @@ SECONDS = 60
 """How long a server may say nothing."""
 FOLDER = "downloads"
 """Where archives lie until they are unpacked, below the folder of all data sets; then a mark that they were."""
+
+DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError),
+    RuntimeError,  # of a zip with a password, or compressed in a way that Python does not know
+)
+"""What Python's archives raise of what they read."""
 
 
 def fetch(name: str, root: Path) -> list[str]:
@@ -121,5 +129,10 @@ def _unpack(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as files:
                 files.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise FileError(f"{archive}: cannot be unpacked ({error}). Remove it and fetch it again.") from None
+                while files.fileobj and files.fileobj.read(AT_ONCE):  # to its end, where gzip's checksum stands
+                    pass
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; gzip and bz2 raise it of their data
+            raise
+        why = in_one_line(error)
+        raise FileError(f"{archive}: cannot be unpacked ({why}). Remove it and fetch it again.") from None
