@@ -54,10 +54,10 @@ def test_sets_of_the_same_pictures_are_told(settings, place, tmp_path, capsys):
     copied = shutil.copytree(place / "split", tmp_path / "copied")
     grid = settings("zero-shot", data=("split", str(copied)))
     assert len({cell.name for cell in planned(grid, tmp_path / "grid").cells}) == 1
-    line = f"{copied}: holds the same pictures and classes as {place}/split; one result stands for both."
+    line = f"{copied}: holds the same as {place}/split, to the last byte; one result stands for both."
     assert line in capsys.readouterr().err
     planned(settings("zero-shot", data=("split", "plain")), tmp_path / "grid")
-    assert "the same pictures" not in capsys.readouterr().err
+    assert "the same as" not in capsys.readouterr().err
 
 
 def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):

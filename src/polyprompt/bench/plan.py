@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -112,7 +112,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
 
     prints = [_prints(one, ways[0][2].test_split, opened, print_of) for one in track(sets, "Reading sets")]
-    _warn_of_same(sets, prints, opened)
+    _warn_of_same((str(one["data"]), [_prompt(one, opened), read]) for one, read in zip(sets, prints, strict=True))
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
@@ -158,13 +158,12 @@ def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json,
     return resolved(settings)
 
 
-def _warn_of_same(sets: Sequence[Values], prints: Sequence[Json], opened: Opened) -> None:
-    """Says which sets are the same pictures and classes: what decides their figures is equal, so they share cells."""
+def _warn_of_same(sets: Iterable[tuple[str, object]]) -> None:
+    """Says which sets are alike, by a source and what it holds: what decides their figures is equal, so cells are."""
     first: dict[str, str] = {}
-    for one, read in zip(sets, prints, strict=True):
-        key, source = json.dumps([_prompt(one, opened), read], sort_keys=True), str(one["data"])
-        if (known := first.setdefault(key, source)) is not source:
-            say_once(source, f"{source}: holds the same pictures and classes as {known}; one result stands for both.")
+    for source, held in sets:
+        if (known := first.setdefault(json.dumps(held, sort_keys=True), source)) is not source:
+            say_once(source, f"{source}: holds the same as {known}, to the last byte; one result stands for both.")
 
 
 def _leaves_prompt(grid: GridSettings, method: Json, training: Json) -> bool:
@@ -269,6 +268,7 @@ class Inputs:
 
 def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
     prints = {source: _scored_print(rules.task, source, grid.split) for source in track(data, "Reading sets")}
+    _warn_of_same(prints.items())
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for source, read in prints.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -53,7 +54,7 @@ def download(one: Download, root: Path, page: str = "") -> None:
     name = PurePosixPath(urlsplit(one.url).path).name
     place = root / FOLDER
     mark = place / f"{name}.unpacked"
-    if mark.exists():
+    if os.path.exists(mark):
         say(f"{name}: fetched and unpacked before.")
         return
     try:

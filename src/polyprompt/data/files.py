@@ -32,6 +32,8 @@ TABLES = (
 """What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
 BESIDE = (*TABLES, LIST, MANIFEST, "split_zhou_*.json", "dataset_*.json", "captions_*.json")
 """What lies beside pictures in the layouts that are read and written here; nobody needs to be told of it."""
+BROKEN = "broken link"
+"""In the place of an ending, where files that were left out are told."""
 
 
 def key_of(name: str) -> str:
@@ -62,7 +64,7 @@ def visible_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted; linked ones too, hidden ones not."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
+            return sorted(entry.name for entry in entries if not is_hidden(entry.name) and _is_folder(entry))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
 
@@ -74,7 +76,7 @@ def matching(folder: Path, *patterns: str) -> list[Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not is_hidden(entry.name) and not entry.is_dir())
+            names = sorted(entry.name for entry in entries if not is_hidden(entry.name) and not _is_folder(entry))
     except OSError:
         return []
     lower = [pattern.lower() for pattern in patterns]
@@ -106,12 +108,14 @@ def class_list(folder: Path) -> Path | None:
 
 def first_there(candidates: Sequence[Path]) -> Path | None:
     """The first of several folders that is there; that another one is there, too, is told."""
-    there = [place for place in candidates if place.is_dir()]
+    there = [
+        place for place in candidates if os.path.isdir(place)
+    ]  # Path.is_dir raises for long names, and without rights
     if not there:
         return None
     first = there[0]
     within = [place for place in there[1:] if place in first.parents or first in place.parents]
-    if others := [str(place) for place in there[1:] if place not in within and not place.samefile(first)]:
+    if others := [str(place) for place in there[1:] if place not in within and not os.path.samefile(place, first)]:
         say_once(str(first), f"{first}: is read, and passed over what may be meant, too: {some(others)}.")
     return first
 
@@ -120,7 +124,7 @@ def first_files(folder: Path, most: int = 100) -> list[str]:
     """A few of the visible files in a folder, to see what kind of folder it is."""
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in islice(entries, most) if not is_hidden(entry.name) and entry.is_file()]
+            return [entry.name for entry in islice(entries, most) if not is_hidden(entry.name) and _is_file(entry)]
     except OSError:
         return []
 
@@ -156,6 +160,13 @@ class Walk:
         if folder.is_symlink():
             self._note_leaving(folder)
         return sorted(self._below(folder, (self._home,) if folder != self.root else ()))
+
+    def note_broken(self, folder: Path) -> None:
+        """Counts the links right in a folder that lead nowhere, or in a circle: each may be a folder that is missed."""
+        with os.scandir(folder) as entries:
+            broken = [one.name for one in entries if one.is_symlink() and not (_is_folder(one) or _is_file(one))]
+        if names := [self._name(folder / name) for name in sorted(broken) if not is_hidden(name)]:
+            self.others.setdefault(BROKEN, []).extend(names)
 
     def warn(self) -> None:
         """Says what was left out and what is there twice."""
@@ -193,7 +204,7 @@ class Walk:
             if entry.is_symlink() and not is_hidden(entry.name):
                 self._note_leaving(entry.path)
             ending = os.path.splitext(entry.name)[1].lower()
-            if entry.is_dir():
+            if _is_folder(entry):
                 if is_hidden(entry.name):
                     self.hidden.append(self._name(entry.path) + "/")
                 else:
@@ -201,12 +212,12 @@ class Walk:
             elif is_hidden(entry.name):
                 if ending in self.endings:
                     self.hidden.append(self._name(entry.path))
-            elif ending in self.endings and entry.is_file():
+            elif ending in self.endings and _is_file(entry):
                 yield Path(entry.path)
             else:
-                if any(fnmatchcase(entry.name.lower(), known) for known in BESIDE) and entry.is_file():
+                if any(fnmatchcase(entry.name.lower(), known) for known in BESIDE) and _is_file(entry):
                     continue
-                ending = "broken link" if entry.is_symlink() and not entry.is_file() else ending
+                ending = BROKEN if entry.is_symlink() and not _is_file(entry) else ending
                 self.others.setdefault(readable(ending) or "without an ending", []).append(self._name(entry.path))
 
     def _refuse(self, folder: Path, why: str) -> None:
@@ -227,6 +238,22 @@ class Walk:
         return _relative(Path(path), self.root)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """As `is_dir`, which raises for a link that leads in a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """As `is_file`, which raises for a link that leads in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def _real(folder: Path) -> str:
     return os.path.realpath(folder)
 
@@ -245,7 +272,7 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         DataError: there is no such folder, or nothing in it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{readable(str(folder))}: no such folder.{nearby(folder)}")
     walk = Walk(folder)
     pictures = walk.files(folder)
@@ -330,4 +357,4 @@ class Places:
 
     @staticmethod
     def _folders(folder: Path) -> list[str]:
-        return visible_folders(folder) if folder.is_dir() else []
+        return visible_folders(folder) if os.path.isdir(folder) else []

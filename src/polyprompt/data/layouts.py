@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -40,7 +41,7 @@ def coop_split(file: str, *pictures: str) -> Reading:
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part, split
         path = folder / file
-        splits = content(path) if path.is_file() else _packaged(folder, file)
+        splits = content(path) if os.path.isfile(path) else _packaged(folder, file)
         yield from split_file.rows_below(path, splits, *(folder / place for place in pictures))
 
     return rows
@@ -165,6 +166,7 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
         for file in walk.files(root / name):
             key = readable(file.relative_to(folder).as_posix())
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=name)
+    walk.note_broken(root)
     walk.warn()
 
 
@@ -204,7 +206,7 @@ def karpathy_split(file: str, also: Sequence[str] = (), train: Sequence[str] = (
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part, split
         near = (folder / file, folder / "caption_datasets" / file, folder.parent / "caption_datasets" / file)
-        if path := next((place for place in near if place.is_file()), None):
+        if path := next((place for place in near if os.path.isfile(place)), None):
             all_rows = karpathy.rows_below(path, Places(folder / file, *also))
         elif tables.fits(str(folder)):
             say_once(str(folder), f"{folder_name(folder)}: no {file} in it; the table beside the pictures is read.")
@@ -256,7 +258,7 @@ def semeval(task: str, files: str) -> Reading:
 
     def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
         del part, split
-        if (table := folder / "sts_suite.tsv").is_file():
+        if os.path.isfile(table := folder / "sts_suite.tsv"):
             yield from suite(table, task)
             return
         root = first_folder(folder, (files, f"STS/{files}", "."))

@@ -90,6 +90,25 @@ def test_a_root_in_nobodys_home_folder(source, environ):
         read_labelled(source)
 
 
+@pytest.mark.parametrize("root", ["/" + 300 * "x", 5000 * "x/"])
+def test_a_root_with_a_name_that_no_disk_can_have(root):
+    with pytest.raises(DataError, match=r"^eurosat: not there; looked for [x/]*/eurosat"):
+        read_labelled(f"eurosat@{root}")
+
+
+def test_links_in_circles_below_published_folders(root, capsys):
+    for wnid in ("n01440764", "n01443537"):
+        root.pictures(f"imagenet/val/{wnid}/1.JPEG")
+    root.file("lsmdc/LSMDC16_annos_val.csv", "film_1\t0\t1\t0\t1\tSOMEONE sits.\n").file(
+        "lsmdc/film/film_1.avi", b"clip"
+    )
+    for place in ("imagenet/val/n01440764/a.JPEG", "imagenet/val/n01484850", "lsmdc/b.avi"):
+        (root.path / place).symlink_to((root.path / place).name)
+    assert len(read_labelled("imagenet", "val").pictures) == 2
+    assert "left out 2 broken link (val/n01440764/a.JPEG" in capsys.readouterr().err
+    assert len(read_pairs("lsmdc", "val").images) == 1
+
+
 def test_the_root_is_in_the_name_or_in_the_environment(root, environ, tmp_path_factory):
     root.pictures("eurosat/2750/Forest/1.jpg", "eurosat/2750/River/1.jpg")
     root.json("eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]})

@@ -87,3 +87,11 @@ def test_nothing_is_said_of_class_folders_where_a_split_file_is_read(root, messa
     root.json("split_zhou_X.json", {"train": [["one/red/1.png", 0, "red"], ["two/blue/1.png", 1, "blue"]]})
     assert len(read_labelled(str(root.path), "train").pictures) == 2
     assert messages() == ""
+
+
+@pytest.mark.parametrize("link", ["fox", "cat/circle.jpg", "circle", "captions.csv"])
+def test_a_link_that_leads_nowhere_or_in_a_circle_is_told(animals, link, messages):
+    """A class on a disk that is not there would be missed without a word."""
+    (animals / link).symlink_to("nowhere" if link == "fox" else (animals / link).name)
+    assert labelled(read_labelled(str(animals))) == [(place, place[:3]) for place in PLACES]
+    assert f"left out 1 .txt, 1 broken link, 1 hidden (cat/notes.txt, {link}, " in messages()

@@ -4,6 +4,7 @@ Captions are read from `AllVideoDescriptions.txt` ("id_start_end caption" in a l
 read, is a pickle, and none is opened here.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     places = Places(folder, "YouTubeClips", "MSVD_Videos")
     pictures = {name: video_of(places, name) for name in split_of}
     captions = folder / "AllVideoDescriptions.txt"
-    if not captions.is_file() and (folder / "raw-captions.pkl").is_file():
+    if not os.path.isfile(captions) and os.path.isfile(folder / "raw-captions.pkl"):
         raise DataError(
             f"{folder}: raw-captions.pkl is a pickle, and none is opened; put AllVideoDescriptions.txt there"
         )

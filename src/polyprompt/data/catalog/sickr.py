@@ -1,5 +1,6 @@
 """SICK-R: sentences about pictures, scored 1 to 5. SentEval and SimCSE score the test pairs, mteb all 9,927."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SPLITS = {"TRAIN": "train", "TRIAL": "dev", "TEST": "test"}
 def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
     """From `SICK.txt` (columns sentence_A, sentence_B, relatedness_score, SemEval_set), or `sts_suite.tsv`."""
     del part, split
-    if (folder / "sts_suite.tsv").is_file():
+    if os.path.isfile(folder / "sts_suite.tsv"):
         yield from suite(folder / "sts_suite.tsv", "SICK-R")
         return
     file = folder / "SICK.txt"

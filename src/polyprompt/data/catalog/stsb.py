@@ -1,5 +1,6 @@
 """STS-B, the benchmark drawn from the tasks of 2012 to 2017."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SPLITS = ("train", "dev", "test")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[ScoredRow]:
     """From `sts-train.csv` and its like (tabs, no quoting, score and sentences in fields 5 to 7), or one `stsb.tsv`."""
     del part
-    if (folder / "stsb.tsv").is_file():
+    if os.path.isfile(folder / "stsb.tsv"):
         for row in tables.rows(str(folder / "stsb.tsv")):
             if isinstance(row, ScoredRow):
                 yield row

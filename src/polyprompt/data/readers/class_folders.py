@@ -51,6 +51,7 @@ def rows(source: str) -> Iterator[Row]:
             yield Row(str(file), key, Picture(key, partial(file_bytes, file)), label=label, class_name=name)
     _warn_of_loose(root)
     _warn_of_layers(root)
+    walk.note_broken(root)
     if bare := [f"{folder} {name}" for folder, name in named.items() if folder not in folders]:
         number = count(len(bare), "class has", "classes have")
         say_once(str(root), f"{folder_name(root)}: {number} a line in {LIST}, but no folder ({some(bare)}).")
