@@ -75,3 +75,11 @@ def test_captions_are_counted(root):
     images = [{"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a"}]}]
     root.json("flickr8k/dataset_flickr8k.json", {"images": images})
     assert result(check("flickr8k", root.path))["test"] == "1 of 1,000 pictures; 1 caption of 5,000"
+
+
+def test_classes_are_counted_where_all_should_be(root):
+    root.pictures(
+        "imagenet-a/n01498041/1.jpg", "imagenet-a/n01531178/1.jpg", "PACS/photo/dog/1.jpg", "PACS/photo/cat/1.jpg"
+    )
+    assert result(check("imagenet-a", root.path)) == {"test": "2 of 7,500 pictures; 2 classes of 200"}
+    assert result(check("pacs:photo", root.path)) == {"photo": "2 of 1,670 pictures; 2 classes of 7"}

@@ -58,7 +58,8 @@ def _finding(entry: Entry, name: str, part: str, split: str | None, root: Path, 
         forget()
     if entry.holds == "scores":
         return _counted(what, "pair", len(rows), expected, [])
-    faults = list(_faults(entry, [row for row in rows if isinstance(row, Row)], split is None or split == "train"))
+    first = split == next(iter(entry.splits_in(part)), None)
+    faults = list(_faults(entry, [row for row in rows if isinstance(row, Row)], first))
     pictures = {row.key: row.picture for row in rows if isinstance(row, Row) and row.picture is not None}
     faults += _unreadable(list(pictures.values()), sample)
     texts = entry.expected(entry.captions, part, split)
@@ -67,13 +68,13 @@ def _finding(entry: Entry, name: str, part: str, split: str | None, root: Path, 
     return _counted(what, "picture", len(pictures), expected, faults)
 
 
-def _faults(entry: Entry, rows: list[Row], whole: bool) -> Iterator[str]:
-    """What is missing among the rows."""
+def _faults(entry: Entry, rows: list[Row], first: bool) -> Iterator[str]:
+    """What is missing among the rows; of the first split, which has all classes, some of these, too."""
     missing = {row.key: row.where for row in rows if row.picture is None}
     if missing:
         yield f"{count(len(missing), 'picture is', 'pictures are')} missing ({some(list(missing))})"
     classes = {row.label for row in rows if row.label is not None}
-    if whole and entry.holds == "labels" and len(classes) != entry.classes:
+    if first and entry.holds == "labels" and len(classes) != entry.classes:
         yield f"{count(len(classes), 'class', 'classes')} of {entry.classes}"
 
 

@@ -96,7 +96,7 @@ def wnid_folders(places: Mapping[str, Sequence[str]], classes: Callable[[], Iter
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del part
         ids = sorted(classes())
-        names = _names_beside(folder)
+        names = _names_beside(folder, ids)
         label_of = {wnid: label for label, wnid in enumerate(ids)}
         for split_name in places if split is None else [split]:
             root = first_folder(folder, places[split_name])
@@ -112,7 +112,9 @@ def numbered_folders(split: str, *places: str) -> Reading:
 
     def rows(folder: Path, part: str, wanted: str | None) -> Iterator[Row]:
         del part, wanted
-        names = tuple(_names_beside(folder)[wnid] for wnid in sorted(imagenet_names()))
+        ids = sorted(imagenet_names())
+        by_id = _names_beside(folder, ids)
+        names = tuple(by_id[wnid] for wnid in ids)
         root = first_folder(folder, places)
         for row in _class_folders(folder, root, lambda name: name.isdecimal() and int(name) < len(names)):
             label = int(str(row.label))
@@ -121,15 +123,15 @@ def numbered_folders(split: str, *places: str) -> Reading:
     return rows
 
 
-def _names_beside(folder: Path) -> dict[str, str]:
-    """Names by WordNet id, from a list in the set's folder if there is one."""
+def _names_beside(folder: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Names by WordNet id, from a list in the set's folder if there is one; it must have those of the set."""
     known = imagenet_names()
     if not (file := class_list(folder)):
         return known
     given = read_class_list(file)
-    if missing := [wnid for wnid in known if wnid not in given]:
+    if missing := [wnid for wnid in ids if wnid not in given]:
         raise DataError(f"{folder / LIST}: has no name for {count(len(missing), 'id')} ({some(missing)}); take CoOp's")
-    if other := [wnid for wnid in known if given[wnid] != known[wnid]]:
+    if other := [wnid for wnid in ids if given[wnid] != known.get(wnid, given[wnid])]:
         example = f"{other[0]} is {given[other[0]]!r}, not {known[other[0]]!r}"
         number = count(len(other), "name is", "names are")
         say_once(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from polyprompt.data import catalog
 from polyprompt.data.items import Labelled, Pairs
-from polyprompt.data.layouts import PACKAGED, imagenet_names
+from polyprompt.data.layouts import PACKAGED, imagenet_names, subset
 from polyprompt.data.read import read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.errors import DataError, ImageError, PolypromptError, UnknownNameError
 
@@ -283,9 +283,18 @@ def test_a_and_r_have_200_classes_of_their_own(root, name, place, capsys):
     assert "README" not in capsys.readouterr().err  # it lies beside the folders, not in them
 
 
-def read_names(root, name, place):
-    from polyprompt.data.layouts import subset
+def test_a_list_of_the_200_names_alone_will_do(root):
+    ids = subset("imagenet_a_synsets.txt")()
+    root.pictures(*(f"imagenet-adversarial/imagenet-a/{wnid}/1.jpg" for wnid in ids[:2]))
+    names = [imagenet_names()[wnid] for wnid in ids]
+    root.file("imagenet-adversarial/classnames.txt", "".join(f"{w} {n}\n" for w, n in zip(ids, names, strict=True)))
+    assert read_labelled("imagenet-a", "test").class_names == tuple(names[:2])
+    root.file("imagenet-adversarial/classnames.txt", f"{ids[1]} {names[1]}\n")
+    with pytest.raises(DataError, match=rf"has no name for 199 ids \({ids[0]}, "):
+        read_labelled("imagenet-a", "test")
 
+
+def read_names(root, name, place):
     for wnid in subset(f"imagenet_{name}_synsets.txt")():
         root.file(f"{place}/{wnid}/1.jpg", b"")
     root.file(f"{place}/README.txt", "text")
