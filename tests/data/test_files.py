@@ -1,6 +1,7 @@
 """What is seen in a folder, and what is told of the rest."""
 
 import os
+import unicodedata
 
 import pytest
 from miniatures import Root
@@ -134,3 +135,13 @@ def test_another_folder_that_may_be_meant_is_told(root, messages):
     assert messages() == ""
     assert first_there([*places, root.path / "set1"]) == root.path / "set-1"
     assert f"set-1: is read, and passed over what may be meant, too: {root.path / 'set1'}." in messages()
+
+
+@pytest.mark.parametrize(("written", "there"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_a_name_is_found_in_either_spelling_of_its_accents(tmp_path, written, there):
+    name = "caf\u00e9/\u00fc.png"
+    root = Root(tmp_path).pictures(unicodedata.normalize(there, name))
+    picture = Places(root.path / "list.csv").find(unicodedata.normalize(written, name))
+    assert picture is not None
+    assert picture.key == unicodedata.normalize(written, name)
+    assert picture.read()

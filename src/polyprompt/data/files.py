@@ -1,6 +1,7 @@
 """Files of a data set: what lies below a folder, and where the pictures lie that a list names."""
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -313,6 +314,9 @@ class Places:
             name = PureWindowsPath(name).as_posix()
             if path := self._path(name):
                 self.windows.append(name)
+        if path is None and not name.isascii():  # é may be one sign or two, as macOS writes it: one name all the same
+            spellings = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+            path = next(filter(None, map(self._path, spellings)), None)
         if path is None:
             return None
         if not self._is_inside(path):
