@@ -105,25 +105,29 @@ def published(tmp_path):
     return tmp_path
 
 
-def test_zero_shot_has_the_published_prompt_of_each_set(settings, place, published):
-    """Of a set of one's own, where one is given, and where sets with several are scored together: the usual one."""
+def test_each_set_has_its_published_prompt(settings, published):
+    """With methods whose authors choose it by set; not where one is given, nor where sets with several go together."""
     sets = tuple(f"{name}@{published}" for name in ("eurosat", "dtd"))
-    usual = ["a photo of a {}."]
+    usual = "a photo of a {}."
 
-    def prompts(name, **values):
-        grid = settings(name, seeds=[1], methods=values.pop("methods", ())).model_copy(update={"data": sets} | values)
-        cells = cells_of(grid, lambda name: toy_encoder("clip"))
-        return [cell.settings["method"]["templates"] for cell in cells if "templates" in cell.settings["method"]]
+    def prompts(name, *methods, **values):
+        grid = settings(name, seeds=[1], methods=methods).model_copy(update={"data": sets, "shots": (1,)} | values)
+        cells = [cell.settings["method"] for cell in cells_of(grid, lambda name: toy_encoder("clip"))]
+        found = [(one["name"], one.get("template") or one.get("templates")) for one in cells]
+        return [(name, one if isinstance(one, str) else one[0]) for name, one in found if one]
 
-    own = [["a centered satellite photo of {}."], ["{} texture."]]
-    assert prompts("zero-shot") == own
-    assert prompts("few-shot", shots=(1,)) == own
-    assert prompts("zero-shot", data=(str(place / "split"),)) == [usual]
-    assert prompts("zero-shot", settings={"method": {"templates": ["{}!"]}}) == [["{}!"], ["{}!"]]
-    assert prompts("few-shot", shots=(1,), methods=({"name": "zeroshot", "called": "plain", "templates": usual},)) == [
-        *own, usual, usual,
-    ]  # fmt: skip
-    assert prompts("cross-dataset") == [usual]
+    own = ["a centered satellite photo of {}.", "{} texture."]
+    zero_shot, kgcoop = ([(name, one) for one in own] for name in ("zeroshot", "kgcoop"))
+    assert prompts("zero-shot", shots=()) == zero_shot
+    assert prompts("few-shot", "kgcoop") == zero_shot + kgcoop
+    assert prompts("few-shot", "mma") == [*zero_shot, ("mma", usual), ("mma", usual)]
+    assert prompts("few-shot", {"name": "kgcoop", "template": "{}!"}) == [
+        *zero_shot,
+        ("kgcoop", "{}!"),
+        ("kgcoop", "{}!"),
+    ]
+    assert prompts("zero-shot", shots=(), settings={"method": {"templates": ["{}!"]}}) == [("zeroshot", "{}!")] * 2
+    assert prompts("cross-dataset", "kgcoop") == [("zeroshot", usual), ("kgcoop", usual)]
 
 
 def test_aspect_weights_are_fixed_or_chosen_on_val(settings, place, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hooks import stopped_in_pass
+from miniatures import Root, picture
 from outside import heard
 from run_files import log_of
 from safetensors.torch import load_file
@@ -55,6 +56,26 @@ def test_every_method_from_pictures_to_an_adapter(name, encoder, photos, tmp_pat
     assert torch.equal(back([picture]), classifier([photos / "red" / "0.png"]))
     assert results["learned"] == sum(back.method.adapter.numbers().values())
     assert sum(path.stat().st_size for path in (tmp_path / "run" / "model").iterdir()) < 100_000
+
+
+def test_a_published_set_has_its_own_prompt(photos, encoder, tmp_path):
+    """Zero-shot by itself, and zero-shot beside what was learned; what is a set of one's own has the usual one."""
+    root = Root(tmp_path)
+    for name, colour in COLOURS.items():
+        root.file(f"dtd/images/{name}.png", picture(colour))
+    listed = [[f"{name}.png", number, name] for number, name in enumerate(COLOURS)]
+    root.json("dtd/split_zhou_DescribableTextures.json", {"train": listed, "val": [], "test": listed})
+    published, shown = f"dtd@{tmp_path}", {}
+    for number, (source, method) in enumerate(
+        [(published, "zeroshot"), (published, "taskres"), (str(photos), "kgcoop")]
+    ):
+        adapt(quick(Path(source), method, shots=1, epochs=1), tmp_path / f"{number}", encoder=encoder)
+        shown[number] = read(tmp_path / f"{number}" / "results.json")
+    prompts = [
+        one["config"]["method"].get("templates") or one["config"]["method"]["template"] for one in shown.values()
+    ]
+    assert prompts == [["{} texture."], ["{} texture."], "a photo of a {}."]
+    assert shown[1]["zero_shot"]["test"] == shown[0]["classification"]["test"]
 
 
 def test_training_helps(photos, tmp_path):

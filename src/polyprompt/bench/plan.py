@@ -12,6 +12,7 @@ from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.messages import say_once
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
+from polyprompt.data.source import prompt_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
 from polyprompt.errors import ConfigError, DataError, FileError
 from polyprompt.methods import ZERO_SHOT, check_own
@@ -21,7 +22,7 @@ from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
 from polyprompt.runs.draw import Opened, read_sets
 from polyprompt.runs.folder import absolute
-from polyprompt.runs.resolve import resolved
+from polyprompt.runs.resolve import own_prompt, resolved
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import check, checked, merged
 from polyprompt.towers.encoder import Encoder
@@ -99,8 +100,9 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     shots = grid.shots or rules.shots
     methods = [_named(one) for one in (*rules.anchors, *(one for one in grid.methods if one not in rules.anchors))]
     ways = [
-        (called, count, _settings(grid, rules, method, training, count), _leaves_prompt(grid, method, training))
+        (called, count, asked, resolved(asked))
         for (called, method, training), count in itertools.product(methods, shots)
+        for asked in [_asked(grid, rules, method, training, count)]
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
     opened = cache(open_labels)
@@ -112,11 +114,12 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
 
     prints = [_prints(one, ways[0][2].test_split, opened, print_of) for one in track(sets, "Reading sets")]
-    _warn_of_same((str(one["data"]), [_prompt(one, opened), read]) for one, read in zip(sets, prints, strict=True))
+    sources = [str(one["data"]) for one in sets]
+    _warn_of_same((source, [prompt_of(source), read]) for source, read in zip(sources, prints, strict=True))
     splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
-        for called, count, same, prompted in ways:
+        for called, count, asked, same in ways:
             untrained = same.method["name"] == ZERO_SHOT and not rules.seeded  # its pictures do not matter
             once = untrained and not is_random(same.descriptions)  # nor does its seed
             if untrained and count != shots[0]:
@@ -132,8 +135,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                 if called == TUNED and same.val_split not in splits[str(one["data"])]:
                     continue  # nothing to choose on
                 varied = one | {"encoder": absolute(name), "name": called, "seed": seed}
-                if prompted and (prompt := _prompt(one, opened)):
-                    varied["method"] = same.method | {"templates": [prompt]}
+                varied["method"] = same.model_dump(mode="json")["method"] | _own_prompt(asked, one)
                 yield Cell(
                     protocol=grid.protocol,
                     task="classify",
@@ -149,13 +151,13 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     return cells
 
 
-def _settings(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:
-    """What all cells of a method and a number of shots run with; each has data and an encoder of its own."""
+def _asked(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:
+    """What is said of all cells of a method and a number of shots; each has data and an encoder of its own."""
     given = {"name": "", "data": "each", "encoder": "each", "method": method, "protocol": rules.like, "shots": count}
     settings = checked(AdaptSettings, merged(given | {"take_fewer": True}, merged(grid.settings, training)))
     if settings.task:
         raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set; `adapt` takes several")
-    return resolved(settings)
+    return settings
 
 
 def _warn_of_same(sets: Iterable[tuple[str, object]]) -> None:
@@ -166,18 +168,12 @@ def _warn_of_same(sets: Iterable[tuple[str, object]]) -> None:
             say_once(source, f"{source}: holds the same as {known}, to the last byte; one result stands for both.")
 
 
-def _leaves_prompt(grid: GridSettings, method: Json, training: Json) -> bool:
-    """Whether a method is zero-shot, with nothing said of its sentences: each set's published prompt is taken."""
-    said = merged(merged({"method": method}, grid.settings), training)
-    return method["name"] == ZERO_SHOT and "templates" not in said["method"] and not said.get("descriptions")
-
-
-def _prompt(one: Values, opened: Opened) -> str:
-    """The prompt of the published runs, if all that is scored has one and the same."""
-    scored = [one["test"] or one["data"], *one["also"]]
-    entries = [opened(source).entry for source in scored]
-    prompts = {entry.template if entry else "" for entry in entries}
-    return prompts.pop() if len(prompts) == 1 else ""
+def _own_prompt(asked: AdaptSettings, one: Values) -> Json:
+    """The published prompt of a set, as a setting of the method, unless its sentences were asked for."""
+    if asked.descriptions:
+        return {}
+    own = own_prompt(asked.method["name"], one["data"], one["test"], *one["also"])
+    return {key: prompt for key, prompt in own.items() if key not in asked.method}
 
 
 class Wanted(NamedTuple):

@@ -92,6 +92,12 @@ def check_there(source: str) -> None:
 # The catalogue
 
 
+def prompt_of(source: str) -> str:
+    """The prompt of the published runs, if `source` is a set of the catalogue; else ""."""
+    named = _catalogue_name(source)
+    return catalog.entry(named[0]).template if named else ""
+
+
 def _catalogue_name(source: str) -> tuple[str, str, str] | None:
     """Name, part and folder of a set of the catalogue; None if `source` is another thing, as everything that exists."""
     head, at, folder = source.partition("@")

@@ -7,6 +7,7 @@ one ratio for all data sets. Nothing of the towers changes, so pictures and text
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ class Config:
     """Share of the map's result in an image vector; 0 is zero-shot."""
     reduction: int = 4
     """How many times narrower than a vector the map's middle is."""
+    by_set: ClassVar[str] = "template"
     template: str = "a photo of a {}."
     """What stands around the class name."""
 

@@ -11,7 +11,7 @@ no published run used; this one always takes the path that theirs takes above 0.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import nn
@@ -48,6 +48,7 @@ class Config:
     """In which blocks: all, bottom, mid, up, half-up, half-bottom or top3."""
     dropout: float = 0.25
     """Of an update's input, while training."""
+    by_set: ClassVar[str] = "template"
     template: str = "a photo of a {}."
     """What stands around the class name."""
 

@@ -8,6 +8,7 @@ set; here what is set holds. Their class name always stands at the end.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -36,6 +37,7 @@ class Config:
     """The block of the text tower that the context enters; below a later one the words stand alone."""
     weight: float = 8.0
     """Of the term; 8 in all scripts of the authors, 1 in their program."""
+    by_set: ClassVar[str] = "template"
     template: str = "a photo of a {}."
     """The teacher's sentence; the authors have one for each data set."""
 

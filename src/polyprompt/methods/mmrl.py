@@ -12,6 +12,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,7 @@ class Config:
     """Share of the class token's scores, and of its cross-entropy."""
     weight: float = 0.5
     """Of what holds vectors near the frozen encoder's; the authors choose it by data set (0.01 to 7)."""
+    by_set: ClassVar[str] = "template"
     template: str = "a photo of a {}."
     """What stands around the class name."""
 

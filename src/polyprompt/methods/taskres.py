@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ class Config:
 
     alpha: float = 0.5
     """Factor on what is learned; the authors take 1 for Flowers102."""
+    by_set: ClassVar[str] = "templates"
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Sentences whose raw vectors the frozen class vectors are the mean of."""
     underscores: bool = True

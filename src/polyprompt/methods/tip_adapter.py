@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,7 @@ class Config:
     """Values tried of each."""
     views: int = 10
     """Random views of a picture that a key is the mean of, where pictures are augmented."""
+    by_set: ClassVar[str] = "templates"
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Sentences that class vectors are the mean of."""
 

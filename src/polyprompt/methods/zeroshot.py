@@ -11,6 +11,7 @@ validation pictures prefer. Weights chosen on the pictures that are scored would
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from polyprompt.towers.base import DualEncoder, Out, TextTower
 class Config:
     """Settings of zero-shot classification."""
 
+    by_set: ClassVar[str] = "templates"
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """One sentence, or several whose features are averaged."""
     descriptions: dict[str, tuple[str, ...]] = field(default_factory=dict)

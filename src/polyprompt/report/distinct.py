@@ -6,12 +6,13 @@ from pathlib import Path
 
 from polyprompt.data import catalog
 from polyprompt.disk.files import digest
-from polyprompt.methods.zeroshot import Config as ZeroShot
 from polyprompt.report.averages import label, set_label
 from polyprompt.runs.cells import Result
 
 PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
 """Settings in which results of one row may differ."""
+USUAL = "a photo of a {}."
+"""The prompt of sets that have none of their own."""
 OWN = {"test", "base", "novel"}
 """What is scored of a cell's own set; other sets stand under their sources."""
 
@@ -89,9 +90,11 @@ def _source_marked(source: str, mark: str) -> str:
 def _settings(result: Result) -> str:
     words = {key: value for key, value in result.cell.inputs.items() if key == "descriptions"}  # not where they lie
     settings = {**result.cell.settings, **words}
-    method = settings.get("method")
-    if isinstance(method, Mapping) and method.get("templates") == [catalog.prompt(result.cell.data)]:
-        settings["method"] = {**method, "templates": list(ZeroShot().templates)}  # each set's own are one setting
+    own, method = catalog.prompt(result.cell.data), settings.get("method")
+    if own and isinstance(method, Mapping):  # each set's own prompt is one setting
+        settings["method"] = {
+            key: USUAL if value == own else [USUAL] if value == [own] else value for key, value in method.items()
+        }
     return digest(str(sorted((key, str(value)) for key, value in settings.items() if key not in PLACES)))
 
 

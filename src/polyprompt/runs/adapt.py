@@ -16,13 +16,13 @@ from polyprompt.adapt.tasks import build_tasks
 from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.items import Labelled
 from polyprompt.evaluate.classify import harmonic_mean
-from polyprompt.methods import ZERO_SHOT, config_of
+from polyprompt.methods import ZERO_SHOT
 from polyprompt.runs.draw import read_sets, read_tasks
 from polyprompt.runs.folder import RunFolder, absolute, open_run
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.processes import device, is_main_process
-from polyprompt.runs.resolve import AUTO, resolved
-from polyprompt.runs.saved import load_adapter, save
+from polyprompt.runs.resolve import AUTO, own_prompt, resolved
+from polyprompt.runs.saved import config_from, load_adapter, save
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.runs.training import evaluate, selection, train, tune
 from polyprompt.runs.untrained import configs_of, untrained
@@ -86,7 +86,10 @@ def _trained(settings: AdaptSettings, run: RunFolder, resume: bool, encoder: Enc
     }
     figures = _figures(method, scored) | trained | chosen
     if settings.method["name"] != ZERO_SHOT or settings.descriptions is not None:
-        figures["zero_shot"] = {name: _zero_shot(encoder, data, settings.cache_gb) for name, data in tests.items()}
+        own = {"test": settings.test or settings.data, "base": settings.data, "novel": settings.data}
+        figures["zero_shot"] = {
+            name: _zero_shot(encoder, own.get(name, name), data, settings.cache_gb) for name, data in tests.items()
+        }
     if "novel" in tests:
         halves = (figures["classification"][half]["accuracy"] for half in ("base", "novel"))
         figures["harmonic_mean"] = harmonic_mean(*halves)
@@ -112,7 +115,8 @@ def _trained_on_tasks(settings: AdaptSettings, run: RunFolder, resume: bool, enc
     pairs, first = [(methods[task], drawn[task]) for task in methods], next(iter(methods.values()))
     trained = train(pairs, settings, run.folder, resume=resume, since=run.since)
     scored = {task: evaluate(methods[task], data, settings.cache_gb) for task, data in tests.items()}
-    zero_shot = {task: _zero_shot(encoder, data, settings.cache_gb) for task, data in tests.items()}
+    sources = dict(zip(tests, (settings.data, *settings.task), strict=True))
+    zero_shot = {task: _zero_shot(encoder, sources[task], data, settings.cache_gb) for task, data in tests.items()}
     if is_main_process():
         figures = run.head() | _figures(first, scored) | trained | {"zero_shot": zero_shot}
         run.finish(figures, lambda folder: save(first, folder))
@@ -134,9 +138,10 @@ def _on_device(encoder: Encoder) -> Encoder:
     return encoder
 
 
-def _zero_shot(encoder: DualEncoder, data: Labelled, cache_gb: float) -> Json:
-    """What the encoder scores as it is, with one sentence a class."""
-    plain = build(config_of(ZERO_SHOT)(), encoder, data.class_names, twins=data.twins)
+def _zero_shot(encoder: DualEncoder, source: str, data: Labelled, cache_gb: float) -> Json:
+    """What the encoder scores as it is, with one sentence a class: the set's published one, or the usual one."""
+    config = config_from(ZERO_SHOT, own_prompt(ZERO_SHOT, source))
+    plain = build(config, encoder, data.class_names, twins=data.twins)
     return evaluate(plain, data, cache_gb)
 
 

@@ -6,8 +6,9 @@ from polyprompt.adapt.engine import CountsEpochs
 from polyprompt.adapt.published import NEAREST, Protocol, Published, Untrained
 from polyprompt.adapt.tasks import takes_tasks
 from polyprompt.adapt.terms import TermConfig
+from polyprompt.data.source import prompt_of
 from polyprompt.errors import ConfigError
-from polyprompt.methods import for_several_tasks, records
+from polyprompt.methods import config_of, for_several_tasks, records
 from polyprompt.runs.saved import config_from, term_from
 from polyprompt.runs.settings import AdaptSettings
 from polyprompt.settings import merged
@@ -36,6 +37,8 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         _check_tasks(settings, name, several=False)
         return settings.model_copy(update={"budget": settings.budget or AUTO_SECONDS})
     published = nearest(name, settings.protocol)
+    if not settings.descriptions:
+        given = own_prompt(name, settings.data, settings.test, *settings.also) | given
     config = config_from(name, merged(asdict(published.config), given) if published else given)
     _check_tasks(settings, name, several=takes_tasks(config))
     terms = {
@@ -53,6 +56,18 @@ def resolved(settings: AdaptSettings) -> AdaptSettings:
         if resolved.epochs and isinstance(one, CountsEpochs):
             one.check_epochs(resolved.epochs)
     return resolved
+
+
+def own_prompt(name: str, *sources: str | None) -> Json:
+    """The published prompt of the sets that a run has, where all have the same one: in a setting of the method.
+
+    That is for methods whose config says with `by_set` in which one; their authors have a prompt for each set.
+    """
+    field = "" if name == AUTO else getattr(config_of(name), "by_set", "")
+    prompts = {prompt_of(source) for source in sources if source}
+    if not field or len(prompts) != 1 or not (prompt := prompts.pop()):
+        return {}
+    return {field: [prompt] if field == "templates" else prompt}
 
 
 def _check_tasks(settings: AdaptSettings, name: str, *, several: bool) -> None:
