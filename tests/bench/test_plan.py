@@ -1,6 +1,5 @@
 """What a user asks for as cells: what decides their figures, what is read for them, what cannot be."""
 
-import itertools
 import json
 import re
 import shutil
@@ -39,49 +38,11 @@ def test_what_decides_figures_makes_another_cell(settings, place, tmp_path, monk
     assert other()
 
 
-@pytest.mark.parametrize(
-    ("protocol", "data"), [("few-shot", ("split", "plain")), ("cross-dataset", ("split", "other"))]
-)
-def test_a_plan_reads_each_part_of_a_set_once(settings, place, tmp_path, readings, protocol, data):
-    shutil.copytree(place / "split", place / "other", dirs_exist_ok=True)
-    grid = settings(protocol, data=data, methods=[SHORT], seeds=[1, 2], shots=[1, 2])
-    assert len(planned(grid, tmp_path / "grid").cells) > 2
-    assert readings
-    assert set(readings.values()) == {1}
-
-
-def test_sets_of_the_same_pictures_are_told(settings, place, tmp_path, capsys):
-    copied = shutil.copytree(place / "split", tmp_path / "copied")
-    grid = settings("zero-shot", data=("split", str(copied)))
-    assert len({cell.name for cell in planned(grid, tmp_path / "grid").cells}) == 1
-    line = f"{copied}: holds the same as {place}/split, to the last byte; one result stands for both."
-    assert line in capsys.readouterr().err
-    planned(settings("zero-shot", data=("split", "plain")), tmp_path / "grid")
-    assert "the same as" not in capsys.readouterr().err
-
-
 def test_a_method_may_be_trained_in_a_way_of_its_own(settings, tmp_path):
     slow = SHORT | {"called": "slow", "training": {"rate": 0.001}}
     grid = settings("base-to-novel", methods=[SHORT, slow], seeds=[1], settings={"rate": 0.5, "epochs": 2})
     rates = {cell.method: (cell.settings["rate"], cell.settings["epochs"]) for cell in planned(grid, tmp_path).cells}
     assert rates == {"zeroshot": (0.5, 2), "coop": (0.5, 2), "slow": (0.001, 2)}
-
-
-def test_the_split_that_is_scored_decides(settings, place, tmp_path):
-    """Also of a set that is only scored: pictures of a split that no cell looks at do not matter."""
-    roots = [tmp_path / name for name in ("first", "second")]
-    for root, split in itertools.product(roots, ("train", "test", "dev")):
-        shutil.copytree(place / "plain", root / split)
-    grid = settings("cross-dataset", data=list(map(str, roots)), methods=[SHORT], seeds=[1], shots=[1])
-
-    def names(scored):
-        same = grid.model_copy(update={"settings": {"test_split": scored}})
-        return {cell.name for cell in planned(same, tmp_path / "grid").cells}
-
-    before = {scored: names(scored) for scored in ("test", "dev")}
-    next((roots[1] / "dev" / "red").iterdir()).unlink()
-    assert names("test") == before["test"]
-    assert not names("dev") & before["dev"]
 
 
 @pytest.mark.parametrize(
@@ -97,22 +58,6 @@ def test_what_is_asked_for_twice_is_told_and_done_once(settings, tmp_path, capsy
     assert [cell.method for cell in plan.cells] == ["zeroshot", "nearest_mean", "linear_probe", "coop"]
     assert plan.left == plan.cells
     assert re.search(message, capsys.readouterr().err)
-
-
-def test_descriptions_decide_by_their_words_and_not_by_their_place(settings, tmp_path):
-    def cells(source):
-        one = {"name": "zeroshot", "called": "described", "training": {"descriptions": source}}
-        found = planned(settings("few-shot", methods=[one], seeds=[1, 2]), tmp_path).cells
-        return [cell.name for cell in found if cell.method == "described"]
-
-    first, moved = tmp_path / "first.json", tmp_path / "moved.json"
-    first.write_text('{"{}": ["a red {}."]}')
-    shutil.copy(first, moved)
-    before = cells(str(first))
-    assert cells(str(moved)) == before
-    moved.write_text('{"{}": ["a blue {}."]}')
-    assert cells(str(moved)) != before
-    assert (len(before), len(cells("random:3"))) == (1, 2)  # random words are drawn by the seed
 
 
 @pytest.mark.parametrize(

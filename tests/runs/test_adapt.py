@@ -175,8 +175,8 @@ def test_unreadable_pictures_are_left_out_and_the_others_stay_drawn(encoder, pho
     """One that was drawn and one that was not; a resume may allow them, where what it trains on is the same."""
     data = shutil.copytree(photos, tmp_path / "photos")
     drawn, held = (one.pictures for one in draw(quick(data)))
-    for picture in (drawn[0], held[-1]):
-        (data / picture.key).write_bytes(b"no picture")
+    for one in (drawn[0], held[-1]):
+        (data / one.key).write_bytes(b"no picture")
     with pytest.raises(DataError, match=f"{drawn[0].key}: not a picture"):
         adapt(quick(data), tmp_path / "run", encoder=encoder)
     with pytest.raises(BadPicturesError, match=r"\(and 1 more\).*max_bad, now 1"):

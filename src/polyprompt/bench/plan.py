@@ -2,25 +2,24 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from polyprompt.adapt.descriptions import fingerprints, is_random
+from polyprompt.bench.inputs import Inputs, warn_of_same
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
-from polyprompt.data.messages import say_once
-from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
+from polyprompt.data.read import splits_of
 from polyprompt.data.source import prompt_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
-from polyprompt.errors import ConfigError, DataError, FileError
+from polyprompt.errors import ConfigError, FileError
 from polyprompt.methods import ZERO_SHOT, check_own
 from polyprompt.methods.zeroshot import raised_weights
 from polyprompt.nn.precision import Precision, choose_precision
 from polyprompt.progress import track
 from polyprompt.runs.cells import Cell
-from polyprompt.runs.draw import Opened, read_sets
+from polyprompt.runs.draw import read_sets
 from polyprompt.runs.folder import absolute
 from polyprompt.runs.resolve import own_prompt, resolved
 from polyprompt.runs.settings import AdaptSettings
@@ -105,18 +104,13 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         for asked in [_asked(grid, rules, method, training, count)]
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
-    opened = cache(open_labels)
+    inputs, reads = Inputs(), ways[0][2]
     for one in sets:
-        read_sets(ways[0][2].model_copy(update=one | {"seed": grid.seeds[0]}), opened)
-
-    @cache
-    def print_of(source: str, split: str | None) -> str:
-        return read_labelled(opened(source), split, max_bad=ways[0][2].max_bad).fingerprint()
-
-    prints = [_prints(one, ways[0][2].test_split, opened, print_of) for one in track(sets, "Reading sets")]
+        read_sets(reads.model_copy(update=one | {"seed": grid.seeds[0]}), inputs.opened)
+    prints = [inputs.of_pictures(one, reads.test_split, reads.max_bad) for one in track(sets, "Reading sets")]
     sources = [str(one["data"]) for one in sets]
-    _warn_of_same((source, [prompt_of(source), read]) for source, read in zip(sources, prints, strict=True))
-    splits = {str(one["data"]): splits_of(opened(str(one["data"]))) for one in sets}
+    warn_of_same((source, [prompt_of(source), read]) for source, read in zip(sources, prints, strict=True))
+    splits = {source: splits_of(inputs.opened(source)) for source in sources}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for called, count, asked, same in ways:
@@ -158,14 +152,6 @@ def _asked(grid: GridSettings, rules: Protocol, method: Json, training: Json, co
     if settings.task:
         raise ConfigError(f"task is {settings.task[0]!r}; a cell of a grid has one set; `adapt` takes several")
     return settings
-
-
-def _warn_of_same(sets: Iterable[tuple[str, object]]) -> None:
-    """Says which sets are alike, by a source and what it holds: what decides their figures is equal, so cells are."""
-    first: dict[str, str] = {}
-    for source, held in sets:
-        if (known := first.setdefault(json.dumps(held, sort_keys=True), source)) is not source:
-            say_once(source, f"{source}: holds the same as {known}, to the last byte; one result stands for both.")
 
 
 def _own_prompt(asked: AdaptSettings, one: Values) -> Json:
@@ -216,55 +202,13 @@ def _weights(encoder: Encoder) -> list[float]:
     return raised_weights(encoder.aspects)
 
 
-def _prints(one: Values, test_split: str, opened: Opened, print_of: Callable[[str, str | None], str]) -> dict[str, str]:
-    """The fingerprints of the pictures that a cell trains on, chooses by and is scored on."""
-    splits = splits_of(opened(one["data"]))
-    named = {split: (one["data"], split) for split in (splits or (None,))}
-    tests = [source for source in (one["test"], *one["also"]) if source]
-    named |= {
-        f"{number}": (source, test_split if splits_of(opened(source)) else None) for number, source in enumerate(tests)
-    }
-    return {str(role): print_of(*place) for role, place in named.items()}
-
-
-class Inputs:
-    """What cells read, as it is now; each part is looked at once."""
-
-    def __init__(self) -> None:
-        self.opened = cache(open_labels)
-        self.print_of, self.scored_print = cache(self._print_of), cache(_scored_print)
-
-    def _print_of(self, source: str, split: str | None, max_bad: int) -> str:
-        return read_labelled(self.opened(source), split, max_bad=max_bad).fingerprint()
-
-    def check(self, cell: Cell, encoder: Encoder) -> None:
-        """Refuses a cell whose figures would not be what it is called by.
-
-        Raises:
-            DataError: something was changed since the cell was planned.
-        """
-        if not cell.inputs:
-            return  # it reads nothing
-        now = {"encoder": encoder.fingerprint} | self._read(cell)
-        if changed := [role for role, print_ in cell.inputs.items() if now.get(role) != print_]:
-            what = {"encoder": cell.encoder, "descriptions": "its descriptions"}.get(changed[0], cell.data)
-            raise DataError(f"{what}: changed since this was planned; run the same again, and it is another cell")
-
-    def _read(self, cell: Cell) -> dict[str, str]:
-        if cell.task != "classify":
-            return {"data": self.scored_print(cell.task, cell.data, cell.settings["split"])}
-        settings: Json = dict(cell.settings)
-        print_of = partial(self.print_of, max_bad=settings["max_bad"])
-        read = _prints(settings, settings["test_split"], self.opened, print_of)
-        return read | fingerprints(settings["descriptions"])
-
-
 # Captions and sentences
 
 
 def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
-    prints = {source: _scored_print(rules.task, source, grid.split) for source in track(data, "Reading sets")}
-    _warn_of_same(prints.items())
+    inputs = Inputs()
+    prints = {source: inputs.of_texts(rules.task, source, grid.split) for source in track(data, "Reading sets")}
+    warn_of_same(prints.items())
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
         for source, read in prints.items():
@@ -279,14 +223,6 @@ def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
             )
 
     return cells
-
-
-def _scored_print(task: str, source: str, split: str) -> str:
-    """The fingerprint of captioned pictures, or of scored sentences."""
-    if task == "retrieve":
-        return read_pairs(source, split).fingerprint()
-    scored = read_scored(source, split)
-    return digest(*scored.first, *scored.second, *map(str, scored.scores))
 
 
 # On disk

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from polyprompt.bench.plan import Inputs, read_plan
+from polyprompt.bench.inputs import Inputs
+from polyprompt.bench.plan import read_plan
 from polyprompt.bench.tasks import TASKS
 from polyprompt.disk.files import make_folder, write_json
 from polyprompt.errors import ImageError, PolypromptError
