@@ -90,6 +90,7 @@ def test_a_folder_with_a_comma_in_its_name_is_one_set(grid, squares, tmp_path):
     assert NOWHERE in grid("zero-shot", methods="", data=f"eurosat@{tmp_path / 'c,d'}")[2]
     assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},{squares}")[2]
     assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},{tmp_path / 'a,b'},{squares}")[2]
+    assert NOWHERE in grid(methods="coop, maple ", data=f"{squares} , {tmp_path / 'a,b'}, {squares}")[2]
     assert "polyprompt: b: no such" in grid("zero-shot", methods="", data=f"{squares},b")[2]
     (tmp_path / "e,f").write_text("")
     encoders = tmp_path / "e,f"

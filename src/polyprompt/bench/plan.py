@@ -104,7 +104,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
         for asked in [_asked(grid, rules, method, training, count)]
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
-    inputs, reads = Inputs(), ways[0][2]
+    inputs, reads = Inputs(), ways[-1][2]
     for one in sets:
         read_sets(reads.model_copy(update=one | {"seed": grid.seeds[0]}), inputs.opened)
     prints = [inputs.of_pictures(one, reads.test_split, reads.max_bad) for one in track(sets, "Reading sets")]

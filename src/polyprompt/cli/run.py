@@ -71,12 +71,13 @@ def command(
 
 
 def _items(text: str, option: str) -> list[str]:
-    """What an option lists with commas between; of places those that have commas in their names stay whole."""
+    """What an option lists, commas and blanks between; of places those that have commas in their names stay whole."""
     items, left = [], text.split(",")
+    longest = len(left) if option in ("data", "encoders") else 1
     while left:
-        names = [",".join(left[:end]) for end in range(len(left), 1, -1)] if option in ("data", "encoders") else []
+        names = (",".join(left[:end]).strip() for end in range(longest, 1, -1))
         there = (name for name in names if os.path.exists(name) or os.path.exists(name.partition("@")[2]))
-        items.append(next(there, left[0]))
+        items.append(next(there, left[0].strip()))
         left = left[items[-1].count(",") + 1 :]
     return items
 

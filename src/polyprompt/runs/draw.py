@@ -12,6 +12,7 @@ from polyprompt.data.items import Labelled
 from polyprompt.data.read import open_labels, read_labelled, splits_of
 from polyprompt.data.source import Source
 from polyprompt.errors import ConfigError, DataError, UnknownNameError
+from polyprompt.methods import ZERO_SHOT
 from polyprompt.runs.settings import AdaptSettings
 
 Opened = Callable[[str], Source]
@@ -41,7 +42,8 @@ def read_sets(settings: AdaptSettings, opened: Opened | None = None) -> tuple[La
             f"{settings.data}: of its {len(held.class_names)} classes {len(novel.class_names)} is novel; telling "
             "classes apart needs two in each half, so base-to-novel takes four or more"
         )
-    return _filled(base_and_novel(drawn)[0]), {"base": _filled(base), "novel": _filled(novel)} | tests
+    trained = base_and_novel(drawn)[0]
+    return _filled(trained) if drawn.pictures else trained, {"base": _filled(base), "novel": _filled(novel)} | tests
 
 
 def read_tasks(settings: AdaptSettings) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
@@ -64,7 +66,9 @@ def draw(settings: AdaptSettings, opened: Opened = open_labels) -> tuple[Labelle
     source = opened(settings.data)
     splits = splits_of(source)
     read = partial(read_labelled, max_bad=settings.max_bad)
-    pool, held = _filled(read(source, settings.train_split if splits else None)), None
+    pool, held = read(source, settings.train_split if splits else None), None
+    if settings.method.get("name") != ZERO_SHOT:  # which learns from none
+        pool = _filled(pool)
     if settings.domainbed:
         if settings.test is None:
             raise ConfigError("domainbed: no domain is named that is left out; give it with --test pacs:sketch")
