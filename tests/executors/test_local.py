@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from polyprompt.errors import FileError
 from polyprompt.executors.local import run
@@ -45,6 +46,30 @@ def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
     if goes_on:
         os.kill(worker, signal.SIGKILL)
     assert not goes_on, "the worker went on alone"
+
+
+def counting(folder):
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    assert np.ones((2, 2)) @ np.ones(2) is not None
+    (folder / str(os.getpid())).write_text(json.dumps([one["num_threads"] for one in threadpool_info()]))
+
+
+@pytest.mark.outside("process", "socket", "pickle", "import")
+def test_all_libraries_of_a_worker_keep_to_its_share_of_the_threads(tmp_path, monkeypatch):
+    """NumPy's products, too, which ask nobody: two workers with as many threads each would wait for each other."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run(2, counting, tmp_path, lambda: None)
+    finally:
+        torch.set_num_threads(before)
+    counts = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    assert len(counts) == 2
+    assert {count for each in counts for count in each} == {1}
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def refused(folder):

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine; the threads that torch may use are shared out among them."""
+"""Workers as processes of this machine; the threads that libraries may use are shared out among them."""
 
 import multiprocessing
 import os
@@ -15,6 +15,7 @@ from polyprompt.errors import PolypromptError, in_one_line
 from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
+THREADS = "OMP_NUM_THREADS"
 EVERY = 0.2
 """Seconds between two looks."""
 DEATHS = 3
@@ -47,9 +48,21 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
 
 def _started(job: Job, what: Path, threads: int) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, what, threads))
-    with _deaf_to_interrupts():
+    with _deaf_to_interrupts(), _threads_of_a_child(threads):
         process.start()
     return process
+
+
+@contextmanager
+def _threads_of_a_child(threads: int) -> Iterator[None]:
+    """NumPy's BLAS looks at the environment as it is loaded, and takes all cores where that says nothing."""
+    before = {THREADS: os.environ[THREADS]} if THREADS in os.environ else {}
+    os.environ[THREADS] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+        os.environ |= before
 
 
 @contextmanager

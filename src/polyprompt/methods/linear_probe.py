@@ -28,6 +28,10 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 UNCHOSEN = 1e3
 """C where nothing can be held out."""
 
+SMALL = 1e9
+"""Up to so many products an iteration one thread is faster, for two pools of them wait for each other: ten times for
+ten classes."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
@@ -90,10 +94,12 @@ def fitted(rows: np.ndarray, labels: np.ndarray, strength: float) -> tuple[Float
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
     except ModuleNotFoundError:
         raise ConfigError(f"linear_probe needs the package scikit-learn; {install('sklearn')}") from None
 
-    with warnings.catch_warnings():
+    few = rows.size * len(set(labels.tolist())) < SMALL
+    with warnings.catch_warnings(), threadpool_limits(1 if few else None):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the largest C need not end; it is then seldom chosen
         model = LogisticRegression(C=strength, max_iter=1000).fit(rows, labels)
     weights, biases = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
