@@ -69,13 +69,24 @@ def compared(one: Figure, other: Figure) -> str:
 
 def earlier(found: Iterable[dict[str, Any]], what: str = "Made") -> list[str]:
     """A line for a table some of whose runs were made under defaults that are no more; none for others."""
-    configs = [one["config"] for one in found if "config" in one]
-    changes = [
-        words
+    some = [one for one in found if "config" in one]
+    old = {
+        words: [one for one in some if key not in one["config"] and concerns(one["config"])]
         for key, (words, concerns) in MOVED.items()
-        if any(key not in config and concerns(config) for config in configs)
-    ]
-    return [f"*{what} under earlier defaults: {'; '.join(changes)}.*"] if changes else []
+    }
+    changes = [words for words in old if old[words]]
+    if not changes:
+        return []
+    concerned = [one for one in some if any(one in old[words] for words in changes)]
+    if len(concerned) < len(some):
+        names = sorted({one["name"] for one in concerned})
+        what = f"In part ({', '.join(names)}) {what[0].lower()}{what[1:]}"
+    return [f"*{what} under earlier defaults: {'; '.join(changes)}.*"]
+
+
+def comparable(*folders: Sequence[str]) -> bool:
+    """Whether the runs under some folders of the results were made under the same defaults."""
+    return len({tuple(earlier(results(*folder))) for folder in folders}) == 1
 
 
 def row(cells: Sequence[str]) -> str:

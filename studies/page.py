@@ -9,7 +9,7 @@ from typing import Any
 
 from flickr8k import BESIDE, STEPS
 from grids import NOTE, tried
-from kept import CHOSEN, NAMES, RESULTS, compared, earlier, results, row, runs
+from kept import CHOSEN, NAMES, RESULTS, comparable, compared, earlier, results, row, runs
 from summary import stsb, summary
 from tuning import mean_accuracy, mean_recall
 
@@ -109,12 +109,14 @@ def table(found: Sequence[Path]) -> list[str]:
 
 
 def verdicts(*stage: str) -> list[str]:
-    """One line a baseline; nothing is said of one with less than two seeds."""
+    """One line a baseline; nothing is said of one with less than two seeds, or made under other defaults."""
     lines = []
     ours = figures(*stage, CHOSEN)
     for name in NAMES:
         theirs = figures(*stage, name)
-        if name == CHOSEN or not theirs or any(one.spread is None for one in [*ours.values(), *theirs.values()]):
+        if name == CHOSEN or not comparable(("flickr8k", *stage, CHOSEN), ("flickr8k", *stage, name)):
+            continue
+        if not theirs or any(one.spread is None for one in [*ours.values(), *theirs.values()]):
             continue
         parts, won = [], 0
         for key, mine in ours.items():

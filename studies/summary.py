@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from kept import CHOSEN, NAMES, RESULTS, compared, figure_of, results, row
+from kept import CHOSEN, NAMES, RESULTS, comparable, compared, figure_of, results, row
 from tuning import mean_recall
 
 from polyprompt.report.averages import grids
@@ -48,7 +48,7 @@ def readouts(
     """K = 6 prompts against every other readout under a folder of results."""
     ours = figure_of(read, *folder, CHOSEN)
     for name, says in NAMES.items():
-        if name != CHOSEN:
+        if name != CHOSEN and comparable((*folder, CHOSEN), (*folder, name)):
             yield from versus(f"{title}: K = 6 against {says}", ours, figure_of(read, *folder, name), what)
 
 

@@ -100,10 +100,12 @@ def test_the_best_of_equal_settings_is_the_slowest(study, tmp_path):
 
 def test_defaults_that_are_no_more_are_told(study):
     earlier = study("kept").earlier
-    old = {"config": {"loss": {"contrast": "sigmoid"}}}
-    now = {"config": checked(AlignSettings, {"data": "x"}).model_dump()}
+    old = {"name": "last", "config": {"loss": {"contrast": "sigmoid"}}}
+    now = {"name": "mean", "config": checked(AlignSettings, {"data": "x"}).model_dump()}
     assert earlier([now, {}]) == []
     (message,) = earlier([now, old])
+    assert message.startswith("*In part (last) made under earlier defaults: ")
+    assert earlier([old])[0].startswith("*Made under earlier defaults: ")
     assert "rate of the towers" in message
     assert "scale 10 and bias -10" in message
     assert "bias" not in earlier([{"config": {"loss": {"contrast": "softmax"}}}])[0]
