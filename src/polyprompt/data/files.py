@@ -109,9 +109,7 @@ def class_list(folder: Path) -> Path | None:
 
 def first_there(candidates: Sequence[Path]) -> Path | None:
     """The first of several folders that is there; that another one is there, too, is told."""
-    there = [
-        place for place in candidates if os.path.isdir(place)
-    ]  # Path.is_dir raises for long names, and without rights
+    there = [place for place in candidates if os.path.isdir(place)]  # unlike Path.is_dir, of names too long as well
     if not there:
         return None
     first = there[0]
