@@ -123,13 +123,14 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                 same = same.model_copy(update={"precision": precision()})
             if called == RAISED:
                 same = same.model_copy(update={"method": same.method | {"aspect_weights": _weights(encoder)}})
-            for (one, read), seed in itertools.product(
-                zip(sets, prints, strict=True), grid.seeds[: 1 if once else None]
+            settings, prompts = same.model_dump(mode="json"), [_own_prompt(asked, one) for one in sets]
+            for (one, read, prompt), seed in itertools.product(
+                zip(sets, prints, prompts, strict=True), grid.seeds[: 1 if once else None]
             ):
                 if called == TUNED and same.val_split not in splits[str(one["data"])]:
                     continue  # nothing to choose on
                 varied = one | {"encoder": absolute(name), "name": called, "seed": seed}
-                varied["method"] = same.model_dump(mode="json")["method"] | _own_prompt(asked, one)
+                varied |= {"method": settings["method"] | prompt}
                 yield Cell(
                     protocol=grid.protocol,
                     task="classify",
@@ -138,7 +139,7 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                     data=str(one["data"]),
                     shots=None if untrained else count,
                     seed=None if once else seed,
-                    settings=same.model_dump(mode="json") | varied,
+                    settings=settings | varied,
                     inputs={"encoder": encoder.fingerprint} | read | words,
                 )
 

@@ -94,8 +94,7 @@ def check_there(source: str) -> None:
 
 def prompt_of(source: str) -> str:
     """The prompt of the published runs, if `source` is a set of the catalogue; else ""."""
-    named = _catalogue_name(source)
-    return catalog.entry(named[0]).template if named else ""
+    return catalog.prompt(source) if _catalogue_name(source) else ""
 
 
 def _catalogue_name(source: str) -> tuple[str, str, str] | None:
