@@ -17,7 +17,8 @@ ROWS = [
     {"zoo", "adapt"},
     {"campe", "methods"},
     {"runs", "executors"},
-    {"bench", "report", "search"},
+    {"bench", "search"},
+    {"report"},
     {"serve", "skins"},
     {"cli"},
 ]

@@ -5,11 +5,12 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from toy_grid import few_shot, result
+from toy_grid import MADE, few_shot, result
 
 from polyprompt import report
 from polyprompt.report.averages import Column, Row, grids, label, set_label
 from polyprompt.report.grid import shown
+from polyprompt.runs.cells import Cell, Result
 
 
 def test_averages_are_those_that_papers_print():
@@ -99,3 +100,15 @@ def test_targets_beside_their_source(source, own):
     (grid,) = grids([result("coop", source, 1, {"test": 0.9, target: 0.5}, protocol="single-source")])
     assert grid.columns == [Column(own, "→ photo"), Column(own, "→ sketch")]
     assert grid.means(Row("coop", "toy"))[Column("average", "targets")] == pytest.approx(0.5)
+
+
+def test_sets_stand_as_published_tables_have_them_and_others_behind():
+    sets = ["sickr", "my own", "stsb", "STS12@elsewhere", "sts16", "b"]
+    cells = [Cell(protocol="sts", task="compare", method="as it is", encoder="toy", data=data) for data in sets]
+    (grid,) = grids([Result(cell, {"spearman": 0.5}, 1.0, **MADE) for cell in cells])
+    assert [column.of for column in grid.columns] == ["STS12", "sts16", "stsb", "sickr", "b", "my own"]
+
+
+def test_a_protocol_of_another_version_is_shown():
+    (grid,) = grids([result("coop", "pets", 1, {"test": 0.5}, protocol="few-shot-2")])
+    assert len(grid.columns) == 1

@@ -41,7 +41,7 @@ def test_latex_has_booktabs_and_no_bare_signs(grid_folder, tmp_path):
     write_report(grid_folder, tmp_path / "all.tex")
     text = (tmp_path / "all.tex").read_text()
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
-    assert r"maple & 67.00 $\pm$ 1.00 & 77.00 $\pm$ 1.00" in text
+    assert r"maple & 77.00 $\pm$ 1.00 & 67.00 $\pm$ 1.00" in text
     assert "±" not in text.replace(text.splitlines()[0], "")
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from polyprompt.bench.protocols import PROTOCOLS
+from polyprompt.data import catalog
 from polyprompt.evaluate.classify import harmonic_mean
 from polyprompt.methods import ZERO_SHOT
 from polyprompt.report.domainbed import chosen
@@ -114,9 +116,12 @@ def _grid(protocol: str, source: str | None, shots: int | None, results: Sequenc
     return Grid(protocol, shots, figures, inside, source)
 
 
-def _order(cell: Cell) -> tuple[str, bool, str, str, int]:
-    """Encoder by encoder, zero-shot first, then by names."""
-    return cell.encoder, cell.method != ZERO_SHOT, cell.method, cell.data, cell.seed or 0
+def _order(cell: Cell) -> tuple[str, bool, str, int, str, int]:
+    """Encoder by encoder, zero-shot first, then by names; sets as the published tables have them, others behind."""
+    usual = PROTOCOLS[cell.protocol].usual if cell.protocol in PROTOCOLS else ()  # another version may know others
+    name = catalog.known(cell.data.partition("@")[0])
+    place = usual.index(name) if name in usual else len(usual)
+    return cell.encoder, cell.method != ZERO_SHOT, cell.method, place, cell.data, cell.seed or 0
 
 
 def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
