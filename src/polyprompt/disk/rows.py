@@ -51,7 +51,7 @@ BATCH = 64
 """Items computed at a time."""
 PARTS = 8
 """Into which items fall, by the first byte of their keys' hashes."""
-AT_ONCE = 4 * BATCH
+AT_ONCE = BATCH
 """So many items are computed under the locks of their parts before the next ones, which another process may take."""
 PIECE_BYTES = 64_000_000
 PIECE_SECONDS = 20.0
