@@ -8,6 +8,7 @@ from toy_grid import result
 
 from polyprompt.report.averages import grids
 from polyprompt.report.distinct import with_distinct_names
+from polyprompt.report.grid import shown
 from polyprompt.report.grid_page import write_report
 from polyprompt.runs import cells
 from polyprompt.runs.cells import write_result
@@ -43,6 +44,16 @@ def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
     text = write_report(tmp_path, tmp_path / "out.md")
     assert all(shown in text for shown in ("90.00", "50.00", "70.00"))
     assert "20.00" not in text
+
+
+def test_a_method_that_is_set_otherwise_on_another_encoder_is_said():
+    found = [result("coop", "pets", 1, {"test": 0.5}, encoder=encoder, epochs=5) for encoder in "ab"]
+    found += [
+        result("maple", "pets", 1, {"test": 0.5}, encoder=encoder, epochs=number)
+        for number, encoder in [(5, "a"), (50, "b")]
+    ]
+    (grid,) = grids(with_distinct_names(found))
+    assert "With other settings on one encoder than on another: maple." in shown(grid).notes
 
 
 def test_other_words_are_other_settings_and_no_other_pictures():

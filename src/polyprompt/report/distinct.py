@@ -32,6 +32,14 @@ def with_distinct_names(results: Sequence[Result]) -> list[Result]:
     return renamed
 
 
+def set_otherwise(results: Sequence[Result]) -> list[str]:
+    """The methods that have other settings on one encoder than on another."""
+    kinds: dict[str, dict[str, set[str]]] = {}
+    for one in results:
+        kinds.setdefault(one.cell.method, {}).setdefault(one.cell.encoder, set()).add(_settings(one))
+    return [method for method, by_encoder in kinds.items() if len(set(map(frozenset, by_encoder.values()))) > 1]
+
+
 def _with_distinct_encoders(results: Sequence[Result]) -> list[Result]:
     """Encoders that tables would call alike have as much of their paths as tells them apart, else a number."""
     places: dict[str, dict[str, str]] = {}

@@ -23,6 +23,7 @@ from polyprompt.report.averages import (
     retrieval_column,
     set_label,
 )
+from polyprompt.report.distinct import set_otherwise
 from polyprompt.report.published import Printed, published
 from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
 from polyprompt.report.words import printed
@@ -151,6 +152,8 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
         sizes.setdefault(column, set()).add(size)
     if mixed := [f"{column.of} {column.name}" for column, counts in sizes.items() if len(counts) > 1]:
         yield f"Not to be compared row by row, other pictures or classes were scored: {', '.join(mixed)}."
+    if differing := set_otherwise(grid.results):
+        yield f"With other settings on one encoder than on another: {', '.join(differing)}."
     precisions = {str(one.cell.settings.get("precision")) for one in grid.results if one.cell.seed is not None}
     if len(precisions) > 1:
         yield f"Rows were trained in {' and '.join(sorted(precisions))}."
