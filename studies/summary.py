@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from flickr8k import STEPS, spelled
 from kept import CHOSEN, NAMES, RESULTS, comparable, compared, figure_of, results, row
 from tuning import mean_recall
 
@@ -82,7 +83,7 @@ def all_sets(found: dict[str, Any]) -> float:
 
 def parts() -> Iterator[Claim]:
     """What single settings are worth, on dev."""
-    usual, best = "parts/the-recipe", "parts/diversity-1.0"
+    usual, *_, best = (f"parts/{spelled(name)}" for name in STEPS)
     for claim, one, other in (
         ("A final norm fitted to the readouts, against the LLM's own", "ablate/as-it-is", "ablate/the-llm-s-own-norm"),
         ("Softmax contrast against sigmoid", "ablate/as-it-is", "ablate/sigmoid-contrast"),
@@ -90,9 +91,12 @@ def parts() -> Iterator[Claim]:
         ("Diversity loss ten times as strong", "ablate/diversity-loss-times-ten", "ablate/as-it-is"),
         ("All blocks of the LLM, against 24 of 30", "ablate/as-it-is", "ablate/text-depth-24"),
         ("The best setting against the recipe", best, usual),
+        ("Mirrored pictures on top of it", "parts/and-mirrored-pictures", best),
+        ("MSR-VTT's training clips on top of it", "parts/and-msr-vtt-s-training-clips", best),
     ):
         yield from versus(claim, on_dev(one, mean_recall), on_dev(other, mean_recall), "recall on dev")
-    yield from versus("The same", on_dev(best, redundancy), on_dev(usual, redundancy), "redundancy of the prompts")
+    alike = on_dev(best, redundancy), on_dev(usual, redundancy)
+    yield from versus("The best setting against the recipe", *alike, "redundancy of the prompts")
 
 
 def on_dev(run: str, read: Callable[[dict[str, Any]], float]) -> Figure | None:
