@@ -10,6 +10,7 @@ from polyprompt.report.averages import grids
 from polyprompt.report.distinct import with_distinct_names
 from polyprompt.report.grid import shown
 from polyprompt.report.grid_page import write_report
+from polyprompt.report.significance import compared
 from polyprompt.runs import cells
 from polyprompt.runs.cells import write_result
 
@@ -39,7 +40,7 @@ def test_results_that_cannot_be_compared_are_no_seeds_of_one_row(tmp_path):
     other = result("maple", "pets", 1, {"test": 0.7})
     put(replace(other, cell=replace(other.cell, inputs={"data": "others"})))
     found = with_distinct_names(cells.results_in(tmp_path))
-    assert {one.cell.method for one in found} == {"coop (settings 1)", "coop (settings 2)", "maple"}
+    assert {one.cell.method for one in found} == {"coop (epochs=5)", "coop (epochs=50)", "maple"}
     assert len({one.cell.data for one in found}) == 2
     text = write_report(tmp_path, tmp_path / "out.md")
     assert all(shown in text for shown in ("90.00", "50.00", "70.00"))
@@ -62,13 +63,62 @@ def test_other_words_are_other_settings_and_no_other_pictures():
     inputs = plain.cell.inputs
     described = [
         replace(
-            plain, cell=replace(plain.cell, settings={"descriptions": place}, inputs=inputs | {"descriptions": words})
+            plain,
+            cell=replace(
+                plain.cell,
+                settings={**plain.cell.settings, "descriptions": place},
+                inputs=inputs | {"descriptions": words},
+            ),
         )
-        for place, words in (("a.json", "1"), ("moved/a.json", "1"), ("a.json", "2"))
+        for place, words in (("a.json", "1"), ("moved/a.json", "1"), ("b.json", "2"), ("a.json", "3"))
     ]
-    found = [one.cell for one in with_distinct_names([plain, *described])]
-    assert [one.method for one in found] == [f"zeroshot (settings {number})" for number in (1, 2, 2, 3)]
+    found = [one.cell for one in with_distinct_names([plain, *described[:3]])]
+    assert [one.method for one in found] == [
+        f"zeroshot (descriptions={words})" for words in ("none", "a.json", "a.json", "b.json")
+    ]
     assert {one.data for one in found} == {"pets"}
+    found = with_distinct_names([plain, *described])  # another file has come into the place of one
+    assert [one.cell.method for one in found][1::3] == [f"zeroshot (descriptions=a.json {n})" for n in (2, 4)]
+
+
+def test_rows_say_in_which_settings_they_differ():
+    """As they would be given, so that the row of a table can be made again."""
+
+    def row(shots, seed, **settings):
+        method = {"name": "coop", "context": settings.pop("context", 4), "words": "a photo of a"}
+        one = result("coop", "pets", seed, {"test": 0.5}, shots=shots, epochs=5, max_bad=seed, cache_gb=seed)
+        return replace(one, cell=replace(one.cell, settings={**one.cell.settings, "method": method, **settings}))
+
+    found = [row(1, 1, rate=0.1), row(1, 2, context=16), row(1, 3), row(4, 1), row(4, 2, rate=0.1)]
+    assert [one.cell.method for one in with_distinct_names(found)] == [
+        "coop (method.context=4, rate=0.1)",
+        "coop (method.context=16, rate=none)",
+        "coop (method.context=4, rate=none)",
+        "coop (rate=none)",
+        "coop (rate=0.1)",
+    ]
+    assert {one.cell.method for one in with_distinct_names([row(1, 1), row(1, 2)])} == {"coop"}
+    long = [row(1, 1, train_split=f"{'a' * 60}{end}") for end in "xy"]
+    assert [one.cell.method for one in with_distinct_names(long)] == [
+        f"coop (train_split={'a' * 39}… {number})" for number in (1, 2)
+    ]
+
+
+def test_settings_of_training_make_no_other_zero_shot():
+    """A grid that runs with other ones scores zero-shot and the probes again: the same rows, and compared with."""
+    found = []
+    for epochs in (1, 2):
+        found += [result("zeroshot", "pets", None, {"test": 0.5}, epochs=epochs, rate=0.1 * epochs)]
+        for seed in (1, 2, 3, 4, 5, 6):
+            found += [result("nearest_mean", "pets", seed, {"test": 0.5 + 0.01 * seed}, epochs=epochs)]
+            found += [result("coop", "pets", seed, {"test": 0.6 + 0.01 * seed * epochs}, epochs=epochs)]
+    (grid,) = grids(with_distinct_names(found))
+    rows = {one.row.method: (one.better, one.pairs) for one in compared(grid)}
+    assert rows == {
+        "zeroshot": (0, 0), "nearest_mean": (6, 6), "coop (epochs=1)": (6, 6), "coop (epochs=2)": (6, 6),
+    }  # fmt: skip
+    found.append(result("zeroshot", "pets", None, {"test": 0.4}, test_split="other"))
+    assert {one.cell.method for one in with_distinct_names(found)} > {"zeroshot (test_split=other)"}
 
 
 def weighing(one, encoder, weights):
@@ -121,4 +171,6 @@ def test_zero_shot_with_the_prompt_of_each_set_is_one_row():
     found = with_distinct_names([*published, row("pacs:photo", "a photo of a {}.")])
     assert {one.cell.method for one in found} == {"zeroshot"}
     found = with_distinct_names([*published, row("eurosat@there", "a photo of {}.")])
-    assert [one.cell.method for one in found] == [f"zeroshot (settings {i})" for i in (1, 1, 2)]
+    assert [one.cell.method for one in found] == [
+        f'zeroshot (method.templates=["a photo of {a}{{}}."])' for a in ("a ", "a ", "")
+    ]

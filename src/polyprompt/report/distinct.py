@@ -1,16 +1,24 @@
 """Results under names that differ where they cannot be compared: other settings, other pictures."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from polyprompt.data import catalog
 from polyprompt.disk.files import digest
+from polyprompt.methods import BASELINES
 from polyprompt.report.averages import label, set_label
-from polyprompt.runs.cells import Result
+from polyprompt.runs.cells import Cell, Result
 
-PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots"}
+PLACES = {"name", "encoder", "data", "test", "also", "seed", "shots", "max_bad", "cache_gb"}
 """Settings in which results of one row may differ."""
+STEPS = {
+    "epochs", "steps", "batch", "rate", "optimizer", "weight_decay", "eps", "schedule", "terms", "budget", "precision",
+}  # fmt: skip
+"""What training alone reads: results of a method that takes no step may differ in it, too."""
+LONGEST = 40
+"""Letters of a setting's value in a name."""
 USUAL = "a photo of a {}."
 """The prompt of sets that have none of their own."""
 OWN = {"test", "base", "novel"}
@@ -19,17 +27,77 @@ OWN = {"test", "base", "novel"}
 
 def with_distinct_names(results: Sequence[Result]) -> list[Result]:
     """The same results; other weights are another encoder, other settings another row, other pictures another set."""
-    renamed = _with_distinct_encoders(results)
-    for what, kind, decides in (("method", "settings", _settings), ("data", "pictures", _pictures)):
-        kinds: dict[tuple[object, ...], dict[str, int]] = {}
-        for one in renamed:
-            numbers = kinds.setdefault(_group(one, what), {})
-            numbers.setdefault(decides(one), len(numbers) + 1)
-        for at, one in enumerate(renamed):
-            numbers = kinds[_group(one, what)]
-            if len(numbers) > 1:
-                renamed[at] = _marked(one, what, f" ({kind} {numbers[decides(one)]})")
-    return renamed
+    return _with_distinct_sets(_with_distinct_methods(_with_distinct_encoders(results)))
+
+
+def _with_distinct_methods(results: Sequence[Result]) -> list[Result]:
+    """Rows that tables would call alike have the settings behind their names in which they differ."""
+    rows = [(_row(one.cell), _told(one)) for one in results]
+    kinds: dict[tuple[object, ...], dict[str, dict[str, str]]] = {}
+    for one, (row, told) in zip(results, rows, strict=True):
+        words = {"descriptions": str(one.cell.settings["descriptions"])} if told.get("descriptions") else {}
+        kinds.setdefault(row, {}).setdefault(str(told), told | words)
+    marks = {row: dict(zip(some, _marks(list(some.values())), strict=True)) for row, some in kinds.items()}
+    return [
+        replace(one, cell=replace(one.cell, method=one.cell.method + marks[row][str(told)]))
+        for one, (row, told) in zip(results, rows, strict=True)
+    ]
+
+
+def _row(cell: Cell) -> tuple[object, ...]:
+    """Results that should agree in their settings; published ones depend on the shots."""
+    return cell.protocol, cell.encoder, cell.shots, cell.method
+
+
+def _told(result: Result) -> dict[str, str]:
+    """The settings that tell a row from others, in order, called as `--set` does; descriptions by what is in them."""
+    method = result.cell.settings.get("method")
+    method = {"name": method} if isinstance(method, str) else dict(method) if isinstance(method, Mapping) else {}
+    if own := catalog.prompt(result.cell.data):  # each set's own prompt is one setting
+        usual = {own: USUAL, str([own]): [USUAL]}
+        method = {key: usual.get(str(value), value) for key, value in method.items()}
+    free = PLACES | STEPS if method.get("name") in BASELINES else PLACES
+    words = {key: value for key, value in result.cell.inputs.items() if key == "descriptions"}  # not where they lie
+    settings = {**result.cell.settings, "method": method, **words}
+    return dict(sorted(_flat({key: value for key, value in settings.items() if key not in free})))
+
+
+def _flat(settings: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _marks(kinds: Sequence[Mapping[str, str]]) -> list[str]:
+    """What each has otherwise than others, to stand behind their name; numbered where that does not tell them apart."""
+    if len(kinds) < 2:
+        return [""]
+    keys = sorted({key for one in kinds for key in one})
+    differ = [key for key in keys if len({one.get(key, "null") for one in kinds}) > 1]
+    marks = [", ".join(f"{key}={_cut(one.get(key, 'null'))}" for key in differ) for one in kinds]
+    alike = len(set(marks)) < len(marks)
+    return [f" ({mark or 'settings'}{f' {number}' * alike})" for number, mark in enumerate(marks, 1)]
+
+
+def _cut(text: str) -> str:
+    text = "none" if text == "null" else text  # as --set takes it
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _with_distinct_sets(results: Sequence[Result]) -> list[Result]:
+    """Sets that tables would call alike are numbered, by what was read of them."""
+    kinds: dict[tuple[str, str], dict[str, int]] = {}
+    for one in results:
+        numbers = kinds.setdefault((one.cell.protocol, set_label(one.cell.data)), {})
+        numbers.setdefault(_pictures(one), len(numbers) + 1)
+    return [
+        _marked(one, f" (pictures {numbers[_pictures(one)]})")
+        if len(numbers := kinds[one.cell.protocol, set_label(one.cell.data)]) > 1
+        else one
+        for one in results
+    ]
 
 
 def set_otherwise(results: Sequence[Result]) -> list[str]:
@@ -67,20 +135,9 @@ def _ends(places: Sequence[str]) -> list[str]:
     return [f"{place} (weights {number})" for number, place in enumerate(places, 1)]
 
 
-def _group(result: Result, what: str) -> tuple[object, ...]:
-    """Results that should agree: of one method, whose published settings depend on the shots, or of sets that tables
-    call alike, wherever they lie."""
-    cell = result.cell
-    if what == "data":
-        return cell.protocol, set_label(cell.data)
-    return cell.protocol, cell.encoder, cell.shots, cell.method
-
-
-def _marked(result: Result, what: str, mark: str) -> Result:
-    """The same with a mark behind the name of its method, or of all sets that it tells of."""
+def _marked(result: Result, mark: str) -> Result:
+    """The same with a mark behind the names of all sets that it tells of."""
     cell, figures = result.cell, dict(result.figures)
-    if what == "method":
-        return replace(result, cell=replace(cell, method=cell.method + mark))
     if test := cell.settings.get("test"):
         cell = replace(cell, settings={**cell.settings, "test": _source_marked(str(test), mark)})
     if isinstance(scored := figures.get("classification"), Mapping):
@@ -93,17 +150,6 @@ def _marked(result: Result, what: str, mark: str) -> Result:
 def _source_marked(source: str, mark: str) -> str:
     head, at, folder = source.partition("@")
     return f"{head}{mark}{at}{folder}"
-
-
-def _settings(result: Result) -> str:
-    words = {key: value for key, value in result.cell.inputs.items() if key == "descriptions"}  # not where they lie
-    settings = {**result.cell.settings, **words}
-    own, method = catalog.prompt(result.cell.data), settings.get("method")
-    if own and isinstance(method, Mapping):  # each set's own prompt is one setting
-        settings["method"] = {
-            key: USUAL if value == own else [USUAL] if value == [own] else value for key, value in method.items()
-        }
-    return digest(str(sorted((key, str(value)) for key, value in settings.items() if key not in PLACES)))
 
 
 def _pictures(result: Result) -> str:
