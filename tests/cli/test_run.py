@@ -88,6 +88,8 @@ def test_a_folder_with_a_comma_in_its_name_is_one_set(grid, squares, tmp_path):
         "eurosat/split_zhou_EuroSAT.json", {"test": [["Forest/1.jpg", 0, "Forest"], ["River/1.jpg", 1, "River"]]}
     )
     assert NOWHERE in grid("zero-shot", methods="", data=f"eurosat@{tmp_path / 'c,d'}")[2]
+    assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},eurosat@{tmp_path / 'c,d'}")[2]
+    assert NOWHERE in grid("zero-shot", methods="", data=f"eurosat@{tmp_path / 'c,d'},eurosat@{tmp_path / 'c,d'}")[2]
     assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},{squares}")[2]
     assert NOWHERE in grid("zero-shot", methods="", data=f"{squares},{tmp_path / 'a,b'},{squares}")[2]
     assert NOWHERE in grid(methods="coop, maple ", data=f"{squares} , {tmp_path / 'a,b'}, {squares}")[2]

@@ -76,10 +76,15 @@ def _items(text: str, option: str) -> list[str]:
     longest = len(left) if option in ("data", "encoders") else 1
     while left:
         names = (",".join(left[:end]).strip() for end in range(longest, 1, -1))
-        there = (name for name in names if os.path.exists(name) or os.path.exists(name.partition("@")[2]))
-        items.append(next(there, left[0].strip()))
+        items.append(next(filter(_is_there, names), left[0].strip()))
         left = left[items[-1].count(",") + 1 :]
     return items
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is such a folder or file, or the folder behind the name of a set, which has no commas."""
+    known, _, folder = name.partition("@")
+    return os.path.exists(name) or ("," not in known and os.path.exists(folder))
 
 
 def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) -> GridSettings:
