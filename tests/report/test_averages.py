@@ -112,3 +112,15 @@ def test_sets_stand_as_published_tables_have_them_and_others_behind():
 def test_a_protocol_of_another_version_is_shown():
     (grid,) = grids([result("coop", "pets", 1, {"test": 0.5}, protocol="few-shot-2")])
     assert len(grid.columns) == 1
+
+
+@pytest.mark.parametrize("protocol", ["leave-one-domain-out", "domainbed"])
+def test_left_out_domains_stand_in_the_order_of_their_names(protocol):
+    """They are scored by whoever was trained on all others, whose names run the other way."""
+    domains = "art_painting", "cartoon", "photo", "sketch"
+    found = []
+    for target in domains:
+        others = "+".join(one for one in domains if one != target)
+        found.append(result("coop", f"pacs:{others}", 1, {"test": 0.5}, protocol=protocol, test=f"pacs:{target}"))
+    (grid,) = grids(found)
+    assert [column.of for column in grid.columns] == [f"pacs:{domain}" for domain in domains]

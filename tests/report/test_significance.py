@@ -10,7 +10,7 @@ from toy_grid import SETS, few_shot, result
 
 from polyprompt.report.averages import grids
 from polyprompt.report.grid import ranking, shown
-from polyprompt.report.grid_plots import against_zero_shot
+from polyprompt.report.grid_plots import against_zero_shot, mean_and_spread
 from polyprompt.report.significance import chance_like, compared
 
 
@@ -73,3 +73,31 @@ def test_zero_shot_with_another_seed_is_no_pair():
     found = [replace(one, cell=replace(one.cell, method="zeroshot", seed=1)) for one in few_shot()[:4]]
     (grid,) = grids([*found, *few_shot()[4:]])
     assert {one.row.method: one.pairs for one in compared(grid)}["maple"] == 4
+
+
+@pytest.mark.parametrize("protocol", ["single-source", "cross-dataset"])
+def test_what_was_trained_on_is_no_win_of_transfer(protocol):
+    """A method that only learns its source by heart is not better than zero-shot, nor first, nor above it in curves."""
+    found = []
+    for shots in (1, 4):
+        for seed in range(1, 9):
+            own = {"test": 0.9, "b": 0.40 + 0.001 * seed}
+            found.append(result("coop", "a", seed, own, protocol=protocol, shots=shots))
+    found.append(result("zeroshot", "a", None, {"test": 0.2, "b": 0.5}, protocol=protocol))
+    few, many = grids(found)
+    for grid in (few, many):
+        first, second = compared(grid)
+        assert (first.row.method, first.rank) == ("zeroshot", 1.0)
+        assert (second.better, second.pairs) == (0, 8)
+        assert second.p == pytest.approx(wilcoxon([0.001 * seed - 0.1 for seed in range(1, 9)]).pvalue)
+        assert mean_and_spread(grid, second.row)[0] == pytest.approx(100 * 0.4045)
+        assert "Averages, ranks and the test are over targets; what was trained on stands apart." in shown(grid).notes
+
+
+def test_of_several_encoders_the_one_whose_zero_shot_guesses_is_named():
+    found = [
+        result("zeroshot", "pets", None, {"test": share}, encoder=encoder)
+        for encoder, share in (("a", 0.1), ("b", 0.9))
+    ]
+    (grid,) = grids(found)
+    assert "Zero-shot lies within two errors of chance on pets with a: left out of the test." in shown(grid).notes

@@ -84,6 +84,11 @@ class Grid:
         """Those of sets, without averages."""
         return list(dict.fromkeys(column for _, column in self.figures))
 
+    @property
+    def averaged(self) -> list[Column]:
+        """Those that averages, ranks, the test and curves are over."""
+        return averaged(self.protocol, self.columns)
+
     def means(self, row: Row) -> dict[Column, float]:
         """A row's figures, and the averages of its protocol that it has all figures for."""
         means = {column: figure.mean for (who, column), figure in self.figures.items() if who == row}
@@ -117,11 +122,15 @@ def _grid(protocol: str, source: str | None, shots: int | None, results: Sequenc
 
 
 def _order(cell: Cell) -> tuple[str, bool, str, int, str, int]:
-    """Encoder by encoder, zero-shot first, then by names; sets as the published tables have them, others behind."""
+    """Encoder by encoder, zero-shot first, then by names; sets as the published tables have them, others behind.
+
+    A set stands where it is scored: by the domain that was left out, not by those that were trained on.
+    """
     usual = PROTOCOLS[cell.protocol].usual if cell.protocol in PROTOCOLS else ()  # another version may know others
-    name = catalog.known(cell.data.partition("@")[0])
+    scored = str(cell.settings.get("test") or cell.data)
+    name = catalog.known(scored.partition("@")[0])
     place = usual.index(name) if name in usual else len(usual)
-    return cell.encoder, cell.method != ZERO_SHOT, cell.method, place, cell.data, cell.seed or 0
+    return cell.encoder, cell.method != ZERO_SHOT, cell.method, place, scored, cell.seed or 0
 
 
 def figures_of(result: Result) -> Iterator[tuple[Column, float]]:
@@ -154,6 +163,15 @@ def column_of(result: Result, data: str, part: str) -> Column:
     return Column(set_label(str(target)) if target else data, "accuracy")
 
 
+def averaged(protocol: str, columns: Sequence[Column]) -> list[Column]:
+    """What a protocol is about: of one that trains on a source and scores targets, the targets."""
+    if protocol in FIRST_TO_OTHERS:
+        return list(columns[1:])
+    if protocol == "single-source":
+        return [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]
+    return list(columns)
+
+
 def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, float]) -> Iterator[tuple[str, float]]:
     """The averages of a protocol over its sets."""
     if protocol == "retrieval" or not columns:
@@ -171,13 +189,9 @@ def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, 
             pairs = zip(known[: len(base)], known[len(base) :], strict=True)
             yield "average of hms", mean(harmonic_mean(*pair) for pair in pairs)
         return
-    averaged = list(columns)
-    if protocol in FIRST_TO_OTHERS:
-        averaged = averaged[1:]  # the source stands apart
-    if protocol == "single-source":
-        averaged = [column for column in columns if column.name != f"→ {_within(column.of, column.of)}"]
-    if averaged and all(column in figures for column in averaged):
-        yield "targets" if averaged != list(columns) else "mean", mean(figures[column] for column in averaged)
+    over = averaged(protocol, columns)
+    if over and all(column in figures for column in over):
+        yield "targets" if over != list(columns) else "mean", mean(figures[column] for column in over)
 
 
 def label(source: str) -> str:

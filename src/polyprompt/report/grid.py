@@ -25,7 +25,7 @@ from polyprompt.report.averages import (
 )
 from polyprompt.report.distinct import set_otherwise
 from polyprompt.report.published import Printed, published
-from polyprompt.report.significance import Compared, chance_like, compared, grid_sizes
+from polyprompt.report.significance import LEAST, Compared, chance_like, compared, grid_sizes
 from polyprompt.report.words import printed
 from polyprompt.runs.cells import Result
 
@@ -140,13 +140,15 @@ def guessed_retrieval(result: Result) -> dict[Column, float]:
 def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     """What a reader must know."""
     if grid.protocol == "retrieval":
-        yield "Recall in %, median and mean rank from 1; grouped: a rank counts wrong videos, not wrong sentences."
+        yield "Recall in %, median and mean rank from 1; grouped: a rank counts wrong pictures or videos, not texts."
     elif grid.protocol == "sts":
         yield "Spearman's correlation of cosines with people's scores, times 100."
     else:
         yield "Accuracy in %, of all scored pictures."
     if any(figure.spread is not None for figure in grid.figures.values()):
         yield "Mean ± standard deviation over seeds; averages are over sets, of their means."
+    if grid.averaged and grid.averaged != grid.columns:
+        yield "Averages, ranks and the test are over targets; what was trained on stands apart."
     sizes: dict[Column, set[tuple[int, int]]] = {}
     for _, column, size in grid_sizes(grid):
         sizes.setdefault(column, set()).add(size)
@@ -157,7 +159,11 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     precisions = {str(one.cell.settings.get("precision")) for one in grid.results if one.cell.seed is not None}
     if len(precisions) > 1:
         yield f"Rows were trained in {' and '.join(sorted(precisions))}."
-    if guessed := sorted({f"{column.of} {column.name}".removesuffix(" accuracy") for _, column in chance_like(grid)}):
+    several = len({row.encoder for row in grid.rows}) > 1
+    if guessed := sorted(
+        f"{column.of} {column.name}".removesuffix(" accuracy") + f" with {encoder}" * several
+        for encoder, column in chance_like(grid)
+    ):
         yield f"Zero-shot lies within two errors of chance on {', '.join(guessed)}: left out of the test."
     if theirs:
         by_source: dict[str, list[str]] = {}
@@ -183,7 +189,7 @@ def ranking(one: Shown) -> list[tuple[str, Sequence[str]]]:
 TEST = (
     "Rank among the rows of one encoder, over the figures that all of them have; 1 is best. p: Wilcoxon's signed-rank "
     "test against zero-shot on pairs of a set and a seed, two-sided, Holm's correction; seeds of one set are not "
-    "independent, so it is a lower bound."
+    f"independent, so it is a lower bound, and with fewer than {LEAST} pairs that differ there is none."
 )
 
 

@@ -116,8 +116,8 @@ def curves(grids: Sequence[Grid], rows: Sequence[Row]) -> str | None:
 
 
 def mean_and_spread(grid: Grid, row: Row) -> tuple[float, float]:
-    """Over seeds, of the mean over sets, in per cent."""
-    figures = [grid.figures[row, column] for column in grid.columns]
+    """Over seeds, of the mean over sets that the table has, in per cent."""
+    figures = [grid.figures[row, column] for column in grid.averaged]
     seeds = set.intersection(*(set(figure.by_seed) for figure in figures))
     means = [100 * sum(figure.by_seed[seed] for figure in figures) / len(figures) for seed in seeds]
     middle = 100 * sum(figure.mean for figure in figures) / len(figures)
@@ -127,7 +127,7 @@ def mean_and_spread(grid: Grid, row: Row) -> tuple[float, float]:
 
 
 def _whole(grid: Grid, row: Row) -> bool:
-    return all((row, column) in grid.figures for column in grid.columns)
+    return bool(grid.averaged) and all((row, column) in grid.figures for column in grid.averaged)
 
 
 def against_zero_shot(grid: Grid, row: Row, number: int) -> str | None:

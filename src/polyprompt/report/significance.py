@@ -1,5 +1,7 @@
 """Which method is better than zero-shot, and by how much luck: ranks over sets, and a paired test.
 
+Both are over what averages are over: of a protocol about transfer the targets, not the source.
+
 Wilcoxon's signed-rank test, two-sided, on pairs of a method's accuracy and zero-shot's on the same pictures with the
 same seed (Demsar 2006, JMLR 7, advises it for classifiers over several sets); p values by Holm's correction over the
 methods of a table. Seeds of one set are not independent, so p is too small rather than too large: a table says it.
@@ -49,7 +51,7 @@ def mean_ranks(grid: Grid) -> dict[Row, float]:
     ranks: dict[Row, list[float]] = {row: [] for row in grid.rows}
     for encoder in {row.encoder for row in grid.rows}:
         rows = [row for row in grid.rows if row.encoder == encoder]
-        for column in grid.columns:
+        for column in grid.averaged:
             # Equal means of other numbers of seeds may differ in their last bits.
             known = {row: round(grid.figures[row, column].mean, 12) for row in rows if (row, column) in grid.figures}
             if len(known) < len(rows):
@@ -62,11 +64,11 @@ def mean_ranks(grid: Grid) -> dict[Row, float]:
 
 
 def chance_like(grid: Grid) -> set[tuple[str, Column]]:
-    """Encoders and columns where zero-shot cannot be told from guessing."""
-    sizes = {(row, column): size for row, column, size in grid_sizes(grid)}
+    """Encoders and columns where zero-shot cannot be told from guessing, of those that are tested on."""
+    sizes, tested = {(row, column): size for row, column, size in grid_sizes(grid)}, set(grid.averaged)
     guessed = set()
     for (row, column), figure in grid.figures.items():
-        if row.method == ZERO_SHOT and (size := sizes.get((row, column))):
+        if row.method == ZERO_SHOT and column in tested and (size := sizes.get((row, column))):
             pictures, classes = size
             error = math.sqrt(figure.mean * (1 - figure.mean) / pictures)
             if abs(figure.mean - 1 / classes) <= 2 * error:
@@ -89,7 +91,7 @@ def grid_sizes(grid: Grid) -> list[tuple[Row, Column, tuple[int, int]]]:
 
 def _pairs(grid: Grid, row: Row, zero: Row, left_out: set[tuple[str, Column]]) -> list[tuple[float, float]]:
     pairs = []
-    for column in grid.columns:
+    for column in grid.averaged:
         if (row.encoder, column) in left_out:
             continue
         figure, other = grid.figures.get((row, column)), grid.figures.get((zero, column))
