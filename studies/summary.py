@@ -129,10 +129,10 @@ def gridded() -> Iterator[Claim]:
                 continue
             best = min(tested, key=lambda one: one.rank)
             shots = f", {grid.shots} shots" if grid.shots else ""
-            clear = sum(one.p is not None and one.p < 0.05 for one in tested)
+            clear = [2 * one.better > one.pairs for one in tested if one.p is not None and one.p < 0.05]
             yield Claim(
                 f"{folder.name}{shots}: methods against zero-shot",
                 f"best: {name_of(best.row, grid)}, better in {best.better} of {best.pairs} figures",
                 len({one.cell.seed for one in grid.results} - {None}),
-                f"p < 0.05 for {clear} of {len(tested)}",
+                f"p < 0.05: {sum(clear)} better, {len(clear) - sum(clear)} worse of {len(tested)}",
             )
