@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import re
 from dataclasses import replace
 from html import escape
@@ -24,6 +25,30 @@ def test_what_cannot_be_compared_is_said():
     results[3].figures["classification"]["test"]["pictures"] = 7
     (grid,) = grids(results)
     assert any("Not to be compared" in note and "dtd" in note and "cars" not in note for note in shown(grid).notes)
+
+
+def test_means_of_fewer_seeds_are_named():
+    """A row of one seed beside rows of three, and a set on which one failed."""
+    results = [one for one in few_shot() if (one.cell.method, one.cell.data, one.cell.seed) != ("coop", "dtd", 2)]
+    assert not any("fewer seeds" in note for note in shown(grids(few_shot())[0]).notes)
+    (grid,) = grids([*results, result("kgcoop", "pets", 1, {"test": 0.5})])
+    assert (
+        "Means of fewer seeds than 1, 2, 3, not to be set beside others: coop on dtd (1, 3); kgcoop (1)."
+        in shown(grid).notes
+    )
+
+
+def test_what_failed_is_told_in_every_report(grid_folder, tmp_path):
+    """A table with a gap does not say why; of a cell that has a result since, nothing is told."""
+    done = next((grid_folder / "cells").iterdir()).stem
+    (grid_folder / "failures").mkdir()
+    for name, title in (("0" * 32, "coop on toy, pets, 4 shots, seed 4"), (done, "it was done since")):
+        (grid_folder / "failures" / f"{name}.json").write_text(json.dumps({"cell": title, "error": "a loss is nan"}))
+    for ending in ("md", "tex", "html"):
+        write_report(grid_folder, tmp_path / f"all.{ending}")
+        text = (tmp_path / f"all.{ending}").read_text()
+        assert text.count("Failed, without a result: ") == 1
+        assert "Failed, without a result: coop on toy, pets, 4 shots, seed 4: a loss is nan" in text
 
 
 def test_csv_has_every_figure_unrounded(grid_folder, tmp_path):

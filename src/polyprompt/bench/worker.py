@@ -16,7 +16,7 @@ from polyprompt.disk.files import make_folder, write_json
 from polyprompt.errors import ImageError, PolypromptError
 from polyprompt.executors.claims import LEASE, Claim, take
 from polyprompt.nn.memory import keep_memory
-from polyprompt.runs.cells import CELLS, Cell, Result, done_in, write_result
+from polyprompt.runs.cells import CELLS, FAILURES, Cell, Result, done_in, write_result
 from polyprompt.runs.load import load_encoder
 from polyprompt.runs.machine import machine
 from polyprompt.towers.encoder import Encoder
@@ -33,7 +33,7 @@ def work(plan: Path, lease: float = LEASE) -> None:
     keep_memory()
     folder, cells = plan.parent.parent, {cell.name: cell for cell in read_plan(plan)}
     opened, inputs = cache(load_encoder), Inputs()
-    for place in (CELLS, "failures", "logs", "runs"):
+    for place in (CELLS, FAILURES, "logs", "runs"):
         make_folder(folder / place)
     while left := _left(folder, cells):
         busy = True
@@ -58,7 +58,7 @@ def _left(folder: Path, names: Iterable[str]) -> list[str]:
 
 def failure_of(folder: Path, name: str) -> Path:
     """Where it is noted that a cell failed."""
-    return folder / "failures" / f"{name}.json"
+    return folder / FAILURES / f"{name}.json"
 
 
 def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder, inputs: Inputs) -> None:

@@ -149,6 +149,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
         yield "Mean ± standard deviation over seeds; averages are over sets, of their means."
     if grid.averaged and grid.averaged != grid.columns:
         yield "Averages, ranks and the test are over targets; what was trained on stands apart."
+    yield from _fewer_seeds(grid)
     sizes: dict[Column, set[tuple[int, int]]] = {}
     for _, column, size in grid_sizes(grid):
         sizes.setdefault(column, set()).add(size)
@@ -175,6 +176,25 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
             yield "Nothing is subtracted from published figures: ours are of another encoder or of other pictures."
 
 
+def _fewer_seeds(grid: Grid) -> Iterator[str]:
+    """Which means are of fewer seeds than the table has: cells that failed, or were not asked for."""
+    every = {seed for figure in grid.figures.values() for seed in figure.by_seed if seed is not None}
+    short: dict[Row, dict[tuple[int, ...], list[str]]] = {}
+    for (row, column), figure in grid.figures.items():
+        seeds = tuple(sorted(seed for seed in figure.by_seed if seed is not None))
+        if seeds and set(seeds) != every:
+            short.setdefault(row, {}).setdefault(seeds, []).append(f"{column.of} {column.name}")
+    told = []
+    for row, by_seeds in short.items():
+        whole = len({column for who, column in grid.figures if who == row})
+        for seeds, columns in by_seeds.items():
+            where = "" if len(columns) == whole else f" on {', '.join(columns)}".replace(" accuracy", "")
+            told.append(f"{name_of(row, grid)}{where} ({', '.join(map(str, seeds))})")
+    if told:
+        most = ", ".join(map(str, sorted(every)))
+        yield f"Means of fewer seeds than {most}, not to be set beside others: {'; '.join(told)}."
+
+
 def ranking(one: Shown) -> list[tuple[str, Sequence[str]]]:
     """The comparison with zero-shot as rows of text, a header first."""
     rows: list[tuple[str, Sequence[str]]] = [("", ("mean rank", "above zero-shot", "p"))]
@@ -196,8 +216,8 @@ TEST = (
 # Formats
 
 
-def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
-    """All tables in GitHub's Markdown, and how they were made."""
+def markdown(tables: Sequence[Shown], results: Sequence[Result], failed: Sequence[str] = ()) -> str:
+    """All tables in GitHub's Markdown, and how they were made; and what failed and is missing, in a line each."""
     parts = []
     for one in tables:
         names = [title_of(column) for column in one.columns]
@@ -205,7 +225,7 @@ def markdown(tables: Sequence[Shown], results: Sequence[Result]) -> str:
         parts += [f"{_plain(note)}\n" for note in one.notes]
         if one.compared:
             parts += [*_markdown(ranking(one)), "", f"{TEST}\n"]
-    return "\n".join([*parts, *made_by(results)]) + "\n"
+    return "\n".join([*parts, *made_by(results), *(f"\n{_plain(line)}" for line in failed)]) + "\n"
 
 
 def _markdown(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
@@ -243,9 +263,9 @@ def comma_separated(results: Sequence[Result]) -> str:
     return file.getvalue()
 
 
-def latex(tables: Sequence[Shown]) -> str:
-    """Tables for LaTeX with the package booktabs."""
-    parts = []
+def latex(tables: Sequence[Shown], failed: Sequence[str] = ()) -> str:
+    """Tables for LaTeX with the package booktabs; in comments what must be known, and what failed and is missing."""
+    parts = [f"% {' '.join(line.split())}" for line in failed]
     for one in tables:
         of = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" for name, span in one.header)
         head = " & ".join(_tex(column.name) for column in one.columns)

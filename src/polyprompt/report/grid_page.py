@@ -12,7 +12,7 @@ from polyprompt.report.distinct import with_distinct_names
 from polyprompt.report.grid import TEST, comma_separated, latex, made_by, markdown, name_of, ranking, shown
 from polyprompt.report.hardest import hardest
 from polyprompt.report.page import render
-from polyprompt.runs.cells import results_in
+from polyprompt.runs.cells import failed_in, results_in
 
 FORMS = ("", ".html", ".htm", ".md", ".csv", ".tex")
 """How the names of reports may end; without an ending it is a page."""
@@ -36,13 +36,14 @@ def write_report(folder: Path, out: Path) -> str:
         )
     all_grids = grids(results)
     tables = [shown(grid) for grid in all_grids]
-    text = markdown(tables, results)
+    failed = [f"Failed, without a result: {line}" for line in failed_in(folder)]
+    text = markdown(tables, results, failed)
     if out.suffix.lower() == ".md":
         write_text(out, text)
     elif out.suffix.lower() == ".csv":
         write_text(out, comma_separated(results))
     elif out.suffix.lower() == ".tex":
-        write_text(out, latex(tables))
+        write_text(out, latex(tables, failed))
     else:
         page = render(
             "grid.html",
@@ -51,7 +52,7 @@ def write_report(folder: Path, out: Path) -> str:
             sections=list(_sections(all_grids)),
             test=TEST,
             hardest=hardest(results),
-            made_by=made_by(results),
+            made_by=[*made_by(results), *failed],
             widest=0,
         )
         write_text(out, page)

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from polyprompt.disk.files import digest, json_text, read_bytes, write_text
+from polyprompt.disk.files import digest, json_text, read_bytes, read_json, write_text
 from polyprompt.errors import FileError
 from polyprompt.progress import say
 
 FIGURES = 1
 """Raised by hand with every change that means to move figures: results from before it are then no results."""
-CELLS = "cells"
+CELLS, FAILURES = "cells", "failures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,20 @@ def done_in(folder: Path) -> set[str]:
     """The names of the cells that have a result."""
     place = folder / CELLS
     return {name.removesuffix(".json") for name in os.listdir(place) if name[0] != "."} if place.is_dir() else set()
+
+
+def failed_in(folder: Path) -> list[str]:
+    """Which cells failed when they were tried last and have no result, and why, in a line each.
+
+    Raises:
+        FileError: a note of a failure is damaged.
+    """
+    done, lines = done_in(folder), []
+    for path in sorted((folder / FAILURES).glob("*.json")):
+        noted = {} if path.stem in done else read_json(path)
+        if isinstance(noted, dict) and {"cell", "error"} <= noted.keys():
+            lines.append(f"{noted['cell']}: {noted['error']}")
+    return sorted(lines)
 
 
 def _text(path: Path, result: Result, version: int) -> str:
