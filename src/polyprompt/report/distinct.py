@@ -104,7 +104,7 @@ def set_otherwise(results: Sequence[Result]) -> list[str]:
     """The methods that have other settings on one encoder than on another."""
     kinds: dict[str, dict[str, set[str]]] = {}
     for one in results:
-        kinds.setdefault(one.cell.method, {}).setdefault(one.cell.encoder, set()).add(_settings(one))
+        kinds.setdefault(one.cell.method, {}).setdefault(one.cell.encoder, set()).add(str(_told(one)))
     return [method for method, by_encoder in kinds.items() if len(set(map(frozenset, by_encoder.values()))) > 1]
 
 
