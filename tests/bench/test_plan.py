@@ -84,6 +84,7 @@ def test_what_is_asked_for_twice_is_told_and_done_once(settings, tmp_path, capsy
         ("zero-shot", {"shots": [2]}, "give no shots"),
         ("zero-shot", {"methods": ["coop"]}, "give no methods"),
         ("retrieval", {"settings": {"epochs": 3}}, "trains nothing"),
+        ("sts", {"settings": {"max_bad": 3}}, "trains nothing"),
         ("single-source", {}, "two sources or more"),
         ("aspects", {}, "have one aspect|has one aspect|one aspect"),
     ],

@@ -1,5 +1,7 @@
 """Figures of captions and of sentences against a slow count and scipy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +10,7 @@ from toy_encoders import toy_encoder
 
 from polyprompt.bench.tasks import TASKS, picture_vectors
 from polyprompt.data.read import read_pairs
+from polyprompt.errors import BadPicturesError
 from polyprompt.runs.cells import Cell
 
 COLOURS = ("red", "green", "blue", "white", "orange")
@@ -46,6 +49,16 @@ def test_recall_is_a_slow_counts(captioned, tmp_path):
     ]
     share = sum(rank == 0 for rank in best) / len(best)
     assert found["retrieval"]["image_to_text"]["recall@1"] == pytest.approx(share)
+
+
+def test_pictures_that_are_missing_may_be_left_out(captioned, tmp_path):
+    with open(f"{captioned}/captions.csv", "a") as file:
+        file.write("\ngone.png,a thing,test")
+    one = cell("retrieve", captioned)
+    with pytest.raises(BadPicturesError, match=r"line 9: no picture 'gone.png'"):
+        TASKS["retrieve"](one, toy_encoder("clip"), tmp_path)
+    one = replace(one, settings={"split": "test", "max_bad": 1})
+    assert TASKS["retrieve"](one, toy_encoder("clip"), tmp_path)["images"] == 5
 
 
 def test_sentences_are_compared_as_scipy_does(tmp_path):

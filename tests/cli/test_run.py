@@ -183,6 +183,16 @@ def test_a_partial_download(grid, tmp_path):
     assert "b/test.jpg" in line
 
 
+def test_clips_that_are_missing_may_be_left_out_of_retrieval(grid, photos, clip):
+    """No published set of videos is whole any more."""
+    (photos / "12.png").unlink()
+    code, _, line = grid("retrieval", methods="", data=photos, encoder=clip)
+    assert (code, "no picture '12.png'" in line, "skipped (max_bad, now 0)" in line) == (2, True, True)
+    code, printed, _ = grid("retrieval", "--set", "max_bad=1", methods="", data=photos, encoder=clip)
+    assert (code, "1 of 1 cells have results" in printed) == (0, True)
+    assert grid("retrieval", "--set", "max_bad=9", methods="", data=photos, encoder=clip)[1] == "1 cell, 0 to do\n"
+
+
 # Results
 
 

@@ -87,7 +87,8 @@ class _Paces:
     def retrieved(self, cell: Cell) -> float:
         """Seconds to embed the pictures or videos of a set of captions, and its captions."""
         encoder = self.encoder(str(cell.settings["encoder"]))
-        pairs = read_pairs(cell.data, cast(str, cell.settings["split"]))
+        split, max_bad = cast(str, cell.settings["split"]), cast(int, cell.settings["max_bad"])
+        pairs = read_pairs(cell.data, split, max_bad=max_bad)
         frames = sum(FRAMES if picture.moves else 1 for picture in pairs.images)
         return frames * self.picture(cell, encoder, pairs.images) + _texts(encoder, pairs.captions)
 

@@ -57,15 +57,15 @@ class Inputs:
     def _read(self, cell: Cell) -> dict[str, str]:
         settings: Json = dict(cell.settings)
         if cell.task != "classify":
-            return {"data": self.of_texts(cell.task, cell.data, settings["split"])}
+            return {"data": self.of_texts(cell.task, cell.data, settings["split"], settings.get("max_bad", 0))}
         pictures = self.of_pictures(settings, settings["test_split"], settings["max_bad"])
         return pictures | fingerprints(settings["descriptions"])
 
 
-def _of_texts(task: str, source: str, split: str) -> str:
+def _of_texts(task: str, source: str, split: str, max_bad: int) -> str:
     """The fingerprint of captioned pictures, or of scored sentences."""
     if task == "retrieve":
-        return read_pairs(source, split).fingerprint()
+        return read_pairs(source, split, max_bad=max_bad).fingerprint()
     scored = read_scored(source, split)
     return digest(*scored.first, *scored.second, *map(str, scored.scores))
 

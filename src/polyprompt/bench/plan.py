@@ -66,8 +66,9 @@ def _check(settings: GridSettings, rules: Protocol) -> None:
         raise ConfigError(f"{name}: {rules.says}; give no methods")
     if not settings.seeds:
         raise ConfigError(f"{name}: seeds is empty; give one or more")
-    if settings.settings and rules.task != "classify":
-        raise ConfigError(f"{name}: has no settings of adapt ({', '.join(settings.settings)}); it trains nothing")
+    usable = {"max_bad"} if rules.task == "retrieve" else set()
+    if rules.task != "classify" and (other := [key for key in settings.settings if key not in usable]):
+        raise ConfigError(f"{name}: has no settings of adapt ({', '.join(other)}); it trains nothing")
     if settings.shots and not rules.trains:
         raise ConfigError(f"{name}: {rules.says}; give no shots")
     if "split" in settings.model_fields_set and rules.task == "classify":
@@ -208,7 +209,10 @@ def _weights(encoder: Encoder) -> list[float]:
 
 def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
     inputs = Inputs()
-    prints = {source: inputs.of_texts(rules.task, source, grid.split) for source in track(data, "Reading sets")}
+    max_bad = check(AdaptSettings, grid.settings, grid.protocol).get("max_bad", 0)
+    prints = {
+        source: inputs.of_texts(rules.task, source, grid.split, max_bad) for source in track(data, "Reading sets")
+    }
     warn_of_same(prints.items())
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
@@ -219,7 +223,7 @@ def _scored(grid: GridSettings, rules: Protocol, data: Sequence[str]) -> Cells:
                 method="as it is",
                 encoder=name,
                 data=source,
-                settings={"split": grid.split, "encoder": absolute(name)},
+                settings={"split": grid.split, "encoder": absolute(name), "max_bad": max_bad},
                 inputs={"encoder": encoder.fingerprint, "data": read},
             )
 

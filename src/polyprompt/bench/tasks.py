@@ -42,7 +42,8 @@ def classify(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
 
 def retrieve(cell: Cell, encoder: Encoder, folder: Path) -> Figures:
     """Recall, median and mean rank between pictures or videos and their captions."""
-    pairs = read_pairs(cell.data, cast(str, cell.settings["split"]))
+    max_bad = cast(int, cell.settings.get("max_bad", 0))  # which earlier versions did not write
+    pairs = read_pairs(cell.data, cast(str, cell.settings["split"]), max_bad=max_bad)
     images, texts = picture_vectors(encoder, pairs.images), encoder.encode_text(pairs.captions)
     grouped = len(pairs.captions) > len(pairs.images)
     by_way = ranks(images, texts.to(images), torch.tensor(pairs.image_of), grouped=grouped)
