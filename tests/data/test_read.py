@@ -50,6 +50,13 @@ def test_a_number_below_zero_is_refused(root):
             read(root.path, max_bad=-1)
 
 
+def test_pairs_of_one_score_are_refused_before_anything_is_made_of_them(root):
+    root.file("s.csv", "sentence1,sentence2,score,split\na,b,3,train\nc,d,3.0,train\ne,f,1,test\ng,h,2,test\n")
+    with pytest.raises(DataError, match=r"^s\.csv:train: all 2 pairs have the score 3, so there is nothing to rank"):
+        read_scored(root.path / "s.csv", "train")
+    assert read_scored(root.path / "s.csv", "test").scores == (1.0, 2.0)
+
+
 @pytest.mark.parametrize("ending", ["", ".csv", ".json", ".jsonl", ".tar", ".token"])
 @pytest.mark.parametrize("read", [read_pairs, read_labelled, read_scored])
 def test_a_name_of_any_length_gives_one_line(read, ending):

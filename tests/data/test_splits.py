@@ -28,6 +28,26 @@ def test_splits_are_drawn_where_none_are_given_always_the_same(folder, capsys):
         read_pairs(table(folder, "file,caption\n0.png,a\n1.png,b\n"), "train")
 
 
+def test_splits_of_pairs_are_drawn_by_what_they_say(tmp_path, capsys):
+    """As `align` and `evaluate` ask for them; a pair that comes twice, or turned round, stays in one split."""
+    lines = [f"a{i},b{i},{i}" for i in range(20)]
+    (tmp_path / "s.csv").write_text("\n".join(["sentence1,sentence2,score", *lines, "b7,a7,3"]))
+    found = {split: read_scored(tmp_path / "s.csv", split) for split in ("train", "dev", "test")}
+    assert "s.csv: no splits given, so 2 of its 20 pairs are test and 2 dev, by their words" in capsys.readouterr().err
+    pairs = [{frozenset(pair) for pair in zip(one.first, one.second, strict=True)} for one in found.values()]
+    assert [len(one) for one in pairs] == [16, 2, 2]
+    assert len(set.union(*pairs)) == 20
+    assert len(read_scored(tmp_path / "s.csv").scores) == 21
+
+
+@pytest.mark.parametrize("read", [read_pairs, read_scored])
+@pytest.mark.parametrize("text", ["", "file,caption\n", "sentence1,sentence2,score\n"])
+def test_a_table_without_rows_is_said_to_be_one(tmp_path, read, text):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(DataError, match=r"^s\.csv: there is nothing in it, no line below the names of columns"):
+        read(tmp_path / "s.csv", "train")
+
+
 @pytest.mark.parametrize("given", ["dev", "val", "valid", "validation"])
 def test_the_split_between_train_and_test_has_four_names(folder, given):
     source = table(folder, f"file,caption,split\n0.png,a,train\n1.png,b,{given}\n")

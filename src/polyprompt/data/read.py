@@ -18,7 +18,7 @@ from polyprompt.data.messages import count, say_once
 from polyprompt.data.readers import Reader
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.data.source import Source, open_source, rows_of_kind
-from polyprompt.data.splits import chosen, in_split, merged, own_name, warn_of_leaks
+from polyprompt.data.splits import chosen, in_split, merged, own_name, warn_of_leaks, with_splits
 from polyprompt.errors import BadPicturesError, DataError, UnknownNameError
 
 
@@ -121,21 +121,29 @@ def read_scored(source: str | Path | Source, split: str | None = None, *, reader
 
     Args:
         source: a table with the columns sentence1, sentence2 and score, "hf:name", a name of the catalogue.
-        split: "train", or several: "dev+test"; all of them if not given.
+        split: "train", or several: "dev+test"; all of them if not given. Of data without splits a tenth of the pairs
+            is "test" and a tenth "dev", drawn by their words.
         reader: a format of your own.
 
     Raises:
         UnknownNameError: there is no such split. DataError: no pairs, a sentence that is empty or no text, a score
-            that is no number.
+            that is no number, the same score for all pairs.
     """
     opened = _opened(source, "scores", reader)
     rows = merged(opened.name, opened.place, cast(list[ScoredRow], rows_of_kind(opened, "scores", split)))
     name = opened.name
+    if split is not None and not opened.splits:
+        rows = with_splits(name, opened.place, rows)
     warn_of_leaks(name, opened.place, rows)
     if split is not None:
         known = opened.splits or {row.split: None for row in rows if row.split}
         rows, name = chosen(name, opened.place, rows, split, known), f"{name}:{split}"
     _check_sentences(name, opened.place, rows)
+    if len(rows) > 1 and len({row.score for row in rows}) == 1:
+        raise DataError(
+            f"{name}: all {len(rows):,} pairs have the score {rows[0].score:g}, so there is nothing to rank; give "
+            "pairs with different ones"
+        )
     _warn_of_count(opened, split, len(rows), "pairs")
     first, second, scores = (
         zip(*((row.first, row.second, row.score) for row in rows), strict=True) if rows else ((),) * 3

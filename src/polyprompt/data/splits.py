@@ -65,13 +65,24 @@ def in_split(name: str, place: str, rows: Iterable[Row], split: str) -> list[Row
     Raises:
         UnknownNameError: there is no such split. DataError: too few pictures to draw splits from.
     """
-    rows = list(rows)
-    if not any(row.split for row in rows):
-        drawn = _drawn(name, place, [row.key for row in rows])
-        rows = [replace(row, split=drawn[row.key]) for row in rows]
+    rows = with_splits(name, place, list(rows))
     rows = merged(name, place, rows)
     warn_of_leaks(name, place, rows)
     return chosen(name, place, rows, split, {row.split: None for row in rows if row.split})
+
+
+def with_splits(name: str, place: str, rows: Sequence[AnyRow]) -> list[AnyRow]:
+    """The same rows; where none has a split, with splits drawn by the keys of pictures, or by what pairs say.
+
+    Raises:
+        DataError: too few pictures or pairs to draw splits from.
+    """
+    if any(row.split for row in rows):
+        return list(rows)
+    keys = [row.key if isinstance(row, Row) else "\n".join(sorted((row.first, row.second))) for row in rows]
+    things = "pairs" if any(isinstance(row, ScoredRow) for row in rows) else "pictures"
+    drawn = _drawn(name, place, keys, things)
+    return [replace(row, split=drawn[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def chosen(name: str, place: str, rows: Sequence[AnyRow], split: str, known: Iterable[str]) -> list[AnyRow]:
@@ -130,14 +141,17 @@ def _in_two(pairs: Iterable[tuple[str, str | None]]) -> list[str]:
     return list(leaks.values())
 
 
-def _drawn(name: str, place: str, keys: Iterable[str]) -> Mapping[str, str]:
-    """A split for each picture, decided by the keys alone."""
+def _drawn(name: str, place: str, keys: Iterable[str], things: str) -> Mapping[str, str]:
+    """A split for each picture or pair, decided by the keys alone."""
     order = sorted(set(keys), key=digest)
     tenth = max(len(order) // 10, 1)
+    if not order:
+        raise DataError(f"{name}: there is nothing in it, no line below the names of columns, say; look at the file")
     if len(order) < 3:
-        raise DataError(f"{name}: {len(order)} pictures are too few to draw splits from; add a column 'split'")
+        raise DataError(f"{name}: {len(order)} {things} are too few to draw splits from; add a column 'split'")
+    by = "names" if things == "pictures" else "words"
     say_once(
         place,
-        f"{name}: no splits given, so {tenth} of its {len(order):,} pictures are test and {tenth} dev, by their names.",
+        f"{name}: no splits given, so {tenth} of its {len(order):,} {things} are test and {tenth} dev, by their {by}.",
     )
     return {key: "test" if i < tenth else "dev" if i < 2 * tenth else "train" for i, key in enumerate(order)}

@@ -327,3 +327,26 @@ def test_sentences_that_look_damaged_and_pairs_that_repeat_are_told(tmp_path, me
     assert "s.tsv: 1 sentence look like text read in a wrong encoding (s.tsv, line 3: 'caf" in told
     assert "s.tsv: 1 sentence hold signs as HTML writes them (s.tsv, line 3: 'red &amp; blue')." in told
     assert "s.tsv: 1 pair repeats another one ('a' and 'b')." in told
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_csv_with_another_sign_between_its_columns(tmp_path, sign):
+    """Excel writes semicolons where numbers have a comma."""
+    (tmp_path / "0.png").write_bytes(png(0))
+    lines = [["file", "caption"], ["0.png", f'"red, and{sign} ""bright"""'], ["0.png", "a square"]]
+    (tmp_path / "captions.csv").write_text("\r\n".join(map(sign.join, lines)), encoding="utf-8-sig")
+    assert read_pairs(tmp_path).captions == (f'red, and{sign} "bright"', "a square")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("sentence1,sentence2", "no column for the score; found 'sentence1', 'sentence2'. Name it score, "),
+        ("sentence1,score", "no column for the second sentence; found"),
+        ("sentence_B,score,label", "no column for the first sentence; found"),
+    ],
+)
+def test_a_column_of_pairs_that_is_missing(tmp_path, names, message):
+    (tmp_path / "s.csv").write_text(f"{names}\n{','.join('123'[: names.count(',') + 1])}\n")
+    with pytest.raises(DataError, match=rf"^s\.csv: {message}"):
+        read_scored(tmp_path / "s.csv")

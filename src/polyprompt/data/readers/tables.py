@@ -4,7 +4,7 @@ The first line names the columns, in jsonl each line its own: of pictures and th
 labels (with a column class_name where labels are numbers), or of two sentences and their score; and a column split, if
 there are splits. Pictures are named relative to the table's folder, or to a folder like `images/` inside it. A cell of
 a jsonl table may hold a list of captions. Kaggle's `captions.txt` is a csv, its `results.csv` of Flickr30k is separated
-by |.
+by |; a csv whose first line has no comma may have semicolons (Excel's, where numbers have a comma) or tabs.
 """
 
 import csv
@@ -93,9 +93,16 @@ def _columns(table: Path) -> list[str]:
 
 
 def _of_sentences(table: Path, columns: Sequence[str]) -> Callable[[str, Cells], Iterator[ScoredRow]] | None:
-    """How to read a row of two sentences and a score; None if the table has no such columns."""
+    """How to read a row of two sentences and a score; None if the table has no such columns.
+
+    Raises:
+        DataError: it has some of them, and none for pictures.
+    """
     first, second, score = (optional_column(columns, usual) for usual in (*SENTENCES, SCORE))
     split = optional_column(columns, SPLIT)
+    if (first or second) and optional_column(columns, IMAGE) is None:
+        for usual, what in zip((*SENTENCES, SCORE), ("first sentence", "second sentence", "score"), strict=True):
+            column(columns, usual, what, table.name)
     if not (first and second and score):
         return None
     warn_of_choice(str(table), table.name, columns, *SENTENCES, SCORE, SPLIT)
@@ -186,11 +193,12 @@ def records(table: Path) -> Iterator[tuple[int, Cells]]:
                     if text.strip():
                         yield line, _object(text, f"{table.name}, line {line}")
                 return
-            if quoted and _has_bars(file):  # Kaggle's Flickr30k
+            separator = _separator(file) if quoted else "\t"
+            if separator == "|":  # Kaggle's Flickr30k
                 cut = ([cell.strip() for cell in text.split("|")] if text.strip() else [] for text in file)
                 lines = enumerate(cut, 1)
             elif quoted:
-                reader = csv.reader(file, strict=True)
+                reader = csv.reader(file, strict=True, delimiter=separator)
                 lines = ((reader.line_num, cells) for cells in reader)
             else:  # by hand: the csv module would also end a line at a lone carriage return
                 stripped = (text.removesuffix("\n").removesuffix("\r") for text in file)
@@ -210,11 +218,11 @@ def _has_tabs(table: Path) -> bool:
         return "\t" in file.readline()
 
 
-def _has_bars(file: TextIO) -> bool:
-    """Whether the first line names its columns with | between them."""
+def _separator(file: TextIO) -> str:
+    """What stands between the names of columns in the first line: a comma, or where there is none, another sign."""
     first = file.readline()
     file.seek(0)
-    return "|" in first and "," not in first
+    return next((sign for sign in (",", "|", ";", "\t") if sign in first), ",")
 
 
 def _named(lines: Iterable[tuple[int, list[str]]], table: str) -> Iterator[tuple[int, dict[str, str]]]:
