@@ -40,6 +40,25 @@ def test_missing_and_unreadable_pictures(root):
     assert "cannot be read" not in result(check("eurosat", root.path, sample=0))["test"]
 
 
+def test_where_was_looked_where_no_picture_is_found(root):
+    """As Kaggle packs it, and as a browser fetches it."""
+    (root.path / "eurosat/2750").rename(root.path / "eurosat/EuroSAT")
+    root.file("eurosat/EuroSAT.zip", b"PK")
+    for one in check("eurosat", root.path):
+        assert one.result == (
+            f"{root.path}/eurosat: none of the 6 pictures of split_zhou_EuroSAT.json is there; looked in "
+            f"{root.path}/eurosat/2750. {root.path}/eurosat holds EuroSAT.zip; unpack what is meant."
+        )
+
+
+def test_a_first_picture_that_is_missing_hides_no_other(root):
+    """In the place that torchvision has them, the second of two."""
+    rows = {"train": [["a/0.jpg", 0, "a"], ["a/1.jpg", 0, "a"], ["b/0.jpg", 1, "b"]]}
+    root.json("dtd/split_zhou_DescribableTextures.json", rows)
+    root.pictures("dtd/dtd/images/a/1.jpg", "dtd/dtd/images/b/0.jpg")
+    assert "2 of 2,820 pictures; 1 picture is missing (a/0.jpg); " in result(check("dtd", root.path))["train"]
+
+
 def test_the_sample_lies_evenly_over_the_whole_split(root):
     names = [f"Forest/{i}.jpg" for i in range(19)]
     root.pictures(*(f"eurosat/2750/{name}" for name in names))

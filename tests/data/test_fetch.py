@@ -103,7 +103,7 @@ def test_a_fetch_that_was_cut_goes_on_and_is_not_done_twice(server, tmp_path, ra
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["set.zip.unpacked"]
     download(one, tmp_path)
     assert len(server.asked) == 2
-    assert "set.zip: fetched and unpacked before" in capsys.readouterr().err
+    assert "set.zip: fetched and unpacked before; to fetch it again, remove " in capsys.readouterr().err
 
 
 def test_a_part_that_is_whole_already_is_checked_and_unpacked(server, tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from polyprompt.data.files import first_there
+from polyprompt.data.files import first_there, packed
 from polyprompt.data.rows import Row, ScoredRow
 from polyprompt.errors import DataError, UnknownNameError
 
@@ -93,7 +93,8 @@ class Entry:
         if (folder := first_there(candidates)) is None:
             places = " or ".join(str(place) for place in candidates)
             raise DataError(
-                f"{name}: not there; looked for {places}. `polyprompt data fetch {name} {root}` brings it, or says how."
+                f"{name}: not there; looked for {places}.{packed(root)} "
+                f"`polyprompt data fetch {name} {root}` brings it, or says how."
             )
         return folder
 

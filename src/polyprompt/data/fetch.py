@@ -55,7 +55,7 @@ def download(one: Download, root: Path, page: str = "") -> None:
     place = root / FOLDER
     mark = place / f"{name}.unpacked"
     if os.path.exists(mark):
-        say(f"{name}: fetched and unpacked before.")
+        say(f"{name}: fetched and unpacked before; to fetch it again, remove {mark}")
         return
     try:
         place.mkdir(parents=True, exist_ok=True)

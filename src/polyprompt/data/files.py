@@ -33,6 +33,7 @@ TABLES = (
 """What a table in a folder is called; Hugging Face's image folders and Kaggle's Flickr sets have names of their own."""
 BESIDE = (*TABLES, LIST, MANIFEST, "split_zhou_*.json", "dataset_*.json", "captions_*.json")
 """What lies beside pictures in the layouts that are read and written here; nobody needs to be told of it."""
+ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".rar", ".7z")
 BROKEN = "broken link"
 """In the place of an ending, where files that were left out are told."""
 
@@ -126,6 +127,12 @@ def first_files(folder: Path, most: int = 100) -> list[str]:
             return [entry.name for entry in islice(entries, most) if not is_hidden(entry.name) and _is_file(entry)]
     except OSError:
         return []
+
+
+def packed(folder: Path) -> str:
+    """What is to be said of archives in a folder in which something is not found; "" if there are none."""
+    names = sorted(name for name in first_files(folder) if name.lower().endswith(ARCHIVES))
+    return f" {folder} holds {some(names)}; unpack what is meant." if names else ""
 
 
 @dataclass

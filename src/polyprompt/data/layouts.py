@@ -9,13 +9,14 @@ from functools import cache, partial
 from pathlib import Path
 
 from polyprompt.data.entry import Reading
-from polyprompt.data.files import Places, Walk, class_list, first_there, folder_name, readable, visible_folders
+from polyprompt.data.files import Places, Walk, class_list, first_there, folder_name, packed, readable, visible_folders
 from polyprompt.data.items import Picture
 from polyprompt.data.json_files import content
 from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.names import LIST, read_class_list
 from polyprompt.data.readers import class_folders, karpathy, split_file, tables
 from polyprompt.data.rows import Row, ScoredRow, name_in, text_of
+from polyprompt.data.splits import split_folders
 from polyprompt.data.text_files import text_in
 from polyprompt.errors import DataError
 from polyprompt.media.pictures import file_bytes
@@ -33,6 +34,8 @@ MIRROR = "https://huggingface.co/zhengli97/prompt_learning_dataset"
 def coop_split(file: str, *pictures: str) -> Reading:
     """CoOp's split of a set: the file beside the pictures, or else the copy that comes with the package.
 
+    What it gives raises a DataError where none of the pictures is there.
+
     Args:
         file: its name.
         pictures: where the pictures may lie below the set's folder, CoOp's place first.
@@ -42,19 +45,24 @@ def coop_split(file: str, *pictures: str) -> Reading:
         del part, split
         path = folder / file
         splits = content(path) if os.path.isfile(path) else _packaged(folder, file)
-        yield from split_file.rows_below(path, splits, *(folder / place for place in pictures))
+        places = [folder / place for place in pictures]
+        rows = list(split_file.rows_below(path, splits, *places))
+        if rows and all(row.picture is None for row in rows):
+            looked = f"looked in {' or '.join(map(str, places))}.{packed(folder)}"
+            raise DataError(f"{folder}: none of the {len(rows):,} pictures of {file} is there; {looked}")
+        yield from rows
 
     return rows
 
 
 def _packaged(folder: Path, file: str) -> Plain:
-    packed = PACKAGED / f"{file}.xz"
-    if not packed.is_file():
+    kept = PACKAGED / f"{file}.xz"
+    if not kept.is_file():
         raise DataError(f"{folder}: no {file} in it. {MIRROR} holds it, and CoOp's DATASETS.md links it; put it there.")
     say_once(
         str(folder), f"{folder_name(folder)}: no {file} beside it, so the copy that comes with polyprompt is read."
     )
-    return json.loads(lzma.decompress(packed.read_bytes()))
+    return json.loads(lzma.decompress(kept.read_bytes()))
 
 
 # ImageNet and what is named like it
@@ -175,6 +183,8 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
 def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> Reading:
     """A folder per domain (the set's parts) with a folder per class: DomainBed's layout, which has no splits.
 
+    Dassl's folders train and val within a domain are read together: all of a domain is scored.
+
     Args:
         places: where each domain may lie below the set's folder.
         broken: keys of pictures that cannot be read in the published set, and are left out.
@@ -183,12 +193,14 @@ def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> 
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del split
         root = first_folder(folder, places[part])
-        for row in class_folders.rows(str(root)):
-            key = f"{part}/{row.key}"
-            if key in broken:
-                say_once(str(folder), f"{folder_name(folder)}: left out {key}, which is broken in the published set.")
-                continue
-            yield replace(row, key=key, picture=None if row.picture is None else replace(row.picture, key=key))
+        for within in [f"{name}/" for name in split_folders(visible_folders(root))] or [""]:
+            for row in class_folders.rows(str(root / within)):
+                key = f"{part}/{within}{row.key}"
+                if key in broken:
+                    line = f"left out {key}, which is broken in the published set"
+                    say_once(str(folder), f"{folder_name(folder)}: {line}.")
+                    continue
+                yield replace(row, key=key, picture=None if row.picture is None else replace(row.picture, key=key))
 
     return rows
 

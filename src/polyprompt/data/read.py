@@ -113,6 +113,7 @@ def read_labelled(
         data = _without_unreadable(data, max_bad)
     warn_of_skipped(data.name, opened.place, data.skipped)
     _warn_of_count(opened, split, len(data.pictures), "pictures")
+    _warn_of_classes(opened, len(classes.name_of))
     return data
 
 
@@ -238,3 +239,10 @@ def _warn_of_count(opened: Source, split: str | None, number: int, things: str) 
         where = f"{opened.name}:{split}" if split else opened.name
         line = f"{where}: {number:,} {things}, the published set has {expected:,}; figures are not comparable with its."
         say_once(opened.place, line)
+
+
+def _warn_of_classes(opened: Source, number: int) -> None:
+    """Says where a published set has other classes than it should, which is another task."""
+    if opened.entry is not None and number != opened.entry.classes:
+        line = f"{count(number, 'class', 'classes')}, the published set has {opened.entry.classes}; figures are not "
+        say_once(opened.place, f"{opened.name}: {line}comparable with its.")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from polyprompt.data import catalog
 from polyprompt.data.entry import ROOT, Entry, Kind
-from polyprompt.data.files import first_files, visible_folders
+from polyprompt.data.files import ARCHIVES, first_files, packed, visible_folders
 from polyprompt.data.json_files import forget
 from polyprompt.data.messages import say_once
 from polyprompt.data.readers import Reader, class_folders, readers
@@ -278,7 +278,11 @@ def _nothing(source: str, kind: Kind, fitting: Sequence[Reader]) -> str:
         if any(Path(name).suffix.lower() in SEEN for name in first_files(Path(source))):
             advice = "a folder per class" if kind == "labels" else "captions.csv beside them"
             return f"{source}: holds pictures, but no {kind} of them; give {advice}"
-        return f"{source}: no {kind} found in it. Give {', '.join(reader.WHAT for reader in readers())}."
+        if source.lower().endswith(ARCHIVES):
+            return f"{source}: an archive; unpack it, and give the folder"
+        return (
+            f"{source}: no {kind} found in it.{packed(Path(source))} Give {', '.join(one.WHAT for one in readers())}."
+        )
     near = get_close_matches(source.partition("@")[0].partition(":")[0].casefold(), catalog.names(), n=2)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else nearby(source)
     return (

@@ -144,6 +144,25 @@ def test_a_set_of_another_kind_and_an_unknown_part(root):
         read_labelled("pacs")
 
 
+def test_other_classes_than_the_published_are_told(root, capsys):
+    for name in ("dog", "cat"):
+        root.pictures(f"PACS/photo/{name}/1.png")
+    read_labelled("pacs:photo")
+    assert "pacs:photo: 2 classes, the published set has 7; figures are not comparable" in capsys.readouterr().err
+
+
+def test_office_home_as_dassl_has_it(root):
+    """Folders train and val within a domain were two classes, where the number of pictures is as published."""
+    for place in ("train/Bed/1", "train/TV/1", "val/Bed/1", "val/TV/2"):
+        root.pictures(f"office_home_dg/art/{place}.jpg")
+    assert labelled(read_labelled("office-home:art")) == [
+        ("art/train/Bed/1.jpg", "Bed"),
+        ("art/train/TV/1.jpg", "TV"),
+        ("art/val/Bed/1.jpg", "Bed"),
+        ("art/val/TV/2.jpg", "TV"),
+    ]
+
+
 # CoOp's eleven
 
 

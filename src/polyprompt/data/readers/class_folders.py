@@ -86,10 +86,13 @@ def _warn_of_layers(root: Path) -> None:
     """Says where all folders hold folders of the same names: these may be the classes, and the folders splits."""
     folders = visible_folders(root)
     inside = [set(visible_folders(root / name)) for name in folders if not first_pictures(root / name)]
-    if len(folders) < 2 or len(inside) < len(folders) or len(same := set.intersection(*inside)) < 2:
+    if not folders or len(inside) < len(folders) or len(same := set.intersection(*inside)) < 2:
         return
     line = f"{some(folders)} are read as classes, but all hold the folders {some(sorted(same))}; if these are the "
     line += "classes, give one of the outer folders, or call them train, val and test"
+    if len(folders) == 1:
+        line = f"{folders[0]} is read as the one class, but holds the folders {some(sorted(same))}; if these are the "
+        line += f"classes, or splits, give {root / folders[0]}"
     say_once(str(root), f"{folder_name(root)}: {line}.")
 
 

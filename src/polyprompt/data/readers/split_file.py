@@ -38,7 +38,7 @@ def rows(source: str) -> Iterator[Row]:
 
 
 def rows_below(file: Path, splits: Plain, *folders: Path) -> Iterator[Row]:
-    """The rows of what a split file holds, with the pictures in the first of `folders` that has the first one.
+    """The rows of what a split file holds, with the pictures in the first of `folders` that has the first one found.
 
     Raises:
         DataError: as `rows`.
@@ -79,7 +79,8 @@ def _root_of(file: Path, names: Sequence[str], folders: Sequence[Path]) -> Path:
     """The folder that the paths start from; one that pictures usually lie in before others, which is told."""
     beside = sorted(visible_folders(file.parent), key=lambda name: name.lower() not in PICTURE_FOLDERS)
     near = folders or [file.parent, *(file.parent / name for name in beside)]
-    root, *others = [folder for folder in near if names and os.path.isfile(folder / names[0])] or near[:1]
+    found = ([folder for folder in near if os.path.isfile(folder / name)] for name in names)
+    root, *others = next(filter(None, found), near[:1])
     if root == file.parent:  # `Places` looks into the usual ones, too
         others = [folder for folder in others if folder.name.lower() not in PICTURE_FOLDERS]
     for other in others:
