@@ -36,6 +36,15 @@ def test_sets_of_the_same_pictures_are_told(settings, place, tmp_path, capsys):
     assert "the same as" not in capsys.readouterr().err
 
 
+def test_pictures_that_are_trained_on_and_scored_are_told_where_they_are_seen(settings, place, tmp_path, capsys):
+    """What a cell says of it stands in its log."""
+    planned(settings("few-shot", methods=[SHORT], seeds=[1], shots=[1]), tmp_path / "grid")
+    line = "test: 4 pictures are trained on as well, byte for byte, so its figures flatter: "
+    assert line in capsys.readouterr().err
+    planned(settings("zero-shot"), tmp_path / "grid")
+    assert "byte for byte" not in capsys.readouterr().err
+
+
 def test_the_split_that_is_scored_decides(settings, place, tmp_path):
     """Also of a set that is only scored: pictures of a split that no cell looks at do not matter."""
     roots = [tmp_path / name for name in ("first", "second")]

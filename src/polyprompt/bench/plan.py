@@ -10,6 +10,7 @@ from polyprompt.adapt.descriptions import fingerprints, is_random
 from polyprompt.bench.inputs import Inputs, warn_of_same
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
+from polyprompt.data.copies import warn_of_copies
 from polyprompt.data.read import splits_of
 from polyprompt.data.source import prompt_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
@@ -107,7 +108,9 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
     inputs, reads = Inputs(), ways[-1][2]
     for one in sets:
-        read_sets(reads.model_copy(update=one | {"seed": grid.seeds[0]}), inputs.opened)
+        drawn, tests = read_sets(reads.model_copy(update=one | {"seed": grid.seeds[0]}), inputs.opened)
+        if rules.trains:  # of the first draw; what a cell itself says is in its log, and nobody reads that
+            warn_of_copies(str(one["data"]), drawn.pictures, {name: data.pictures for name, data in tests.items()})
     prints = [inputs.of_pictures(one, reads.test_split, reads.max_bad) for one in track(sets, "Reading sets")]
     sources = [str(one["data"]) for one in sets]
     warn_of_same((source, [prompt_of(source), read]) for source, read in zip(sources, prints, strict=True))
