@@ -27,6 +27,12 @@ def test_the_drawing_is_the_tree():
     assert drawn() == {name: base for name, base in real.items() if name.endswith("Error")}
 
 
+@pytest.mark.parametrize(("said", "meant"), [("CoOp", "coop"), ("MaPLe", "maple"), ("EUROSAT", "EuroSAT")])
+def test_near_names_are_found_in_upper_and_lower_case(said, meant):
+    known = ["coop", "maple", "EuroSAT", "tip_adapter"]
+    assert f"Did you mean {meant!r}" in str(errors.UnknownNameError("method", said, known))
+
+
 def test_errors_for_users_stand_in_one_file():
     """Elsewhere only signals within a module: no one catches them by the tree."""
     elsewhere = {

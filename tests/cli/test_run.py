@@ -64,6 +64,7 @@ def grid(polyprompt, squares, tmp_path):
         (["zero-shot"], {}, "give no methods"),
         (["few-shot", "--set", "epoch=3"], {}, "no setting is called 'epoch'. Did you mean epochs"),
         (["few-shot", "--set", "epochs=0"], {}, "epochs is 0"),
+        (["/nowhere/R.YAML"], {}, "/nowhere/R.YAML: no such file"),
         (["few-shot", "--set", "train_split=trian"], {}, "no split of"),
         (["few-shot", "--set", "test_split=tset"], {}, "no split of"),
         (["few-shot", "--seeds", "1,99999999999"], {}, "it should be at most 4,294,967,295"),
@@ -220,6 +221,15 @@ def test_what_is_done_is_not_done_again(polyprompt, done):
     before = {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()}
     assert polyprompt(*words)[:2] == (0, "1 cell, 0 to do\n")
     assert {path: path.stat().st_mtime_ns for path in (folder / CELLS).iterdir()} == before
+
+
+def test_a_damaged_result_is_told_and_not_counted(polyprompt, done):
+    folder, words = done
+    (kept,) = (folder / CELLS).iterdir()
+    kept.write_bytes(kept.read_bytes()[:200])
+    code, out, message = polyprompt(*words)
+    assert (code, out) == (2, "")
+    assert message.splitlines()[-1].startswith(f"polyprompt: {kept}: damaged, this is no result of a grid. Remove it")
 
 
 def test_results_of_another_figures_version_are_told_and_stay(polyprompt, done):

@@ -46,18 +46,21 @@ def command(
     from polyprompt.bench.worker import title
     from polyprompt.executors import check
     from polyprompt.progress import duration
+    from polyprompt.runs.cells import results_in
 
     if not dry_run:  # which may be asked far from where the work will be
         check(where)
     try:
         cells, left, seconds = planned(settings, out, keep=not dry_run)
     except ConfigError as error:
-        if not what.endswith(RECIPES) or given or assignments or str(error).startswith(what):
+        if not what.lower().endswith(RECIPES) or given or assignments or str(error).startswith(what):
             raise
         raise ConfigError(f"{what}: {error}") from None  # where else could it come from
     if dry_run:
         for cell in left:
             typer.echo(title(cell))
+    if cells and not left:
+        results_in(out)  # a result that was damaged since is told, not counted
     if not left or dry_run:
         how_long = f": about {duration(estimated(left) if seconds is None else seconds)}" if left else ""
         typer.echo(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(left)} to do{how_long}")
@@ -94,7 +97,7 @@ def _settings(what: str, given: dict[str, list[str]], assignments: list[str]) ->
     from polyprompt.runs.settings import AdaptSettings
     from polyprompt.settings import check, checked
 
-    recipe = what.endswith(RECIPES)
+    recipe = what.lower().endswith(RECIPES)
     values: Json = {"protocol": what}
     if recipe:
         values = check(GridSettings, read_yaml(Path(what)), what)
