@@ -57,6 +57,11 @@ def test_a_method_that_is_set_otherwise_on_another_encoder_is_said():
     assert "With other settings on one encoder than on another: maple." in shown(grid).notes
 
 
+def test_how_many_pictures_might_be_left_out_is_no_other_setting():
+    found = [result("coop", "pets", seed, {"test": 0.2}, max_bad=seed) for seed in (1, 2)]
+    assert {one.cell.method for one in with_distinct_names(found)} == {"coop"}
+
+
 def test_other_words_are_other_settings_and_no_other_pictures():
     """Wherever they lie: descriptions in a file count by its hash."""
     plain = result("zeroshot", "pets", None, {"test": 0.2})
