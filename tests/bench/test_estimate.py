@@ -63,6 +63,7 @@ def test_captions_and_sentences(settings, place, tmp_path):
     one, two = _Paces(), _Paces()
     encoder, pairs = one.encoder(cell.settings["encoder"]), read_pairs(cell.data, "train")
     assert one.retrieved(cell) > len(pairs.images) * one.picture(cell, encoder, pairs.images)
-    (tmp_path / "pairs.tsv").write_text("sentence1\tsentence2\tscore\tsplit\n" + "a cat\ta dog\t1.0\ttest\n" * 3)
+    rows = "".join(f"a cat\ta dog\t{score}\ttest\n" for score in range(3))
+    (tmp_path / "pairs.tsv").write_text(f"sentence1\tsentence2\tscore\tsplit\n{rows}")
     (cell,) = planned(settings("sts", data=[str(tmp_path / "pairs.tsv")]), tmp_path).cells
     assert two.compared(cell) > 0

@@ -124,3 +124,14 @@ def test_left_out_domains_stand_in_the_order_of_their_names(protocol):
         found.append(result("coop", f"pacs:{others}", 1, {"test": 0.5}, protocol=protocol, test=f"pacs:{target}"))
     (grid,) = grids(found)
     assert [column.of for column in grid.columns] == [f"pacs:{domain}" for domain in domains]
+
+
+def test_base_and_novel_of_each_set_have_their_harmonic_mean_behind_them():
+    """Of the means over seeds, as papers take it; of MaPLe's row on EuroSAT, whose published HM is 82.35."""
+    halves = [(1, {"base": 0.93, "novel": 0.70}), (2, {"base": 0.9514, "novel": 0.7646})]
+    results = [result("maple", data, seed, parts, protocol="base-to-novel") for data in "ab" for seed, parts in halves]
+    (grid,) = grids(results)
+    table = shown(grid)
+    assert [column.name for column in table.columns[:6]] == ["base", "novel", "HM"] * 2
+    _, cells = table.rows[-1]
+    assert cells[2] == cells[5] == "82.35"

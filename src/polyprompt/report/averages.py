@@ -25,7 +25,7 @@ WAYS = {
     "image_to_text_grouped": "image → text, grouped",
 }
 RANKS = {"median_rank": "MdR", "mean_rank": "MnR"}
-AVERAGE = "average"
+AVERAGE, HM = "average", "HM"
 FIRST_TO_OTHERS = ("cross-dataset", "domain-generalization")
 """Protocols in which one set is trained on, which stands apart in averages."""
 
@@ -192,6 +192,16 @@ def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, 
     over = averaged(protocol, columns)
     if over and all(column in figures for column in over):
         yield "targets" if over != list(columns) else "mean", mean(figures[column] for column in over)
+
+
+def with_harmonic_means(figures: Mapping[Column, float]) -> dict[Column, float]:
+    """The same with the harmonic mean of base and novel of each set, as papers print it, of the means over seeds."""
+    pairs = {
+        column.of: (figures[Column(column.of, "base")], novel)
+        for column, novel in figures.items()
+        if column.name == "novel" and column.of != AVERAGE and Column(column.of, "base") in figures
+    }
+    return {**figures, **{Column(of, HM): harmonic_mean(*pair) for of, pair in pairs.items()}}
 
 
 def label(source: str) -> str:

@@ -14,6 +14,7 @@ from polyprompt.data.messages import count
 from polyprompt.progress import duration
 from polyprompt.report.averages import (
     AVERAGE,
+    HM,
     Column,
     Figure,
     Grid,
@@ -22,6 +23,7 @@ from polyprompt.report.averages import (
     figures_of,
     retrieval_column,
     set_label,
+    with_harmonic_means,
 )
 from polyprompt.report.distinct import set_otherwise
 from polyprompt.report.published import Printed, published
@@ -50,13 +52,16 @@ class Shown:
 
 def shown(grid: Grid) -> Shown:
     """A grid as a table: chance first, own rows, published ones behind them."""
-    means = {row: grid.means(row) for row in grid.rows}
-    columns = [*grid.columns, *dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)]
+    means = {row: with_harmonic_means(grid.means(row)) for row in grid.rows}
+    halves = {column: [Column(column.of, HM)] for column in grid.columns if column.name == "novel"}
+    columns = [one for column in grid.columns for one in (column, *halves.get(column, ()))]
+    columns += dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)
     theirs = published(grid)
     rows = [("chance", [_text(column, value) for column, value in _chance(grid, columns)])]
     rows += [(name_of(row, grid), [_cell(grid, row, column, means[row]) for column in columns]) for row in grid.rows]
     for one in theirs:
-        rows.append((f"{one.method}, published", [_text(column, one.figures.get(column)) for column in columns]))
+        figures = with_harmonic_means(one.figures)
+        rows.append((f"{one.method}, published", [_text(column, figures.get(column)) for column in columns]))
         if one.differences:
             rows.append((f"{one.method}, ours less published", [_signed(one.differences.get(c)) for c in columns]))
     known = any(cell != printed(None, "") for cell in rows[0][1])
@@ -110,6 +115,7 @@ def _chance(grid: Grid, columns: Sequence[Column]) -> Iterator[tuple[Column, flo
         elif one.cell.task == "compare":
             guessed |= {column: 0.0 for column, _ in figures_of(one)}
     guessed |= {Column(AVERAGE, name): value for name, value in averages(grid.protocol, grid.columns, guessed)}
+    guessed = with_harmonic_means(guessed)
     for column in columns:
         yield column, guessed.get(column)
 
