@@ -37,11 +37,13 @@ def test_sets_of_the_same_pictures_are_told(settings, place, tmp_path, capsys):
 
 
 def test_pictures_that_are_trained_on_and_scored_are_told_where_they_are_seen(settings, place, tmp_path, capsys):
-    """What a cell says of it stands in its log."""
-    planned(settings("few-shot", methods=[SHORT], seeds=[1], shots=[1]), tmp_path / "grid")
+    """What a cell says of it stands in its log; of a set it is told once."""
+    shutil.copytree(place / "split", tmp_path / "split")
+    data = [str(tmp_path / "split")]
+    planned(settings("few-shot", methods=[SHORT], data=data, seeds=[1], shots=[1]), tmp_path / "grid")
     line = "test: 4 pictures are trained on as well, byte for byte, so its figures flatter: "
     assert line in capsys.readouterr().err
-    planned(settings("zero-shot"), tmp_path / "grid")
+    planned(settings("zero-shot", data=data), tmp_path / "grid")
     assert "byte for byte" not in capsys.readouterr().err
 
 
