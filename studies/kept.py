@@ -71,13 +71,13 @@ def earlier(found: Iterable[dict[str, Any]], what: str = "Made") -> list[str]:
     """A line for a table some of whose runs were made under defaults that are no more; none for others."""
     some = [one for one in found if "config" in one]
     old = {
-        words: [one for one in some if key not in one["config"] and concerns(one["config"])]
+        words: [key not in one["config"] and concerns(one["config"]) for one in some]
         for key, (words, concerns) in MOVED.items()
     }
-    changes = [words for words in old if old[words]]
+    changes = [words for words, flags in old.items() if any(flags)]
     if not changes:
         return []
-    concerned = [one for one in some if any(one in old[words] for words in changes)]
+    concerned = [one for one, *flags in zip(some, *old.values(), strict=True) if any(flags)]
     if len(concerned) < len(some):
         names = sorted({one["name"] for one in concerned})
         what = f"In part ({', '.join(names)}) {what[0].lower()}{what[1:]}"

@@ -52,7 +52,7 @@ def work(plan: Path, lease: float = LEASE) -> None:
 
 def _left(folder: Path, names: Iterable[str]) -> list[str]:
     """What has neither a result nor failed; both folders are listed once, since a grid may have thousands of cells."""
-    done = done_in(folder) | {path.stem for path in failure_of(folder, "").parent.glob("*.json")}
+    done = done_in(folder) | {path.stem for path in (folder / FAILURES).glob("*.json")}
     return [name for name in names if name not in done]
 
 

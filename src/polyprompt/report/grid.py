@@ -53,8 +53,9 @@ class Shown:
 def shown(grid: Grid) -> Shown:
     """A grid as a table: chance first, own rows, published ones behind them."""
     means = {row: with_harmonic_means(grid.means(row)) for row in grid.rows}
-    halves = {column: [Column(column.of, HM)] for column in grid.columns if column.name == "novel"}
-    columns = [one for column in grid.columns for one in (column, *halves.get(column, ()))]
+    columns: list[Column] = []
+    for column in grid.columns:
+        columns += [column, Column(column.of, HM)] if column.name == "novel" else [column]
     columns += dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)
     theirs = published(grid)
     rows = [("chance", [_text(column, value) for column, value in _chance(grid, columns)])]
@@ -86,6 +87,11 @@ def title_of(column: Column) -> str:
         return f"{column.of} {column.name}".strip()
     labels = {"mean": "average", "targets": "average over targets"}
     return labels.get(column.name, column.name if "average" in column.name else f"average {column.name}")
+
+
+def _place_of(column: Column) -> str:
+    """The same within a sentence, where accuracy goes without saying."""
+    return title_of(column).removesuffix(" accuracy")
 
 
 def _cell(grid: Grid, row: Row, column: Column, means: Mapping[Column, float]) -> str:
@@ -159,7 +165,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     sizes: dict[Column, set[tuple[int, int]]] = {}
     for _, column, size in grid_sizes(grid):
         sizes.setdefault(column, set()).add(size)
-    if mixed := [f"{column.of} {column.name}" for column, counts in sizes.items() if len(counts) > 1]:
+    if mixed := [title_of(column) for column, counts in sizes.items() if len(counts) > 1]:
         yield f"Not to be compared row by row, other pictures or classes were scored: {', '.join(mixed)}."
     if differing := set_otherwise(grid.results):
         yield f"With other settings on one encoder than on another: {', '.join(differing)}."
@@ -167,10 +173,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     if len(precisions) > 1:
         yield f"Rows were trained in {' and '.join(sorted(precisions))}."
     several = len({row.encoder for row in grid.rows}) > 1
-    if guessed := sorted(
-        f"{column.of} {column.name}".removesuffix(" accuracy") + f" with {encoder}" * several
-        for encoder, column in chance_like(grid)
-    ):
+    if guessed := sorted(_place_of(column) + f" with {encoder}" * several for encoder, column in chance_like(grid)):
         yield f"Zero-shot lies within two errors of chance on {', '.join(guessed)}: left out of the test."
     if theirs:
         by_source: dict[str, list[str]] = {}
@@ -189,12 +192,12 @@ def _fewer_seeds(grid: Grid) -> Iterator[str]:
     for (row, column), figure in grid.figures.items():
         seeds = tuple(sorted(seed for seed in figure.by_seed if seed is not None))
         if seeds and set(seeds) != every:
-            short.setdefault(row, {}).setdefault(seeds, []).append(f"{column.of} {column.name}")
+            short.setdefault(row, {}).setdefault(seeds, []).append(_place_of(column))
     told = []
     for row, by_seeds in short.items():
         whole = len({column for who, column in grid.figures if who == row})
         for seeds, columns in by_seeds.items():
-            where = "" if len(columns) == whole else f" on {', '.join(columns)}".replace(" accuracy", "")
+            where = "" if len(columns) == whole else f" on {', '.join(columns)}"
             told.append(f"{name_of(row, grid)}{where} ({', '.join(map(str, seeds))})")
     if told:
         most = ", ".join(map(str, sorted(every)))
