@@ -201,8 +201,10 @@ def empty_hub(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def here(monkeypatch):
     """Workers of a grid run in this process."""
+    from polyprompt import executors
     from polyprompt.bench import grid
 
+    monkeypatch.setattr(executors, "prepare", lambda executor, workers, module: None)
     monkeypatch.setattr(grid, "start", lambda executor, workers, job, plan, watch: job(plan))
 
 

@@ -58,10 +58,11 @@ def _hook(event: str, given: tuple[object, ...]) -> None:
 
 def _message(event: str, given: tuple[object, ...]) -> str:
     """What is noted of an event. Nothing of a module that does not lie in a data folder; of a socket that cannot leave
-    this machine, as each event loop of asyncio has two (what connects one is noted); and of joblib counting cores."""
+    this machine, as each event loop of asyncio has two (what connects one is noted); of joblib counting cores; and of
+    matplotlib looking for fonts, the first time on a machine."""
     if event == "socket.__new__" and given[1] == getattr(socket, "AF_UNIX", None):
         return ""
-    if event == "subprocess.Popen" and given[0] == "lscpu":
+    if event == "subprocess.Popen" and given[0] in ("lscpu", "fc-list"):
         return ""
     if event != "exec":
         return f"{event} {str(given)[:120]}"

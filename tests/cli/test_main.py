@@ -81,6 +81,19 @@ def test_an_end_is_one_line(code, expected):
     assert err.count("\n") == 1
 
 
+FINALIZER = """
+import os, signal, time
+
+class Ends:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_within_a_finalizer():
+    assert run(FINALIZER + OWN.format(code="Ends(); time.sleep(9)")) == (130, "polyprompt: stopped.\n")
+
+
 @pytest.mark.parametrize("line", ["no such file.", "Did you mean 'maple'?", "one of them is dtd, eurosat, ..."])
 def test_an_end_has_its_full_stop(line):
     assert main.sentence(line) == line

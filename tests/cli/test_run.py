@@ -12,8 +12,10 @@ from miniatures import Root, picture
 from outside import heard
 from run_files import as_of_version
 
+from polyprompt import executors
 from polyprompt.bench import precision as kept_precision
 from polyprompt.bench.precision import KEPT
+from polyprompt.bench.worker import work
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import choice
 from polyprompt.runs.cells import CELLS, FIGURES, results_in
@@ -114,6 +116,15 @@ def test_a_wrong_encoder_is_told_last(grid):
     code, _, line = grid()
     assert code == 2
     assert NOWHERE in line
+
+
+def test_workers_load_what_they_need_while_a_grid_is_planned(grid, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(executors, "prepare", lambda *given: prepared.append(given))
+    grid("few-shot", "--dry-run", "--workers", "2")
+    assert not prepared
+    assert NOWHERE in grid("few-shot", "--workers", "2")[2]
+    assert prepared == [("local", 2, work.__module__)]
 
 
 @pytest.mark.parametrize(("executor", "module"), [("ray", "ray"), ("slurm", "submitit")])

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from polyprompt.errors import FileError
 from polyprompt.executors.local import run
 
 JOB = """
@@ -29,10 +29,14 @@ if __name__ == "__main__":
 """
 
 
+def started(program: str, folder: Path, stderr: int | None = None, **environment: str) -> subprocess.Popen:
+    (folder / "job.py").write_text(program)
+    same = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | environment
+    return subprocess.Popen([sys.executable, folder / "job.py", folder], env=same, stderr=stderr)
+
+
 def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
-    (tmp_path / "job.py").write_text(JOB)
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = subprocess.Popen([sys.executable, tmp_path / "job.py", tmp_path], env=one_thread)
+    command = started(JOB, tmp_path, OMP_NUM_THREADS="1")
     while not (tmp_path / "worker").exists():
         assert command.poll() is None
         time.sleep(0.05)
@@ -40,12 +44,32 @@ def test_workers_end_with_a_killed_command_and_keep_to_its_threads(tmp_path):
     assert threads == 1
     command.send_signal(signal.SIGKILL)
     command.wait()
-    ends = time.monotonic() + 10
-    while (goes_on := is_there(worker)) and time.monotonic() < ends:
-        time.sleep(0.1)
-    if goes_on:
-        os.kill(worker, signal.SIGKILL)
-    assert not goes_on, "the worker went on alone"
+    assert ends(worker), "the worker went on alone"
+
+
+PREPARED = """
+import json, os, sys
+from pathlib import Path
+
+def job(folder):
+    (folder / "worker").write_text(json.dumps([os.getppid(), os.environ["SAID"]]))
+
+if __name__ == "__main__":
+    from polyprompt.executors.local import prepare, run
+    prepare(1, "loaded")
+    os.environ["SAID"] = "since then"
+    run(1, job, Path(sys.argv[1]), lambda: None)
+"""
+LOADED = "import os; open(os.environ['SAID'], 'x').write(str(os.getpid()))"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is loaded beforehand")
+def test_workers_come_from_what_was_prepared_and_know_what_was_set_since(tmp_path):
+    (tmp_path / "loaded.py").write_text(LOADED)
+    assert started(PREPARED, tmp_path, SAID=str(tmp_path / "server")).wait() == 0
+    server = int((tmp_path / "server").read_text())
+    assert json.loads((tmp_path / "worker").read_text()) == [server, "since then"]
+    assert ends(server), "the server went on alone"
 
 
 def counting(folder):
@@ -72,18 +96,28 @@ def test_all_libraries_of_a_worker_keep_to_its_share_of_the_threads(tmp_path, mo
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def refused(folder):
+REFUSED = """
+import sys
+from pathlib import Path
+
+from polyprompt.errors import FileError
+
+def job(folder):
     with (folder / "tries").open("a") as file:
         file.write("x")
     raise FileError(f"{folder}: cannot be written (No space left on device)")
 
+if __name__ == "__main__":
+    from polyprompt.executors.local import run
+    run(1, job, Path(sys.argv[1]), lambda: None)
+"""
 
-@pytest.mark.outside("process", "socket", "pickle", "import")
-def test_a_worker_that_cannot_go_on_says_why_in_a_line_and_is_not_made_up_for(tmp_path, capfd):
-    run(1, refused, tmp_path, lambda: None)
-    assert (tmp_path / "tries").read_text() == "x"
+
+def test_a_worker_that_cannot_go_on_says_why_in_a_line_and_is_not_made_up_for(tmp_path):
+    command = started(REFUSED, tmp_path, stderr=subprocess.PIPE)
     said = f"polyprompt: A worker cannot go on: {tmp_path}: cannot be written (No space left on device)\n"
-    assert capfd.readouterr().err == said
+    assert command.communicate()[1].decode() == said
+    assert (tmp_path / "tries").read_text() == "x"
 
 
 def deaf(folder):
@@ -97,6 +131,17 @@ def test_a_worker_leaves_interrupts_to_the_command(tmp_path):
     run(1, deaf, tmp_path, lambda: None)
     assert (tmp_path / "deaf").read_text() == "True"
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def ends(process: int) -> bool:
+    """Whether it does so soon; else it is made to."""
+    last = time.monotonic() + 10
+    while goes_on := is_there(process):
+        if time.monotonic() > last:
+            os.kill(process, signal.SIGKILL)
+            break
+        time.sleep(0.1)
+    return not goes_on
 
 
 def is_there(process: int) -> bool:

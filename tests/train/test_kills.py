@@ -8,7 +8,7 @@ import time
 import pytest
 from run_files import log_of, same
 from safetensors.torch import load_file
-from toy_contrast import noisy, record_shares, train
+from toy_contrast import fetch, noisy, record_shares, train
 
 from polyprompt.train import checkpoint
 
@@ -84,6 +84,21 @@ def test_ctrl_c_twice_stops_at_once_and_the_handler_is_put_back(tmp_path):
         train(tmp_path, fetch=impatient)
     assert not checkpoint.checkpoints_in(tmp_path / "checkpoints")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_is_left_to_who_ignores_it(tmp_path):
+    """Workers of a grid do: the command that started them ends them, and says so."""
+
+    def pressing(items):
+        os.kill(os.getpid(), signal.SIGINT)
+        return fetch(items)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train(tmp_path, fetch=pressing)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert checkpoint.checkpoints_in(tmp_path / "checkpoints")
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):

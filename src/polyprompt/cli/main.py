@@ -3,10 +3,14 @@
 Ctrl-C may come at once, so what takes a while to import is imported where Ctrl-C is looked after.
 """
 
+import _thread
 import errno
 import os
 import re
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import TextIO
 
 from polyprompt.errors import ConfigError, PolypromptError
@@ -30,6 +34,8 @@ REFUSED = {
 def main() -> None:
     """Runs a command, and says in one line why it ended if it did not finish."""
     open_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     line = ""
     try:
@@ -52,6 +58,14 @@ def main() -> None:
         except OSError:
             takes_lines(sys.stderr)
     sys.exit(code)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C; from within a finalizer, whose errors Python drops, it comes again a moment later."""
+    if frame and frame.f_code.co_name == "__del__":
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        raise KeyboardInterrupt
 
 
 def sentence(line: str) -> str:

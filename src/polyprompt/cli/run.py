@@ -41,15 +41,17 @@ def command(
     given = {name: _items(text, name) for name, text in lists.items() if text is not None}
     settings = _settings(what, given, assignments or [])
     where = executor_of(executor)
-    from polyprompt.bench.estimate import estimated
-    from polyprompt.bench.grid import planned, run
-    from polyprompt.bench.worker import title
-    from polyprompt.executors import check
-    from polyprompt.progress import duration
-    from polyprompt.runs.cells import results_in
+    from polyprompt.executors import check, prepare
 
     if not dry_run:  # which may be asked far from where the work will be
         check(where)
+        prepare(where, workers, "polyprompt.bench.worker")
+    from polyprompt.bench.estimate import estimated
+    from polyprompt.bench.grid import planned, run
+    from polyprompt.bench.worker import title
+    from polyprompt.progress import duration
+    from polyprompt.runs.cells import results_in
+
     try:
         cells, left, seconds = planned(settings, out, keep=not dry_run)
     except ConfigError as error:

@@ -27,6 +27,17 @@ def check(executor: Executor) -> None:
         raise ConfigError("--executor slurm: there is no sbatch on this machine; use --executor local or ray")
 
 
+def prepare(executor: Executor, workers: int, module: str) -> None:
+    """Starts to load the module of a job, which may take seconds, while the caller still finds out what is to be done.
+
+    Workers of this machine need it, those of Ray and Slurm load it where they are; `start` works without it.
+    """
+    if executor == "local" and workers > 0:
+        from polyprompt.executors.local import prepare
+
+        prepare(workers, module)
+
+
 def start(executor: Executor, workers: int, job: Job, what: Path, watch: Watch) -> None:
     """Runs `job(what)` in so many workers, and returns when all have ended.
 

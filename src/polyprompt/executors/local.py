@@ -1,4 +1,7 @@
-"""Workers as processes of this machine; the threads that libraries may use are shared out among them."""
+"""Workers as processes of this machine; the threads that libraries may use are shared out among them.
+
+On Linux they are forked from a server that has loaded what they need, once for all of them; see `prepare`.
+"""
 
 import multiprocessing
 import os
@@ -8,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -15,6 +19,8 @@ from polyprompt.errors import PolypromptError, in_one_line
 from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
+WAY = "forkserver" if sys.platform == "linux" else "spawn"
+"""How a worker is started."""
 THREADS = "OMP_NUM_THREADS"
 EVERY = 0.2
 """Seconds between two looks."""
@@ -24,11 +30,26 @@ REFUSED = 2
 """What a worker ends with that has said why it cannot go on; another one could not either."""
 
 
+def prepare(workers: int, module: str) -> None:
+    """See `executors.prepare`."""
+    said = os.environ.get(THREADS, "")
+    _load(module, max(1, (int(said) if said.isdecimal() else os.cpu_count() or 1) // workers))
+
+
+def _load(module: str, threads: int) -> None:
+    """The server starts to load a module, if there is to be one and it does not run yet."""
+    if WAY == "forkserver":
+        multiprocessing.set_forkserver_preload([module])
+        with _deaf_to_interrupts(), _threads_of_a_child(threads):
+            forkserver.ensure_running()
+
+
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     """See `executors.start`. A worker that was killed is made up for, a few times."""
     import torch
 
     threads = max(1, torch.get_num_threads() // workers)  # what OMP_NUM_THREADS and the cores of this process allow
+    _load(job.__module__, threads)
     running, deaths = [_started(job, what, threads) for _ in range(workers)], 0
     try:
         while running:
@@ -47,8 +68,8 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
 
 
 def _started(job: Job, what: Path, threads: int) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, what, threads))
     with _deaf_to_interrupts(), _threads_of_a_child(threads):
+        process = multiprocessing.get_context(WAY).Process(target=_work, args=(job, what, threads, dict(os.environ)))
         process.start()
     return process
 
@@ -78,9 +99,11 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(job: Job, what: Path, threads: int) -> None:
+def _work(job: Job, what: Path, threads: int, environment: dict[str, str]) -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a server may hear it that somebody else has started
+    os.environ |= environment  # the server's may be older
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

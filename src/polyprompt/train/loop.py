@@ -379,11 +379,10 @@ class _Run:
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a wish that the loop asks for between steps; the second one acts at once."""
-    wished = False
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # Python gives signals to the main thread only
+    wished, before = False, signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+        yield lambda: False  # Python gives signals to the main thread only; and whoever started us may keep them
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def wish(number: int, frame: object) -> None:
         nonlocal wished

@@ -215,6 +215,7 @@ def test_an_unknown_split_is_named(svgs):
 
 
 @pytest.mark.slow
+@pytest.mark.outside("process")  # pip, the first time on a machine
 def test_the_real_set():
     for name, sizes in (("openmoji", (1293, 171, 161)), ("openmoji:lines", (1265, 170, 161))):
         sets = [read_pairs(name, split) for split in ("train", "dev", "test")]
