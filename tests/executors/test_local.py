@@ -51,24 +51,31 @@ PREPARED = """
 import json, os, sys
 from pathlib import Path
 
-def job(folder):
-    (folder / "worker").write_text(json.dumps([os.getppid(), os.environ["SAID"]]))
-
 if __name__ == "__main__":
     from polyprompt.executors.local import prepare, run
-    prepare(1, "loaded")
-    os.environ["SAID"] = "since then"
-    run(1, job, Path(sys.argv[1]), lambda: None)
+    prepare(2, "loaded")
+    from loaded import job
+    run(2, job, Path(sys.argv[1]), lambda: None)
 """
-LOADED = "import os; open(os.environ['SAID'], 'x').write(str(os.getpid()))"
+LOADED = """
+import json, os, signal
+
+server = os.getpid()
+
+def job(folder):
+    deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    seen = [server, os.getppid(), deaf, os.environ["OMP_NUM_THREADS"]]
+    (folder / f"{os.getpid()}.json").write_text(json.dumps(seen))
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is loaded beforehand")
-def test_workers_come_from_what_was_prepared_and_know_what_was_set_since(tmp_path):
+def test_workers_are_forked_from_what_was_prepared(tmp_path):
     (tmp_path / "loaded.py").write_text(LOADED)
-    assert started(PREPARED, tmp_path, SAID=str(tmp_path / "server")).wait() == 0
-    server = int((tmp_path / "server").read_text())
-    assert json.loads((tmp_path / "worker").read_text()) == [server, "since then"]
+    assert started(PREPARED, tmp_path, OMP_NUM_THREADS="4").wait() == 0
+    one, other = (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
+    server = one[0]
+    assert one == other == [server, server, True, "2"]
     assert ends(server), "the server went on alone"
 
 

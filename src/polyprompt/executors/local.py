@@ -1,7 +1,4 @@
-"""Workers as processes of this machine; the threads that libraries may use are shared out among them.
-
-On Linux they are forked from a server that has loaded what they need, once for all of them; see `prepare`.
-"""
+"""Workers as processes of this machine; the threads that libraries may use are shared out among them."""
 
 import multiprocessing
 import os
@@ -19,8 +16,6 @@ from polyprompt.errors import PolypromptError, in_one_line
 from polyprompt.executors.job import Job, Watch
 from polyprompt.progress import say
 
-WAY = "forkserver" if sys.platform == "linux" else "spawn"
-"""How a worker is started."""
 THREADS = "OMP_NUM_THREADS"
 EVERY = 0.2
 """Seconds between two looks."""
@@ -28,20 +23,19 @@ DEATHS = 3
 """How often each worker may be made up for: something that kills whoever does it must not go on for ever."""
 REFUSED = 2
 """What a worker ends with that has said why it cannot go on; another one could not either."""
+_prepared: set[str] = set()
+"""Modules that a server has loaded, or is loading, from which workers are forked."""
 
 
 def prepare(workers: int, module: str) -> None:
-    """See `executors.prepare`."""
-    said = os.environ.get(THREADS, "")
-    _load(module, max(1, (int(said) if said.isdecimal() else os.cpu_count() or 1) // workers))
-
-
-def _load(module: str, threads: int) -> None:
-    """The server starts to load a module, if there is to be one and it does not run yet."""
-    if WAY == "forkserver":
+    """See `executors.prepare`: on Linux, where what is loaded may be forked, a server loads it once for all workers."""
+    if sys.platform == "linux":
+        said = os.environ.get(THREADS, "")
+        threads = int(said) if said.isdecimal() else os.cpu_count() or 1
         multiprocessing.set_forkserver_preload([module])
-        with _deaf_to_interrupts(), _threads_of_a_child(threads):
+        with _deaf_to_interrupts(), _threads_of_a_child(max(1, threads // workers)):
             forkserver.ensure_running()
+        _prepared.add(module)
 
 
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
@@ -49,7 +43,6 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
     import torch
 
     threads = max(1, torch.get_num_threads() // workers)  # what OMP_NUM_THREADS and the cores of this process allow
-    _load(job.__module__, threads)
     running, deaths = [_started(job, what, threads) for _ in range(workers)], 0
     try:
         while running:
@@ -68,8 +61,9 @@ def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
 
 
 def _started(job: Job, what: Path, threads: int) -> BaseProcess:
+    forked, spawned = multiprocessing.get_context("forkserver"), multiprocessing.get_context("spawn")
+    process = (forked if job.__module__ in _prepared else spawned).Process(target=_work, args=(job, what, threads))
     with _deaf_to_interrupts(), _threads_of_a_child(threads):
-        process = multiprocessing.get_context(WAY).Process(target=_work, args=(job, what, threads, dict(os.environ)))
         process.start()
     return process
 
@@ -99,11 +93,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(job: Job, what: Path, threads: int, environment: dict[str, str]) -> None:
+def _work(job: Job, what: Path, threads: int) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a server may hear it that somebody else has started
-    os.environ |= environment  # the server's may be older
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
