@@ -183,7 +183,7 @@ def _class_folders(folder: Path, root: Path, known: Callable[[str], bool]) -> It
 def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> Reading:
     """A folder per domain (the set's parts) with a folder per class: DomainBed's layout, which has no splits.
 
-    Dassl's folders train and val within a domain are read together: all of a domain is scored.
+    Dassl's folders train, val (crossval) and test within a domain are read together: all of a domain is scored.
 
     Args:
         places: where each domain may lie below the set's folder.

@@ -14,7 +14,7 @@ AnyRow = TypeVar("AnyRow", Row, ScoredRow)
 
 SAME = (
     ("train", "training"),
-    ("dev", "val", "valid", "validation", "validate", "development"),
+    ("dev", "val", "valid", "validation", "validate", "development", "crossval"),
     ("test", "testing"),
 )
 """Names of one split each; whichever is asked for, the one that the data has is taken."""

@@ -31,6 +31,7 @@ OTHERS = {  # as torchvision and others unpack it
     "oxford-pets": "oxford-iiit-pet/images",
     "flowers102": "flowers-102/jpg",
     "dtd": "dtd/dtd/images",
+    "sun397": "SUN397",
 }
 TWINS = ("missile", "sunglasses")
 
@@ -163,6 +164,16 @@ def test_office_home_as_dassl_has_it(root):
     ]
 
 
+def test_vlcs_as_dassl_has_it(root):
+    for place in ("train/0/1", "crossval/4/2", "test/0/3"):
+        root.pictures(f"VLCS/PASCAL/{place}.jpg")
+    assert sorted(labelled(read_labelled("vlcs:pascal"))) == [
+        ("pascal/crossval/4/2.jpg", "person"),
+        ("pascal/test/0/3.jpg", "bird"),
+        ("pascal/train/0/1.jpg", "bird"),
+    ]
+
+
 # CoOp's eleven
 
 
@@ -246,16 +257,19 @@ def whole_imagenet(root, place: str) -> None:
         root.file(f"{place}/{wnid}/{wnid}_1.JPEG", b"")
 
 
-def test_imagenet_keeps_its_twins_and_scores_val(root):
-    whole_imagenet(root, "imagenet/images/val")
+@pytest.mark.parametrize(
+    ("folder", "val"), [("imagenet", "images/val"), ("imagenet", "val"), ("ILSVRC", "Data/CLS-LOC/val")]
+)
+def test_imagenet_keeps_its_twins_and_scores_val(root, folder, val):
+    whole_imagenet(root, f"{folder}/{val}")
     test = read_labelled("imagenet", "test")
     assert len(test.class_names) == 1000
     assert test.twins == TWINS
     assert test.labels == tuple(range(1000))
-    assert labelled(test)[744] == ("images/val/n04008634/n04008634_1.JPEG", "missile")
+    assert labelled(test)[744] == (f"{val}/n04008634/n04008634_1.JPEG", "missile")
     second = read_labelled("imagenet", "val", class_names=test.class_names)
     assert second.labels == test.labels  # by number: two names are the same
-    with pytest.raises(DataError, match=r"imagenet: its pictures are not there; looked for .*images/train or .*/train"):
+    with pytest.raises(DataError, match=rf"{folder}: its pictures are not there; looked for .*images/train or .*/train"):
         read_labelled("imagenet", "train")
 
 

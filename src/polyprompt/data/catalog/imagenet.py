@@ -3,14 +3,14 @@
 from polyprompt.data.entry import Entry
 from polyprompt.data.layouts import wnid_folders
 
-TRAIN = ("images/train", "train")
-VAL = ("images/val", "val")
+TRAIN = ("images/train", "train", "Data/CLS-LOC/train")
+VAL = ("images/val", "val", "Data/CLS-LOC/val")
 
 ENTRY = Entry(
     title="ImageNet (Russakovsky et al. 2015), 1,000 classes",
     holds="labels",
     rows=wnid_folders({"train": TRAIN, "val": VAL, "test": VAL}),
-    folders=("imagenet", "ILSVRC2012"),
+    folders=("imagenet", "ILSVRC2012", "ILSVRC"),
     splits=("train", "val", "test"),
     counts={"train": 1_281_167, "val": 50_000, "test": 50_000},
     classes=1000,
@@ -26,6 +26,7 @@ ENTRY = Entry(
         "Sort the 50,000 pictures of val, which arrive in one folder, into imagenet/images/val/<id> (valprep.sh)",
     ),
     notes=(
+        "Kaggle's tree (ILSVRC/Data/CLS-LOC) is read, too, once its val is sorted",
         "labels 657 and 744 are both 'missile', 836 and 837 both 'sunglasses': equal prompts tie, the lower label "
         "wins, so 99.8 % is the most that can be had (99.6 % of the novel half)",
         "the authors listed each class's files unsorted, so their draws cannot be had; here they are sorted",

@@ -6,8 +6,8 @@ from polyprompt.data.layouts import coop_split
 ENTRY = Entry(
     title="SUN397 (Xiao et al. 2010), 397 scenes",
     holds="labels",
-    rows=coop_split("split_zhou_SUN397.json", "SUN397"),
-    folders=("sun397",),
+    rows=coop_split("split_zhou_SUN397.json", "SUN397", "."),
+    folders=("sun397", "SUN397"),
     splits=("train", "val", "test"),
     counts={"train": 15_880, "val": 3_970, "test": 19_850},
     classes=397,
