@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 from toy_grid import MADE, few_shot, result
@@ -48,6 +48,28 @@ def test_seeds_first_then_sets_and_no_mean_with_a_gap():
     assert average in gap.means(Row("coop", "toy"))
 
 
+def test_averages_deviate_as_each_seeds_own_average():
+    results = few_shot()
+    (grid,) = grids(results)
+    row, average = Row("maple", "toy"), Column("average", "mean")
+    own = {seed: [one for one in results if (one.cell.method, one.cell.seed) == ("maple", seed)] for seed in (1, 2, 3)}
+    means = [mean(one.figures["classification"]["test"]["accuracy"] for one in some) for some in own.values()]
+    assert grid.spreads(row)[average] == pytest.approx(stdev(means))
+    assert grid.spreads(row)[grid.columns[0]] == grid.figures[row, grid.columns[0]].spread
+    (gap,) = grids([one for one in results if one is not own[2][0]])  # a cell failed
+    assert gap.spreads(row) == {c: figure.spread for (who, c), figure in gap.figures.items() if who == row}
+
+
+@pytest.mark.parametrize("protocol", ["base-to-novel", "few-shot", "cross-dataset", "single-source", "sts"])
+def test_one_set_has_no_average(protocol):
+    figures = {"base": 0.5, "novel": 0.4} if protocol == "base-to-novel" else {"test": 0.5}
+    figures |= {"cars": 0.3} if protocol in ("cross-dataset", "single-source") else {}
+    one, other = (result("coop", name, 1, figures, protocol=protocol) for name in ("pets", "dtd"))
+    assert "average" not in {column.of for column in shown(grids([one])[0]).columns}
+    if protocol != "cross-dataset":
+        assert "average" in {column.of for column in shown(grids([one, other])[0]).columns}
+
+
 def test_the_source_stands_apart_from_the_targets():
     values = {"test": 0.9, "cars": 0.5, "dtd": 0.3}
     (grid,) = grids([result("maple", "pets", 1, values, protocol="cross-dataset", shots=16)])
@@ -71,7 +93,7 @@ def test_a_figure_of_nothing_right_is_a_figure():
     halves = {"base": 0.0, "novel": 0.5}
     (grid,) = grids([result("maple", "pets", 1, halves, protocol="base-to-novel", shots=16)])
     averages = {column.name: value for column, value in grid.means(Row("maple", "toy")).items()}
-    assert averages == halves | {"hm of averages": 0.0, "average of hms": 0.0}
+    assert averages == halves | {"HM": 0.0, "hm of averages": 0.0, "average of hms": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -134,4 +156,4 @@ def test_base_and_novel_of_each_set_have_their_harmonic_mean_behind_them():
     table = shown(grid)
     assert [column.name for column in table.columns[:6]] == ["base", "novel", "HM"] * 2
     _, cells = table.rows[-1]
-    assert cells[2] == cells[5] == "82.35"
+    assert cells[2] == cells[5] == f"82.35 ± {100 * stdev(2 / (1 / a['base'] + 1 / a['novel']) for _, a in halves):.2f}"

@@ -90,9 +90,25 @@ class Grid:
         return averaged(self.protocol, self.columns)
 
     def means(self, row: Row) -> dict[Column, float]:
-        """A row's figures, and the averages of its protocol that it has all figures for."""
-        means = {column: figure.mean for (who, column), figure in self.figures.items() if who == row}
-        return means | {Column(AVERAGE, name): value for name, value in averages(self.protocol, self.columns, means)}
+        """A row's figures and its averages, of the means over seeds."""
+        return self.with_averages({column: figure.mean for column, figure in self._figures(row).items()})
+
+    def spreads(self, row: Row) -> dict[Column, float]:
+        """Their standard deviations over seeds (n - 1); of averages where all figures are of the same seeds."""
+        own = self._figures(row)
+        first, *others = [figure.by_seed.keys() for figure in own.values()]
+        if len(first) < 2 or any(seeds != first for seeds in others):
+            return {column: figure.spread for column, figure in own.items() if figure.spread is not None}
+        by_seed = [self.with_averages({column: one.by_seed[seed] for column, one in own.items()}) for seed in first]
+        return {column: stdev(figures[column] for figures in by_seed) for column in by_seed[0]}
+
+    def with_averages(self, figures: Mapping[Column, float]) -> dict[Column, float]:
+        """The same with the averages that all figures are there for, and HM, that of base and novel, of each set."""
+        known = averages(self.protocol, self.columns, figures)
+        return {**figures, **dict(_harmonic_means(figures)), **{Column(AVERAGE, name): one for name, one in known}}
+
+    def _figures(self, row: Row) -> dict[Column, Figure]:
+        return {column: figure for (who, column), figure in self.figures.items() if who == row}
 
 
 def grids(results: Sequence[Result]) -> list[Grid]:
@@ -194,14 +210,10 @@ def averages(protocol: str, columns: Sequence[Column], figures: Mapping[Column, 
         yield "targets" if over != list(columns) else "mean", mean(figures[column] for column in over)
 
 
-def with_harmonic_means(figures: Mapping[Column, float]) -> dict[Column, float]:
-    """The same with the harmonic mean of base and novel of each set, as papers print it, of the means over seeds."""
-    pairs = {
-        column.of: (figures[Column(column.of, "base")], novel)
-        for column, novel in figures.items()
-        if column.name == "novel" and column.of != AVERAGE and Column(column.of, "base") in figures
-    }
-    return {**figures, **{Column(of, HM): harmonic_mean(*pair) for of, pair in pairs.items()}}
+def _harmonic_means(figures: Mapping[Column, float]) -> Iterator[tuple[Column, float]]:
+    for column, novel in figures.items():
+        if column.name == "novel" and (base := figures.get(Column(column.of, "base"))) is not None:
+            yield Column(column.of, HM), harmonic_mean(base, novel)
 
 
 def label(source: str) -> str:

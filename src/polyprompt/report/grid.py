@@ -16,14 +16,11 @@ from polyprompt.report.averages import (
     AVERAGE,
     HM,
     Column,
-    Figure,
     Grid,
     Row,
-    averages,
     figures_of,
     retrieval_column,
     set_label,
-    with_harmonic_means,
 )
 from polyprompt.report.distinct import set_otherwise
 from polyprompt.report.published import Printed, published
@@ -52,17 +49,19 @@ class Shown:
 
 def shown(grid: Grid) -> Shown:
     """A grid as a table: chance first, own rows, published ones behind them."""
-    means = {row: with_harmonic_means(grid.means(row)) for row in grid.rows}
+    means, spreads = ({row: of(row) for row in grid.rows} for of in (grid.means, grid.spreads))
     columns: list[Column] = []
     for column in grid.columns:
         columns += [column, Column(column.of, HM)] if column.name == "novel" else [column]
-    columns += dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)
+    if len(grid.averaged) > (2 if grid.protocol == "base-to-novel" else 1):
+        columns += dict.fromkeys(c for figures in means.values() for c in figures if c.of == AVERAGE)
     theirs = published(grid)
     rows = [("chance", [_text(column, value) for column, value in _chance(grid, columns)])]
-    rows += [(name_of(row, grid), [_cell(grid, row, column, means[row]) for column in columns]) for row in grid.rows]
+    for row in grid.rows:
+        cells = [_text(column, means[row].get(column), spreads[row].get(column)) for column in columns]
+        rows.append((name_of(row, grid), cells))
     for one in theirs:
-        figures = with_harmonic_means(one.figures)
-        rows.append((f"{one.method}, published", [_text(column, figures.get(column)) for column in columns]))
+        rows.append((f"{one.method}, published", [_text(column, one.figures.get(column)) for column in columns]))
         if one.differences:
             rows.append((f"{one.method}, ours less published", [_signed(one.differences.get(c)) for c in columns]))
     known = any(cell != printed(None, "") for cell in rows[0][1])
@@ -94,18 +93,11 @@ def _place_of(column: Column) -> str:
     return title_of(column).removesuffix(" accuracy")
 
 
-def _cell(grid: Grid, row: Row, column: Column, means: Mapping[Column, float]) -> str:
-    figure = grid.figures.get((row, column))
-    return _text(column, means.get(column), figure)
-
-
-def _text(column: Column, value: float | None, figure: Figure | None = None) -> str:
+def _text(column: Column, value: float | None, spread: float | None = None) -> str:
     """A share in per cent, a rank as it is; the spread over seeds behind it."""
     times, form = (1, ".1f") if column.name in ("MdR", "MnR") else (100, ".2f")
     text = printed(None if value is None else times * value, form)
-    if figure is None or figure.spread is None:
-        return text
-    return f"{text} ± {printed(times * figure.spread, form)}"
+    return text if spread is None else f"{text} ± {printed(times * spread, form)}"
 
 
 def _signed(value: float | None) -> str:
@@ -120,8 +112,7 @@ def _chance(grid: Grid, columns: Sequence[Column]) -> Iterator[tuple[Column, flo
             guessed |= guessed_retrieval(one)
         elif one.cell.task == "compare":
             guessed |= {column: 0.0 for column, _ in figures_of(one)}
-    guessed |= {Column(AVERAGE, name): value for name, value in averages(grid.protocol, grid.columns, guessed)}
-    guessed = with_harmonic_means(guessed)
+    guessed = grid.with_averages(guessed)
     for column in columns:
         yield column, guessed.get(column)
 
@@ -158,7 +149,7 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     else:
         yield "Accuracy in %, of all scored pictures."
     if any(figure.spread is not None for figure in grid.figures.values()):
-        yield "Mean ± standard deviation over seeds; averages are over sets, of their means."
+        yield "Mean ± standard deviation over seeds; averages are of these means, with the ± of each seed's own."
     if grid.averaged and grid.averaged != grid.columns:
         yield "Averages, ranks and the test are over targets; what was trained on stands apart."
     yield from _fewer_seeds(grid)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from polyprompt.disk.files import read_json
-from polyprompt.report.averages import Column, Grid, averages
+from polyprompt.report.averages import Column, Grid
 from polyprompt.report.significance import grid_sizes
 from polyprompt.values import Values
 
@@ -52,10 +52,8 @@ def published(grid: Grid) -> list[Printed]:
             if (key := f"{column.of}/{column.name}") in row["figures"]
         }
         if figures:
-            means = {Column("average", name): value for name, value in averages(grid.protocol, grid.columns, figures)}
-            printed.append(
-                Printed(row["method"], row["source"], figures | means, _differences(grid, row["method"], figures))
-            )
+            differences = _differences(grid, row["method"], figures)
+            printed.append(Printed(row["method"], row["source"], grid.with_averages(figures), differences))
     return printed
 
 

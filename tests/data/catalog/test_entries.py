@@ -269,7 +269,9 @@ def test_imagenet_keeps_its_twins_and_scores_val(root, folder, val):
     assert labelled(test)[744] == (f"{val}/n04008634/n04008634_1.JPEG", "missile")
     second = read_labelled("imagenet", "val", class_names=test.class_names)
     assert second.labels == test.labels  # by number: two names are the same
-    with pytest.raises(DataError, match=rf"{folder}: its pictures are not there; looked for .*images/train or .*/train"):
+    with pytest.raises(
+        DataError, match=rf"{folder}: its pictures are not there; looked for .*images/train or .*/train"
+    ):
         read_labelled("imagenet", "train")
 
 
