@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import torch
 
-from polyprompt.executors.local import run
+from polyprompt.executors.local import prepare, run
 
 JOB = """
 import json, os, sys, time
@@ -77,6 +78,17 @@ def test_workers_are_forked_from_what_was_prepared(tmp_path):
     server = one[0]
     assert one == other == [server, server, True, "2"]
     assert ends(server), "the server went on alone"
+
+
+@pytest.mark.outside("process", "socket", "pickle", "import")
+def test_workers_are_spawned_where_no_server_can_be(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(forkserver, "ensure_running", nowhere)
+    prepare(1, deaf.__module__)
+    run(1, deaf, tmp_path, lambda: None)
+    assert (tmp_path / "deaf").exists()
 
 
 def counting(folder):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,9 +33,9 @@ def prepare(workers: int, module: str) -> None:
         said = os.environ.get(THREADS, "")
         threads = int(said) if said.isdecimal() else os.cpu_count() or 1
         multiprocessing.set_forkserver_preload([module])
-        with _deaf_to_interrupts(), _threads_of_a_child(max(1, threads // workers)):
-            forkserver.ensure_running()
-        _prepared.add(module)
+        with _deaf_to_interrupts(), _threads_of_a_child(max(1, threads // workers)), suppress(OSError):
+            forkserver.ensure_running()  # it needs a temporary folder; workers are spawned where there is none
+            _prepared.add(module)
 
 
 def run(workers: int, job: Job, what: Path, watch: Watch) -> None:
