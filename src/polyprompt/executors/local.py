@@ -31,7 +31,7 @@ def prepare(workers: int, module: str) -> None:
     """See `executors.prepare`: on Linux, where what is loaded may be forked, a server loads it once for all workers."""
     if sys.platform == "linux":
         said = os.environ.get(THREADS, "")
-        threads = int(said) if said.isdecimal() else os.cpu_count() or 1
+        threads = int(said) if said.isdecimal() else len(os.sched_getaffinity(0))
         multiprocessing.set_forkserver_preload([module])
         with _deaf_to_interrupts(), _threads_of_a_child(max(1, threads // workers)), suppress(OSError):
             forkserver.ensure_running()  # it needs a temporary folder; workers are spawned where there is none
