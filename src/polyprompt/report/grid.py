@@ -69,7 +69,7 @@ def shown(grid: Grid) -> Shown:
     tested = compared(grid) if grid_sizes(grid) and len(grid.rows) > 1 else []
     title = f"{grid.protocol} from {grid.source}" if grid.source else grid.protocol
     names = {row: name_of(row, grid) for row in grid.rows}
-    notes = list(_notes(grid, theirs))
+    notes = list(_notes(grid, columns, theirs))
     return Shown(f"{title}{shots}", columns, rows if known else rows[1:], notes, tested, names)
 
 
@@ -140,7 +140,7 @@ def guessed_retrieval(result: Result) -> dict[Column, float]:
     return guessed
 
 
-def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
+def _notes(grid: Grid, columns: Sequence[Column], theirs: Sequence[Printed]) -> Iterator[str]:
     """What a reader must know."""
     if grid.protocol == "retrieval":
         yield "Recall in %, median and mean rank from 1; grouped: a rank counts wrong pictures or videos, not texts."
@@ -149,7 +149,8 @@ def _notes(grid: Grid, theirs: Sequence[Printed]) -> Iterator[str]:
     else:
         yield "Accuracy in %, of all scored pictures."
     if any(figure.spread is not None for figure in grid.figures.values()):
-        yield "Mean ± standard deviation over seeds; averages are of these means, with the ± of each seed's own."
+        averages = " Averages are over sets, of their means, with the ± of each seed's own average."
+        yield "Mean ± standard deviation over seeds." + averages * any(column.of == AVERAGE for column in columns)
     if grid.averaged and grid.averaged != grid.columns:
         yield "Averages, ranks and the test are over targets; what was trained on stands apart."
     yield from _fewer_seeds(grid)
