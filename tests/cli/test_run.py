@@ -18,7 +18,7 @@ from polyprompt.bench.precision import KEPT
 from polyprompt.bench.worker import work
 from polyprompt.executors.claims import take
 from polyprompt.nn.precision import choice
-from polyprompt.runs.cells import CELLS, FIGURES, results_in
+from polyprompt.runs.cells import CELLS, FAILURES, FIGURES, results_in
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 190, 40), "blue": (30, 40, 210)}
 NOWHERE = "no/encoder"
@@ -82,6 +82,22 @@ def test_what_is_wrong_is_told_before_an_encoder_is_opened(grid, tmp_path, words
     assert (code, printed) == (2, "")
     assert message in line
     assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize(
+    ("again", "message"),
+    [([], "name the set to train on and one or more others to score"), (["/."], "is the set to train on, which is")],
+)
+def test_cross_dataset_takes_other_sets(grid, squares, again, message):
+    data = ",".join([str(squares), *(f"{squares}{end}" for end in again)])
+    assert message in grid("cross-dataset", data=data)[2]
+
+
+def test_classes_with_fewer_pictures_than_shots_are_told(polyprompt, squares, clip, tmp_path):
+    words = ["run", "few-shot", "--data", squares, "--encoders", clip, "--out", tmp_path / "out", "--dry-run"]
+    lacks = f"{squares}: 3 classes have fewer than 4 training pictures, all of which are taken: blue, green, red.\n"
+    assert lacks in polyprompt(*words, "--shots", "1,4,2")[2]
+    assert "fewer" not in polyprompt(*words, "--shots", "2")[2]
 
 
 def test_a_folder_with_a_comma_in_its_name_is_one_set(grid, squares, tmp_path):
@@ -225,6 +241,15 @@ def test_a_grid_of_which_nothing_is_done_is_known_as_one(polyprompt, done):
     assert (code, message.splitlines()[-1]) == (
         2, f"polyprompt: {folder}: holds no results yet. Run the same `polyprompt run` again; it does what is missing."
     )  # fmt: skip
+
+
+def test_hidden_files_beside_results_are_passed_over(polyprompt, done):
+    """Such as macOS leaves on disks of others."""
+    folder, words = done
+    for place in (CELLS, FAILURES):
+        (folder / place / "._0.json").write_bytes(b"\0\5\26\7")
+    assert polyprompt(*words)[:2] == (0, "1 cell, 0 to do\n")
+    assert polyprompt("report", folder, "--out", folder / "report.md")[0] == 0
 
 
 def test_what_is_done_is_not_done_again(polyprompt, done):

@@ -77,6 +77,18 @@ def test_the_source_stands_apart_from_the_targets():
     assert grid.means(Row("maple", "toy"))[Column("average", "targets")] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("root", ["", "/a/"])
+def test_targets_that_are_called_alike_have_their_folders(root):
+    """They overwrote each other."""
+    values = {"test": 0.9, f"{root}x/pets": 0.5, f"{root}y/pets": 0.3}
+    (grid,) = grids([result("coop", "a", 1, values, protocol="cross-dataset")])
+    assert [column.of for column in grid.columns] == ["a", "x/pets", "y/pets"]
+    values = {"test": 0.9, f"{root}y/pets": 0.5, "a": 0.3}
+    (grid,) = grids([result("coop", f"{root}x/pets", 1, values, protocol="single-source")])
+    assert [column.name for column in grid.columns] == ["→ pets", "→ y/pets", "→ a"]
+    assert grid.means(Row("coop", "toy"))[Column("average", "targets")] == pytest.approx(0.4)
+
+
 def test_each_source_has_a_table_of_its_own():
     """Their targets are called the same."""
     found = [

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from polyprompt.bench.inputs import Inputs, warn_of_same
 from polyprompt.bench.protocols import RAISED, TUNED, Protocol, protocol
 from polyprompt.bench.settings import GridSettings
 from polyprompt.data.copies import warn_of_copies
+from polyprompt.data.items import Labelled
+from polyprompt.data.messages import count, say_once, some
 from polyprompt.data.read import splits_of
 from polyprompt.data.source import prompt_of
 from polyprompt.disk.files import digest, make_folder, read_bytes, read_json, write_text
@@ -101,14 +104,15 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     shots = grid.shots or rules.shots
     methods = [_named(one) for one in (*rules.anchors, *(one for one in grid.methods if one not in rules.anchors))]
     ways = [
-        (called, count, asked, resolved(asked))
-        for (called, method, training), count in itertools.product(methods, shots)
-        for asked in [_asked(grid, rules, method, training, count)]
+        (called, per_class, asked, resolved(asked))
+        for (called, method, training), per_class in itertools.product(methods, shots)
+        for asked in [_asked(grid, rules, method, training, per_class)]
     ]
     sets = [{"data": "", "test": None, "also": ()} | dict(one) for one in rules.sets(data)]
-    inputs, reads = Inputs(), ways[-1][2]
+    inputs, reads = Inputs(), max((asked for _, _, asked, _ in ways), key=lambda asked: asked.shots or 0)
     for one in sets:
         drawn, tests = read_sets(reads.model_copy(update=one | {"seed": grid.seeds[0]}), inputs.opened)
+        _warn_of_fewer(str(one["data"]), drawn, reads.shots or 0)
         if rules.trains:  # of the first draw; what a cell itself says is in its log, and nobody reads that
             warn_of_copies(str(one["data"]), drawn.pictures, {name: data.pictures for name, data in tests.items()})
     prints = [inputs.of_pictures(one, reads.test_split, reads.max_bad) for one in track(sets, "Reading sets")]
@@ -117,10 +121,10 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
     splits = {source: splits_of(inputs.opened(source)) for source in sources}
 
     def cells(name: str, encoder: Encoder) -> Iterator[Cell]:
-        for called, count, asked, same in ways:
+        for called, per_class, asked, same in ways:
             untrained = same.method["name"] == ZERO_SHOT and not rules.seeded  # its pictures do not matter
             once = untrained and not is_random(same.descriptions)  # nor does its seed
-            if untrained and count != shots[0]:
+            if untrained and per_class != shots[0]:
                 continue
             words = fingerprints(same.descriptions)
             if same.precision == "auto":
@@ -141,13 +145,21 @@ def _classified(grid: GridSettings, rules: Protocol, data: Sequence[str], precis
                     method=called,
                     encoder=name,
                     data=str(one["data"]),
-                    shots=None if untrained else count,
+                    shots=None if untrained else per_class,
                     seed=None if once else seed,
                     settings=settings | varied,
                     inputs={"encoder": encoder.fingerprint} | read | words,
                 )
 
     return cells
+
+
+def _warn_of_fewer(source: str, drawn: Labelled, shots: int) -> None:
+    """Says which classes have fewer training pictures than are asked for; methods' programs take those, too."""
+    numbers = Counter(drawn.labels)
+    if few := [name for label, name in enumerate(drawn.class_names) if numbers[label] < shots]:
+        have = count(len(few), "class has", "classes have")
+        say_once(source, f"{source}: {have} fewer than {shots} training pictures, all of which are taken: {some(few)}.")
 
 
 def _asked(grid: GridSettings, rules: Protocol, method: Json, training: Json, count: int | None) -> AdaptSettings:

@@ -36,7 +36,15 @@ def whole(data: Sequence[str]) -> Sets:
 
 
 def first_to_others(data: Sequence[str]) -> Sets:
-    """Trained on the first, scored on it and on all others."""
+    """Trained on the first, scored on it and on all others.
+
+    Raises:
+        ConfigError: there is no other, or the first is among them.
+    """
+    if len(data) < 2:
+        raise ConfigError(f"data is {', '.join(data)}; name the set to train on and one or more others to score: A,B")
+    if same := next((one for one in data[1:] if os.path.realpath(one) == os.path.realpath(data[0])), ""):
+        raise ConfigError(f"data: {same} is the set to train on, which is scored anyway; name others behind it")
     yield {"data": data[0], "also": tuple(data[1:])}
 
 

@@ -193,7 +193,11 @@ def domains(places: Mapping[str, Sequence[str]], broken: Sequence[str] = ()) -> 
     def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
         del split
         root = first_folder(folder, places[part])
-        for within in [f"{name}/" for name in split_folders(visible_folders(root))] or [""]:
+        folders = visible_folders(root)
+        splits = split_folders(folders)
+        if splits and (others := [name for name in folders if name not in splits]):
+            say_once(str(root), f"{root}: left out {some(others)}; {' and '.join(splits)} are its splits.")
+        for within in [f"{name}/" for name in splits] or [""]:
             for row in class_folders.rows(str(root / within)):
                 key = f"{part}/{within}{row.key}"
                 if key in broken:

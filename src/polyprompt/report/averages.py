@@ -175,8 +175,19 @@ def column_of(result: Result, data: str, part: str) -> Column:
         return Column(data, part)
     target = result.cell.settings.get("test") if part == "test" else part
     if result.cell.protocol == "single-source":
-        return Column(data, f"→ {_within(data, data if part == 'test' else set_label(part))}")
-    return Column(set_label(str(target)) if target else data, "accuracy")
+        return Column(data, f"→ {_within(data, data if part == 'test' else _target_label(result, part))}")
+    return Column(_target_label(result, str(target)) if target else data, "accuracy")
+
+
+def _target_label(result: Result, target: str) -> str:
+    """A set that is scored, with its folder where another one of the cell is called the same."""
+    sources = {result.cell.data, *_mapping(result.figures["classification"])} - {target}
+    short = set_label(target)
+    return (
+        short
+        if short not in map(set_label, sources)
+        else "/".join(target.partition("@")[0].rstrip("/").split("/")[-2:])
+    )
 
 
 def averaged(protocol: str, columns: Sequence[Column]) -> list[Column]:

@@ -98,7 +98,7 @@ def results_in(folder: Path) -> list[Result]:
     """
     if not (folder / CELLS).is_dir():
         raise FileError(f"{folder}: not the folder of a grid, it has no {CELLS}/. Give the one that --out named.")
-    read = [(path, read_result(path)) for path in sorted((folder / CELLS).glob("*.json"))]
+    read = [(path, read_result(path)) for path in sorted((folder / CELLS).glob("[!.]*.json"))]
     results = [result for path, result in read if path.stem == result.cell.name]
     if other := len(read) - len(results):
         which = "1 result is" if other == 1 else f"{other} results are"
@@ -119,7 +119,7 @@ def failed_in(folder: Path) -> list[str]:
         FileError: a note of a failure is damaged.
     """
     done, lines = done_in(folder), []
-    for path in sorted((folder / FAILURES).glob("*.json")):
+    for path in sorted((folder / FAILURES).glob("[!.]*.json")):
         noted = {} if path.stem in done else read_json(path)
         if isinstance(noted, dict) and {"cell", "error"} <= noted.keys():
             lines.append(f"{noted['cell']}: {noted['error']}")

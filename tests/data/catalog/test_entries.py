@@ -174,6 +174,12 @@ def test_vlcs_as_dassl_has_it(root):
     ]
 
 
+def test_class_folders_beside_a_domains_splits_are_told(root, capsys):
+    root.pictures(*(f"PACS/photo/{place}/1.jpg" for place in ("train/dog", "train/cat", "val/dog", "horse")))
+    assert len(read_labelled("pacs:photo").pictures) == 3
+    assert "PACS/photo: left out horse; train and val are its splits." in capsys.readouterr().err
+
+
 # CoOp's eleven
 
 
@@ -468,6 +474,9 @@ def test_msvd_is_read_from_text_and_never_from_a_pickle(root):
     lines = "/* a comment of\n several lines */\nc-_2_7 a cat sits\nc-_2_7 it sits\na_0_5 a dog\nb_1_6 a bird\n"
     root.file("msvd/AllVideoDescriptions.txt", lines)
     assert captions(read_pairs("msvd", "test")) == [("c-_2_7", "a cat sits"), ("c-_2_7", "it sits")]
+    (root.path / "msvd/train_list.txt").write_text("c-_2_7\n")
+    with pytest.raises(DataError, match=r"msvd: c-_2_7 is in train_list.txt and test_list.txt; a clip has one split"):
+        read_pairs("msvd", "test")
 
 
 def test_didemo_joins_the_sentences_of_a_video(root):

@@ -20,7 +20,12 @@ SPLITS = ("train", "val", "test")
 def rows(folder: Path, part: str, split: str | None) -> Iterator[Row]:
     """A row for each caption of a clip that one of the three lists names."""
     del part, split
-    split_of = {name: split_name for split_name in SPLITS for name in lines_of(folder / f"{split_name}_list.txt")}
+    split_of: dict[str, str] = {}
+    for split_name in SPLITS:
+        for name in lines_of(folder / f"{split_name}_list.txt"):
+            if split_of.setdefault(name, split_name) != split_name:
+                lists = f"{split_of[name]}_list.txt and {split_name}_list.txt"
+                raise DataError(f"{folder}: {name} is in {lists}; a clip has one split, take it out of one of them")
     places = Places(folder, "YouTubeClips", "MSVD_Videos")
     pictures = {name: video_of(places, name) for name in split_of}
     captions = folder / "AllVideoDescriptions.txt"
