@@ -100,6 +100,26 @@ def test_what_changed_since_it_was_planned_is_no_result(settings, place, tmp_pat
         assert said.startswith(f"{tmp_path / 'data'}: changed since this was planned; run the same again")
 
 
+def test_pictures_that_change_while_a_grid_runs_give_no_result(settings, place, tmp_path, monkeypatch):
+    """A worker looked at a set once, and filed what it then read under the fingerprints of what had been there."""
+    shutil.copytree(place / "split", tmp_path / "data")
+    grid = settings("few-shot", methods=[SHORT], seeds=[1, 2], shots=[1])
+    plan = write_plan(tmp_path, planned(grid.model_copy(update={"data": (str(tmp_path / "data"),)}), tmp_path).cells)
+    red, blue = (sorted((tmp_path / "data" / "test" / name).iterdir())[0] for name in ("red", "blue"))
+    begun = []
+
+    def task(cell, encoder, folder):
+        begun.append(cell.name)
+        if len(begun) == 2:
+            shutil.copy(blue, red)
+        return {}
+
+    monkeypatch.setattr(worker, "TASKS", {"classify": task})
+    worker.work(plan)
+    assert done_in(tmp_path) == {begun[0]}
+    assert len(begun) == 2
+
+
 def test_an_encoder_that_changed_since_is_another_one(settings, place, tmp_path):
     file = shutil.copy(place / "toy.safetensors", tmp_path / "toy.safetensors")
     grid = settings("zero-shot").model_copy(update={"encoders": (str(file),)})

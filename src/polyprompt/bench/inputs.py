@@ -1,10 +1,13 @@
 """What cells read, by fingerprints: part of their identity, and looked at again before their work."""
 
 import json
+import os
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from polyprompt.adapt.descriptions import fingerprints
+from polyprompt.data.items import Picture
 from polyprompt.data.messages import say_once
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
 from polyprompt.disk.files import digest
@@ -15,11 +18,15 @@ from polyprompt.values import Json, Values
 
 
 class Inputs:
-    """What there is to read now; each set is opened, and each part of it looked at, once."""
+    """What there is to read now; each set is opened, and each part of it looked at, once until `look_again`."""
 
     def __init__(self) -> None:
-        self.opened = cache(open_labels)
-        self.of_texts, self._of_split = cache(_of_texts), cache(self._of_split)
+        self._prints: dict[tuple[str, str | None, int], tuple[int, str]] = {}
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Forgets what was seen; the bytes of pictures whose files are the same by their stamps are not read again."""
+        self.opened, self.of_texts, self._of_split = cache(open_labels), cache(_of_texts), cache(self._print_of)
 
     def of_pictures(self, one: Values, test_split: str, max_bad: int) -> dict[str, str]:
         """The fingerprints of the pictures that a cell trains on, chooses by and is scored on.
@@ -38,8 +45,13 @@ class Inputs:
         }
         return {role: self._of_split(*place, max_bad) for role, place in named.items()}
 
-    def _of_split(self, source: str, split: str | None, max_bad: int) -> str:
-        return read_labelled(self.opened(source), split, max_bad=max_bad).fingerprint()
+    def _print_of(self, source: str, split: str | None, max_bad: int) -> str:
+        data, place = read_labelled(self.opened(source), split, max_bad=max_bad), (source, split, max_bad)
+        stamps = tuple((picture.key, _stamp(picture)) for picture in data.pictures)
+        now = hash((data.class_names, data.labels, data.gaps, stamps))
+        if place not in self._prints or self._prints[place][0] != now:
+            self._prints[place] = now, data.fingerprint()
+        return self._prints[place][1]
 
     def check(self, cell: Cell, encoder: Encoder) -> None:
         """Refuses a cell whose figures would not be what it is called by.
@@ -49,6 +61,7 @@ class Inputs:
         """
         if not cell.inputs:
             return  # it reads nothing
+        self.look_again()
         now = {"encoder": encoder.fingerprint} | self._read(cell)
         if changed := [role for role, print_ in cell.inputs.items() if now.get(role) != print_]:
             what = {"encoder": cell.encoder, "descriptions": "its descriptions"}.get(changed[0], cell.data)
@@ -60,6 +73,16 @@ class Inputs:
             return {"data": self.of_texts(cell.task, cell.data, settings["split"], settings.get("max_bad", 0))}
         pictures = self.of_pictures(settings, settings["test_split"], settings["max_bad"])
         return pictures | fingerprints(settings["descriptions"])
+
+
+def _stamp(picture: Picture) -> tuple[int, ...]:
+    """What another file in a picture's place would have otherwise; nothing of a picture that has no file of its own."""
+    where = picture.read.args[0] if isinstance(picture.read, partial) and picture.read.args else None
+    try:
+        found = os.stat(where) if isinstance(where, str | Path) else None
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else ()
 
 
 def _of_texts(task: str, source: str, split: str, max_bad: int) -> str:

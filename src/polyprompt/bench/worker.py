@@ -70,8 +70,7 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder, inputs: Inputs
             contextlib.redirect_stdout(file),
         ):
             try:
-                inputs.check(cell, encoder)
-                _put(folder, cell, claim, encoder)
+                _put(folder, cell, claim, encoder, inputs)
             except Exception:
                 traceback.print_exc()
                 raise
@@ -85,12 +84,14 @@ def _do(folder: Path, cell: Cell, claim: Claim, encoder: Encoder, inputs: Inputs
         claim.give_back()
 
 
-def _put(folder: Path, cell: Cell, claim: Claim, encoder: Encoder) -> None:
+def _put(folder: Path, cell: Cell, claim: Claim, encoder: Encoder, inputs: Inputs) -> None:
+    inputs.check(cell, encoder)
     began = time.perf_counter()
     # A holder that was stopped may still have the run folder of an earlier number open.
     run = folder / "runs" / (cell.name if claim.number == 1 else f"{cell.name}-{claim.number}")
     figures = TASKS[cell.task](cell, encoder, run)
     result = Result(cell, figures, round(time.perf_counter() - began, 3), machine(), datetime.date.today().isoformat())
+    inputs.check(cell, encoder)  # what changed meanwhile may have been read
     written = claim.folder / f"result-{claim.number}"  # where it is in nobody's way, should the worker be killed now
     write_result(written, result)
     if not claim.publish(written, folder / CELLS / f"{cell.name}.json"):
