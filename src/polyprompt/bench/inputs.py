@@ -1,8 +1,8 @@
-"""What cells read, by fingerprints: part of their identity, and looked at again before their work."""
+"""What cells read, by fingerprints: part of their identity, and looked at again before and after their work."""
 
 import json
-import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from polyprompt.adapt.descriptions import fingerprints
 from polyprompt.data.items import Picture
 from polyprompt.data.messages import say_once
 from polyprompt.data.read import open_labels, read_labelled, read_pairs, read_scored, splits_of
-from polyprompt.disk.files import digest
+from polyprompt.disk.files import digest, stamp
 from polyprompt.errors import DataError
 from polyprompt.runs.cells import Cell
 from polyprompt.towers.encoder import Encoder
@@ -78,11 +78,9 @@ class Inputs:
 def _stamp(picture: Picture) -> tuple[int, ...]:
     """What another file in a picture's place would have otherwise; nothing of a picture that has no file of its own."""
     where = picture.read.args[0] if isinstance(picture.read, partial) and picture.read.args else None
-    try:
-        found = os.stat(where) if isinstance(where, str | Path) else None
-    except OSError:
-        return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else ()
+    with suppress(OSError):
+        return tuple(stamp(where)) if isinstance(where, str | Path) else ()
+    return ()
 
 
 def _of_texts(task: str, source: str, split: str, max_bad: int) -> str:

@@ -244,6 +244,16 @@ def sha256(path: str | Path) -> str:
         raise _cannot_read(path, error) from error
 
 
+def stamp(path: str | Path) -> list[int]:
+    """What a file has otherwise once it was written again or another one took its place: size, times, number.
+
+    Raises:
+        OSError: it is not there.
+    """
+    state = os.stat(path)
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+
+
 def digest(*parts: bytes | str) -> str:
     """The sha256, in hex, of several parts, each behind its length: ("ab", "c") and ("a", "bc") differ."""
     total = hashlib.sha256()

@@ -12,7 +12,6 @@ set), and the piece is hashed again. What only the disk itself can do to a file 
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from polyprompt.disk.files import read_json, sha256, whole_file, write_json
+from polyprompt.disk.files import read_json, sha256, stamp, whole_file, write_json
 from polyprompt.disk.numbers import RowDtype, decode, row_bytes
 from polyprompt.errors import FileError
 from polyprompt.values import Json
@@ -187,7 +186,7 @@ class Stamps:
         Raises:
             DamagedPieceError: its bytes are others. FileNotFoundError: it has gone.
         """
-        now = _stamp(path)
+        now = stamp(path)
         if self.known.get(path.name) == now and not again:
             return
         if sha256(path) != path.stem:
@@ -198,14 +197,9 @@ class Stamps:
 
     def keep(self, names: set[str]) -> None:
         """Writes down the stamps of these files, if any is new; a folder that cannot be written keeps none."""
-        self.known = {name: stamp for name, stamp in self.known.items() if name in names}
+        self.known = {name: known for name, known in self.known.items() if name in names}
         if self.known == self._written:
             return
         with suppress(FileError):
             write_json(self.path, self.known)
             self._written = dict(self.known)
-
-
-def _stamp(path: Path) -> list[int]:
-    state = os.stat(path)
-    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]

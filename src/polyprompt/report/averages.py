@@ -182,12 +182,9 @@ def column_of(result: Result, data: str, part: str) -> Column:
 def _target_label(result: Result, target: str) -> str:
     """A set that is scored, with its folder where another one of the cell is called the same."""
     sources = {result.cell.data, *_mapping(result.figures["classification"])} - {target}
-    short = set_label(target)
-    return (
-        short
-        if short not in map(set_label, sources)
-        else "/".join(target.partition("@")[0].rstrip("/").split("/")[-2:])
-    )
+    if set_label(target) in map(set_label, sources):
+        return "/".join(target.partition("@")[0].rstrip("/").split("/")[-2:])
+    return set_label(target)
 
 
 def averaged(protocol: str, columns: Sequence[Column]) -> list[Column]:
